@@ -1,0 +1,1 @@
+"""Latency, accuracy, comparison, reports. Free of torch."""

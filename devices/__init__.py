@@ -1,0 +1,1 @@
+"""The machines as data, and which machine this is."""

@@ -1,0 +1,1 @@
+"""Models, teachers, methods, data and the training loop. torch lives only here."""

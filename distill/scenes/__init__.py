@@ -1,0 +1,1 @@
+"""Rendered street scenes with traffic lights, labelled exactly by construction."""

@@ -1,0 +1,55 @@
+"""Box formats, overlap and suppression. NumPy only, pure functions."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.float32]
+
+
+def cxcywh_to_xyxy(boxes: Boxes) -> Boxes:
+    """Centre, width, height to corners; any ``[..., 4]``."""
+    half = boxes[..., 2:] / 2
+    return np.concatenate((boxes[..., :2] - half, boxes[..., :2] + half), axis=-1)
+
+
+def xyxy_to_cxcywh(boxes: Boxes) -> Boxes:
+    """Corners to centre, width, height; any ``[..., 4]``."""
+    return np.concatenate(((boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]), axis=-1)
+
+
+def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+    """Intersection over union of corners ``[N, 4]`` and ``[M, 4]``: float32 ``[N, M]``; 0 for empty boxes."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = np.prod(np.clip(high - low, 0, None), axis=2)
+    area_a = np.prod(np.clip(a[:, 2:] - a[:, :2], 0, None), axis=1)
+    area_b = np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), axis=1)
+    union = area_a[:, None] + area_b[None, :] - inter
+    return np.asarray(np.where(union > 0, inter / np.maximum(union, 1e-12), 0), np.float32)
+
+
+def nms(xyxy: Boxes, score: NDArray[np.float32], iou_threshold: float, limit: int) -> NDArray[np.int64]:
+    """Greedy non-maximum suppression of one class.
+
+    Args:
+        xyxy: Corners, float32 ``[N, 4]``.
+        score: float32 ``[N]``.
+        iou_threshold: A box that overlaps a kept one by more than this is dropped.
+        limit: Boxes kept at most.
+
+    Returns:
+        Positions of the kept boxes, highest score first; int64 ``[K]``. Equal scores keep their order.
+    """
+    order = np.argsort(-score, kind="stable")
+    x0, y0, x1, y1 = xyxy.T
+    area = (x1 - x0) * (y1 - y0)
+    kept: list[int] = []
+    while order.size and len(kept) < limit:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        width = np.minimum(x1[best], x1[rest]) - np.maximum(x0[best], x0[rest])
+        height = np.minimum(y1[best], y1[rest]) - np.maximum(y0[best], y0[rest])
+        inter = np.clip(width, 0, None) * np.clip(height, 0, None)
+        union = np.maximum(area[best] + area[rest] - inter, 1e-12)
+        order = rest[inter / union <= iou_threshold]
+    return np.asarray(kept, np.int64)

@@ -1,0 +1,78 @@
+"""A trained model on disk, readable without torch: ``model.safetensors`` and ``spec.json`` in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgestill.errors import ArtifactError, missing_library
+from edgestill.files import read_json, sha256_file, write_bytes, write_json
+from edgestill.spec import ModelSpec
+
+WEIGHTS = "model.safetensors"
+SPEC = "spec.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Weights and what they mean.
+
+    Attributes:
+        spec: The model's contract.
+        weights: Tensors by the original YOLOv5 state-dict name; float32 (stored as FP16 or FP32) or int64.
+        about: How it was trained: recipe, data, scores; free JSON data.
+        sha256: Hash of the weights file.
+    """
+
+    spec: ModelSpec
+    weights: Mapping[str, NDArray[Any]]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
+    """Write a checkpoint folder; ``half`` stores float tensors as FP16."""
+    try:
+        from safetensors.numpy import save  # noqa: PLC0415
+    except ImportError as error:
+        raise missing_library("writing a checkpoint", "safetensors", "onnx") from error
+    tensors = {
+        name: np.ascontiguousarray(w.astype(np.float16) if half and w.dtype == np.float32 else w)
+        for name, w in checkpoint.weights.items()
+    }
+    write_bytes(folder / WEIGHTS, save(tensors))
+    write_json(folder / SPEC, {"spec": checkpoint.spec.to_json(), "about": dict(checkpoint.about)})
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint folder; FP16 tensors come back as float32.
+
+    Raises:
+        ArtifactError: A file is missing or is not what its name says.
+    """
+    try:
+        from safetensors.numpy import load_file  # noqa: PLC0415
+    except ImportError as error:
+        raise missing_library("reading a checkpoint", "safetensors", "onnx") from error
+    path = folder / WEIGHTS
+    if not path.is_file() or not (folder / SPEC).is_file():
+        raise ArtifactError(
+            f"{folder} is not a checkpoint: it needs {WEIGHTS} and {SPEC}",
+            hint="name a folder that `edgestill distill` wrote, e.g. runs/x/best",
+        )
+    data = read_json(folder / SPEC, hint="train the model again")
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # safetensors raises its own, private error types
+        raise ArtifactError(
+            f"{path} is not a safetensors file: {error}", hint="copy the checkpoint again"
+        ) from error
+    weights = {n: t.astype(np.float32) if t.dtype == np.float16 else t for n, t in tensors.items()}
+    return Checkpoint(
+        spec=ModelSpec.from_json(data["spec"]), weights=weights, about=data["about"], sha256=sha256_file(path)
+    )

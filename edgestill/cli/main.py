@@ -1,0 +1,111 @@
+"""Find the verb, run it, and turn its outcome into stdout, stderr and an exit code.
+
+A verb is one module of this package with ``SUMMARY`` (one line of help), ``add_arguments(parser)`` and
+``run(args) -> object``. Its result is JSON on stdout when stdout is not a terminal or with ``--json``, else what
+its optional ``show(result) -> rich renderable`` makes of it. A verb that streams its own output returns None.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any, NoReturn
+
+from edgestill import __version__
+from edgestill.errors import ToolchainError, UsageError
+from edgestill.files import to_json_text
+from edgestill.shelf import Shelf
+
+VERBS = Shelf("edgestill.cli.verbs", "verb")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose mistakes are UsageErrors, two lines like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def run() -> NoReturn:
+    """Entry point of the ``edgestill`` command."""
+    sys.exit(main())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        The exit code: 0 good, 2 usage, 3 data, 4 model file, 5 device, 6 verification failed.
+        A bug keeps its traceback, and the interpreter exits with 1.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in {"-h", "--help"}:
+        print(_overview())
+        return 0 if words else UsageError.exit_code
+    if words[0] in {"-V", "--version"}:
+        print(__version__)
+        return 0
+    verb = words[0]
+    try:
+        module = VERBS.load(verb)
+        args = _parse(module, verb, words[1:])
+        result = module.run(args)
+        if result is not None:
+            _show(module, result, as_json=args.json)
+        sys.stdout.flush()
+    except ToolchainError as error:
+        print(f"edgestill {verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"edgestill {verb}: interrupted\n  hint: long verbs go on with --resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`| head`); Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _parse(module: ModuleType, verb: str, words: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog=f"edgestill {verb}", description=module.SUMMARY, allow_abbrev=False)
+    module.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON even on a terminal")
+    # Taken out first, so that it may stand anywhere, behind a sub-verb too.
+    args, unknown = parser.parse_known_args([w for w in words if w != "--json"])
+    args.json = "--json" in words
+    if unknown:
+        raise UsageError(f"unknown argument {unknown[0]!r}", hint=_suggest(parser, unknown[0], verb))
+    return args
+
+
+def _suggest(parser: argparse.ArgumentParser, word: str, verb: str) -> str:
+    flags = [
+        flag for action in parser._actions for flag in action.option_strings
+    ]  # argparse has no public list
+    name = word.partition("=")[0]
+    close = get_close_matches(name if name.startswith("-") else f"--{name}", flags, n=1)
+    return f"did you mean {close[0]}?" if close else f"edgestill {verb} --help"
+
+
+def _show(module: ModuleType, result: Any, *, as_json: bool) -> None:
+    if as_json or not sys.stdout.isatty() or not hasattr(module, "show"):
+        print(to_json_text(result))
+        return
+    from rich.console import Console  # noqa: PLC0415 (only a person needs it)
+
+    Console().print(module.show(result))
+
+
+def _overview() -> str:
+    lines = [
+        f"edgestill {__version__}: distil, export, run and measure compact detectors",
+        "",
+        "usage: edgestill VERB ...",
+        "",
+    ]
+    lines += [f"  {name:<10} {VERBS.load(name).SUMMARY}" for name in VERBS.names()]
+    return "\n".join([*lines, "", "edgestill VERB --help tells more; every verb takes --json"])

@@ -1,0 +1,1 @@
+"""The folder is the registry: one module, one verb. Heavy imports stay inside ``run``."""

@@ -1,0 +1,1 @@
+"""The traffic-light demonstration: light state, overlay, and the whole line in one run."""

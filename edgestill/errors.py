@@ -1,0 +1,76 @@
+"""Errors a user can act on.
+
+ToolchainError            exit code
+├─ UsageError                     2   the command line or a recipe is wrong
+├─ DataError                      3   an image, video or label cannot be read
+├─ ArtifactError                  4   a model file is missing, altered or not ours
+├─ DeviceError                    5   this machine cannot do what was asked
+└─ VerificationError              6   two models disagree by more than the limits
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import ClassVar
+
+
+class ToolchainError(Exception):
+    """Base of every error that this project raises on purpose.
+
+    Args:
+        what: What went wrong, with the values that show it. One line.
+        hint: What to do next; a command where there is one. One line.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, hint: str) -> None:
+        super().__init__(what)
+        self.what = " ".join(what.split())
+        self.hint = " ".join(hint.split())
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  hint: {self.hint}"
+
+
+class UsageError(ToolchainError):
+    """The command line or a recipe is wrong."""
+
+    exit_code = 2
+
+
+class DataError(ToolchainError):
+    """An image, video, label or data set cannot be read."""
+
+    exit_code = 3
+
+
+class ArtifactError(ToolchainError):
+    """A model file is missing, altered, or not one that this project can run."""
+
+    exit_code = 4
+
+
+class DeviceError(ToolchainError):
+    """This machine cannot do what was asked of it."""
+
+    exit_code = 5
+
+
+class VerificationError(ToolchainError):
+    """Two models that should agree differ by more than the limits."""
+
+    exit_code = 6
+
+
+def unknown_name(noun: str, name: str, known: Iterable[str]) -> UsageError:
+    """Build the one "no such thing" message that every lookup uses."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+    return UsageError(f"no {noun} is called {name!r}", hint=hint)
+
+
+def missing_library(noun: str, name: str | None, extra: str | None) -> DeviceError:
+    """Build the one "not installed" message: this machine lacks a library, and here is the command."""
+    command = f"pip install 'edgestill[{extra}]'" if extra else f"pip install {name}"
+    return DeviceError(f"{noun} needs {name!r}, which is not installed", hint=command)

@@ -1,0 +1,86 @@
+"""Progress on stderr: a bar with an ETA for a person, a line now and then for a log."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+LOG_EVERY_S = 10.0
+
+
+class Advance(Protocol):
+    """Tell the bar that ``n`` more units are done; ``note`` is shown beside it."""
+
+    def __call__(self, n: int = 1, note: str = "") -> None:
+        """Advance by ``n``."""
+
+
+def say(message: str) -> None:
+    """Print one line for a person, on stderr."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Advance]:
+    """Show progress of ``total`` units while the block runs."""
+    show = _bar if sys.stderr.isatty() else _lines
+    with show(label, total) as advance:
+        yield advance
+
+
+def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+    """Yield ``items`` and show progress."""
+    with progress(label, total) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+@contextmanager
+def _bar(label: str, total: int) -> Iterator[Advance]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total, note="")
+
+        def advance(n: int = 1, note: str = "") -> None:
+            bar.update(task, advance=n)
+            if note:
+                bar.update(task, note=note)
+
+        yield advance
+
+
+@contextmanager
+def _lines(label: str, total: int) -> Iterator[Advance]:
+    start = last = perf_counter()
+    done = 0
+
+    def advance(n: int = 1, note: str = "") -> None:
+        nonlocal done, last
+        done += n
+        now = perf_counter()
+        if now - last >= LOG_EVERY_S and done < total:
+            last = now
+            left = (now - start) / max(done, 1) * (total - done)
+            print(f"{label}: {done}/{total}, {left:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True)
+
+    yield advance
+    print(f"{label}: {done}/{total} in {perf_counter() - start:.1f} s", file=sys.stderr, flush=True)

@@ -1,0 +1,45 @@
+"""A folder of plugins: the file name is the key, and nothing is imported until it is chosen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from types import ModuleType
+
+from edgestill.errors import missing_library, unknown_name
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A package whose public modules are the choices.
+
+    Attributes:
+        package: Dotted name of the package, e.g. ``"runtime.backends"``.
+        noun: What one module is, for messages, e.g. ``"backend"``.
+        extra: By module, the pip extra that brings the vendor library it needs.
+    """
+
+    package: str
+    noun: str
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def names(self) -> tuple[str, ...]:
+        """List the choices without importing any of them."""
+        spec = find_spec(self.package)
+        where = spec.submodule_search_locations if spec else None
+        return tuple(sorted(m.name for m in iter_modules(where or []) if not m.name.startswith("_")))
+
+    def load(self, name: str) -> ModuleType:
+        """Import the module behind one choice.
+
+        Raises:
+            UsageError: No file has that name.
+            DeviceError: The library that the module needs is not installed.
+        """
+        if name not in self.names():
+            raise unknown_name(self.noun, name, self.names())
+        try:
+            return import_module(f"{self.package}.{name}")
+        except ImportError as error:
+            raise missing_library(f"the {self.noun} {name!r}", error.name, self.extra.get(name)) from error

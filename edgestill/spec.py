@@ -1,0 +1,195 @@
+"""What a model expects and gives: the contract between training, export and inference.
+
+A ModelSpec travels with every file: as ``spec.json`` beside a checkpoint, in ONNX ``metadata_props``, in
+OpenVINO ``rt_info`` and in the manifest. Ultralytics' own keys (``names``, ``stride``, ``imgsz``, ``task``)
+are written beside ours so that its tools open our files, and read so that files of ``yolo export`` run here.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from edgestill.errors import ArtifactError
+
+Precision = Literal["fp32", "fp16", "int8"]
+Head = Literal["coupled"]
+#: What the file's one output holds. ``yolov5``: [B, A, 5 + nc], rows cx, cy, w, h in input pixels,
+#: objectness, class probabilities. ``yolov8``: [B, 4 + nc, A], columns cx, cy, w, h, class probabilities.
+Layout = Literal["yolov5", "yolov8"]
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+SPEC_KEY = "edgestill.spec"
+
+#: Anchors of the original YOLOv5 P5 models, width and height in input pixels, by level P3, P4, P5.
+COCO_ANCHORS_PX: tuple[tuple[tuple[float, float], ...], ...] = (
+    ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
+    ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
+    ((116.0, 90.0), (156.0, 198.0), (373.0, 326.0)),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a model file.
+
+    Attributes:
+        name: The tensor's name in the file.
+        shape: Its sizes; None where the file leaves one free.
+        dtype: NumPy's name of the element type, e.g. ``"float32"``.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Everything that pre-processing, decoding and reporting must know about a detector.
+
+    Attributes:
+        name: Architecture, e.g. ``"yolov5n"``.
+        input_hw: Height and width of the input tensor, pixels; multiples of the largest stride.
+        classes: Class names; the position is the class id.
+        strides: Input pixels per cell, by level.
+        anchors_px: Anchor width and height in input pixels, by level; empty for an anchor-free head.
+        head: Kind of detection head.
+        layout: What the exported file's output holds, see ``Layout``.
+        pixel_order: Order of the colour channels that the network was trained on.
+        scale: Factor from 8-bit pixel values to network input.
+        pad_value: 8-bit grey level of the letterbox border.
+    """
+
+    name: str
+    input_hw: tuple[int, int]
+    classes: tuple[str, ...]
+    strides: tuple[int, ...] = (8, 16, 32)
+    anchors_px: tuple[tuple[tuple[float, float], ...], ...] = COCO_ANCHORS_PX
+    head: Head = "coupled"
+    layout: Layout = "yolov5"
+    pixel_order: Literal["rgb", "bgr"] = "rgb"
+    scale: float = 1 / 255
+    pad_value: int = 114
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise ArtifactError("the model spec names no classes", hint="export the model again")
+        if any(side <= 0 or side % max(self.strides) for side in self.input_hw):
+            raise ArtifactError(
+                f"input_hw {self.input_hw} is not a multiple of the largest stride {max(self.strides)}",
+                hint="choose height and width in steps of 32, e.g. 384x640",
+            )
+
+    @property
+    def nc(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def cells(self) -> int:
+        """Number of rows in the ``yolov5`` layout: anchors over all cells of all levels."""
+        height, width = self.input_hw
+        per_cell = len(self.anchors_px[0]) if self.anchors_px else 1
+        return sum(per_cell * (height // s) * (width // s) for s in self.strides)
+
+    def resized(self, input_hw: tuple[int, int]) -> ModelSpec:
+        """The same model at another input size."""
+        return replace(self, input_hw=input_hw)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data; ``from_json`` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
+        """Rebuild a spec from ``to_json``'s data.
+
+        Raises:
+            ArtifactError: A field is missing or unknown.
+        """
+        known = {f.name for f in fields(cls)}
+        odd = sorted(set(data) ^ known)
+        if odd:
+            raise ArtifactError(
+                f"the model spec has missing or unknown fields: {', '.join(odd)}",
+                hint="it was written by another version: export the model again",
+            )
+        frozen = dict(data)
+        for name in ("input_hw", "classes", "strides"):
+            frozen[name] = tuple(data[name])
+        frozen["anchors_px"] = tuple(
+            tuple((float(w), float(h)) for w, h in level) for level in data["anchors_px"]
+        )
+        return cls(**frozen)
+
+    def to_metadata(self) -> dict[str, str]:
+        """Key and value strings for a model file, ours and the ones that Ultralytics' tools read."""
+        return {
+            SPEC_KEY: json.dumps(self.to_json(), sort_keys=True),
+            "names": repr(dict(enumerate(self.classes))),
+            "stride": str(max(self.strides)),
+            "imgsz": repr(list(self.input_hw)),
+            "task": "detect",
+            "batch": "1",
+        }
+
+    @classmethod
+    def from_metadata(
+        cls, metadata: Mapping[str, str], *, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+    ) -> ModelSpec:
+        """Read the spec out of a model file, ours or one that ``yolo export`` wrote.
+
+        Args:
+            metadata: The file's key and value strings.
+            inputs: The file's inputs, as its backend reports them.
+            outputs: The file's outputs.
+
+        Raises:
+            ArtifactError: The file is not a detector that this project can run.
+        """
+        if SPEC_KEY in metadata:
+            return cls.from_json(json.loads(metadata[SPEC_KEY]))
+        if "names" not in metadata or metadata.get("task", "detect") != "detect":
+            raise ArtifactError(
+                "the file carries neither an edgestill spec nor the names of a detector's classes",
+                hint="export it with `edgestill export CKPT --to onnx`, or with `yolo export`",
+            )
+        return _from_ultralytics(metadata, inputs, outputs)
+
+
+def _from_ultralytics(
+    metadata: Mapping[str, str], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> ModelSpec:
+    """The spec of a foreign YOLO file, from its metadata and the shapes of its tensors."""
+    refuse = ArtifactError(
+        f"cannot tell how to read the outputs {[(t.name, t.shape) for t in outputs]}",
+        hint="export a detector without NMS: `edgestill export CKPT --to onnx`",
+    )
+    try:
+        names = ast.literal_eval(metadata["names"])
+        classes = tuple(str(n) for n in (names.values() if isinstance(names, dict) else names))
+    except (ValueError, SyntaxError) as error:
+        raise refuse from error
+    shape = inputs[0].shape if inputs else ()
+    if len(shape) != 4 or len(outputs) != 1 or len(outputs[0].shape) != 3:
+        raise refuse
+    height, width = (
+        (shape[2], shape[3])
+        if shape[2] and shape[3]
+        else ast.literal_eval(metadata.get("imgsz", "[640, 640]"))
+    )
+    rows, columns = outputs[0].shape[1:]
+    if columns == 5 + len(classes):
+        layout: Layout = "yolov5"
+    elif rows == 4 + len(classes):
+        layout = "yolov8"
+    else:
+        raise refuse
+    anchors = COCO_ANCHORS_PX if layout == "yolov5" else ()
+    return ModelSpec(
+        name="foreign", input_hw=(int(height), int(width)), classes=classes, anchors_px=anchors, layout=layout
+    )

@@ -1,0 +1,1 @@
+"""What runs on a device: backends, letterbox, decode, sources, tracking, pipeline. Free of torch."""

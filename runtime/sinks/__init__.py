@@ -1,0 +1,1 @@
+"""Where frames and detections go: one file per kind."""
