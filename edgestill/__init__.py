@@ -15,7 +15,7 @@ _EMBEDDED = {
     "open_source": "runtime.frames",
 }
 
-__all__ = ["Detector", "__version__", "open_detector", "open_source"]  # noqa: F822 (resolved by __getattr__)
+__all__ = ["Detector", "__version__", "open_detector", "open_source"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """Find the verb, run it, and turn its outcome into stdout, stderr and an exit code.
 
-A verb is one module of this package with ``SUMMARY`` (one line of help), ``add_arguments(parser)`` and
-``run(args) -> object``. Its result is JSON on stdout when stdout is not a terminal or with ``--json``, else what
-its optional ``show(result) -> rich renderable`` makes of it. A verb that streams its own output returns None.
+A verb is one module of ``edgestill.cli.verbs`` with ``SUMMARY`` (one line of help), ``add_arguments(parser)``
+and ``run(args) -> object``. Its result is JSON on stdout when stdout is not a terminal or with ``--json``,
+else what its optional ``show(result) -> rich renderable`` makes of it. A verb that streams returns None.
 """
 
 from __future__ import annotations

@@ -1,0 +1,52 @@
+# What a newcomer types: `make demo` and `make test`. Each sets up .venv by itself.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# One pinned set for each Python: the newest releases of some packages drop the older ones.
+TAG := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check fix wheel clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## create .venv and install everything, pinned
+
+$(READY): pyproject.toml constraints/$(TAG).txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints/$(TAG).txt --editable '.[dev]'
+	@touch $@
+
+constraints/$(TAG).txt:
+	@echo "edgestill runs on Python 3.10, 3.11 and 3.12; '$(PYTHON)' is $(TAG)." >&2
+	@echo "  hint: make PYTHON=python3.11 <target>" >&2
+	@exit 2
+
+demo: $(READY)  ## the whole line on embedded data; writes demo-out/report.html
+	$(BIN)/edgestill demo --out demo-out --force
+
+test: $(READY)  ## the default tests: CPU, no network, minutes
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+test-slow: $(READY)  ## the tests that take minutes each
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(READY)  ## lint, types, import contracts, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+fix: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(READY)  ## build dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) demo-out dist build *.egg-info
