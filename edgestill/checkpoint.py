@@ -42,7 +42,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, half: bool = False
     except ImportError as error:
         raise missing_library("writing a checkpoint", "safetensors", "onnx") from error
     tensors = {
-        name: np.ascontiguousarray(w.astype(np.float16) if half and w.dtype == np.float32 else w)
+        # not ascontiguousarray, which makes scalars one-dimensional
+        name: np.asarray(w.astype(np.float16) if half and w.dtype == np.float32 else w, order="C")
         for name, w in checkpoint.weights.items()
     }
     write_bytes(folder / WEIGHTS, save(tensors))

@@ -1,0 +1,54 @@
+"""A torch network seen as a detector, through the runtime's own letterbox and decode."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distill.models.yolov5 import Yolov5, fused
+from edgestill.detections import Detections
+from edgestill.spec import ModelSpec
+from runtime.decode import decode
+from runtime.letterbox import prepare
+
+
+class TorchDetector:
+    """A snapshot of a network: training it further does not change this detector.
+
+    Attributes:
+        spec: The model's contract.
+        conf: Lowest score that is reported.
+        iou: Highest overlap of two boxes of one class.
+        multi_label: Whether one box may be reported as several classes.
+    """
+
+    def __init__(
+        self,
+        model: Yolov5,
+        spec: ModelSpec,
+        *,
+        conf: float = 0.25,
+        iou: float = 0.45,
+        multi_label: bool = False,
+    ) -> None:
+        self.spec = spec
+        self.conf, self.iou, self.multi_label = conf, iou, multi_label
+        # On a CPU, channels last is 1.2 times as fast; on a GPU it does no harm.
+        self._model = fused(model).float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device = self._model.head.anchors.device
+
+    @torch.inference_mode()
+    def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
+        """Find objects in an image, uint8 ``[H, W, 3]``."""
+        tensor, fit = prepare(image_bgr, self.spec)
+        raw = self._model(torch.from_numpy(tensor).to(self._device))
+        return decode(
+            self._model.decode(raw).cpu().numpy(),
+            self.spec,
+            fit,
+            (image_bgr.shape[0], image_bgr.shape[1]),
+            conf=self.conf,
+            iou=self.iou,
+            multi_label=self.multi_label,
+        )
