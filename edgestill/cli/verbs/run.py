@@ -1,0 +1,145 @@
+"""``edgestill run``: a model on images, a video or a camera."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgestill.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from runtime.frames import FrameSource
+    from runtime.pipeline import Pipeline, Sink, Summary
+
+SUMMARY = "Run a model on images, a video or a camera"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("model", metavar="MODEL", help=".onnx, OpenVINO .xml, or `student`")
+    parser.add_argument(
+        "--source",
+        required=True,
+        help="image, folder, glob, video, camera number, rtsp://..., v4l2:///dev/videoN",
+    )
+    parser.add_argument("--backend", default="auto", help="ort or ov (default: by the file's suffix)")
+    parser.add_argument("--conf", type=float, default=0.25, help="lowest score (default 0.25)")
+    parser.add_argument("--iou", type=float, default=0.45, help="highest overlap of two boxes (default 0.45)")
+    parser.add_argument("--save", type=Path, metavar="FILE|DIR", help="annotated .mp4, image, or folder")
+    parser.add_argument("--show", action="store_true", help="show a window; q ends the run")
+    parser.add_argument("--json-lines", action="store_true", help="one JSON object a frame on stdout")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument("--track", action="store_true", help="follow objects, and tell the state of lights")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: the library's choice)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace what --save names")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Run the model; the summary, or None where the frames' own lines are the result."""
+    _check(args)
+    from edgestill.cli.models import resolve  # noqa: PLC0415
+    from edgestill.demo.assemble import assemble  # noqa: PLC0415
+    from edgestill.manifest import check_files, read_manifest  # noqa: PLC0415
+    from edgestill.progress import say  # noqa: PLC0415
+    from runtime.detector import open_detector  # noqa: PLC0415
+    from runtime.frames import open_source  # noqa: PLC0415
+
+    path = resolve(args.model)
+    if path.is_file() and (manifest := read_manifest(path)):
+        check_files(path, manifest)
+    with (
+        closing(open_source(args.source)) as source,
+        closing(open_detector(path, **_detector_options(args))) as detector,
+    ):
+        sinks = _sinks(args, source, detector.spec.classes)
+        pipeline = assemble(detector, source, title=path.stem, track=args.track, sinks=sinks)
+        summary = _run(pipeline, source, args)
+    if args.json_lines:
+        say(_line(summary))
+        return None
+    about = {"model": path, "source": args.source, "backend": detector.backend.name}
+    return {**about, "device": detector.backend.device, "source_frames": source.total, **asdict(summary)}
+
+
+def show(result: Mapping[str, Any]) -> Table:
+    """The summary for a person."""
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=f"{result['model']} on {result['source']}", show_header=False, title_justify="left")
+    table.add_row("backend", f"{result['backend']} on {result['device']}")
+    table.add_row("frames", f"{result['frames']} at {result['fps']:.1f} fps, {result['dropped']} dropped")
+    found = ", ".join(f"{count} {name}" for name, count in result["detections"].items())
+    table.add_row("detections", found or "none")
+    if result["tracks"] is not None:
+        table.add_row("tracks", str(result["tracks"]))
+    if result["age_ms"] is not None:
+        table.add_row("median age", f"{result['age_ms']:.1f} ms")
+    stages = ", ".join(f"{stage} {ms:.2f}" for stage, ms in result["stages_ms"].items())
+    table.add_row("median ms", stages)
+    files = result["files"]
+    if files:
+        table.add_row(
+            "wrote", str(files[0]) if len(files) == 1 else f"{len(files)} files in {files[0].parent}"
+        )
+    return table
+
+
+def _detector_options(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in ("backend", "conf", "iou", "threads")}
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("conf", "iou"):
+        if not 0 <= getattr(args, name) <= 1:
+            raise UsageError(f"--{name} is {getattr(args, name)}", hint="give a number from 0 to 1")
+    for name in ("max_frames", "threads"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}", hint="give 1 or more")
+
+
+def _sinks(args: argparse.Namespace, source: FrameSource, classes: tuple[str, ...]) -> list[Sink]:
+    from edgestill.demo.assemble import file_sink  # noqa: PLC0415
+    from runtime.sinks.jsonlines import JsonLines  # noqa: PLC0415
+    from runtime.sinks.window import WindowSink  # noqa: PLC0415
+
+    sinks: list[Sink] = []
+    if args.json_lines:
+        sinks.append(JsonLines(sys.stdout, classes))
+    if args.show:
+        sinks.append(WindowSink())
+    if args.save is not None:
+        limits = {"max_frames": args.max_frames, "force": args.force}
+        sinks.append(file_sink(args.save, source, args.source, **limits))
+    return sinks
+
+
+def _run(pipeline: Pipeline, source: FrameSource, args: argparse.Namespace) -> Summary:
+    from edgestill.progress import progress, say  # noqa: PLC0415
+
+    ends = [n for n in (source.total, args.max_frames) if n is not None]
+    if not ends:
+        say(f"{args.source}: running until Ctrl-C")
+        return pipeline.run(source)
+    with progress("run", min(ends)) as advance:
+        summary = pipeline.run(source, max_frames=args.max_frames, advance=advance)
+    if not source.is_live and summary.frames < min(ends):
+        say(
+            f"{args.source}: {summary.frames} of {min(ends)} frames could be decoded; the file may be cut off"
+        )
+    return summary
+
+
+def _line(summary: Summary) -> str:
+    files = summary.files
+    wrote = f"; wrote {files[0] if len(files) == 1 else f'{len(files)} files'}" if files else ""
+    return f"{summary.frames} frames at {summary.fps:.1f} fps, {summary.dropped} dropped{wrote}"

@@ -1,0 +1,95 @@
+"""A detector, a source and what is wanted of them, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from edgestill.dataset import IMAGE_SUFFIXES
+from edgestill.demo.lights import LightStates, are_lights
+from edgestill.demo.overlay import FrameOverlay
+from edgestill.errors import UsageError
+from edgestill.files import refuse_overwrite
+from runtime.detector import ModelDetector
+from runtime.frames import FrameSource
+from runtime.pipeline import Pipeline, Sink
+from runtime.sinks.images import ImageSink
+from runtime.sinks.video import VideoSink
+from runtime.tracking import Tracker, TrackerSettings
+
+VIDEO_SUFFIX = ".mp4"
+LIVE_FPS = 25.0  # of a recording, for a camera that does not tell its pace
+TRACK_MEMORY_S = 1.0  # an object is remembered this long without a detection
+TRACK_MEMORY_FRAMES = (3, 30)  # least and most of it in frames
+
+
+def assemble(
+    detector: ModelDetector, source: FrameSource, *, title: str, track: bool, sinks: Sequence[Sink]
+) -> Pipeline:
+    """A pipeline that suits the model and the source.
+
+    Args:
+        detector: The model.
+        source: Its pace sets how long a track is remembered.
+        title: What the overlay calls the model.
+        track: Whether to follow objects, and to tell the state of traffic lights.
+        sinks: Where results go.
+    """
+    classes = detector.spec.classes
+    tracker = None
+    if track:
+        least, most = TRACK_MEMORY_FRAMES
+        max_age = min(max(round(TRACK_MEMORY_S * (source.fps or LIVE_FPS)), least), most)
+        tracker = Tracker(TrackerSettings(by_class=not are_lights(classes), max_age=max_age))
+    return Pipeline(
+        detector,
+        tracker=tracker,
+        judge=LightStates(classes) if are_lights(classes) else None,
+        overlay=FrameOverlay(classes, f"{title}  {detector.backend.name}"),
+        sinks=sinks,
+    )
+
+
+def file_sink(
+    target: Path, source: FrameSource, source_text: str, *, max_frames: int | None, force: bool
+) -> Sink:
+    """The sink that ``--save`` means: a video for frames with a pace, else one image or a folder of them.
+
+    Args:
+        target: File or folder.
+        source: The opened source.
+        source_text: What was opened, so that it is never written over.
+        max_frames: Frames that will be taken at most.
+        force: Whether what exists may be replaced.
+
+    Raises:
+        UsageError: The target does not suit the source, exists, or is the source.
+    """
+    suffix = target.suffix.lower()
+    origin = Path(source_text)
+    if _may_be_source(target.resolve(), origin):
+        raise UsageError(f"--save {target} may write over its own source", hint="name another place")
+    is_video = source.is_live or source.fps is not None
+    if is_video and suffix in {"", VIDEO_SUFFIX}:
+        name = origin.stem if origin.is_file() else "camera"
+        path = target if suffix else target / f"{name}{VIDEO_SUFFIX}"
+        return VideoSink(path, source.fps or LIVE_FPS, force=force)
+    if suffix in IMAGE_SUFFIXES and 1 in {source.total, max_frames}:
+        return ImageSink(target, is_folder=False, force=force)
+    if not suffix and not is_video:
+        refuse_overwrite(target, force=force)
+        return ImageSink(target, is_folder=True, force=force)
+    raise UsageError(
+        f"--save {target} does not suit {'a video' if is_video else f'{source.total} images'}",
+        hint="a video is saved as .mp4, one image as .png or .jpg, several images into a folder",
+    )
+
+
+def _may_be_source(target: Path, origin: Path) -> bool:
+    """Whether writing to a path could replace a file that is read: a file, or any in a folder or glob."""
+    if origin.is_file():
+        return target in {origin.resolve(), origin.resolve().parent}
+    fixed = takewhile(lambda part: not set(part) & set("*?["), origin.parts)
+    folder = Path(*fixed).resolve()
+    return target == folder or (target.is_file() and target.is_relative_to(folder))

@@ -1,0 +1,207 @@
+"""The annotated frame: boxes, labels and one strip of facts, readable at any resolution."""
+
+from __future__ import annotations
+
+import colorsys
+from collections import Counter
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgestill.demo.lights import UNKNOWN
+from runtime.pipeline import FrameResult
+from runtime.tracking import NO_TRACK
+
+Colour = tuple[int, int, int]  # BGR
+Rect = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1 and y1 excluded
+
+STATE_COLOURS: dict[str, Colour] = {
+    "red": (70, 70, 255),
+    "yellow": (20, 205, 255),
+    "green": (110, 220, 60),
+    "off": (190, 190, 190),
+}
+WHITE: Colour = (245, 245, 245)
+GREY: Colour = (185, 185, 185)
+INK: Colour = (16, 16, 16)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+DESIGN_HEIGHT = 720  # sizes below are for a 16:9 frame of this height
+PLATE_KEEPS = 0.28  # part of the picture that shines through a plate
+CHIPS = 5  # classes counted in the strip at most
+
+
+class FrameOverlay:
+    """Draws results of one model; see ``runtime.pipeline.Overlay``.
+
+    Args:
+        classes: The model's class names.
+        title: What the strip begins with, e.g. the model's name.
+    """
+
+    def __init__(self, classes: Sequence[str], title: str) -> None:
+        self._classes, self._title = tuple(classes), title
+        self._colours = {name: STATE_COLOURS.get(name, _hue(i)) for i, name in enumerate(self._classes)}
+
+    def __call__(self, result: FrameResult) -> NDArray[np.uint8]:
+        """A drawn copy of the frame, uint8 ``[H, W, 3]``."""
+        picture: NDArray[np.uint8] = result.frame.image_bgr.copy()
+        pen = _Pen(picture)
+        self._strip(pen, result)
+        boxes = [pen.around(box) for box in result.detections.xyxy]
+        names = [self._name(result, row) for row in range(len(boxes))]
+        for rect, (name, sure) in zip(boxes, names, strict=True):
+            pen.box(rect, self._colours[name], bold=sure)
+        taken = list(boxes)
+        for row, (rect, (name, sure)) in enumerate(zip(boxes, names, strict=True)):
+            text = self._label(result, row, name, sure=sure)
+            place = pen.free_place(rect, text, taken)
+            pen.plate(place, text, self._colours[name])
+            taken.append(place)
+        return picture
+
+    def _name(self, result: FrameResult, row: int) -> tuple[str, bool]:
+        """What to call a detection: its confirmed state, or its class of the moment and a doubt."""
+        seen = self._classes[result.detections.class_id[row]]
+        if result.states is None:
+            return seen, True
+        state = result.states[row]
+        return (seen, False) if state == UNKNOWN else (state, True)
+
+    def _label(self, result: FrameResult, row: int, name: str, *, sure: bool) -> str:
+        words = [name if sure else f"{name}?", f"{result.detections.score[row]:.2f}"]
+        if result.track_id is not None and result.track_id[row] != NO_TRACK:
+            words.insert(0, f"#{result.track_id[row]}")
+        return " ".join(words)
+
+    def _strip(self, pen: _Pen, result: FrameResult) -> None:
+        names = Counter(
+            name for name, sure in (self._name(result, row) for row in range(len(result.detections))) if sure
+        )
+        most = {name for name, _ in names.most_common(CHIPS)}
+        chips = [(f"{names[name]} {name}", self._colours[name]) for name in self._classes if name in most]
+        stages = result.stages_ms
+        facts = [
+            f"detect {sum(stages.get(s, 0.0) for s in ('letterbox', 'inference', 'postprocess')):.1f} ms"
+        ]
+        if result.rate_fps is not None:
+            facts.append(f"{result.rate_fps:.1f} fps")
+        if result.is_live:
+            facts.append(f"age {result.age_ms:.0f} ms")
+        pen.strip(self._title, chips, facts)
+
+
+class _Pen:
+    """Draws into one picture with sizes that suit its resolution."""
+
+    def __init__(self, picture: NDArray[np.uint8]) -> None:
+        self.picture = picture
+        self.height, self.width = picture.shape[:2]
+        self.unit = max(0.5, min(self.height, self.width * 9 / 16) / DESIGN_HEIGHT)
+        self.line = max(1, round(3 * self.unit))
+        self.font_scale = max(0.42, 0.55 * self.unit)
+        self.font_line = max(1, round(1.2 * self.unit))
+        (_, self.cap), self.descent = cv2.getTextSize("X", FONT, self.font_scale, self.font_line)
+        self.margin = max(3, round(5 * self.unit))
+        self.top = 0  # labels stay below this; the strip lies above it
+
+    def around(self, box: NDArray[np.float32]) -> Rect:
+        """The outer edge of a box's frame, which lies outside the box: a small object stays visible."""
+        out = self.line + 2
+        x0, y0, x1, y1 = (int(v) for v in (*np.floor(box[:2]), *np.ceil(box[2:])))
+        return max(x0 - out, 0), max(y0 - out, 0), min(x1 + out, self.width), min(y1 + out, self.height)
+
+    def box(self, rect: Rect, colour: Colour, *, bold: bool) -> None:
+        """A coloured frame with a dark edge, so that it shows on any ground."""
+        self._ring(rect, 0, 1, INK)
+        self._ring(rect, 1, self.line if bold else max(1, self.line - 1), colour)
+
+    def _ring(self, rect: Rect, inset: int, width: int, colour: Colour) -> None:
+        x0, y0, x1, y1 = rect[0] + inset, rect[1] + inset, rect[2] - inset, rect[3] - inset
+        for rows, columns in (
+            (slice(y0, y0 + width), slice(x0, x1)),
+            (slice(max(y1 - width, 0), max(y1, 0)), slice(x0, x1)),
+            (slice(y0, max(y1, 0)), slice(x0, x0 + width)),
+            (slice(y0, max(y1, 0)), slice(max(x1 - width, 0), max(x1, 0))),
+        ):
+            self.picture[rows, columns] = colour
+
+    def text_width(self, text: str) -> int:
+        """Width of a text in pixels."""
+        return int(cv2.getTextSize(text, FONT, self.font_scale, self.font_line)[0][0])
+
+    def text(self, text: str, x: int, base: int, colour: Colour) -> None:
+        """Write a text that begins at ``x`` and stands on ``base``."""
+        cv2.putText(self.picture, text, (x, base), FONT, self.font_scale, colour, self.font_line, cv2.LINE_AA)
+
+    def free_place(self, rect: Rect, text: str, taken: Sequence[Rect]) -> Rect:
+        """Where the label of a box covers least of what is there; of equal places the nearest."""
+        width = self.text_width(text) + 3 * self.margin
+        height = self.cap + 2 * self.margin
+        gap = self.line
+        x0, y0, x1, y1 = rect
+        corners = (
+            (x0, y0 - height - gap),
+            (x0, y1 + gap),
+            (x1 + gap, y0),
+            (x0 - width - gap, y0),
+            (x1 - width, y0 - height - gap),
+            (x1 - width, y1 + gap),
+            (x0, y0 - 2 * (height + gap)),
+            (x0, y1 + height + 2 * gap),
+        )
+        places = []
+        for x, y in corners:
+            left = min(max(x, 0), max(self.width - width, 0))
+            top = min(max(y, self.top), max(self.height - height, 0))
+            places.append((left, top, left + width, top + height))
+        return min(places, key=lambda place: sum(_shared(place, other) for other in taken))
+
+    def plate(self, place: Rect, text: str, colour: Colour) -> None:
+        """A dark plate with a coloured edge and a text."""
+        self.darken(place)
+        x0, y0, _, y1 = place
+        cv2.rectangle(self.picture, (x0, y0), (x0 + self.margin // 2, y1 - 1), colour, cv2.FILLED)
+        self.text(text, x0 + round(1.5 * self.margin), y0 + self.margin + self.cap, WHITE)
+
+    def strip(self, title: str, chips: Sequence[tuple[str, Colour]], facts: Sequence[str]) -> None:
+        """The strip along the upper edge: title and counts at the left, facts at the right."""
+        pad = 2 * self.margin
+        self.top = self.cap + 2 * pad
+        self.darken((0, 0, self.width, self.top))
+        base = pad + self.cap
+        right = self.width - pad
+        for fact in reversed(facts):
+            right -= self.text_width(fact)
+            self.text(fact, right, base, WHITE)
+            right -= 2 * pad
+        x = pad
+        for text, colour in [(title, None), *chips]:
+            disc = self.cap if colour else 0
+            if x + disc + self.text_width(text) + pad > right:
+                break  # a small picture keeps the facts
+            if colour:
+                centre = (x + disc // 2, base - self.cap // 2)
+                cv2.circle(self.picture, centre, disc // 2, colour, cv2.FILLED, cv2.LINE_AA)
+                x += disc + self.margin
+            self.text(text, x, base, WHITE if colour else GREY)
+            x += self.text_width(text) + 2 * pad
+
+    def darken(self, place: Rect) -> None:
+        """Let the picture shine through a dark plate."""
+        x0, y0, x1, y1 = place
+        part = self.picture[y0:y1, x0:x1]
+        if part.size:
+            part[:] = cv2.convertScaleAbs(part, alpha=PLATE_KEEPS, beta=10)
+
+
+def _shared(a: Rect, b: Rect) -> int:
+    """Pixels that two rectangles share."""
+    return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+
+
+def _hue(index: int) -> Colour:
+    """A colour of its own for each class: steps of the golden ratio around the circle never meet."""
+    red, green, blue = colorsys.hsv_to_rgb(0.58 + index * 0.618034, 0.55, 1.0)
+    return round(blue * 255), round(green * 255), round(red * 255)

@@ -1,0 +1,102 @@
+"""The seam between this project and an inference library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from numpy.typing import NDArray
+
+from edgestill.errors import ArtifactError, UsageError
+from edgestill.shelf import Shelf
+from edgestill.spec import TensorSpec
+
+BACKENDS = Shelf("runtime.backends", "backend", {"ort": "onnx", "ov": "openvino"})
+BY_SUFFIX: Mapping[str, str] = {".onnx": "ort", ".xml": "ov"}
+
+
+class Backend(Protocol):
+    """A loaded model that runs.
+
+    Attributes:
+        name: The backend's name, that of its file.
+        device: Where it runs, in the library's own words, e.g. ``"CPUExecutionProvider"``.
+        inputs: The model's inputs.
+        outputs: The model's outputs.
+        metadata: Key and value strings that the file carries.
+    """
+
+    name: str
+    device: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    metadata: Mapping[str, str]
+
+    def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by name. The arrays are the caller's to keep: a later call does not change them.
+
+        Raises:
+            UsageError: The feed's names are not the model's inputs.
+        """
+
+    def layers_by_dtype(self) -> dict[str, int]:
+        """Convolutions and matrix products of the compiled model, by the data type they run in."""
+
+    def close(self) -> None:
+        """Free the model; a second call does nothing."""
+
+
+def open_backend(
+    path: Path, name: str = "auto", *, device: str = "cpu", threads: int | None = None, **options: Any
+) -> Backend:
+    """Load a model file.
+
+    Args:
+        path: An ``.onnx`` or OpenVINO ``.xml`` file.
+        name: A backend; ``"auto"`` chooses by the file's suffix.
+        device: ``"cpu"``, ``"cuda"`` (ort), ``"gpu"`` (ov). There is no fallback.
+        threads: CPU threads; None leaves the choice to the library.
+        **options: What only this backend knows, e.g. ``precision_hint`` of ov.
+
+    Raises:
+        UsageError: No backend has that name.
+        ArtifactError: The file is missing or cannot be loaded.
+        DeviceError: The library is not installed, or the device is not there.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}", hint="give 1 or more, or leave it out")
+    if not path.is_file():
+        raise ArtifactError(
+            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
+            hint="name an .onnx file, or an .xml of OpenVINO; `edgestill export CKPT --to onnx` writes one",
+        )
+    if name == "auto":
+        if path.suffix not in BY_SUFFIX:
+            raise ArtifactError(
+                f"{path} is not a model file that this project can run",
+                hint=f"known: {', '.join(BY_SUFFIX)}; `edgestill export CKPT --to onnx` writes one",
+            )
+        name = BY_SUFFIX[path.suffix]
+    module = BACKENDS.load(name)
+    return cast("Backend", module.open_model(path, device=device, threads=threads, **options))
+
+
+def check_feed(feed: Mapping[str, NDArray[Any]], inputs: tuple[TensorSpec, ...]) -> None:
+    """Raise UsageError unless the feed holds exactly the model's inputs, in their shapes and types."""
+    wanted = [t.name for t in inputs]
+    if sorted(feed) != sorted(wanted):
+        raise UsageError(
+            f"the feed is {', '.join(sorted(feed)) or 'empty'}; the model's inputs are {', '.join(wanted)}",
+            hint="feed every input by its name, see Backend.inputs",
+        )
+    for spec in inputs:
+        given = feed[spec.name]
+        fits = given.ndim == len(spec.shape) and all(
+            want in {None, got} for want, got in zip(spec.shape, given.shape, strict=True)
+        )
+        if not fits or given.dtype != spec.dtype:
+            raise UsageError(
+                f"{spec.name} takes {spec.dtype} {list(spec.shape)}, not {given.dtype} {list(given.shape)}",
+                hint="prepare the image with runtime.letterbox.prepare and the model's own spec",
+            )

@@ -1,0 +1,152 @@
+"""ONNX Runtime: the reference backend.
+
+Source: https://onnxruntime.ai/docs/api/python/api_summary.html
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from edgestill.errors import ArtifactError, DeviceError, UsageError
+from edgestill.spec import TensorSpec
+from runtime.backend import check_feed
+from runtime.onnx_file import check_onnx
+
+PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+LOG_ERRORS = 3  # its warnings speak to the makers of execution providers
+
+# Operators that multiply and add, by how the optimiser may have renamed them; Q* and *Integer* run in int8.
+FLOAT_OPS = frozenset(
+    {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm"}
+)
+INT8_OPS = frozenset(
+    {
+        "QLinearConv",
+        "ConvInteger",
+        "QLinearMatMul",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+        "QGemm",
+    }
+)
+
+
+class OrtBackend:
+    """An ONNX Runtime session pinned to one execution provider; see ``runtime.backend.Backend``."""
+
+    name = "ort"
+
+    def __init__(self, path: Path, provider: str, threads: int | None) -> None:
+        self._path, self._threads = path, threads
+        self._session: ort.InferenceSession | None = _session(path, provider, _options(threads))
+        if (active := self._session.get_providers()[0]) != provider:
+            # ONNX Runtime falls back to the CPU without raising; a benchmark must not.
+            raise DeviceError(
+                f"ONNX Runtime was asked for {provider} and chose {active}", hint="edgestill doctor"
+            )
+        self.device = provider
+        self.inputs = tuple(_spec(t) for t in self._session.get_inputs())
+        self.outputs = tuple(_spec(t) for t in self._session.get_outputs())
+        self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run once; ONNX Runtime allocates new arrays for every call."""
+        session = self._open()
+        check_feed(feed, self.inputs)
+        names = [t.name for t in self.outputs]
+        arrays = cast("list[NDArray[Any]]", session.run(names, dict(feed)))
+        return dict(zip(names, arrays, strict=True))
+
+    def layers_by_dtype(self) -> dict[str, int]:
+        """Count the layers of the graph that the optimiser made of the file."""
+        self._open()
+        with TemporaryDirectory() as folder:
+            saved = Path(folder) / "optimised.onnx"
+            options = _options(self._threads)
+            options.optimized_model_filepath = str(saved)
+            _session(self._path, self.device, options)
+            graph = onnx.load(str(saved)).graph
+        counts = Counter(
+            "int8" if node.op_type in INT8_OPS else _weight_dtype(graph, node)
+            for node in graph.node
+            if node.op_type in FLOAT_OPS | INT8_OPS
+        )
+        return dict(counts.most_common())
+
+    def close(self) -> None:
+        """Drop the session."""
+        self._session = None
+
+    def _open(self) -> Any:
+        if self._session is None:
+            raise UsageError("the model is closed", hint="open it again with open_backend")
+        return self._session
+
+
+def open_model(path: Path, *, device: str, threads: int | None) -> OrtBackend:
+    """Load an ``.onnx`` file.
+
+    Raises:
+        ArtifactError: It is not an ONNX file that ONNX Runtime can load.
+        DeviceError: The device is not there.
+    """
+    if device not in PROVIDERS:
+        raise DeviceError(f"ort has no device {device!r}", hint=f"it has: {', '.join(PROVIDERS)}")
+    if PROVIDERS[device] not in ort.get_available_providers():
+        raise DeviceError(
+            f"this ONNX Runtime has no {PROVIDERS[device]}, only {', '.join(ort.get_available_providers())}",
+            hint="run on --device cpu, or install onnxruntime-gpu in an environment of its own",
+        )
+    check_onnx(path)
+    return OrtBackend(path, PROVIDERS[device], threads)
+
+
+def _options(threads: int | None) -> Any:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = LOG_ERRORS
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _session(path: Path, provider: str, options: Any) -> Any:
+    try:
+        return ort.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # ONNX Runtime raises a private type per status code
+        raise ArtifactError(
+            f"ONNX Runtime cannot load {path}: {error}", hint="export the model again; opset 18 or lower"
+        ) from error
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    kind = tensor.type.removeprefix("tensor(").removesuffix(")")
+    dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
+    shape = tuple(side if isinstance(side, int) else None for side in tensor.shape)
+    return TensorSpec(name=tensor.name, shape=shape, dtype=dtype)
+
+
+def _weight_dtype(graph: Any, node: Any) -> str:
+    """The data type of a layer's second operand, which is the one it computes in.
+
+    ONNX Runtime has no FP16 convolution on most CPUs: it inserts casts, and the weight is then float32.
+    """
+    stored = {t.name: t.data_type for t in graph.initializer}
+    cast_to = {
+        n.output[0]: a.i for n in graph.node if n.op_type == "Cast" for a in n.attribute if a.name == "to"
+    }
+    known = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input)}
+    for table in (stored, cast_to, known):
+        if node.input[1] in table:
+            return str(onnx.helper.tensor_dtype_to_np_dtype(table[node.input[1]]))
+    return str(np.dtype(np.float32))

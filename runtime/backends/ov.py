@@ -1,0 +1,176 @@
+"""OpenVINO: the fast backend on x86, for ``.xml`` and ``.onnx`` files.
+
+Source: https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimize-inference/precision-control.html
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+import yaml
+from numpy.typing import NDArray
+
+from edgestill.errors import ArtifactError, DeviceError, UsageError
+from edgestill.spec import TensorSpec
+from runtime.backend import check_feed
+from runtime.onnx_file import check_onnx
+
+#: Metadata key: the precision that the model's float layers may run in, ``"f32"`` or ``"bf16"``.
+PRECISION_KEY = "edgestill.runtime_precision"
+DTYPES: Mapping[str, str] = {
+    "f32": "float32",
+    "f16": "float16",
+    "bf16": "bfloat16",
+    "u8": "int8",
+    "i8": "int8",
+}
+ARITHMETIC = frozenset({"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"})
+
+
+class OvBackend:
+    """A compiled OpenVINO model with one request; see ``runtime.backend.Backend``."""
+
+    name = "ov"
+
+    def __init__(self, model: Any, compiled: Any, device: str, metadata: Mapping[str, str]) -> None:
+        self.device, self.metadata = device, metadata
+        self.inputs = tuple(_spec(port, f"input{i}") for i, port in enumerate(model.inputs))
+        self.outputs = tuple(_spec(port, f"output{i}") for i, port in enumerate(model.outputs))
+        self._compiled: Any = compiled
+        self._request: Any = compiled.create_infer_request()
+
+    def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run once. The request reuses its output memory, so the arrays are copied out of it."""
+        self._check_open()
+        check_feed(feed, self.inputs)
+        by_place = {i: feed[t.name] for i, t in enumerate(self.inputs)}
+        results = self._request.infer(by_place, share_inputs=True, share_outputs=False)
+        return {t.name: results[i] for i, t in enumerate(self.outputs)}
+
+    def layers_by_dtype(self) -> dict[str, int]:
+        """Count the layers of the execution graph, which names the precision of every kernel."""
+        self._check_open()
+        ops = [op.get_rt_info() for op in self._compiled.get_runtime_model().get_ops()]
+        counts = Counter(_executed(info) for info in ops if info["layerType"].astype(str) in ARITHMETIC)
+        return dict(counts.most_common())
+
+    def close(self) -> None:
+        """Drop the compiled model."""
+        self._compiled = self._request = None
+
+    def _check_open(self) -> None:
+        if self._compiled is None:
+            raise UsageError("the model is closed", hint="open it again with open_backend")
+
+
+def open_model(
+    path: Path, *, device: str, threads: int | None, precision_hint: str | None = None
+) -> OvBackend:
+    """Load an ``.xml`` or ``.onnx`` file.
+
+    Args:
+        path: The model.
+        device: ``"cpu"`` or ``"gpu"``.
+        threads: CPU threads; None leaves the choice to OpenVINO.
+        precision_hint: ``"f32"`` or ``"bf16"``: what float layers may run in. None takes what the model asks
+            for under ``edgestill.runtime_precision``, else f32: left alone, OpenVINO runs FP32 files in bf16
+            on a CPU that has it, and says nothing.
+
+    Raises:
+        ArtifactError: It is not a file that OpenVINO can load.
+        DeviceError: The device is not there, or has no such precision.
+    """
+    core = ov.Core()
+    target = device.upper()
+    if target not in core.available_devices:
+        raise DeviceError(
+            f"OpenVINO finds no {target} here; it finds {', '.join(core.available_devices)}",
+            hint="run on --device cpu, or install the device's driver",
+        )
+    model = _read(core, path)
+    metadata = _metadata(model, path)
+    config: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": _precision(core, target, precision_hint, metadata),
+    }
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    try:
+        compiled = core.compile_model(model, target, config)
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"OpenVINO cannot compile {path}: {error}", hint="export the model again"
+        ) from error
+    return OvBackend(model, compiled, target, metadata)
+
+
+def _read(core: Any, path: Path) -> Any:
+    if path.suffix == ".onnx":
+        check_onnx(path)
+    weights = path.with_suffix(".bin")
+    if path.suffix == ".xml" and not weights.is_file():
+        raise ArtifactError(f"{path} lacks its weights {weights.name}", hint="copy both files together")
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"OpenVINO cannot read {path}: {error}", hint="copy it again, or export the model again"
+        ) from error
+
+
+def _precision(core: Any, device: str, asked: str | None, metadata: Mapping[str, str]) -> str:
+    """The hint to compile with. A model may wish for bf16; a person who asks for it must get it."""
+    wanted = asked or metadata.get(PRECISION_KEY, "f32")
+    able = {"f32", *(c.lower() for c in core.get_property(device, "OPTIMIZATION_CAPABILITIES"))}
+    if wanted in able:
+        return wanted
+    if asked:
+        raise DeviceError(
+            f"{device} cannot run in {asked}; it can in {', '.join(sorted(able))}",
+            hint="leave precision_hint out",
+        )
+    return "f32"
+
+
+def _metadata(model: Any, path: Path) -> dict[str, str]:
+    """What the file says about itself, by the last and by the whole dotted name of each entry."""
+    found: dict[str, str] = {}
+    beside = path.with_name("metadata.yaml")  # where `yolo export` puts it
+    if path.suffix == ".xml" and beside.is_file():
+        stored = yaml.safe_load(beside.read_text("utf-8"))
+        found |= {str(k): v if isinstance(v, str) else repr(v) for k, v in dict(stored).items()}
+    for name, value in _leaves(model.get_rt_info(), ()):
+        found[".".join(name)] = value
+        found.setdefault(name[-1], value)
+    return found
+
+
+def _leaves(info: Any, prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    for key, entry in dict(info).items():
+        value = getattr(entry, "value", entry)
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*prefix, key))
+        else:
+            yield (*prefix, key), str(value)
+
+
+def _executed(info: Any) -> str:
+    """The data type that a layer of the execution graph computes in.
+
+    The kernel's name ends in it, e.g. ``brgconv_avx512_f32``. ``runtimePrecision`` may be that of the stored
+    weights: a file with FP16 weights shows f16 there on a CPU whose kernels run in f32.
+    """
+    kernel = str(info["primitiveType"].astype(str)).rpartition("_")[2].lower()
+    kind = kernel if kernel in DTYPES else str(info["runtimePrecision"].astype(str)).lower()
+    return DTYPES.get(kind, kind)
+
+
+def _spec(port: Any, nameless: str) -> TensorSpec:
+    """Describe an input or output; files of `yolo export` give their outputs no name."""
+    shape = tuple(None if side.is_dynamic else side.get_length() for side in port.get_partial_shape())
+    dtype = port.get_element_type().to_dtype().name
+    return TensorSpec(name=port.get_any_name() if port.get_names() else nameless, shape=shape, dtype=dtype)

@@ -1,0 +1,113 @@
+"""From the network's output to detections: threshold, class, suppression, way back to the source frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgestill.boxes import cxcywh_to_xyxy, nms
+from edgestill.detections import Detections
+from edgestill.errors import ArtifactError
+from edgestill.spec import ModelSpec
+from runtime.letterbox import Letterbox
+
+LIMIT = 300  # boxes an image at most, as in COCO's and YOLOv5's evaluation
+MAX_CANDIDATES = 30_000  # enters suppression at most, highest scores first; YOLOv5's max_nms
+
+# cx, cy, w, h in input pixels [K, 4]; scores [K]; class ids [K]
+Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
+
+
+def decode(
+    output: NDArray[Any],
+    spec: ModelSpec,
+    letterbox: Letterbox,
+    source_hw: tuple[int, int],
+    *,
+    conf: float,
+    iou: float,
+    multi_label: bool = False,
+    limit: int = LIMIT,
+) -> Detections:
+    """Decode the output of one image.
+
+    Args:
+        output: float ``[1, ...]`` in ``spec.layout``; boxes in input pixels, probabilities.
+        spec: The model's contract.
+        letterbox: How the image got into the input.
+        source_hw: Height and width of the source frame, pixels; boxes are clipped to it.
+        conf: A box stays if its score (objectness times class probability, where there is an
+            objectness) is above this.
+        iou: A box of the same class that overlaps a better one by more than this is dropped.
+        multi_label: Whether one box may be reported once per class above ``conf``, as evaluation
+            does; else only its best class counts.
+        limit: Boxes kept at most.
+
+    Raises:
+        ArtifactError: The output has not the shape that the spec promises, or is not finite.
+    """
+    check_output(output.shape, spec)
+    found = _candidates(output[0], spec, conf, multi_label=multi_label)
+    boxes, score, class_id = _best(found, MAX_CANDIDATES)
+    xyxy = cxcywh_to_xyxy(boxes)
+    keep = nms(_apart(xyxy, class_id), score, iou, limit)
+    height, width = source_hw
+    xyxy = letterbox.to_source(xyxy[keep])
+    xyxy = np.clip(xyxy, 0, np.array([width, height, width, height], np.float32))
+    seen = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])  # not wholly in the border
+    return Detections(xyxy[seen], score[keep][seen], class_id[keep][seen])
+
+
+def check_output(shape: tuple[int | None, ...], spec: ModelSpec) -> None:
+    """Raise ArtifactError if an output of that shape, None where it is free, cannot be the spec's."""
+    columns, axis = (5 + spec.nc, 2) if spec.layout == "yolov5" else (4 + spec.nc, 1)
+    if len(shape) != 3 or shape[0] not in {1, None} or shape[axis] not in {columns, None}:
+        raise ArtifactError(
+            f"the model's output has shape {list(shape)}; {spec.nc} classes in layout {spec.layout} "
+            f"need {columns} on axis {axis}",
+            hint="the file and its spec disagree: export the model again",
+        )
+
+
+def _candidates(output: NDArray[Any], spec: ModelSpec, conf: float, *, multi_label: bool) -> Candidates:
+    """Boxes above the threshold. The cheap test comes first: most cells show nothing."""
+    if spec.layout == "yolov5":
+        gate = output[:, 4]
+        rows = output[np.flatnonzero(gate > conf)]
+    else:
+        gate = output[4:].max(axis=0)
+        rows = output[:, np.flatnonzero(gate > conf)].T
+    rows = rows.astype(np.float32, copy=False)
+    # One NaN or infinity anywhere in the gate makes the sum so; comparisons alone would hide it.
+    if not (np.isfinite(gate.sum(dtype=np.float64)) and np.isfinite(rows).all()):
+        raise ArtifactError(
+            "the model's output holds NaN or infinity",
+            hint="a number overflowed: use a higher precision, e.g. `edgestill export --precision fp32`",
+        )
+    boxes = rows[:, :4]
+    scores = rows[:, 5:] * rows[:, 4:5] if spec.layout == "yolov5" else rows[:, 4:]
+    if multi_label:
+        box, class_id = np.nonzero(scores > conf)
+        return boxes[box], scores[box, class_id], class_id
+    class_id = scores.argmax(axis=1)
+    score = np.take_along_axis(scores, class_id[:, None], axis=1)[:, 0]
+    keep = score > conf
+    return boxes[keep], score[keep], class_id[keep]
+
+
+def _best(found: Candidates, limit: int) -> Candidates:
+    boxes, score, class_id = found
+    if len(score) <= limit:
+        return found
+    order = np.argsort(-score, kind="stable")[:limit]
+    return boxes[order], score[order], class_id[order]
+
+
+def _apart(xyxy: NDArray[np.float32], class_id: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Shift each class to its own place, so that one suppression pass treats the classes apart."""
+    if not len(xyxy):
+        return xyxy
+    span = np.float32(xyxy.max() - xyxy.min() + 1)
+    return np.asarray(xyxy + class_id[:, None].astype(np.float32) * span, np.float32)

@@ -1,0 +1,106 @@
+"""From a frame to the network's input and back: the only pre-processing of the project.
+
+Training-time evaluation, calibration and the runtime all call ``prepare``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgestill.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letterbox:
+    """One uniform scale and a centred border; exact to undo.
+
+    Attributes:
+        scale: Input pixels per source pixel.
+        pad_xy: Border left of and above the image, input pixels.
+    """
+
+    scale: float
+    pad_xy: tuple[float, float]
+
+    @classmethod
+    def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
+        """The largest scale at which the source fits into the input, also above 1.
+
+        Source: ultralytics/yolov5 ``letterbox`` with ``auto=False``: an odd border is one pixel
+        wider at the right and at the bottom.
+        """
+        scale = min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
+        height, width = _scaled(source_hw, scale)
+        return cls(scale=scale, pad_xy=(_before(input_hw[1] - width), _before(input_hw[0] - height)))
+
+    def to_input(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes ``[N, 4]`` from source pixels to input pixels."""
+        return np.asarray(xyxy * np.float32(self.scale) + self._shift, np.float32)
+
+    def to_source(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes ``[N, 4]`` from input pixels to source pixels. Inverse of ``to_input``."""
+        return np.asarray((xyxy - self._shift) / np.float32(self.scale), np.float32)
+
+    @property
+    def _shift(self) -> NDArray[np.float32]:
+        return np.array(self.pad_xy * 2, np.float32)
+
+
+def letterbox(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np.uint8], Letterbox]:
+    """Scale an image into the network's input size and fill the border.
+
+    Args:
+        image_bgr: uint8 ``[H, W, 3]``.
+        spec: Says the input size and the grey level of the border.
+
+    Returns:
+        The padded image, still BGR, uint8 ``[*spec.input_hw, 3]``, and the way back.
+    """
+    source_hw = (image_bgr.shape[0], image_bgr.shape[1])
+    fit = Letterbox.fit(source_hw, spec.input_hw)
+    height, width = _scaled(source_hw, fit.scale)
+    if (height, width) != source_hw:
+        image_bgr = cv2.resize(image_bgr, (width, height), interpolation=cv2.INTER_LINEAR)
+    if (height, width) == spec.input_hw:
+        return image_bgr, fit
+    padded = np.full((*spec.input_hw, 3), spec.pad_value, np.uint8)
+    left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
+    padded[top : top + height, left : left + width] = image_bgr
+    return padded, fit
+
+
+def to_tensor(padded_bgr: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
+    """Turn a padded image into the network's input: channel order, scale, layout.
+
+    Args:
+        padded_bgr: uint8 ``[h, w, 3]``.
+        spec: Says the channel order and the scale.
+
+    Returns:
+        float32 ``[1, 3, h, w]``, C-contiguous.
+    """
+    tensor = np.empty((1, 3, *padded_bgr.shape[:2]), np.float32)
+    planes = cv2.split(padded_bgr)
+    for channel, plane in enumerate(reversed(planes) if spec.pixel_order == "rgb" else planes):
+        np.multiply(plane, np.float32(spec.scale), out=tensor[0, channel])
+    return tensor
+
+
+def prepare(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np.float32], Letterbox]:
+    """``letterbox``, then ``to_tensor``."""
+    padded, fit = letterbox(image_bgr, spec)
+    return to_tensor(padded, spec), fit
+
+
+def _scaled(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Height and width after scaling; a sliver keeps one pixel."""
+    return max(1, round(source_hw[0] * scale)), max(1, round(source_hw[1] * scale))
+
+
+def _before(border: int) -> int:
+    """The part of a border that lies left or above."""
+    return round(border / 2 - 0.1)

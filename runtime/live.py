@@ -1,0 +1,99 @@
+"""A camera: one thread takes every frame, the newest waits in a slot, older ones are dropped and counted.
+
+Whoever reads a camera no faster than it sends works on ever older pictures: its driver queues them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Condition, Thread
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgestill.errors import DeviceError
+from runtime.frames import Frame
+
+STALL_S = 10.0  # a camera that sends nothing for so long is gone
+JOIN_S = 2.0
+
+
+class Capture(Protocol):
+    """The part of ``cv2.VideoCapture`` that a camera needs."""
+
+    def grab(self) -> bool:
+        """Wait for the next frame."""
+
+    def retrieve(self) -> tuple[bool, NDArray[Any]]:
+        """Decode the frame that was grabbed."""
+
+    def release(self) -> None:
+        """Free the camera."""
+
+
+class LiveSource:
+    """A camera that gives its newest frame; see ``runtime.frames.FrameSource``."""
+
+    is_live = True
+    total: int | None = None
+
+    def __init__(self, capture: Capture, name: str, fps: float | None, *, stall_s: float = STALL_S) -> None:
+        self.fps, self.dropped = fps, 0
+        self._capture, self._name, self._stall_s = capture, name, stall_s
+        self._changed = Condition()
+        self._slot: Frame | None = None
+        self._ended = False
+        self._thread = Thread(target=self._grab, name=f"camera {name}", daemon=True)
+        self._thread.start()
+
+    def frames(self) -> Iterator[Frame]:
+        """The newest frame that was not given yet, again and again."""
+        while True:
+            with self._changed:
+                came = self._changed.wait_for(lambda: self._slot is not None or self._ended, self._stall_s)
+                frame, self._slot = self._slot, None
+            if frame is None:
+                what = "stopped sending" if came else f"has sent nothing for {self._stall_s:g} s"
+                raise DeviceError(f"{self._name} {what}", hint="check the cable, the power and the network")
+            yield frame
+
+    def close(self) -> None:
+        """Stop the thread, which frees the camera."""
+        with self._changed:
+            self._ended = True
+        self._thread.join(JOIN_S)  # a camera that hangs in its driver must not hang us
+
+    def _grab(self) -> None:
+        first_s = None
+        index = 0
+        try:
+            while not self._ended and self._capture.grab():
+                captured_s = perf_counter()
+                good, image = self._capture.retrieve()
+                if not good:
+                    break
+                first_s = captured_s if first_s is None else first_s
+                self._offer(
+                    Frame(
+                        image_bgr=np.asarray(image, np.uint8),
+                        index=index,
+                        captured_s=captured_s,
+                        name=self._name,
+                        decode_ms=(perf_counter() - captured_s) * 1e3,
+                        time_s=captured_s - first_s,
+                    )
+                )
+                index += 1
+        finally:
+            self._capture.release()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _offer(self, frame: Frame) -> None:
+        with self._changed:
+            self.dropped += self._slot is not None
+            self._slot = frame
+            self._changed.notify_all()

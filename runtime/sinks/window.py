@@ -1,0 +1,46 @@
+"""A window that shows the annotated frames; q, Esc or its close button ends the run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgestill.errors import DeviceError
+from runtime.pipeline import FrameResult
+
+TITLE = "edgestill"
+QUIT_KEYS = frozenset({ord("q"), 27})
+
+
+class WindowSink:
+    """Shows each picture; see ``runtime.pipeline.Sink``."""
+
+    wants_picture = True
+
+    def __init__(self) -> None:
+        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            # Qt would abort the whole process.
+            raise DeviceError(
+                "--show needs a display, and DISPLAY and WAYLAND_DISPLAY are not set",
+                hint="use --save out.mp4, or connect with ssh -X",
+            )
+        try:
+            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        except cv2.error as error:
+            raise DeviceError("this OpenCV cannot open windows", hint="use --save out.mp4") from error
+
+    def write(self, result: FrameResult, picture: NDArray[np.uint8]) -> bool:
+        """Show one picture; False when the person closes the window."""
+        cv2.imshow(TITLE, picture)
+        key = cv2.waitKey(1) & 0xFF
+        return key not in QUIT_KEYS and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
+
+    def close(self, *, complete: bool) -> tuple[Path, ...]:
+        """Close the window."""
+        cv2.destroyAllWindows()
+        return ()

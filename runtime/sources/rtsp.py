@@ -1,0 +1,25 @@
+"""A network camera: ``--source rtsp://host/path``."""
+
+import re
+
+import cv2
+
+from edgestill.errors import DeviceError
+from runtime.capture import open_capture
+from runtime.live import LiveSource
+
+TIMEOUT_MS = 10_000
+
+
+def open_frames(text: str) -> LiveSource:
+    """Open a stream.
+
+    Raises:
+        DeviceError: It does not answer.
+    """
+    name = re.sub(r"//[^/@]*@", "//", text)  # a password belongs in no message and no log
+    timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS)
+    capture = open_capture(text, cv2.CAP_FFMPEG, timeouts)
+    if capture is None:
+        raise DeviceError(f"{name} does not open", hint="try the address with ffplay")
+    return LiveSource(capture, name, capture.get(cv2.CAP_PROP_FPS) or None)

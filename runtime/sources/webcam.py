@@ -1,0 +1,19 @@
+"""A camera by its number: ``--source 0``."""
+
+import cv2
+
+from edgestill.errors import DeviceError
+from runtime.capture import open_capture
+from runtime.live import LiveSource
+
+
+def open_frames(text: str) -> LiveSource:
+    """Open a camera.
+
+    Raises:
+        DeviceError: There is none of that number.
+    """
+    capture = open_capture(int(text), cv2.CAP_ANY)
+    if capture is None:
+        raise DeviceError(f"camera {text} does not open", hint="ls /dev/video*; is another program using it?")
+    return LiveSource(capture, f"camera {text}", capture.get(cv2.CAP_PROP_FPS) or None)

@@ -1,0 +1,69 @@
+"""The door: verbs, exit codes, where words go."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from edgestill import __version__
+from edgestill.cli.main import VERBS, main
+
+
+def two_lines(text: str) -> bool:
+    """Whether an error is what every error must be: the fact, then the hint."""
+    return re.fullmatch(r"edgestill \S+: [^\n]+\n  hint: [^\n]+\n", text) is not None
+
+
+def test_an_unknown_verb_gets_a_suggestion_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["exprot"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "edgestill exprot: no verb is called 'exprot'\n  hint: did you mean 'export'?\n"
+
+
+@pytest.mark.parametrize("verb", VERBS.names())
+def test_an_unknown_flag_is_a_usage_error_of_every_verb(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--no-such-flag"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert two_lines(err), err
+
+
+@pytest.mark.parametrize("verb", VERBS.names())
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: edgestill {verb}" in capsys.readouterr().out
+
+
+def test_the_overview_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert [verb for verb in VERBS.names() if f"\n  {verb} " not in shown] == []
+
+
+def test_no_verb_at_all_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: edgestill VERB" in capsys.readouterr().out
+
+
+def test_a_misspelt_flag_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "x.onnx", "--source", "y.png", "--max-frame", "3"]) == 2
+    assert "hint: did you mean --max-frames?" in capsys.readouterr().err
+
+
+def test_the_module_is_the_same_as_the_command_and_prints_json_when_piped() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgestill", "devices"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)
+
+
+def test_the_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__

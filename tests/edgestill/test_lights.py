@@ -1,0 +1,116 @@
+"""The state of a light, from detections that err."""
+
+import numpy as np
+import pytest
+
+from edgestill.demo.lights import UNKNOWN, LightSettings, LightStates, are_lights
+from edgestill.detections import Detections
+from runtime.tracking import NO_TRACK, Tracked
+
+CLASSES = ("red", "yellow", "green", "off")
+FPS = 30
+
+
+def one(name: str, score: float = 0.6, track_id: int = 1, ended: tuple[int, ...] = ()) -> Tracked:
+    found = Detections(
+        np.array([[0, 0, 8, 20]], np.float32),
+        np.array([score], np.float32),
+        np.array([CLASSES.index(name)]),
+    )
+    return Tracked(found, np.array([track_id]), ended)
+
+
+def nothing(ended: tuple[int, ...] = ()) -> Tracked:
+    return Tracked(Detections.empty(), np.zeros(0, np.int64), ended)
+
+
+def play(lights: LightStates, names: str, start: int = 0, score: float = 0.6) -> list[str]:
+    """The state after each frame of a string such as ``"rrg"``; o is off."""
+    word = {name[0]: name for name in CLASSES}
+    return [lights.update(one(word[letter], score), (start + i) / FPS)[0] for i, letter in enumerate(names)]
+
+
+def test_a_light_is_unknown_until_it_is_seen_twice() -> None:
+    assert play(LightStates(CLASSES), "rr") == [UNKNOWN, "red"]
+
+
+def test_one_wrong_frame_does_not_change_the_state() -> None:
+    assert set(play(LightStates(CLASSES), "rrrrrrgrrr")[1:]) == {"red"}
+
+
+def test_one_wrong_frame_with_a_high_score_does_not_change_the_state() -> None:
+    lights = LightStates(CLASSES)
+    play(lights, "rrrrrr", score=0.3)
+    assert lights.update(one("green", 1.0), 0.2) == ("red",)
+
+
+def test_a_detector_that_cannot_decide_keeps_the_state() -> None:
+    assert set(play(LightStates(CLASSES), "rrrr" + "gr" * 10)[1:]) == {"red"}
+
+
+def test_a_change_to_red_shows_within_three_frames() -> None:
+    assert play(LightStates(CLASSES), "gggggggg" + "rrr")[-3:] == ["green", "green", "red"]
+
+
+def test_a_change_to_green_needs_one_frame_more() -> None:
+    assert play(LightStates(CLASSES), "rrrrrrrr" + "gggg")[-4:] == ["red", "red", "red", "green"]
+
+
+def test_a_flashing_light_keeps_its_colour() -> None:
+    half_a_second = FPS // 2
+    flashing = ("y" * half_a_second + "o" * half_a_second) * 4
+    assert set(play(LightStates(CLASSES), flashing)[1:]) == {"yellow"}
+
+
+def test_a_light_that_stays_dark_is_off_after_a_second() -> None:
+    states = play(LightStates(CLASSES), "r" * 10 + "o" * (FPS + 2))
+    assert states[10 + FPS - 1] == "red"
+    assert states[-1] == "off"
+
+
+def test_a_light_that_was_never_lit_is_off_at_once() -> None:
+    assert play(LightStates(CLASSES), "oo")[-1] == "off"
+
+
+def test_a_light_that_comes_back_from_off_shows_its_colour() -> None:
+    assert play(LightStates(CLASSES), "oooooo" + "rrr")[-1] == "red"
+
+
+def test_a_track_that_ended_is_forgotten() -> None:
+    lights = LightStates(CLASSES)
+    play(lights, "rrr")
+    lights.update(nothing(ended=(1,)), 0.2)
+    assert lights.update(one("green"), 0.3) == (UNKNOWN,)
+
+
+def test_a_track_that_is_only_hidden_is_remembered() -> None:
+    lights = LightStates(CLASSES)
+    play(lights, "rrr")
+    lights.update(nothing(), 0.2)
+    assert lights.update(one("red"), 0.3) == ("red",)
+
+
+def test_two_lights_do_not_mix() -> None:
+    lights = LightStates(CLASSES)
+    for i in range(4):
+        assert lights.update(one("green", track_id=2), i / FPS)[0] in {UNKNOWN, "green"}
+        state = lights.update(one("red", track_id=1), i / FPS)
+    assert state == ("red",)
+
+
+def test_a_detection_without_a_track_is_unknown() -> None:
+    lights = LightStates(CLASSES)
+    for i in range(5):
+        assert lights.update(one("red", track_id=NO_TRACK), i / FPS) == (UNKNOWN,)
+
+
+def test_patience_is_a_setting() -> None:
+    lights = LightStates(CLASSES, LightSettings(frames=5))
+    assert play(lights, "rrrrr") == [UNKNOWN] * 4 + ["red"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "answer"), [(CLASSES, True), (("green", "red"), True), (("person", "traffic light"), False)]
+)
+def test_a_model_of_lights_is_told_by_its_classes(classes: tuple[str, ...], answer: bool) -> None:
+    assert are_lights(classes) is answer

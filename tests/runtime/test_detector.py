@@ -1,0 +1,81 @@
+"""One frame in, detections in its pixels out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from edgestill.errors import ArtifactError
+from edgestill.spec import SPEC_KEY, ModelSpec
+from runtime.backend import BACKENDS
+from runtime.detector import open_detector
+
+
+@pytest.mark.parametrize("backend", BACKENDS.names())
+def test_lamps_are_found_where_they_are(backend: str, lamp_model: Path, painted: Any) -> None:
+    detector = open_detector(lamp_model, backend=backend, threads=1)
+    found = detector(painted((1, 0, "red"), (0, 2, "green")))
+    by_class = dict(zip(found.class_id.tolist(), found.xyxy.tolist(), strict=True))
+    np.testing.assert_allclose(by_class[0], [0, 64, 64, 128], atol=0.1)
+    np.testing.assert_allclose(by_class[2], [128, 0, 192, 64], atol=0.1)
+
+
+def test_boxes_are_in_source_pixels_behind_a_border(lamp_model: Path) -> None:
+    tall = np.zeros((256, 192, 3), np.uint8)  # fits at a quarter, 24 pixels of border left and right
+    tall[:128, :, 2] = 255
+    found = open_detector(lamp_model, threads=1)(tall)
+    assert found.class_id.tolist() == [0]
+    np.testing.assert_allclose(found.xyxy[0], [32, 0, 160, 128], atol=1)
+
+
+def test_its_stages_are_told(lamp_model: Path, painted: Any) -> None:
+    _, stages_ms = open_detector(lamp_model, threads=1).timed(painted())
+    assert list(stages_ms) == ["letterbox", "inference", "postprocess"]
+
+
+def test_the_threshold_is_the_callers(lamp_model: Path, painted: Any) -> None:
+    dim = painted((0, 0, "red")) // 2
+    assert len(open_detector(lamp_model, conf=0.1, threads=1)(dim)) == 1
+    assert len(open_detector(lamp_model, conf=0.9, threads=1)(dim)) == 0
+
+
+def test_a_file_of_yolo_export_runs(tmp_path: Path, write_lamp_model: Any, painted: Any) -> None:
+    metadata = {"names": "{0: 'r', 1: 'y', 2: 'g', 3: 'o'}", "task": "detect", "stride": "32"}
+    onnx.save(write_lamp_model(metadata), tmp_path / "x.onnx")
+    detector = open_detector(tmp_path / "x.onnx", threads=1)
+    assert detector.spec.classes == ("r", "y", "g", "o")
+    assert detector(painted((0, 0, "green"))).class_id.tolist() == [2]
+
+
+def other_size(spec: ModelSpec) -> dict[str, str]:
+    return spec.resized((64, 128)).to_metadata()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        pytest.param(lambda _: {}, "neither an edgestill spec nor", id="no-detector"),
+        pytest.param(lambda _: {SPEC_KEY: "{"}, "carries a broken spec", id="broken-json"),
+        pytest.param(lambda _: {SPEC_KEY: "{}"}, "missing or unknown fields", id="empty-spec"),
+        pytest.param(other_size, r"its spec says \[1, 3, 64, 128\]", id="another-size"),
+        pytest.param(lambda _: {"names": "{0: 'one'}"}, "cannot tell how to read", id="wrong-class-count"),
+    ],
+)
+def test_a_file_that_is_not_ours_is_refused(
+    tmp_path: Path, write_lamp_model: Any, lamp_spec: ModelSpec, metadata: Any, message: str
+) -> None:
+    onnx.save(write_lamp_model(metadata(lamp_spec)), tmp_path / "x.onnx")
+    with pytest.raises(ArtifactError, match=message):
+        open_detector(tmp_path / "x.onnx", threads=1)
+
+
+def test_a_spec_with_another_class_count_is_refused(
+    tmp_path: Path, write_lamp_model: Any, lamp_spec: ModelSpec
+) -> None:
+    data = {**lamp_spec.to_json(), "classes": ("red", "green")}
+    metadata = ModelSpec.from_json(data).to_metadata()
+    onnx.save(write_lamp_model(metadata), tmp_path / "x.onnx")
+    with pytest.raises(ArtifactError, match="2 classes in layout yolov5 need 7"):
+        open_detector(tmp_path / "x.onnx", threads=1)

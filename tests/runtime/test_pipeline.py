@@ -1,0 +1,189 @@
+"""Source, detector, tracker and sinks at work together."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgestill.detections import Detections
+from edgestill.errors import DataError
+from edgestill.spec import ModelSpec
+from runtime.frames import Frame
+from runtime.pipeline import FrameResult, Pipeline
+from runtime.tracking import Tracked, Tracker
+
+SPEC = ModelSpec(name="fake", input_hw=(32, 32), classes=("red", "green"))
+
+
+class Clip:
+    """Frames whose brightness is their index."""
+
+    dropped = 7
+
+    def __init__(
+        self, total: int, *, is_live: bool = False, error: BaseException | None = None, fps: float = 10
+    ) -> None:
+        self.total: int | None = None if is_live else total
+        self.fps: float | None = fps
+        self.is_live = is_live
+        self._count, self._error = total, error
+
+    def frames(self) -> Iterator[Frame]:
+        for i in range(self._count):
+            image = np.full((20, 30, 3), i, np.uint8)
+            yield Frame(image_bgr=image, index=i, captured_s=0.0, name="clip", decode_ms=2.5, time_s=i / 10)
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        pass
+
+
+class Fake:
+    """Finds one box in every frame: red, and green from frame 5 on."""
+
+    spec = SPEC
+
+    def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
+        return self.timed(image_bgr)[0]
+
+    def timed(self, image_bgr: NDArray[np.uint8]) -> tuple[Detections, dict[str, float]]:
+        box = np.array([[5, 5, 15, 15]], np.float32)
+        class_id = np.array([int(image_bgr[0, 0, 0] >= 5)])
+        stages_ms = {"letterbox": 1.0, "inference": 10.0, "postprocess": 0.5}
+        return Detections(box, np.array([0.9], np.float32), class_id), stages_ms
+
+
+class Notes:
+    """A sink that remembers."""
+
+    def __init__(self, *, wants_picture: bool = False, enough_after: int = 1000) -> None:
+        self.wants_picture = wants_picture
+        self.results: list[FrameResult] = []
+        self.pictures: list[NDArray[np.uint8]] = []
+        self.closed: list[bool] = []
+        self._enough_after = enough_after
+
+    def write(self, result: FrameResult, picture: NDArray[np.uint8]) -> bool:
+        self.results.append(result)
+        self.pictures.append(picture)
+        return len(self.results) < self._enough_after
+
+    def close(self, *, complete: bool) -> tuple[Path, ...]:
+        self.closed.append(complete)
+        return (Path("notes"),)
+
+
+class Shout:
+    """A judge that says the class aloud."""
+
+    def update(self, tracked: Tracked, time_s: float) -> tuple[str, ...]:
+        return tuple(SPEC.classes[i].upper() for i in tracked.detections.class_id)
+
+
+def white(result: FrameResult) -> NDArray[np.uint8]:
+    return np.full_like(result.frame.image_bgr, 255)
+
+
+def test_every_frame_reaches_every_sink() -> None:
+    a, b = Notes(), Notes()
+    Pipeline(Fake(), sinks=(a, b)).run(Clip(8))
+    assert [r.frame.index for r in a.results] == list(range(8))
+    assert [r.frame.index for r in b.results] == list(range(8))
+
+
+def test_the_summary_counts() -> None:
+    summary = Pipeline(Fake(), sinks=(Notes(),)).run(Clip(8))
+    assert (summary.frames, summary.dropped) == (8, 7)
+    assert summary.detections == {"red": 5, "green": 3}
+    assert summary.files == (Path("notes"),)
+    assert summary.tracks is None
+
+
+def test_the_stages_are_medians_in_their_order() -> None:
+    summary = Pipeline(Fake(), tracker=Tracker(), overlay=white, sinks=(Notes(wants_picture=True),)).run(
+        Clip(8)
+    )
+    stages = ["decode", "letterbox", "inference", "postprocess", "track", "draw", "write"]
+    assert list(summary.stages_ms) == stages
+    assert summary.stages_ms["decode"] == 2.5
+    assert summary.stages_ms["inference"] == 10
+
+
+def test_the_run_stops_after_so_many_frames() -> None:
+    assert Pipeline(Fake()).run(Clip(8), max_frames=3).frames == 3
+
+
+def test_a_sink_may_end_the_run_and_the_others_get_the_last_frame() -> None:
+    first, second = Notes(enough_after=4), Notes()
+    summary = Pipeline(Fake(), sinks=(first, second)).run(Clip(8))
+    assert (summary.frames, len(second.results)) == (4, 4)
+    assert first.closed == [True]
+
+
+def test_tracks_are_counted_and_told() -> None:
+    sink = Notes()
+    summary = Pipeline(Fake(), tracker=Tracker(), sinks=(sink,)).run(Clip(4))
+    assert summary.tracks == 1
+    assert [r.track_id.tolist() for r in sink.results if r.track_id is not None] == [[-1], [1], [1], [1]]
+
+
+def test_the_judges_word_comes_with_the_detection() -> None:
+    sink = Notes()
+    Pipeline(Fake(), tracker=Tracker(), judge=Shout(), sinks=(sink,)).run(Clip(6))
+    assert sink.results[0].states == ("RED",)
+    assert sink.results[5].states == ("GREEN",)
+
+
+def test_without_a_tracker_there_is_nothing_to_judge() -> None:
+    sink = Notes()
+    Pipeline(Fake(), judge=Shout(), sinks=(sink,)).run(Clip(1))
+    assert (sink.results[0].states, sink.results[0].track_id) == (None, None)
+
+
+def test_nothing_is_drawn_that_nobody_wants() -> None:
+    def never(result: FrameResult) -> NDArray[np.uint8]:
+        raise AssertionError
+
+    sink = Notes(wants_picture=False)
+    Pipeline(Fake(), overlay=never, sinks=(sink,)).run(Clip(2))
+    assert (sink.pictures[1] == 1).all()  # the frame itself
+
+
+def test_what_is_drawn_reaches_the_sink() -> None:
+    sink = Notes(wants_picture=True)
+    Pipeline(Fake(), overlay=white, sinks=(sink,)).run(Clip(2))
+    assert (sink.pictures[1] == 255).all()
+
+
+def test_a_broken_frame_ends_the_run_and_the_sinks_know() -> None:
+    sink = Notes()
+    with pytest.raises(DataError, match="cut off"):
+        Pipeline(Fake(), sinks=(sink,)).run(Clip(3, error=DataError("cut off", hint="copy")))
+    assert sink.closed == [False]
+
+
+def test_ctrl_c_ends_a_live_run_well() -> None:
+    sink = Notes()
+    summary = Pipeline(Fake(), sinks=(sink,)).run(Clip(3, is_live=True, error=KeyboardInterrupt()))
+    assert (summary.frames, sink.closed) == (3, [True])
+
+
+def test_ctrl_c_breaks_a_file_off() -> None:
+    sink = Notes()
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline(Fake(), sinks=(sink,)).run(Clip(3, error=KeyboardInterrupt()))
+    assert sink.closed == [False]
+
+
+def test_the_age_of_frames_is_told_for_a_live_source_alone() -> None:
+    assert Pipeline(Fake()).run(Clip(2, is_live=True)).age_ms is not None
+    assert Pipeline(Fake()).run(Clip(2)).age_ms is None
+
+
+def test_progress_is_told_frame_by_frame() -> None:
+    calls = []
+    Pipeline(Fake()).run(Clip(5), advance=lambda n=1, note="": calls.append(n))
+    assert calls == [1] * 5

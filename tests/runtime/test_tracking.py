@@ -1,0 +1,147 @@
+"""Identities over frames."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgestill.detections import Detections
+from runtime.tracking import NO_TRACK, Tracker, TrackerSettings
+
+LIGHTS = TrackerSettings(by_class=False)
+
+
+def found(*rows: tuple[float, float, float, int], size: tuple[float, float] = (10, 24)) -> Detections:
+    """Boxes of one size at (centre x, centre y) with a score and a class."""
+    width, height = size
+    xyxy = [(x - width / 2, y - height / 2, x + width / 2, y + height / 2) for x, y, _, _ in rows]
+    return Detections(
+        np.array(xyxy, np.float32).reshape(-1, 4),
+        np.array([row[2] for row in rows], np.float32),
+        np.array([row[3] for row in rows], np.int64),
+    )
+
+
+def ids(tracker: Tracker, *frames: Detections) -> list[list[int]]:
+    return [tracker.update(frame).track_id.tolist() for frame in frames]
+
+
+def test_an_object_gets_its_id_with_the_second_detection() -> None:
+    assert ids(Tracker(), *[found((50, 50, 0.9, 0))] * 3) == [[NO_TRACK], [1], [1]]
+
+
+def test_an_object_that_moves_keeps_its_id() -> None:
+    frames = [found((50 + 4 * i, 50 - 2 * i, 0.9, 0)) for i in range(20)]
+    assert ids(Tracker(), *frames)[1:] == [[1]] * 19
+
+
+def test_an_object_that_moves_by_more_than_its_width_keeps_its_id() -> None:
+    frames = [found((50 + 14 * i, 50, 0.9, 0)) for i in range(10)]
+    assert ids(Tracker(LIGHTS), *frames)[1:] == [[1]] * 9
+
+
+def test_two_objects_keep_theirs_whatever_their_order() -> None:
+    tracker = Tracker()
+    a, b = (50, 50, 0.9, 0), (90, 50, 0.8, 0)
+    ids(tracker, found(a, b), found(a, b))
+    assert tracker.update(found(b, a)).track_id.tolist() == [2, 1]
+
+
+def test_objects_that_pass_each_other_keep_theirs() -> None:
+    tracker = Tracker(TrackerSettings())
+    lanes = [found((20 + 6 * i, 50, 0.9, 0), (140 - 6 * i, 70, 0.9, 0)) for i in range(20)]
+    assert ids(tracker, *lanes)[1:] == [[1, 2]] * 19
+
+
+def test_a_gap_is_bridged_where_the_velocity_leads() -> None:
+    tracker = Tracker()
+    ids(tracker, *[found((50 + 6 * i, 50, 0.9, 0)) for i in range(8)])
+    ids(tracker, *[Detections.empty()] * 3)
+    assert tracker.update(found((50 + 6 * 11, 50, 0.9, 0))).track_id.tolist() == [1]
+
+
+def test_a_track_ends_after_its_age_and_says_so_once() -> None:
+    tracker = Tracker(TrackerSettings(max_age=3))
+    ids(tracker, *[found((50, 50, 0.9, 0))] * 2)
+    assert [tracker.update(Detections.empty()).ended for _ in range(6)] == [(), (), (), (1,), (), ()]
+
+
+def test_an_id_is_never_used_again() -> None:
+    tracker = Tracker(TrackerSettings(max_age=1))
+    ids(tracker, *[found((50, 50, 0.9, 0))] * 2, *[Detections.empty()] * 3)
+    assert ids(tracker, *[found((50, 50, 0.9, 0))] * 2)[-1] == [2]
+
+
+def test_a_single_false_alarm_gets_no_id() -> None:
+    tracker = Tracker()
+    ids(tracker, found((50, 50, 0.9, 0)), *[Detections.empty()] * 4)
+    assert ids(tracker, *[found((150, 50, 0.9, 0))] * 2)[-1] == [1]
+
+
+def test_a_doubtful_detection_starts_no_track() -> None:
+    assert ids(Tracker(), *[found((50, 50, 0.3, 0))] * 5) == [[NO_TRACK]] * 5
+
+
+def test_a_doubtful_detection_continues_a_track() -> None:
+    tracker = Tracker()
+    ids(tracker, *[found((50, 50, 0.9, 0))] * 2)
+    assert ids(tracker, *[found((50, 50, 0.3, 0))] * 3) == [[1]] * 3
+
+
+def test_the_confident_detection_has_the_first_choice() -> None:
+    tracker = Tracker()
+    ids(tracker, *[found((50, 50, 0.9, 0))] * 2)
+    assert tracker.update(found((52, 50, 0.9, 0), (50, 50, 0.3, 0))).track_id.tolist() == [1, NO_TRACK]
+
+
+def test_a_light_keeps_its_id_when_it_switches() -> None:
+    frames = [found((50, 50, 0.9, 0))] * 3 + [found((50, 50, 0.9, 2))] * 3
+    assert ids(Tracker(LIGHTS), *frames)[1:] == [[1]] * 5
+
+
+def test_a_car_is_not_a_person() -> None:
+    frames = [found((50, 50, 0.9, 0))] * 3 + [found((50, 50, 0.9, 2))] * 3
+    assert ids(Tracker(TrackerSettings(by_class=True)), *frames)[-1] == [2]
+
+
+def test_a_light_that_is_reported_twice_is_one_light() -> None:
+    tracked = Tracker(LIGHTS).update(found((50, 50, 0.9, 0), (51, 50, 0.6, 1)))
+    assert tracked.detections.class_id.tolist() == [0]
+
+
+def test_two_classes_on_one_place_may_be_two_things() -> None:
+    tracked = Tracker(TrackerSettings(by_class=True)).update(found((50, 50, 0.9, 0), (51, 50, 0.6, 1)))
+    assert len(tracked.detections) == 2
+
+
+def test_a_leap_needs_a_box_of_like_size() -> None:
+    tracker = Tracker(LIGHTS)
+    ids(tracker, *[found((50, 50, 0.9, 0))] * 2)
+    assert tracker.update(found((68, 50, 0.9, 0), size=(18, 44))).track_id.tolist() == [NO_TRACK]
+
+
+def test_a_box_without_area_does_no_harm() -> None:
+    tracker = Tracker(LIGHTS)
+    assert ids(tracker, *[found((50, 50, 0.9, 0), size=(0, 0))] * 2)[0] == [NO_TRACK]
+
+
+def test_nothing_comes_of_nothing() -> None:
+    assert ids(Tracker(), Detections.empty()) == [[]]
+
+
+@pytest.mark.parametrize("by_class", [True, False])
+def test_the_same_frames_give_the_same_ids(by_class: bool) -> None:
+    rng = np.random.default_rng(3)
+
+    def street() -> list[Detections]:
+        places: Any = rng.uniform(0, 400, (8, 2))
+        return [
+            found(*[(x + 3 * t, y, s, c) for (x, y), s, c in zip(places, scores, classes, strict=True)])
+            for t in range(15)
+        ]
+
+    scores, classes = rng.uniform(0.2, 1, 8).tolist(), rng.integers(0, 4, 8).tolist()
+    frames = street()
+    settings = replace(LIGHTS, by_class=by_class)
+    assert ids(Tracker(settings), *frames) == ids(Tracker(settings), *frames)
