@@ -22,6 +22,15 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 EDGE_TOLERANCE = 1e-3  # a box may leave the image by the rounding of its label file
 
 
+class _Words(yaml.SafeLoader):
+    """The safe loader, but ``off``, ``on``, ``yes`` and ``no`` are words: a lamp that is off is not False."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML declares it, and not as ClassVar)
+        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:bool"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
     """The true boxes of one image.
@@ -66,7 +75,7 @@ class Dataset:
         """
         hint = "a data.yaml holds path, train, val, test and names; `edgestill data synth` writes one"
         try:
-            data = yaml.safe_load(path.read_text("utf-8"))
+            data = yaml.load(path.read_text("utf-8"), _Words)
         except FileNotFoundError as error:
             raise DataError(f"{path} does not exist", hint=hint) from error
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -1,0 +1,197 @@
+"""Training batches: images in memory at deployment scale, samples made ahead of time in threads.
+
+What a batch holds is a pure function of the seed, the epoch and its position, whatever the threads do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distill.augment import Augment, Sample, compose, generator
+from edgestill.boxes import xyxy_to_cxcywh
+from edgestill.dataset import Dataset, read_image
+from edgestill.errors import DataError
+from edgestill.progress import progress, say
+from edgestill.spec import ModelSpec
+from runtime.letterbox import letterbox
+
+PREFETCH_BATCHES = 3
+ORDER = 0xFFFFFFFF  # the "sample" whose random numbers order an epoch; no data set is as long
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What one step sees.
+
+    Attributes:
+        images: uint8 ``[B, 3, H, W]`` in the spec's channel order, channels last in memory.
+        targets: image, class, cx, cy, w, h, normalised to the sample; float32 ``[n, 6]``.
+    """
+
+    images: Tensor
+    targets: Tensor
+
+
+def open_datasets(paths: Sequence[Path]) -> list[Dataset]:
+    """Open data sets that are trained on together.
+
+    Raises:
+        DataError: One cannot be read, or they name different classes.
+    """
+    datasets = [Dataset.open(path) for path in paths]
+    for other in datasets[1:]:
+        if other.classes != datasets[0].classes:
+            raise DataError(
+                f"{other.path} has the classes {', '.join(other.classes)}; "
+                f"{datasets[0].path} has {', '.join(datasets[0].classes)}",
+                hint="data sets that are trained on together name the same classes in the same order",
+            )
+    return datasets
+
+
+class TrainingImages(Sequence[Sample]):
+    """The training splits of some data sets, scaled as the letterbox scales them, without its border.
+
+    Attributes:
+        paths: The image files; the position is the index of the sample.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset], spec: ModelSpec, *, cache_mib: int, threads: int) -> None:
+        self.paths = [path for dataset in datasets for path in dataset.images("train")]
+        self._nc = len(datasets[0].classes)
+        self._labels = [dataset.labels(path) for dataset in datasets for path in dataset.images("train")]
+        self._spec = spec
+        self._kept: dict[int, Sample] = {}
+        self._fill(cache_mib, threads)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # no slices: one image each
+        return self._kept.get(index) or self._read(index)
+
+    def _read(self, index: int) -> Sample:
+        image = read_image(self.paths[index])
+        labels = self._labels[index]
+        hw = (image.shape[0], image.shape[1])
+        padded, fit = letterbox(image, self._spec)
+        left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
+        height, width = (max(1, round(side * fit.scale)) for side in hw)
+        # A copy, so that the border's memory is freed.
+        scaled = padded[top : top + height, left : left + width].copy()
+        xyxy = np.clip(
+            labels.xyxy_px((height, width)), 0, np.array([width, height, width, height], np.float32)
+        )
+        return Sample(scaled, labels.class_id, np.asarray(xyxy, np.float32))
+
+    def _fill(self, cache_mib: int, threads: int) -> None:
+        """Decode ahead what fits into the budget; the rest is decoded at every visit."""
+        used, budget = 0, cache_mib * 2**20
+        with (
+            ThreadPoolExecutor(threads) as pool,
+            progress("reading images", len(self)) as advance,
+        ):
+            # In slices: all images at once would be in memory before the budget is looked at.
+            for start in range(0, len(self), 64):
+                if used >= budget:
+                    break
+                part = range(start, min(start + 64, len(self)))
+                for index, sample in zip(part, pool.map(self._read, part), strict=True):
+                    if used < budget:
+                        self._kept[index] = sample
+                        used += sample.image_bgr.nbytes
+                    advance()
+        if len(self._kept) < len(self):
+            say(
+                f"{len(self._kept)} of {len(self)} images fit into cache_mib = {cache_mib}; "
+                "the others are decoded at every visit, which is slow"
+            )
+
+
+class Batches:
+    """Samples of an epoch in batches, made ahead by a pool of threads. Use it as a context manager.
+
+    The last, incomplete batch of an epoch is left out (the order differs from epoch to epoch), unless it is
+    the only one.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Sample],
+        spec: ModelSpec,
+        augment: Augment,
+        *,
+        batch: int,
+        seed: int,
+        threads: int,
+    ) -> None:
+        self._images = images
+        self._spec = spec
+        self._augment = augment
+        self._seed = seed
+        self.batch = min(batch, len(images))
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="augment")
+        self._cv2_threads = 0
+
+    def __enter__(self) -> Batches:
+        self._cv2_threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # a pool inside of each of the pool's threads would only be in the way
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(self._cv2_threads)
+
+    def __len__(self) -> int:
+        return len(self._images) // self.batch
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from position ``start`` on.
+
+        Args:
+            epoch: Counted from 0.
+            start: Batches that an interrupted run has seen already.
+        """
+        order = generator(self._seed, epoch, ORDER).permutation(len(self._images))
+        wanted = iter(order[start * self.batch : len(self) * self.batch])
+        ahead: deque[Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = deque()
+        for index in islice(wanted, PREFETCH_BATCHES * self.batch):
+            ahead.append(self._pool.submit(self._sample, epoch, int(index)))
+        for _ in range(start, len(self)):
+            made = []
+            for _ in range(self.batch):
+                made.append(ahead.popleft().result())
+                for index in islice(wanted, 1):
+                    ahead.append(self._pool.submit(self._sample, epoch, int(index)))
+            yield collate(made)
+
+    def _sample(self, epoch: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Image in the spec's channel order ``[h, w, 3]``, and rows class, cx, cy, w, h, normalised."""
+        rng = generator(self._seed, epoch, index)
+        hw = self._spec.input_hw
+        sample = compose(self._images, index, hw, self._augment, rng=rng, pad=self._spec.pad_value)
+        rgb = self._spec.pixel_order == "rgb"
+        image = cv2.cvtColor(sample.image_bgr, cv2.COLOR_BGR2RGB) if rgb else sample.image_bgr
+        boxes = xyxy_to_cxcywh(sample.xyxy) / np.array([hw[1], hw[0], hw[1], hw[0]], np.float32)
+        rows = np.concatenate((sample.class_id[:, None].astype(np.float32), boxes), axis=1)
+        return np.asarray(image, np.uint8), np.asarray(rows, np.float32)
+
+
+def collate(samples: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> Batch:
+    """Stack images ``[h, w, 3]`` and number the target rows by image."""
+    images = torch.from_numpy(np.stack([image for image, _ in samples]))
+    rows = [np.insert(rows, 0, position, axis=1) for position, (_, rows) in enumerate(samples)]
+    targets = torch.from_numpy(np.concatenate(rows)) if rows else torch.zeros(0, 6)
+    # The stack is [B, h, w, 3]: its channels are last in memory already, only the view changes.
+    return Batch(images.permute(0, 3, 1, 2), targets)

@@ -1,0 +1,297 @@
+"""A recipe: everything that decides what a training makes, in one TOML file.
+
+Keys that a recipe leaves out have the defaults below; keys that it does not know are refused. Paths are
+relative to the working folder; ``student`` and ``teacher`` name the weights that ship with the project.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from distill.augment import Augment
+from distill.loss import LossGains
+from distill.schedule import Course, Optimiser
+from edgestill.errors import UsageError, unknown_name
+from edgestill.files import to_json_text
+from edgestill.shelf import Shelf
+from edgestill.spec import COCO_ANCHORS_PX
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+METHODS = Shelf("distill.methods", "distillation method")
+FOLDER = Path(__file__).parent / "recipes"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Student:
+    """The network that is trained.
+
+    Attributes:
+        model: Architecture, e.g. ``yolov5n``.
+        init: Weights to start from: a checkpoint folder, a legacy ``.pt``, ``student`` or ``teacher``.
+            Layers of another shape (another number of classes) start fresh. Empty: all layers do.
+        anchors_px: Anchor width and height in input pixels, three levels of three.
+    """
+
+    model: str = "yolov5n"
+    init: str = ""
+    anchors_px: tuple[tuple[tuple[float, float], ...], ...] = COCO_ANCHORS_PX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """A distillation method in a recipe.
+
+    Attributes:
+        course: How its strength runs over the epochs: ``constant``, or ``cosine`` from 1 to ``floor``.
+        floor: What is left of it in the last epoch of ``cosine``.
+        off_at: From this epoch on (counted from 0) it is off; 0 never.
+        config: The method's own settings.
+    """
+
+    course: Course = "constant"
+    floor: float = 0.1
+    off_at: int = 0
+    config: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What is trained, on what, and how.
+
+    Attributes:
+        name: The file's name without ``.toml``.
+        data: ``data.yaml`` files that are trained on together.
+        input_hw: The deployed model's input, height and width in pixels; validation uses it.
+        train_hw: Size of the windows that are trained on; they are cut at the scale of ``input_hw``.
+        epochs: Passes over the training images.
+        batch: Images a step.
+        seed: Of the fresh weights, the order and the augmentation.
+        eval_every: Epochs between validations.
+        patience: Epochs without a better mAP after which the training stops; 0 never.
+        save_every_steps: Steps between savings of the state inside an epoch; 0 only at its end.
+        device: ``auto`` is a GPU where there is one.
+        precision: ``auto`` is fp16 on a GPU, bf16 on a CPU that computes it, else fp32.
+        threads: Of the network's arithmetic on the CPU; 0 leaves it to torch.
+        loader_threads: Threads that make samples.
+        cache_mib: Memory for decoded training images; validation images take up to a quarter of it more.
+        teacher: Its weights: a checkpoint folder, a legacy ``.pt``, ``student`` or ``teacher``.
+        student: The network that is trained.
+        optimiser: Steps and their size.
+        loss: Weights of the detection loss.
+        augment: How samples vary.
+        methods: Distillation methods by name; none needs no teacher.
+    """
+
+    name: str
+    data: tuple[str, ...] = ()
+    input_hw: tuple[int, int] = (384, 640)
+    train_hw: tuple[int, int] = (320, 320)
+    epochs: int = 100
+    batch: int = 16
+    seed: int = 0
+    eval_every: int = 5
+    patience: int = 0
+    save_every_steps: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: int = 0
+    loader_threads: int = 2
+    cache_mib: int = 4096
+    teacher: str = ""
+    student: Student = field(default_factory=Student)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    loss: LossGains = field(default_factory=LossGains)
+    augment: Augment = field(default_factory=Augment)
+    methods: Mapping[str, Term] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch", "eval_every", "loader_threads"):
+            if getattr(self, key) < 1:
+                raise UsageError(f"{key} = {getattr(self, key)} in recipe {self.name}", hint="1 or more")
+        for key in ("input_hw", "train_hw"):
+            if any(side < 32 or side % 32 for side in getattr(self, key)):
+                raise UsageError(
+                    f"{key} = {list(getattr(self, key))} in recipe {self.name}",
+                    hint="height and width in steps of 32, e.g. [384, 640]",
+                )
+        for key in ("mosaic", "focus", "unscaled", "flip", "visible"):
+            if not 0 <= getattr(self.augment, key) <= 1:
+                raise UsageError(
+                    f"augment.{key} = {getattr(self.augment, key)} in recipe {self.name}", hint="from 0 to 1"
+                )
+        if len(self.loss.balance) != len(self.student.anchors_px):
+            raise UsageError(
+                f"loss.balance = {list(self.loss.balance)} in recipe {self.name}",
+                hint=f"one number for each of the {len(self.student.anchors_px)} levels",
+            )
+        low, high = self.augment.zoom
+        if not 0 < low <= high:
+            raise UsageError(f"augment.zoom = {[low, high]} in recipe {self.name}", hint="e.g. [0.6, 1.7]")
+        if self.methods and not self.teacher:
+            raise UsageError(
+                f"recipe {self.name} distils by {', '.join(self.methods)} and names no teacher",
+                hint="--set teacher=runs/x/best, or --set methods={} to train without one",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data, as it is kept in checkpoints and results."""
+        plain: dict[str, Any] = json.loads(to_json_text(self))
+        return plain
+
+
+def load_recipe(name: str, settings: Sequence[str] = (), data: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name: A shipped recipe, or a TOML file.
+        settings: ``key=value`` with dots into tables, e.g. ``methods.cwd.weight=2``; they win over the file.
+        data: ``data.yaml`` files that replace the recipe's.
+
+    Raises:
+        UsageError: There is no such recipe, or it holds what a recipe cannot hold.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = FOLDER / f"{name}.toml"
+        if not path.is_file():
+            raise unknown_name("recipe", name, recipe_names())
+    table = _read(path)
+    for setting in settings:
+        _override(table, setting)
+    if data:
+        table["data"] = list(data)
+    if isinstance(table.get("data"), str):
+        table["data"] = [table["data"]]
+    return _recipe(path.stem, table)
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the project."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{path} does not exist", hint=f"shipped recipes: {', '.join(recipe_names())}"
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            f"{path} is not a TOML file: {error}", hint=f"shipped recipes: {', '.join(recipe_names())}"
+        ) from error
+    return table
+
+
+def _override(table: dict[str, Any], setting: str) -> None:
+    """Put one ``key=value`` into the table; a value that is not TOML is a plain string."""
+    key, separator, text = setting.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise UsageError(f"--set {setting}", hint="write --set key=value, e.g. --set epochs=10")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {setting}: {part} is not a table", hint="the dots lead into tables")
+    table[parts[-1]] = value
+
+
+def _recipe(name: str, table: dict[str, Any]) -> Recipe:
+    if "name" in table:
+        raise UsageError(f"name = {table['name']!r} in recipe {name}", hint="its file's name is its name")
+    methods = table.pop("methods", {})
+    if not isinstance(methods, dict):
+        raise _mismatch("methods", "a table", methods)
+    terms = {method: _term(method, settings) for method, settings in methods.items()}
+    built: Recipe = _build(Recipe, {**table, "name": name, "methods": terms}, "")
+    return built
+
+
+def _term(method: str, settings: Any) -> Term:
+    """Split a method's table into what all methods have and what is its own."""
+    where = f"methods.{method}"
+    if not isinstance(settings, dict):
+        raise _mismatch(where, "a table", settings)
+    module = METHODS.load(method)
+    shared = {f.name for f in fields(Term)} - {"config"}
+    own = {f.name for f in fields(module.Config)}
+    for key in settings:
+        if key not in shared | own:
+            raise unknown_name(f"key of [{where}]", key, shared | own)
+    config = _build(module.Config, {k: v for k, v in settings.items() if k in own}, where)
+    built: Term = _build(
+        Term, {**{k: v for k, v in settings.items() if k in shared}, "config": config}, where
+    )
+    return built
+
+
+def _build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Make a dataclass of a table, each value of the type that the class asks for."""
+    hints = get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # only dataclasses come here
+    for key in table:
+        if key not in known:
+            raise unknown_name(f"key of [{where}]" if where else "recipe key", key, known)
+    for key, f in known.items():
+        if key not in table and f.default is MISSING and f.default_factory is MISSING:
+            raise UsageError(f"{where or 'the recipe'} lacks the key {key}", hint=f"add {key} = ...")
+    prefix = f"{where}." if where else ""
+    return cls(**{key: _typed(hints[key], value, f"{prefix}{key}") for key, value in table.items()})
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """``value`` as the type ``hint``, where that loses nothing; else a UsageError that names the key."""
+    origin = get_origin(hint)
+    if hint is Any or origin in {dict, Mapping} or _is_mapping(hint):
+        return value
+    if is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise _mismatch(where, "a table", value)
+        return _build(hint, value, where)  # type: ignore[arg-type]  # a class, not an instance
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise _mismatch(where, " or ".join(map(str, get_args(hint))), value)
+        return value
+    if origin is tuple:
+        return _tuple(get_args(hint), value, where)
+    if origin in {Union, UnionType}:
+        raise TypeError(f"{where}: recipes know no unions")
+    wanted = (int, float) if hint is float else hint
+    if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
+        raise _mismatch(
+            where, {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text"), value
+        )
+    return hint(value)
+
+
+def _is_mapping(hint: Any) -> bool:
+    return getattr(get_origin(hint), "__name__", "") == "Mapping"
+
+
+def _tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    any_length = len(items) == 2 and items[1] is Ellipsis
+    if not isinstance(value, (list, tuple)) or (not any_length and len(value) != len(items)):
+        raise _mismatch(where, "a list" if any_length else f"a list of {len(items)}", value)
+    hints = [items[0]] * len(value) if any_length else items
+    return tuple(_typed(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(hints, value, strict=True)))
+
+
+def _mismatch(where: str, wanted: str, value: Any) -> UsageError:
+    return UsageError(f"{where} = {value!r}", hint=f"{where} is {wanted}")

@@ -1,0 +1,145 @@
+"""What a training consists of, and how it is put together before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from distill.ema import Ema
+from distill.history import Row
+from distill.loss import DetectionLoss
+from distill.models.yolov5 import Yolov5
+from distill.precision import Arithmetic, choose
+from distill.recipe import METHODS, Recipe
+from distill.schedule import Optimiser
+from distill.teachers import Teacher, load_teacher, make_student
+from distill.views import Pair
+from edgestill.progress import say
+from edgestill.spec import ModelSpec
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Counters:
+    """Where a run is; all of it goes into the state file.
+
+    Attributes:
+        epoch: The epoch that runs, counted from 0.
+        step: Steps done in it.
+        sums: Sums of the loss parts over those steps.
+        rows: History of the epochs before.
+        best: Epoch (counted from 1) and scores of the best validation; empty before the first.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """Everything that a training consists of.
+
+    Attributes:
+        recipe: What was asked for.
+        out: The folder of the run.
+        spec: Contract of the student at the deployed input size.
+        arithmetic: How passes are computed.
+        model: The student.
+        teacher: The teacher; None without methods.
+        terms: Distillation losses by method, with their adapters.
+        loss: The detection loss at the size of the training windows.
+        optimiser: Over student and adapters.
+        scaler: Gradient scaling; disabled but for fp16.
+        ema: Averaged student.
+        at: Where the run is.
+    """
+
+    recipe: Recipe
+    out: Path
+    spec: ModelSpec
+    arithmetic: Arithmetic
+    model: Yolov5
+    teacher: Teacher | None
+    terms: nn.ModuleDict
+    loss: DetectionLoss
+    optimiser: torch.optim.SGD
+    scaler: torch.amp.GradScaler
+    ema: Ema[Yolov5]
+    at: Counters
+
+
+def start(recipe: Recipe, out: Path, classes: tuple[str, ...]) -> Run:
+    """Build the networks, the losses and the optimiser of a recipe."""
+    arithmetic = choose(recipe.device, recipe.precision)
+    student = make_student(recipe, classes)
+    if student.left_out:
+        say(f"fresh, because {recipe.student.init} has other shapes: {', '.join(student.left_out)}")
+    teacher = load_teacher(recipe.teacher, student.spec) if recipe.methods else None
+    terms = build_terms(recipe, student.model, teacher)
+    arithmetic.place(student.model)
+    arithmetic.place(terms)
+    if teacher is not None:
+        arithmetic.place(teacher.model)
+        sums = ", ".join(f"{name} {digest}" for name, digest in teacher.checksums.items())
+        say(f"teacher {teacher.spec.name} from {teacher.path}: {sums}")
+    say(f"{student.spec.name}, {arithmetic.describe()}, {torch.get_num_threads()} threads")
+    return Run(
+        recipe=recipe,
+        out=out,
+        spec=student.spec,
+        arithmetic=arithmetic,
+        model=student.model.train(),
+        teacher=teacher,
+        terms=terms.train(),
+        loss=DetectionLoss(student.spec.resized(recipe.train_hw), recipe.loss),
+        # The adapters exist by now, so that they are trained with the student.
+        optimiser=make_optimiser(student.model, terms, recipe.optimiser),
+        scaler=torch.amp.GradScaler(arithmetic.device.type, enabled=arithmetic.scales_gradients),
+        ema=Ema(student.model, recipe.optimiser.ema_decay, recipe.optimiser.ema_steps),
+        at=Counters(),
+    )
+
+
+def build_terms(recipe: Recipe, model: Yolov5, teacher: Teacher | None) -> nn.ModuleDict:
+    """The distillation losses of a recipe, by method."""
+    if teacher is None:
+        return nn.ModuleDict()
+    pair = Pair(
+        student_channels=model.channels,
+        teacher_channels=teacher.model.channels,
+        strides=model.strides,
+        anchors_px=model.anchors_px,
+        nc=model.nc,
+        input_hw=recipe.train_hw,
+    )
+    return nn.ModuleDict(
+        {name: METHODS.load(name).Loss(term.config, pair) for name, term in recipe.methods.items()}
+    )
+
+
+def make_optimiser(model: nn.Module, terms: nn.Module, settings: Optimiser) -> torch.optim.SGD:
+    """SGD over three groups: the student's biases, convolution weights (decayed), all else.
+
+    Only the student's biases warm up from a high rate; an adapter's bias is "all else".
+    """
+    biases, weights, others = [], [], []
+    for part in (model, terms):
+        for name, parameter in part.named_parameters():
+            if parameter.ndim > 1:
+                weights.append(parameter)
+            elif part is model and name.endswith(".bias"):
+                biases.append(parameter)
+            else:
+                others.append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": biases},
+        {"params": weights, "weight_decay": settings.weight_decay},
+        {"params": others},
+    ]
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=True)

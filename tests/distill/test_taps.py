@@ -1,0 +1,43 @@
+"""Feature maps are read without touching the network."""
+
+from __future__ import annotations
+
+import torch
+
+from distill.models.yolov5 import build
+from distill.taps import Taps
+
+IMAGES = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_maps_are_those_that_the_head_reads() -> None:
+    model = build("n", 2).eval()
+    with torch.no_grad(), Taps(model) as taps:
+        raw = model(IMAGES)
+        again = model.head(list(taps.features.values()))
+    assert all(torch.equal(a, b) for a, b in zip(raw, again, strict=True))
+
+
+def test_the_maps_have_the_channels_and_sizes_of_their_levels() -> None:
+    model = build("n", 2).eval()
+    with torch.no_grad(), Taps(model) as taps:
+        model(IMAGES)
+        shapes = {level: tuple(m.shape) for level, m in taps.features.items()}
+    assert shapes == {"p3": (1, 64, 8, 12), "p4": (1, 128, 4, 6), "p5": (1, 256, 2, 3)}
+
+
+def test_a_closed_tap_reads_nothing() -> None:
+    model = build("n", 2).eval()
+    with Taps(model) as taps:
+        pass
+    with torch.no_grad():
+        model(IMAGES)
+    assert taps.features == {}
+
+
+def test_gradients_flow_through_the_maps() -> None:
+    model = build("n", 2)
+    with Taps(model) as taps:
+        model(IMAGES)
+        torch.stack([m.sum() for m in taps.features.values()]).sum().backward()
+    assert model.model[0].conv.weight.grad is not None

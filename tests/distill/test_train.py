@@ -1,0 +1,403 @@
+"""The training loop: it learns, goes on bit for bit, teaches only the student, refuses what does not fit."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from distill import checkpoint, train
+from distill.data import Batch, open_datasets
+from distill.history import read_history, without_timing
+from distill.models.yolov5 import build, spec
+from distill.recipe import Recipe, load_recipe
+from distill.run import Run, start
+from distill.state import STATE
+from distill.teachers import load_teacher
+from distill.torch_detector import TorchDetector
+from distill.validation import Validation
+from edgestill.boxes import xyxy_to_cxcywh
+from edgestill.errors import ArtifactError, DataError, UsageError
+from edgestill.files import sha256_file
+from runtime.accuracy import EVAL_CONF, EVAL_IOU, evaluate
+
+CLASSES = ("red", "green")
+INPUT_HW = (96, 160)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight training and two validation images with a coloured box each; one shows nothing."""
+    root = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 2)):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        for i in range(count):
+            image = np.full((90, 160, 3), 60, np.uint8)
+            row = ""
+            if i:
+                class_id, x, y = i % 2, int(random.integers(0, 120)), int(random.integers(0, 50))
+                image[y : y + 32, x : x + 24] = (0, 255, 0) if class_id else (0, 0, 255)
+                row = f"{class_id} {(x + 12) / 160} {(y + 16) / 90} {24 / 160} {32 / 90}\n"
+            cv2.imwrite(str(root / "images" / split / f"{i}.png"), image)
+            (root / "labels" / split / f"{i}.txt").write_text(row)
+    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [red, green]\n")
+    return root / "data.yaml"
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "teacher"
+    torch.manual_seed(1)
+    model = build("n", len(CLASSES))
+    checkpoint.save(folder, model, spec(model, CLASSES, INPUT_HW), {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(data: Path, teacher: Path) -> Recipe:
+    settings = [
+        f"teacher={teacher}",
+        f"input_hw={list(INPUT_HW)}",
+        "train_hw=[64, 64]",
+        "epochs=4",
+        "batch=4",
+        "eval_every=2",
+        "patience=0",
+        "threads=1",
+        "methods.cwd.course=cosine",
+        "methods.logits.off_at=2",
+    ]
+    return load_recipe("traffic-lights", settings, [str(data)])
+
+
+@pytest.fixture(scope="module")
+def plain(recipe: Recipe) -> Recipe:
+    return replace(recipe, teacher="", methods={}, epochs=1, eval_every=1)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return out, train.train(recipe, out)
+
+
+def losses(out: Path) -> list[dict[str, float | None]]:
+    return [without_timing(row) for row in read_history(out / train.HISTORY)]
+
+
+def interrupt_after(saves: int) -> Callable[[Run], None]:
+    """A ``save_state`` that saves and then dies at the given call, as a killed process would."""
+    left = saves
+
+    def save_and_die(run: Run) -> None:
+        nonlocal left
+        original(run)
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+
+    original = train.save_state
+    return save_and_die
+
+
+@pytest.mark.parametrize(
+    ("every", "saves"),
+    [pytest.param(0, 2, id="at-the-end-of-an-epoch"), pytest.param(1, 3, id="inside-an-epoch")],
+)
+def test_a_resumed_run_repeats_the_whole_one_bit_for_bit(
+    recipe: Recipe,
+    finished: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    every: int,
+    saves: int,
+) -> None:
+    interrupted = replace(recipe, save_every_steps=every)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_state", interrupt_after(saves))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(interrupted, tmp_path)
+    assert len(losses(tmp_path)) < recipe.epochs
+
+    train.train(interrupted, tmp_path, resume=True)
+    assert losses(tmp_path) == losses(finished[0])
+    weights = "last/model.safetensors"
+    assert sha256_file(tmp_path / weights) == sha256_file(finished[0] / weights)
+
+
+def test_a_run_leaves_its_files_and_no_state(finished: tuple[Path, dict[str, Any]]) -> None:
+    names = {path.name for path in finished[0].iterdir()}
+    assert names == {"best", "last", "history.csv", "history.png", "result.json"}
+
+
+def test_the_result_says_how_good_and_how_fast(finished: tuple[Path, dict[str, Any]], teacher: Path) -> None:
+    result = finished[1]
+    assert {"map50", "map50_95", "per_class", "seconds_per_step", "images_per_s", "seed"} <= set(result)
+    assert set(result["per_class"]) == set(CLASSES)
+    assert result["images"] == {"train": 8, "val": 2}
+    assert result["teacher"]["path"] == str(teacher)
+
+
+def test_every_part_of_the_loss_has_its_column(finished: tuple[Path, dict[str, Any]]) -> None:
+    with (finished[0] / "history.csv").open() as stream:
+        header = next(csv.reader(stream))
+    wanted = ["box", "obj", "cls", "cwd_p3", "cwd_p4", "cwd_p5", "logits_obj", "logits_cls", "logits_box"]
+    assert [name for name in header if name in wanted] == wanted
+
+
+def test_a_method_that_is_switched_off_has_empty_fields(finished: tuple[Path, dict[str, Any]]) -> None:
+    rows = losses(finished[0])
+    assert [row["logits_obj"] is None for row in rows] == [False, False, True, True]
+
+
+def test_a_validation_has_its_row_and_the_others_are_empty(finished: tuple[Path, dict[str, Any]]) -> None:
+    assert [row["map50"] is None for row in losses(finished[0])] == [True, False, True, False]
+
+
+def test_a_checkpoint_holds_the_student_alone(finished: tuple[Path, dict[str, Any]]) -> None:
+    model, contract, about = checkpoint.load(finished[0] / "best")
+    assert model.name == "yolov5n"
+    assert (contract.input_hw, contract.classes) == (INPUT_HW, CLASSES)
+    assert about["recipe"]["methods"]["cwd"]["course"] == "cosine"
+
+
+def test_validation_says_what_the_shared_evaluation_says(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build("n", len(CLASSES))
+    with torch.no_grad():
+        for level in model.head.m:
+            level.bias.view(3, -1)[:, 4] += 6  # sees objects everywhere, so that there is something to score
+    contract = spec(model, CLASSES, INPUT_HW)
+    detector = TorchDetector(model, contract, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for i in range(3):
+        image = np.random.default_rng(i).integers(0, 255, (90, 160, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"images/{i}.png"), image)
+        found = detector(image)
+        # Some of its own detections are the truth: a score that is neither nothing nor perfect.
+        rows = zip(found.class_id[:9:3], xyxy_to_cxcywh(found.xyxy[:9:3]) / (160, 90, 160, 90), strict=True)
+        text = "\n".join(f"{k} {' '.join(map(str, box))}" for k, box in rows)
+        (tmp_path / f"labels/{i}.txt").write_text(text)
+    (tmp_path / "data.yaml").write_text("val: images\nnames: [red, green]\n")
+    (dataset,) = open_datasets([tmp_path / "data.yaml"])
+
+    score = Validation([dataset], contract, cache_mib=1, threads=1)(model).map50_95
+    assert score is not None
+    assert 0.05 < score < 0.95
+    assert score == pytest.approx(evaluate(detector, dataset, "val").map50_95, abs=1e-6)
+
+
+def test_another_seed_is_another_run(plain: Recipe, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        train.train(replace(plain, seed=seed), tmp_path / str(seed))
+    assert losses(tmp_path / "0") != losses(tmp_path / "1")
+
+
+def test_no_new_best_for_long_enough_stops_the_run(plain: Recipe, tmp_path: Path) -> None:
+    still = replace(
+        plain, epochs=9, patience=1, optimiser=replace(plain.optimiser, lr=0.0, warmup_bias_lr=0.0)
+    )
+    assert train.train(still, tmp_path / "run")["epochs"] == 2
+
+
+def test_a_data_set_without_objects_trains(plain: Recipe, data: Path, tmp_path: Path) -> None:
+    for kind in ("train", "val"):
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        image = (data.parent / "images" / kind / "0.png").read_bytes()
+        (tmp_path / "images" / kind / "0.png").write_bytes(image)
+    (tmp_path / "data.yaml").write_text(data.read_text())
+    result = train.train(replace(plain, data=(str(tmp_path / "data.yaml"),)), tmp_path / "run")
+    assert result["map50"] is None
+
+
+# --- one step
+
+
+@pytest.fixture
+def run(recipe: Recipe, tmp_path: Path) -> Run:
+    return start(recipe, tmp_path, CLASSES)
+
+
+def batch(count: int = 2) -> Batch:
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 255, (count, 64, 64, 3), dtype=torch.uint8, generator=random)
+    targets = torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.3]])
+    return Batch(images.permute(0, 3, 1, 2), targets)
+
+
+STRENGTHS = {"cwd": 1.0, "logits": 1.0}
+
+
+def test_steps_on_one_batch_lower_its_loss(run: Run) -> None:
+    for group in run.optimiser.param_groups:
+        group["lr"] = 0.01
+    totals = [sum(train.step(run, batch(), STRENGTHS).values()) for _ in range(25)]
+    assert totals[-1] < 0.7 * totals[0]
+
+
+def test_a_step_leaves_the_teacher_as_it_was(run: Run) -> None:
+    assert run.teacher is not None
+    before = {name: t.clone() for name, t in run.teacher.model.state_dict().items()}
+    train.step(run, batch(), STRENGTHS)
+    after = run.teacher.model.state_dict()
+    assert not run.teacher.model.training
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_step_trains_the_adapters(run: Run) -> None:
+    before = [p.clone() for p in run.terms.parameters()]
+    train.step(run, batch(), STRENGTHS)
+    assert before
+    assert all(not torch.equal(a, b) for a, b in zip(before, run.terms.parameters(), strict=True))
+
+
+def test_adapter_weights_decay_and_their_biases_do_not_warm_up_from_a_high_rate(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    with_bias = load_recipe("traffic-lights", [f"teacher={recipe.teacher}", "methods.fgfi={}"])
+    run = start(with_bias, tmp_path, CLASSES)
+    biases, weights, others = ({id(p) for p in group["params"]} for group in run.optimiser.param_groups)
+    for name, parameter in run.terms.named_parameters():
+        assert id(parameter) in (weights if name.endswith("weight") else others)
+    assert len(biases) == sum(name.endswith(".bias") for name, _ in run.model.named_parameters())
+
+
+def test_the_average_holds_no_adapter(run: Run) -> None:
+    assert set(run.ema.model.state_dict()) == set(build("n", 2).state_dict())
+
+
+def test_a_term_of_strength_zero_is_not_computed(run: Run) -> None:
+    values = train.step(run, batch(), {"cwd": 0.0, "logits": 0.0})
+    assert set(values) == {"box", "obj", "cls"}
+
+
+def test_a_batch_without_objects_is_a_step(run: Run) -> None:
+    values = train.step(run, Batch(batch().images, torch.zeros(0, 6)), STRENGTHS)
+    assert values["box"] == 0.0
+
+
+def test_a_loss_that_is_not_finite_names_its_part(run: Run) -> None:
+    run.loss.gain_box = inf
+    with pytest.raises(UsageError, match=r"the loss part box is inf in epoch 1, step 1\n  hint: lower"):
+        train.step(run, batch(), STRENGTHS)
+
+
+# --- what does not fit
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(
+    recipe: Recipe, finished: tuple[Path, dict[str, Any]]
+) -> None:
+    with pytest.raises(UsageError, match=r"holds a run already .*\n  hint: --resume"):
+        train.train(recipe, finished[0])
+
+
+def test_a_finished_run_is_not_trained_again_by_resume(
+    recipe: Recipe, finished: tuple[Path, dict[str, Any]]
+) -> None:
+    assert train.train(recipe, finished[0], resume=True) == finished[1]
+
+
+def test_force_replaces_a_run(plain: Recipe, tmp_path: Path) -> None:
+    train.train(plain, tmp_path)
+    assert train.train(replace(plain, seed=5), tmp_path, force=True)["seed"] == 5
+
+
+def test_force_leaves_nothing_of_the_old_run(
+    plain: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    train.train(plain, tmp_path)
+    monkeypatch.setattr(train, "step", die)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(plain, tmp_path, force=True)
+    assert {path.name for path in tmp_path.iterdir()} <= {"history.png"}
+
+
+def test_resume_and_force_together_are_refused(plain: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="contradict"):
+        train.train(plain, tmp_path, resume=True, force=True)
+
+
+def test_resume_without_a_run_begins_one(plain: Recipe, tmp_path: Path) -> None:
+    assert train.train(plain, tmp_path / "new", resume=True)["epochs"] == 1
+
+
+def test_resume_with_another_recipe_names_what_differs(
+    plain: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_state", interrupt_after(1))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(plain, tmp_path)
+    with pytest.raises(UsageError, match="another recipe: batch, epochs differ"):
+        train.train(replace(plain, batch=2, epochs=9), tmp_path, resume=True)
+
+
+def test_a_broken_state_is_an_artifact_error(plain: Recipe, tmp_path: Path) -> None:
+    (tmp_path / STATE).write_bytes(b"not a state")
+    with pytest.raises(ArtifactError, match="not a state that can be resumed"):
+        train.train(plain, tmp_path, resume=True)
+
+
+def test_a_teacher_of_other_classes_is_refused(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    model = build("n", 3)
+    checkpoint.save(tmp_path / "t", model, spec(model, ("a", "b", "c"), INPUT_HW), {})
+    with pytest.raises(DataError, match=r"has 3 classes \(a, b, c\); the data has 2 \(red, green\)"):
+        train.train(replace(recipe, teacher=str(tmp_path / "t")), tmp_path / "run")
+
+
+def test_a_teacher_with_other_anchors_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    anchors = tuple(tuple((float(w), 9.0 * w) for w in (1, 2, 3)) for _ in range(3))
+    model = build("n", 2, anchors)
+    checkpoint.save(tmp_path / "t", model, spec(model, CLASSES, INPUT_HW), {})
+    with pytest.raises(UsageError, match="other anchors than the student"):
+        train.train(replace(recipe, teacher=str(tmp_path / "t")), tmp_path / "run")
+
+
+def test_a_missing_teacher_is_a_usage_error(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there are no weights at"):
+        train.train(replace(recipe, teacher=str(tmp_path / "none")), tmp_path / "run")
+
+
+def test_a_teacher_is_really_loaded(recipe: Recipe, teacher: Path) -> None:
+    model, contract, _ = checkpoint.load(teacher)
+    frozen = load_teacher(str(teacher), contract)
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pairs = zip(model(images), frozen.model(images), strict=True)
+        assert all(torch.allclose(a, b, atol=1e-4) for a, b in pairs)
+    assert not any(p.requires_grad for p in frozen.model.parameters())
+
+
+def test_initial_weights_with_other_classes_keep_all_but_the_head(
+    plain: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build("n", 3)
+    checkpoint.save(tmp_path / "w", model, spec(model, ("a", "b", "c"), INPUT_HW), {})
+    started = start(
+        replace(plain, student=replace(plain.student, init=str(tmp_path / "w"))), tmp_path, CLASSES
+    )
+    given, taken = model.state_dict(), started.model.state_dict()
+    assert all(torch.equal(given[n], taken[n]) for n in given if not n.startswith("model.24."))
+    assert "model.24.m.0.weight" in capsys.readouterr().err
+
+
+def test_initial_weights_of_another_architecture_are_refused(plain: Recipe, tmp_path: Path) -> None:
+    model = build("m", 2)
+    checkpoint.save(tmp_path / "w", model, spec(model, CLASSES, INPUT_HW), {})
+    with pytest.raises(UsageError, match="are yolov5m"):
+        start(replace(plain, student=replace(plain.student, init=str(tmp_path / "w"))), tmp_path, CLASSES)
