@@ -27,8 +27,7 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
     """
     refuse_overwrite(path, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: image, video and model writers choose their format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -36,11 +35,17 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def temporary_beside(path: Path) -> Path:
+    """The name under which a file is written before it is renamed onto ``path``."""
+    # The suffix stays last: image, video and model writers choose their format by it.
+    return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+
+
 def refuse_overwrite(path: Path, *, force: bool) -> None:
     """Raise UsageError if ``path`` exists and may not be replaced."""
     if path.exists() and not force:
         raise UsageError(
-            f"{path} exists already", hint="name another place with --out, or add --force to replace it"
+            f"{path} exists already", hint="name another place, or add --force to replace it"
         )
 
 

@@ -23,8 +23,8 @@ class Manifest:
         format: ``"onnx"`` or ``"openvino"``.
         files: SHA-256 by file name, relative to the manifest's folder.
         precision: What was asked for.
-        precision_proved: Layers by data type, read from the compiled model, e.g.
-            ``{"int8": 57, "float32": 4}``.
+        precision_proved: ``executed``: layers of the compiled model by data type, e.g.
+            ``{"int8": 57, "float32": 4}``; ``stored``: weight elements of the file by data type.
         inputs: The file's inputs.
         outputs: The file's outputs.
         built_with: Version by package.
@@ -37,7 +37,7 @@ class Manifest:
     format: str
     files: Mapping[str, str]
     precision: Precision
-    precision_proved: Mapping[str, int]
+    precision_proved: Mapping[str, Mapping[str, int]]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     built_with: Mapping[str, str]

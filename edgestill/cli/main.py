@@ -3,6 +3,7 @@
 A verb is one module of ``edgestill.cli.verbs`` with ``SUMMARY`` (one line of help), ``add_arguments(parser)``
 and ``run(args) -> object``. Its result is JSON on stdout when stdout is not a terminal or with ``--json``,
 else what its optional ``show(result) -> rich renderable`` makes of it. A verb that streams returns None.
+Its optional ``verdict(result)`` raises once the result is printed: a failed check still tells what it saw.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if result is not None:
             _show(module, result, as_json=args.json)
         sys.stdout.flush()
+        if hasattr(module, "verdict"):
+            module.verdict(result)
     except ToolchainError as error:
         print(f"edgestill {verb}: {error}", file=sys.stderr)
         return error.exit_code

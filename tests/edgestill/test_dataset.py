@@ -52,6 +52,11 @@ def test_names_may_be_a_list_and_a_split_several_folders(folder: Path) -> None:
     assert len(Dataset.open(folder / "data.yaml").images("val")) == 4
 
 
+def test_a_lamp_that_is_off_is_not_false(folder: Path) -> None:
+    (folder / "data.yaml").write_text("val: images/val\nnames: [on, off]\n")
+    assert Dataset.open(folder / "data.yaml").classes == ("on", "off")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

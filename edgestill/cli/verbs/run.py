@@ -23,7 +23,9 @@ SUMMARY = "Run a model on images, a video or a camera"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("model", metavar="MODEL", help=".onnx, OpenVINO .xml, or `student`")
+    parser.add_argument(
+        "model", metavar="MODEL", help=".onnx, OpenVINO .xml, a checkpoint folder, or `student`"
+    )
     parser.add_argument(
         "--source",
         required=True,
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         closing(open_detector(path, **_detector_options(args))) as detector,
     ):
         sinks = _sinks(args, source, detector.spec.classes)
-        pipeline = assemble(detector, source, title=path.stem, track=args.track, sinks=sinks)
+        pipeline = assemble(detector, source, title=Path(args.model).stem, track=args.track, sinks=sinks)
         summary = _run(pipeline, source, args)
     if args.json_lines:
         say(_line(summary))

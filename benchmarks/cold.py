@@ -1,0 +1,98 @@
+"""What a model costs before its first frame, and in memory: measured in a process of its own.
+
+``python -m benchmarks.cold MODEL`` is that process; ``measure`` starts it. In the process that measures
+latency the libraries are loaded already and several models share the memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import edgestill
+from devices.linux import read_text
+
+TIMEOUT_S = 300
+RUNS = 3
+KEYS = ("import_ms", "load_ms", "first_ms", "rss_mib")
+
+
+def measure(path: Path, backend: str, threads: int | None) -> dict[str, float | None]:
+    """Medians over some fresh processes: ``import_ms``, ``load_ms``, ``first_ms`` and ``rss_mib``.
+
+    The model file is in the page cache, as after any first start. All values are None where the process
+    fails, which it has no reason to do once the model ran here.
+    """
+    runs = [_start(path, backend, threads) for _ in range(RUNS)]
+    return {key: _median([run.get(key) for run in runs]) for key in KEYS}
+
+
+def main() -> None:
+    """Load a model, run one frame, and print what that took as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cold")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    start = perf_counter()
+    from benchmarks.footage import draw_street  # noqa: PLC0415 (importing is part of what is timed)
+    from runtime.backend import BACKENDS, BY_SUFFIX  # noqa: PLC0415
+    from runtime.detector import open_detector  # noqa: PLC0415
+
+    BACKENDS.load(BY_SUFFIX[args.model.suffix] if args.backend == "auto" else args.backend)
+    image = draw_street(0)
+    imported = perf_counter()
+    detector = open_detector(args.model, backend=args.backend, threads=args.threads)
+    loaded = perf_counter()
+    detector(image)
+    done = perf_counter()
+    print(
+        json.dumps(
+            {
+                "import_ms": (imported - start) * 1e3,
+                "load_ms": (loaded - imported) * 1e3,
+                "first_ms": (done - loaded) * 1e3,
+                "rss_mib": _rss_mib(),
+            }
+        )
+    )
+
+
+def _start(path: Path, backend: str, threads: int | None) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.cold", str(path), "--backend", backend]
+    if threads is not None:
+        command += ["--threads", str(threads)]
+    home = str(Path(edgestill.__file__).resolve().parent.parent)
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True, env=environment
+        )
+        return dict(json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return {}
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return round(statistics.median(known), 2) if known else None
+
+
+def _rss_mib() -> float | None:
+    """Memory of this process that is in RAM, libraries included."""
+    for line in (read_text(Path("/proc/self/status")) or "").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Pictures to measure with: a source that starts again when it ends, or a drawn street."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgestill.errors import UsageError
+from runtime.frames import Frame, open_source
+
+PATTERN = "pattern"
+PATTERN_HW = (720, 1280)
+PATTERN_FRAMES = 16
+
+
+class Footage:
+    """Frames without end.
+
+    Attributes:
+        name: What ``--source`` said, or ``pattern``.
+    """
+
+    def __init__(self, source: str | None) -> None:
+        """Open a source once, so that a wrong one is refused before anything is loaded."""
+        self.name = source or PATTERN
+        if source is not None:
+            opened = open_source(source)
+            opened.close()
+            if opened.is_live:
+                raise UsageError(
+                    f"{source} is a camera: frames come when it likes",
+                    hint="measure with a video file, an image or a folder of images",
+                )
+        self._frames = self._endless()
+        self._sizes: set[tuple[int, int]] = set()
+        self._names: set[tuple[str, int]] = set()
+
+    def take(self, count: int) -> list[Frame]:
+        """The next frames, each with the time that it took to decode."""
+        frames = [next(self._frames) for _ in range(count)]
+        for frame in frames:
+            self._sizes.add((frame.image_bgr.shape[0], frame.image_bgr.shape[1]))
+            self._names.add((frame.name, frame.index))
+        return frames
+
+    def describe(self) -> dict[str, Any]:
+        """What was shown to the models: source, different frames, their sizes."""
+        sizes = [list(hw) for hw in sorted(self._sizes)]
+        return {"source": self.name, "frames": len(self._names), "sizes_hw": sizes}
+
+    def _endless(self) -> Iterator[Frame]:
+        while True:
+            yield from _pattern() if self.name == PATTERN else _once(self.name)
+
+
+def _once(text: str) -> Iterator[Frame]:
+    source = open_source(text)
+    try:
+        yield from source.frames()
+    finally:
+        source.close()
+
+
+def _pattern() -> Iterator[Frame]:
+    """The drawn street, moving a little from frame to frame; encoded, so that decoding is part of it."""
+    for index in range(PATTERN_FRAMES):
+        _, jpeg = cv2.imencode(".jpg", draw_street(index))
+        start = perf_counter()
+        image = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
+        captured_s = perf_counter()
+        yield Frame(
+            image_bgr=image,
+            index=index,
+            captured_s=captured_s,
+            name=PATTERN,
+            decode_ms=(captured_s - start) * 1e3,
+        )
+
+
+def draw_street(index: int) -> NDArray[np.uint8]:
+    """A street of boxes, poles and lamps with texture: uint8 BGR ``[720, 1280, 3]``, the same every time."""
+    height, width = PATTERN_HW
+    rng = np.random.default_rng(7)
+    image = np.empty((height, width, 3), np.uint8)
+    image[: height // 2] = np.linspace((200, 160, 120), (230, 215, 200), height // 2)[:, None]
+    image[height // 2 :] = (70, 72, 74)
+    for _ in range(14):
+        x, w, h = int(rng.integers(-60, width)), int(rng.integers(60, 180)), int(rng.integers(120, 330))
+        shade = tuple(int(v) for v in rng.integers(60, 190, 3))
+        x += (index * 4) % 64
+        cv2.rectangle(image, (x, height // 2 - h), (x + w, height // 2 + 10), shade, -1)
+        for y in range(height // 2 - h + 12, height // 2 - 20, 34):
+            cv2.rectangle(image, (x + 10, y), (x + w - 10, y + 14), (40, 45, 50), -1)
+    for lane in range(6):
+        y = height // 2 + 30 + lane * lane * 9
+        cv2.rectangle(image, (width // 2 - 6 - lane, y), (width // 2 + 6 + lane, y + 12), (210, 215, 215), -1)
+    for k, colour in enumerate([(60, 60, 235), (80, 200, 250), (110, 210, 60)]):
+        x, y = 260 + 330 * k + index * 3, 170 + 30 * k
+        cv2.rectangle(image, (x - 3, y), (x + 3, height // 2 + 20), (50, 50, 50), -1)
+        cv2.rectangle(image, (x - 14, y - 36), (x + 14, y + 36), (25, 25, 25), -1)
+        cv2.circle(image, (x, y - 22 + 22 * k), 9, colour, -1, cv2.LINE_AA)
+    grain = rng.integers(0, 12, (height, width, 1), dtype=np.uint8)
+    return np.asarray(cv2.add(image, np.repeat(grain, 3, axis=2)), np.uint8)

@@ -1,0 +1,84 @@
+"""Percentiles that the number of samples can carry.
+
+With n independent samples the t-th largest is an upper bound of the percentile p, at confidence c, as soon as
+P[Bin(n, 1 - p) <= t - 1] <= 1 - c. Below the n where that holds for t = 1 (459 for p99 at 99 %) not even the
+maximum says anything about the percentile, and none is given.
+
+Source: early stopping of MLPerf's loadgen, without its extra order statistic,
+https://github.com/mlcommons/inference/blob/master/loadgen/early_stopping.cc
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, exp, lgamma, log, log1p
+
+import numpy as np
+
+CONFIDENCE = 0.99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentile:
+    """One percentile of a set of samples.
+
+    Attributes:
+        value: The estimate, in the samples' unit; None where the samples are too few.
+        upper: The true percentile is below this with 99 % confidence; None likewise.
+        reason: Why there is no value.
+    """
+
+    value: float | None
+    upper: float | None
+    reason: str | None
+
+
+def percentile(samples: Sequence[float], fraction: float) -> Percentile:
+    """The percentile that a fraction in (0, 1) names, e.g. 0.99.
+
+    Args:
+        samples: Measured values, in any order, taken as independent.
+        fraction: Part of the samples that lies below.
+    """
+    rank = upper_rank(len(samples), fraction)
+    if rank == 0:
+        reason = (
+            f"p{fraction * 100:g} needs {least_samples(fraction)} samples for an upper bound of "
+            f"{CONFIDENCE:.0%} confidence; there are {len(samples)}"
+        )
+        return Percentile(value=None, upper=None, reason=reason)
+    ordered = np.sort(np.asarray(samples, np.float64))
+    return Percentile(value=float(np.quantile(ordered, fraction)), upper=float(ordered[-rank]), reason=None)
+
+
+def upper_rank(n: int, fraction: float) -> int:
+    """The largest t for which the t-th largest of n samples bounds the percentile from above; 0 if none."""
+    rank, below = 0, 0.0
+    while rank < n:
+        below += _binomial(n, rank, 1 - fraction)
+        if below > 1 - CONFIDENCE:
+            break
+        rank += 1
+    return rank
+
+
+def least_samples(fraction: float, rank: int = 1) -> int:
+    """How many samples it takes until the rank-th largest bounds the percentile from above."""
+    high = ceil(rank / (1 - fraction))
+    while upper_rank(high, fraction) < rank:
+        high *= 2
+    low = high // 2
+    while low < high:  # the bound holds from some n on
+        middle = (low + high) // 2
+        if upper_rank(middle, fraction) >= rank:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _binomial(n: int, k: int, p: float) -> float:
+    """P[Bin(n, p) = k], by logarithms: the plain powers vanish for some thousand samples."""
+    ways = lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
+    return exp(ways + k * log(p) + (n - k) * log1p(-p))

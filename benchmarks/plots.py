@@ -1,0 +1,215 @@
+"""Drawings for a report: SVG that takes its colours from the page, so that it is right in the dark too."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from benchmarks.compare import MEASURES
+from edgestill.errors import missing_library
+
+#: Readable on white and on near-black, and told apart by the colour-blind (after Okabe and Ito, 2008).
+SERIES = ("#2b8cbe", "#e08214", "#1b9e77", "#c2589b", "#8c6bb1", "#b8a11a", "#7f8c99")
+#: Stand-ins that become the page's own colours.
+_INK, _GRID, _SOFT = "#010203", "#040506", "#070809"
+_PAGE_COLOURS = {_INK: "var(--ink)", _GRID: "var(--grid)", _SOFT: "var(--soft)"}
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": _GRID,
+    "axes.grid": True,
+    "axes.labelcolor": _SOFT,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titlecolor": _INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.size": 9,
+    "font.sans-serif": ["DejaVu Sans"],
+    "grid.color": _GRID,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "legend.labelcolor": _INK,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "edgestill",  # the same ids every time
+    "text.color": _INK,
+    "xtick.color": _GRID,
+    "ytick.color": _GRID,
+    "xtick.labelcolor": _SOFT,
+    "ytick.labelcolor": _SOFT,
+}
+STAGES = MEASURES["frame"]
+WIDTH = 10.0  # inches of 72 units: text of 9 units comes out at 12 px in the page's column
+
+
+class _Canvas:
+    """A figure whose SVG is ready once its block has ended."""
+
+    def __init__(self, figure: Any) -> None:
+        self.figure = figure
+        self.svg = ""
+
+
+def accuracy_latency(points: Sequence[tuple[str, float, float]]) -> str:
+    """Accuracy over time, one point a model.
+
+    Args:
+        points: Name, milliseconds of inference, mAP50-95 in [0, 1].
+    """
+    with _canvas(WIDTH, 3.8) as canvas:
+        axes = canvas.figure.subplots()
+        for k, (name, ms, score) in enumerate(points):
+            axes.plot(ms, score * 100, "o", color=_colour(k), markersize=9)
+            axes.annotate(name, (ms, score * 100), (9, 0), textcoords="offset points", va="center")
+        axes.set(xlabel="inference, median ms (faster to the left)", ylabel="mAP50-95, points")
+        axes.margins(x=0.35, y=0.3)
+        axes.set_xlim(left=max(axes.get_xlim()[0], 0))
+    return canvas.svg
+
+
+def stage_bars(stages: Sequence[tuple[str, Mapping[str, float]]]) -> str:
+    """Median milliseconds of the stages, one bar a model.
+
+    Args:
+        stages: Name, and milliseconds by stage.
+    """
+    with _canvas(WIDTH, 1.0 + 0.46 * len(stages)) as canvas:
+        axes = canvas.figure.subplots()
+        left = np.zeros(len(stages))
+        positions = np.arange(len(stages))
+        for k, stage in enumerate(STAGES):
+            widths = np.asarray([ms.get(stage, 0.0) for _, ms in stages])
+            axes.barh(positions, widths, 0.62, left, color=_colour(k), label=stage)
+            left += widths
+        for position, total in zip(positions, left, strict=True):
+            axes.annotate(f"{total:.1f}", (total, position), (5, 0), textcoords="offset points", va="center")
+        axes.set_yticks(positions, [name for name, _ in stages])
+        axes.tick_params(axis="y", labelcolor=_INK, length=0)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set(xlabel="ms a picture")
+        axes.margins(x=0.1)
+        _legend(canvas.figure, axes, columns=len(STAGES))
+    return canvas.svg
+
+
+def latency_curves(samples: Sequence[tuple[str, Sequence[float]]]) -> str:
+    """The part of the pictures that were done by a time, one curve a model, up to the slowest hundredth.
+
+    Args:
+        samples: Name, and milliseconds of every picture.
+    """
+    with _canvas(WIDTH, 3.8) as canvas:
+        axes = canvas.figure.subplots()
+        furthest = 0.0
+        for k, (name, values) in enumerate(samples):
+            ordered = np.sort(values)
+            axes.step(
+                ordered, np.arange(1, len(ordered) + 1) / len(ordered) * 100, color=_colour(k), label=name
+            )
+            furthest = max(furthest, float(np.quantile(ordered, 0.99)))
+        axes.set(
+            xlabel="ms a picture, from encoded picture to boxes", ylabel="% of pictures done", ylim=(0, 101)
+        )
+        axes.set_xlim(0, furthest * 1.08)
+        _legend(canvas.figure, axes, columns=3)
+    return canvas.svg
+
+
+def class_bars(scores: Sequence[tuple[str, Mapping[str, float | None]]]) -> str:
+    """AP50-95 by class, one group a class, one bar a model.
+
+    Args:
+        scores: Name, and AP in [0, 1] by class; None for a class without labels.
+    """
+    classes = list(dict.fromkeys(c for _, by_class in scores for c in by_class))
+    with _canvas(WIDTH, 3.2) as canvas:
+        axes = canvas.figure.subplots()
+        width = 0.8 / len(scores)
+        for k, (name, by_class) in enumerate(scores):
+            heights = [100 * (by_class.get(c) or 0.0) for c in classes]
+            places = np.arange(len(classes)) + (k - (len(scores) - 1) / 2) * width
+            axes.bar(places, heights, width * 0.92, color=_colour(k), label=name)
+            for place, height, c in zip(places, heights, classes, strict=True):
+                text = f"{height:.0f}" if by_class.get(c) is not None else "–"
+                axes.annotate(
+                    text, (place, height), (0, 3), textcoords="offset points", ha="center", fontsize=8
+                )
+        axes.set_xticks(np.arange(len(classes)), classes)
+        axes.tick_params(axis="x", labelcolor=_INK, length=0)
+        axes.grid(axis="x", visible=False)
+        axes.set(ylabel="AP50-95, points", ylim=(0, 105))
+        _legend(canvas.figure, axes, columns=3)
+    return canvas.svg
+
+
+def training_curves(
+    rows: Sequence[Mapping[str, float | None]], losses: Sequence[str], scores: Sequence[str]
+) -> str:
+    """Loss by part and validation scores over the epochs.
+
+    Args:
+        rows: One an epoch, with ``epoch``; None where an epoch has no such value.
+        losses: Names of the loss parts.
+        scores: Names of the scores, in [0, 1].
+    """
+    with _canvas(WIDTH, 3.6) as canvas:
+        left, right = canvas.figure.subplots(1, 2)
+        for axes, names, factor in ((left, losses, 1), (right, scores, 100)):
+            for k, name in enumerate(names):
+                points = [(r["epoch"], factor * v) for r in rows if (v := r.get(name)) is not None]
+                axes.plot([x for x, _ in points], [y for _, y in points], color=_colour(k), label=name)
+                if len(points) < 3:
+                    axes.lines[-1].set_marker("o")
+            axes.set(xlabel="epoch")
+            axes.legend(loc="best")
+        left.set(title="Loss", yscale="log")
+        right.set(title="Validation, points", ylim=(0, None))
+    return canvas.svg
+
+
+@contextmanager
+def _canvas(width: float, height: float) -> Iterator[_Canvas]:
+    """A figure in the page's style, sized in inches. No pyplot: that keeps state and may want a display."""
+    try:
+        import matplotlib  # noqa: PLC0415 (an extra; slow to import)
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError as error:
+        raise missing_library("drawing a report", "matplotlib", "report") from error
+    with matplotlib.rc_context(_STYLE):
+        canvas = _Canvas(Figure(figsize=(width, height), layout="constrained"))
+        yield canvas
+        stream = io.StringIO()
+        canvas.figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    canvas.svg = _for_page(stream.getvalue())
+
+
+def _for_page(svg: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to them, and each drawing has the same ones
+    svg = svg.replace("'DejaVu Sans'", "system-ui, sans-serif")
+    for stand_in, colour in _PAGE_COLOURS.items():
+        svg = svg.replace(stand_in, colour)
+    return svg
+
+
+def _legend(figure: Any, axes: Any, columns: int) -> None:
+    """Above the drawing, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns)
+
+
+def _colour(k: int) -> str:
+    return SERIES[k % len(SERIES)]

@@ -1,0 +1,346 @@
+"""From result files to a page: what kind of result each is, and which tables and drawings it makes.
+
+A result says what it is in ``kind``; where that is missing, its keys tell.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plots
+from benchmarks.page import (
+    Block,
+    Card,
+    Cell,
+    Commands,
+    Details,
+    Doubts,
+    Heading,
+    Picture,
+    Pictures,
+    Plot,
+    Prose,
+    Section,
+    Table,
+)
+from edgestill.errors import DataError
+
+Result = Mapping[str, Any]
+
+#: Keys that only a result of that kind has, looked at in this order.
+_KEYS = {
+    "bench": {"models", "scenario"},
+    "compare": {"comparisons"},
+    "distill": {"best", "history"},
+    "export": {"files", "precision_proved"},
+    "verify": {"matched"},
+    "eval": {"map50", "per_class"},
+}
+_NOT_LOSSES = {"epoch", "lr", "map50", "map50_95", "seconds_per_step", "images_per_s", "seconds"}
+_VERDICTS: Mapping[str, Any] = {"faster": "good", "slower": "bad"}
+
+
+def kind_of(result: object) -> str:
+    """What a result is: ``bench``, ``compare``, ``eval``, ``distill``, ``export``, ``verify`` or ``other``.
+
+    Raises:
+        DataError: It is no JSON object.
+    """
+    if not isinstance(result, Mapping):
+        raise DataError(
+            f"a result is a JSON object, this is {type(result).__name__}",
+            hint="give files that edgestill wrote with --out, or its redirected output",
+        )
+    stated = result.get("kind")
+    if stated in _KEYS:
+        return str(stated)
+    return next((kind for kind, keys in _KEYS.items() if keys <= set(result)), "other")
+
+
+def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Picture] = ()) -> list[Section]:
+    """The sections of a page, from results in any mix.
+
+    Args:
+        results: Where each came from (a file name), and the result.
+        pictures: Pictures for a section of their own, e.g. frames of a clip.
+    """
+    by_kind: dict[str, list[tuple[str, Result]]] = {}
+    for source, result in results:
+        by_kind.setdefault(kind_of(result), []).append((source, result))
+    sections = [
+        accuracy_against_latency(_of(by_kind, "bench"), _of(by_kind, "eval")),
+        accuracy_section(_of(by_kind, "eval")),
+        *_latency_sections(by_kind.get("bench", [])),
+        comparison_section([c for r in _of(by_kind, "compare") for c in r["comparisons"]]),
+        *(training_section(result, source) for source, result in by_kind.get("distill", [])),
+        *(facts_section("Export", result, source) for source, result in by_kind.get("export", [])),
+        *(facts_section("Verification", result, source) for source, result in by_kind.get("verify", [])),
+        Section(title="Pictures", blocks=[Pictures(pictures)]) if pictures else None,
+        *(facts_section("Result", result, source) for source, result in by_kind.get("other", [])),
+    ]
+    return [section for section in sections if section is not None]
+
+
+def headline_cards(results: Sequence[Result]) -> list[Card]:
+    """The figures to take away from results in any mix."""
+    models = [m for r in results if kind_of(r) == "bench" for m in r["models"]]
+    evals = [r for r in results if kind_of(r) == "eval" and r.get("map50_95") is not None]
+    ratios = [c for r in results if kind_of(r) == "bench" for c in r["ratios"] if c["measure"] == "inference"]
+    cards = []
+    if models:
+        best = min(models, key=lambda m: m["stages_ms"]["inference"])
+        cards.append(
+            Card(value=f"{best['stages_ms']['inference']:.1f} ms", label=f"fastest inference: {best['name']}")
+        )
+    if evals:
+        top = max(evals, key=lambda r: r["map50_95"])
+        label = f"highest mAP50-95: {_eval_name(top)}, {top['split']}"
+        cards.append(Card(value=f"{100 * top['map50_95']:.1f}", label=label))
+    if ratios:
+        c = min(ratios, key=lambda c: c["ratio"])
+        label = f"time of {c['b']} against {c['a']}: {c['verdict']}"
+        cards.append(Card(value=f"{c['ratio']:.2f} ×", label=label, tone=_VERDICTS.get(c["verdict"], "")))
+    return cards
+
+
+def accuracy_against_latency(benches: Sequence[Result], evals: Sequence[Result]) -> Section | None:
+    """The models of which both are known, matched by file; None where there are none."""
+    speed = {str(m["file"]): m for bench in benches for m in bench["models"]}
+    blocks: list[Block] = []
+    for split in dict.fromkeys((e["data"], e["split"]) for e in evals):
+        points = [
+            (str(speed[e["file"]]["name"]), float(speed[e["file"]]["stages_ms"]["inference"]), e["map50_95"])
+            for e in evals
+            if (e["data"], e["split"]) == split and e["file"] in speed and e["map50_95"] is not None
+        ]
+        if points:
+            caption = f"mAP50-95 on {split[1]} of {split[0]} against the median time of inference."
+            blocks.append(Plot(svg=plots.accuracy_latency(points), caption=caption))
+    return Section(title="Accuracy against latency", blocks=blocks) if blocks else None
+
+
+def accuracy_section(evals: Sequence[Result]) -> Section | None:
+    """Scores of all models, then by class, size and source; None without any."""
+    if not evals:
+        return None
+    overview: list[list[Cell]] = [
+        [
+            _eval_name(e),
+            f"{Path(e['data']).parent.name} {e['split']}",
+            e["backend"],
+            e["images"],
+            e["labels"],
+            _points(e["map50"]),
+            _points(e["map50_95"]),
+        ]
+        for e in evals
+    ]
+    columns = ("model", "data", "backend", "images", "labels", "mAP50", "mAP50-95")
+    blocks: list[Block] = [
+        Table(columns=columns, rows=overview, caption="Average precision in points (of 100), COCO protocol."),
+    ]
+    for split in dict.fromkeys((e["data"], e["split"]) for e in evals):
+        group = [e for e in evals if (e["data"], e["split"]) == split]
+        scores = [(_eval_name(e), {c: s["ap50_95"] for c, s in e["per_class"].items()}) for e in group]
+        caption = f"AP50-95 by class on {split[1]} of {split[0]}; a dash marks a class without labels."
+        blocks.append(Plot(svg=plots.class_bars(scores), caption=caption))
+    blocks += [_slices(e) for e in evals]
+    blocks.append(Doubts(list(dict.fromkeys(f"{e['split']}: {d}" for e in evals for d in e["doubts"]))))
+    return Section(title="Accuracy", blocks=blocks)
+
+
+def latency_section(bench: Result, title: str = "Latency") -> Section:
+    """Percentiles, stages, curves, ratios and conditions of one run of bench."""
+    models = bench["models"]
+    columns = ("model", "backend", "layers run in", "samples", "p50", "p90", "p99", "inference", "frames/s")
+    rows: list[list[Cell]] = [
+        [
+            m["name"],
+            m["backend"],
+            " ".join(f"{count} {dtype}" for dtype, count in m["precision_proved"].items()),
+            m["samples"],
+            m["p50_ms"],
+            m["p90_ms"],
+            m["p99_ms"],
+            m["stages_ms"]["inference"],
+            m["throughput_fps"],
+            m["cold_start_ms"],
+            m["rss_mib"],
+        ]
+        for m in models
+    ]
+    source = bench["footage"]
+    order = "models took turns" if bench["interleaved"] else "one model after the other"
+    shown = (
+        f"{source['frames']} pictures of {source['source']}; {order}; {bench['warmup_s']:g} s warm-up each."
+    )
+    blocks: list[Block] = [
+        Prose(f"Measured {bench['measures']}. {shown}"),
+        Table(
+            columns=(*columns, "cold start", "memory MiB"),
+            rows=rows,
+            caption="Milliseconds. Cold start and memory are of a fresh process. A dash: too few samples.",
+        ),
+        Plot(
+            svg=plots.stage_bars([(m["name"], m["stages_ms"]) for m in models]),
+            caption="Median time of each stage.",
+        ),
+        Plot(
+            svg=plots.latency_curves([(m["name"], _frame_ms(m)) for m in models]),
+            caption="How many pictures were done by a time. A steep curve is a steady model.",
+        ),
+    ]
+    if bench["ratios"]:
+        blocks += [Heading("Against the first model"), comparison_table(bench["ratios"])]
+    blocks += [Doubts(_shared_doubts(models)), Commands([bench["command"]] if bench.get("command") else [])]
+    blocks.append(_conditions(models[0]["environment"]))
+    return Section(title=title, blocks=blocks)
+
+
+def comparison_section(comparisons: Sequence[Result]) -> Section | None:
+    """Ratios of separate runs; None without any."""
+    return (
+        Section(title="Comparison", blocks=[comparison_table(comparisons)]) if len(comparisons) > 0 else None
+    )
+
+
+def comparison_table(comparisons: Sequence[Result]) -> Table:
+    """Ratios of medians with their intervals and verdicts."""
+    rows: list[list[Cell]] = [
+        [
+            c["b"],
+            c["a"],
+            c["measure"],
+            c["b_ms"],
+            c["a_ms"],
+            f"{c['ratio']:.3f}",
+            f"{c['low']:.3f} to {c['high']:.3f}",
+            c["verdict"],
+        ]
+        for c in comparisons
+    ]
+    return Table(
+        columns=("model", "against", "measure", "ms", "ms of the other", "ratio", "95 % interval", "verdict"),
+        rows=rows,
+        caption="Ratio of medians; below 1 the model is faster. Interval by resampling rounds.",
+        tones=_VERDICTS,
+    )
+
+
+def training_section(result: Result, source: str) -> Section:
+    """The course of one training, from its history file if that is still there."""
+    blocks: list[Block] = []
+    rows = _history(result, Path(source))
+    if rows:
+        losses = [name for name in rows[0] if name not in _NOT_LOSSES]
+        svg = plots.training_curves(rows, losses, ("map50", "map50_95"))
+        blocks.append(
+            Plot(svg=svg, caption="Loss by part (logarithmic), and scores on the validation split.")
+        )
+    classes: list[list[Cell]] = [
+        [name, s["labels"], _points(s["ap50"]), _points(s["ap50_95"])]
+        for name, s in result["per_class"].items()
+    ]
+    mean: list[Cell] = ["mean", None, _points(result["map50"]), _points(result["map50_95"])]
+    blocks.append(
+        Table(
+            columns=("class", "labels", "AP50", "AP50-95"),
+            rows=[*classes, mean],
+            caption=f"Best epoch {result['best_epoch']} of {result['epochs']}, validation split, points.",
+        )
+    )
+    blocks.append(Details(summary="All settings", blocks=[_facts(result)]))
+    name = str(result.get("recipe", {}).get("name") or Path(source).parent.name)
+    return Section(title=f"Training: {name}", blocks=blocks)
+
+
+def facts_section(title: str, result: Result, source: str) -> Section:
+    """Any result as a list of names and values."""
+    return Section(title=f"{title}: {source}", blocks=[_facts(result)])
+
+
+def _latency_sections(benches: Sequence[tuple[str, Result]]) -> list[Section]:
+    if len(benches) == 1:
+        return [latency_section(benches[0][1])]
+    return [latency_section(result, f"Latency: {source}") for source, result in benches]
+
+
+def _of(by_kind: Mapping[str, Sequence[tuple[str, Result]]], kind: str) -> list[Result]:
+    return [result for _, result in by_kind.get(kind, [])]
+
+
+def _eval_name(result: Result) -> str:
+    """A model file's name, with its folder where the name alone says little."""
+    path = Path(result["model"])
+    return "/".join(path.parts[-2:]) if path.suffix in {".xml", ".onnx"} else path.name
+
+
+def _points(value: float | None) -> float | None:
+    return None if value is None else round(100 * value, 2)
+
+
+def _slices(result: Result) -> Block:
+    """By size and by source, folded away."""
+    rows: list[list[Cell]] = [
+        [name, s["labels"], _points(s["ap50"]), _points(s["ap50_95"])]
+        for name, s in result["by_size"].items()
+    ]
+    rows += [
+        [f"source {name}", s["labels"], _points(s["map50"]), _points(s["map50_95"])]
+        for name, s in result["per_source"].items()
+    ]
+    table = Table(columns=("part", "labels", "AP50", "AP50-95"), rows=rows)
+    return Details(summary=f"{_eval_name(result)}, {result['split']}: by size and source", blocks=[table])
+
+
+def _frame_ms(model: Result) -> list[float]:
+    return [sum(parts) for parts in zip(*model["samples_ms"].values(), strict=True)]
+
+
+def _shared_doubts(models: Sequence[Result]) -> list[str]:
+    """Doubts once each, with the models that they are about unless that is all of them."""
+    about: dict[str, list[str]] = {}
+    for model in models:
+        for doubt in model["doubts"]:
+            about.setdefault(doubt, []).append(model["name"])
+    return [d if len(names) == len(models) else f"{', '.join(names)}: {d}" for d, names in about.items()]
+
+
+def _conditions(environment: Result) -> Block:
+    return Details(summary="Conditions of the measurement", blocks=[_facts(environment)])
+
+
+def _facts(data: Result) -> Table:
+    rows: list[list[Cell]] = [[name, value] for name, value in _flat(data)]
+    return Table(columns=("", ""), rows=rows)
+
+
+def _flat(data: Result, prefix: str = "") -> list[tuple[str, str]]:
+    """Names joined by dots, values as text; long lists are counted and empty values left out."""
+    rows: list[tuple[str, str]] = []
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], (Mapping, list)):
+            rows.append((prefix + name, f"{len(value)} entries"))
+        elif isinstance(value, list):
+            rows += [(prefix + name, ", ".join(map(str, value)))] if value else []
+        elif value is not None:
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            rows.append((prefix + name, text))
+    return rows
+
+
+def _history(result: Result, source: Path) -> list[dict[str, float | None]]:
+    """The rows of ``history.csv``, where the result says it is or beside the result; empty if gone."""
+    stated = Path(str(result.get("history", "")))
+    for path in (stated, source.parent / stated.name):
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as stream:
+                return [
+                    {k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(stream)
+                ]
+    return []

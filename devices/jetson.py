@@ -1,0 +1,77 @@
+"""Which Jetson this is: device tree, L4T release, power mode, GPU clock. Plain files, no root needed.
+
+Source: github.com/rbonghi/jetson_stats (file names and strings), NVIDIA Jetson Linux developer guides.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from devices.linux import read_text
+
+_RELEASE = re.compile(r"# R(\d+) \(release\), REVISION: ([\d.]+)")
+_MODULE = re.compile(r"p\d{4}-\d{4}")
+_MODE_NAME = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jetson:
+    """A Jetson module as its system describes it; None where it does not say.
+
+    Attributes:
+        model: The board's name for people; it changes between releases, so nothing is decided by it.
+        modules: Part numbers in the device tree, module and carrier, e.g. ``("p3768-0000", "p3767-0005")``.
+        super_mode: Whether the device tree is the one with the Super power modes.
+        l4t: Jetson Linux release, e.g. ``"36.4.3"``.
+        power_mode: Name of the ``nvpmodel`` mode, or its number where no name is known.
+        clocks_locked: Whether the GPU clock cannot move (``jetson_clocks``).
+        gpu_mhz: GPU clock at this moment.
+    """
+
+    model: str | None
+    modules: tuple[str, ...]
+    super_mode: bool
+    l4t: str | None
+    power_mode: str | None
+    clocks_locked: bool | None
+    gpu_mhz: float | None
+
+
+def read_jetson(root: Path) -> Jetson | None:
+    """The Jetson under this root, or None if it is none."""
+    compatible = (read_text(root / "proc/device-tree/compatible") or "").split()
+    release = _RELEASE.search(read_text(root / "etc/nv_tegra_release") or "")
+    if release is None and not any(name.startswith("nvidia,tegra") for name in compatible):
+        return None
+    modules = dict.fromkeys(part for name in compatible for part in _MODULE.findall(name))
+    gpu = _gpu_devfreq(root)
+    lowest, highest, current = (
+        read_text(gpu / f"{name}_freq") if gpu else None for name in ("min", "max", "cur")
+    )
+    return Jetson(
+        model=read_text(root / "proc/device-tree/model"),
+        modules=tuple(modules),
+        super_mode=any(name.endswith("-super") for name in compatible),
+        l4t=f"{release[1]}.{release[2]}" if release else None,
+        power_mode=_power_mode(root),
+        clocks_locked=lowest == highest if lowest and highest else None,
+        gpu_mhz=int(current) / 1e6 if current else None,
+    )
+
+
+def _gpu_devfreq(root: Path) -> Path | None:
+    """The GPU's clock folder: ``57000000.gpu`` on a Nano, ``17000000.gv11b`` or ``.gpu`` on later modules."""
+    folder = root / "sys/class/devfreq"
+    names = ("*.gpu", "*.gp10b", "*.gv11b", "*.ga10b", "gpu-gpc-0")
+    return next((path for name in names for path in sorted(folder.glob(name))), None)
+
+
+def _power_mode(root: Path) -> str | None:
+    status = re.search(r"pmode:(\d+)", read_text(root / "var/lib/nvpmodel/status") or "")
+    if status is None:
+        return None
+    number = int(status[1])
+    modes = _MODE_NAME.finditer(read_text(root / "etc/nvpmodel.conf") or "")
+    return next((str(mode[2]) for mode in modes if int(mode[1]) == number), str(number))

@@ -1,0 +1,224 @@
+"""What Linux tells about CPU, memory and limits, in plain files.
+
+Every reader takes the root of the file tree, so that recorded trees of other machines can be read, and gives
+None where a file is missing: in containers and virtual machines many are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Names of ARM cores by the "CPU part" of /proc/cpuinfo.
+#: Source: Linux, arch/arm64/include/asm/cputype.h
+_ARM_CORES = {
+    "0xd03": "ARM Cortex-A53",
+    "0xd07": "ARM Cortex-A57",
+    "0xd08": "ARM Cortex-A72",
+    "0xd0b": "ARM Cortex-A76",
+    "0xd42": "ARM Cortex-A78AE",
+    "0x004": "NVIDIA Carmel",
+}
+#: Instruction sets that decide how fast FP32, BF16 and INT8 networks run.
+_FLAGS = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "avx_vnni",
+    "amx_bf16",
+    "amx_int8",
+    "asimdhp",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """The processor as this process sees it; None where the system does not say.
+
+    Attributes:
+        model: Its name.
+        cores: Logical cores that are online.
+        allowed_cores: Cores that this process may run on (affinity).
+        quota_cores: CPU time that the cgroup grants, in cores; None without a limit.
+        flags: Instruction sets that matter for networks.
+        governor: Frequency governor of the first core.
+        mhz: Clock of the first core at this moment.
+        hypervisor: Whether the CPU says that it is virtual.
+    """
+
+    model: str | None
+    cores: int | None
+    allowed_cores: int | None
+    quota_cores: float | None
+    flags: tuple[str, ...]
+    governor: str | None
+    mhz: float | None
+    hypervisor: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Main memory, MiB; None where the system does not say.
+
+    Attributes:
+        total_mib: Of the machine.
+        available_mib: Free for programs now.
+        limit_mib: What the cgroup grants; None without a limit.
+    """
+
+    total_mib: int | None
+    available_mib: int | None
+    limit_mib: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuTimes:
+    """Time since boot, summed over cores, in the kernel's ticks.
+
+    Attributes:
+        total: All of it.
+        idle: With nothing to run, waiting for disks included.
+        steal: What the hypervisor gave to others while this machine wanted to run.
+    """
+
+    total: int
+    idle: int
+    steal: int
+
+
+def read_text(path: Path) -> str | None:
+    """The file's text without NULs and outer blanks; None if it cannot be read or is empty."""
+    try:
+        text = path.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return None
+    return text.replace("\0", " ").strip() or None
+
+
+def read_cpu(root: Path) -> Cpu:
+    """The processor."""
+    fields = _fields(read_text(root / "proc/cpuinfo"))
+    cores = len(fields.get("processor", ())) or None
+    flags = set((fields.get("flags") or fields.get("Features") or [""])[0].split())
+    part = fields.get("CPU part", [""])[0]
+    clock = read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    stated = fields.get("cpu MHz")
+    status = _fields(read_text(root / "proc/self/status"))
+    return Cpu(
+        model=_ARM_CORES.get(part) or next(iter(fields.get("model name", [])), None),
+        cores=cores,
+        allowed_cores=_count_cores(status.get("Cpus_allowed_list", [""])[0]),
+        quota_cores=_quota_cores(root),
+        flags=tuple(flag for flag in _FLAGS if flag in flags),
+        governor=read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        mhz=int(clock) / 1000 if clock else float(stated[0]) if stated else None,
+        hypervisor="hypervisor" in flags,
+    )
+
+
+def read_memory(root: Path) -> Memory:
+    """Main memory and its limit."""
+    fields = _fields(read_text(root / "proc/meminfo"))
+    total = _kib_to_mib(fields.get("MemTotal"))
+    limits = [
+        int(text) // 2**20
+        for name in ("memory.max", "memory.limit_in_bytes")
+        for text in _cgroup_values(root, "memory", name)
+        if text.isdigit()
+    ]
+    limit = min(limits, default=None)
+    return Memory(
+        total_mib=total,
+        available_mib=_kib_to_mib(fields.get("MemAvailable")),
+        # The older cgroups write "no limit" as a number beyond any memory.
+        limit_mib=limit if limit is not None and total is not None and limit < total else None,
+    )
+
+
+def read_cpu_times(root: Path = Path("/")) -> CpuTimes | None:
+    """Ticks since boot; the difference of two readings tells how much was stolen between them."""
+    text = read_text(root / "proc/stat")
+    if text is None or not text.startswith("cpu "):
+        return None
+    ticks = [int(word) for word in text.splitlines()[0].split()[1:9]]
+    user, nice, system, idle, iowait, irq, softirq, steal = [*ticks, *[0] * (8 - len(ticks))]
+    total = user + nice + system + idle + iowait + irq + softirq + steal
+    return CpuTimes(total=total, idle=idle + iowait, steal=steal)
+
+
+def read_load(root: Path = Path("/")) -> float | None:
+    """Mean number of running and waiting processes over the last minute."""
+    text = read_text(root / "proc/loadavg")
+    return float(text.split()[0]) if text else None
+
+
+def read_temperatures(root: Path = Path("/")) -> dict[str, float]:
+    """Degrees Celsius by thermal zone; empty where there are none."""
+    found = {}
+    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
+        name, milli = read_text(zone / "type"), read_text(zone / "temp")
+        # PMIC-Die is a constant 100; -256 means that the unit is switched off.
+        if name and milli and name != "PMIC-Die" and int(milli) > -256_000:
+            found[name] = int(milli) / 1000
+    return found
+
+
+def in_container(root: Path) -> bool:
+    """Whether the usual marks of Docker or Podman are there."""
+    return (root / ".dockerenv").exists() or (root / "run/.containerenv").exists()
+
+
+def _fields(text: str | None) -> dict[str, list[str]]:
+    """Values by key of ``key : value`` lines, all occurrences."""
+    found: dict[str, list[str]] = {}
+    for line in (text or "").splitlines():
+        key, separator, value = line.partition(":")
+        if separator:
+            found.setdefault(key.strip(), []).append(value.strip())
+    return found
+
+
+def _kib_to_mib(values: list[str] | None) -> int | None:
+    return int(values[0].split()[0]) // 1024 if values else None
+
+
+def _count_cores(ranges: str) -> int | None:
+    """``"0-3,8"`` -> 5."""
+    spans = re.findall(r"(\d+)(?:-(\d+))?", ranges)
+    return sum(int(last or first) - int(first) + 1 for first, last in spans) or None
+
+
+def _quota_cores(root: Path) -> float | None:
+    quotas = []
+    for text in _cgroup_values(root, "cpu", "cpu.max"):
+        quota, _, period = text.partition(" ")
+        if quota.isdigit():
+            quotas.append(int(quota) / int(period or 100_000))
+    periods = _cgroup_values(root, "cpu", "cpu.cfs_period_us")
+    for quota, period in zip(_cgroup_values(root, "cpu", "cpu.cfs_quota_us"), periods, strict=False):
+        if int(quota) > 0:  # -1: none
+            quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
+
+
+def _cgroup_values(root: Path, controller: str, name: str) -> Iterator[str]:
+    """A control file of this process's cgroup and of all above it: the tightest limit counts."""
+    base = root / "sys/fs/cgroup"
+    for line in (read_text(root / "proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        mount = base / controller if controllers else base
+        below = Path(path.strip("/"))
+        for folder in (mount / below, *(mount / parent for parent in below.parents)):
+            if text := read_text(folder / name):
+                yield text

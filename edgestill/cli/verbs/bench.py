@@ -1,0 +1,94 @@
+"""``edgestill bench``: how fast models are on this machine, and how far to believe it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from edgestill.files import refuse_overwrite, write_json
+
+SUMMARY = "Measure latency: percentiles, stages, memory, conditions, doubts"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add = parser.add_argument
+    add("models", nargs="+", metavar="MODEL", help="`student`, a checkpoint folder, .onnx or OpenVINO .xml")
+    add("--source", metavar="PATH", help="an image, a folder or a video; default: a drawn street")
+    add("--scenario", default="single", choices=["single"], help="one picture at a time (default)")
+    add("--duration-s", type=float, default=10.0, metavar="S", help="timed seconds a model (default 10)")
+    add("--min-samples", type=int, default=50, metavar="N", help="pictures a model, at least (default 50)")
+    add("--warmup-s", type=float, default=1.0, metavar="S", help="untimed seconds a model (default 1)")
+    add("--backend", default="auto", metavar="NAME", help="ort, ov, or auto (by the file; default)")
+    add("--threads", type=int, metavar="N", help="CPU threads; default: the library's choice")
+    add("--interleave", action="store_true", help="let models take turns, and compare all with the first")
+    add("--out", type=Path, metavar="FILE", help="write the result there too")
+    add("--force", action="store_true", help="replace FILE if it exists")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure, and write the result if asked."""
+    from benchmarks.latency import Settings, bench  # noqa: PLC0415 (opens OpenCV)
+    from edgestill.cli.models import resolve  # noqa: PLC0415
+
+    settings = Settings(
+        source=args.source,
+        duration_s=args.duration_s,
+        min_samples=args.min_samples,
+        warmup_s=args.warmup_s,
+        backend=args.backend,
+        threads=args.threads,
+        interleave=args.interleave,
+    )
+    if args.out:
+        refuse_overwrite(args.out, force=args.force)
+    result = bench([resolve(model) for model in args.models], settings, names=args.models)
+    result["command"] = _command(args)
+    if args.out:
+        result["out"] = str(args.out)
+        write_json(args.out, result, force=args.force)
+    return result
+
+
+def show(result: dict[str, Any]) -> Any:
+    """A table of models, the ratios, and what speaks against them."""
+    from rich.console import Group  # noqa: PLC0415 (only a person needs it)
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from benchmarks.compare import in_words  # noqa: PLC0415
+
+    columns = ("model", "backend", "layers run in", "p50 ms", "p90 ms", "p99 ms", "frames/s", "inference ms")
+    table = Table(*columns, "cold start ms", "memory MiB", "samples", title=result["measures"])
+    for m in result["models"]:
+        proved = " ".join(f"{count} {dtype}" for dtype, count in m["precision_proved"].items())
+        numbers = (m["p50_ms"], m["p90_ms"], m["p99_ms"], m["throughput_fps"], m["stages_ms"]["inference"])
+        more = (m["cold_start_ms"], m["rss_mib"])
+        table.add_row(
+            escape(m["name"]),
+            m["backend"],
+            proved,
+            *map(_number, numbers),
+            *map(_number, more),
+            str(m["samples"]),
+        )
+    lines = [in_words(c) for c in result["ratios"]]
+    lines += [f"doubt ({m['name']}): {line}" for m in result["models"] for line in m["doubts"]]
+    return Group(table, Text("\n".join(lines)))
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command that repeats this measurement."""
+    words = ["edgestill", "bench", *args.models, "--duration-s", f"{args.duration_s:g}"]
+    options = {"--source": args.source, "--threads": args.threads, "--min-samples": args.min_samples}
+    for flag, value in {**options, "--warmup-s": args.warmup_s, "--backend": args.backend}.items():
+        if value is not None:
+            words += [flag, str(value)]
+    return shlex.join([*words, *(["--interleave"] if args.interleave else [])])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}" if value >= 100 else f"{value:.2f}"

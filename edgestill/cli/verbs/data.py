@@ -1,0 +1,130 @@
+"""``edgestill data``: render a data set or a clip, check a data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgestill.errors import DataError, UsageError
+from edgestill.files import to_json_text
+
+if TYPE_CHECKING:
+    from distill.check_data import DataReport
+
+SUMMARY = "render street scenes with traffic lights; check a data set"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-verbs."""
+    verbs = parser.add_subparsers(dest="action", required=True, metavar="{synth,clip,check}")
+    synth = verbs.add_parser("synth", help="render a data set in YOLO layout", allow_abbrev=False)
+    synth.add_argument("--out", type=Path, required=True, help="folder to create")
+    synth.add_argument("--images", type=int, required=True, help="how many pictures, all splits together")
+    synth.add_argument(
+        "--splits", type=_shares, default=(0.7, 0.15, 0.15), metavar="T,V,T", help="default 0.7,0.15,0.15"
+    )
+    synth.add_argument("--workers", type=int, default=None, help="processes (default: one a CPU)")
+    clip = verbs.add_parser("clip", help="render a short drive with exact boxes", allow_abbrev=False)
+    clip.add_argument("--out", type=Path, required=True, help="the .mp4; its boxes become NAME.gt.json")
+    clip.add_argument("--seconds", type=float, default=8.0, help="default 8")
+    clip.add_argument("--fps", type=float, default=15.0, help="default 15")
+    for rendered in (synth, clip):
+        rendered.add_argument(
+            "--seed", type=int, default=0, help="the same seed gives the same pictures (default 0)"
+        )
+        rendered.add_argument(
+            "--size", type=_size, default=(1280, 720), metavar="WxH", help="default 1280x720"
+        )
+        rendered.add_argument("--force", action="store_true", help="replace what exists")
+    check = verbs.add_parser("check", help="find what is wrong with a data set", allow_abbrev=False)
+    check.add_argument("data", type=Path, metavar="DATA.yaml")
+
+
+def run(args: argparse.Namespace) -> Any:
+    """Run the sub-verb.
+
+    Raises:
+        DataError: ``check`` found errors; the report was printed before.
+    """
+    if args.action == "check":
+        return _check(args)
+    if args.action == "clip":
+        from distill.scenes.clip import write_clip  # noqa: PLC0415 (opens OpenCV)
+
+        return write_clip(
+            args.out,
+            seconds=args.seconds,
+            fps=args.fps,
+            size_wh=args.size,
+            seed=args.seed,
+            force=args.force,
+        )
+    from distill.scenes.write import write_dataset  # noqa: PLC0415 (opens OpenCV)
+
+    return write_dataset(
+        args.out,
+        args.images,
+        args.seed,
+        size_wh=args.size,
+        shares=args.splits,
+        workers=args.workers,
+        force=args.force,
+    )
+
+
+def _check(args: argparse.Namespace) -> DataReport:
+    from distill.check_data import check_dataset  # noqa: PLC0415 (opens OpenCV)
+
+    report = check_dataset(args.data)
+    if not report.errors:
+        return report
+    # The report is the result even though the verb fails: whoever reads stdout wants to know what to mend.
+    if args.json or not sys.stdout.isatty():
+        print(to_json_text(report))
+    else:
+        from rich.console import Console  # noqa: PLC0415 (only a person needs it)
+
+        Console().print(show(report))
+    kinds = ", ".join(f"{count} {kind}" for kind, count in report.error_counts.items())
+    raise DataError(
+        f"{args.data} has {sum(report.error_counts.values())} errors: {kinds}",
+        hint=f"mend or remove the files named in the report, first {report.errors[0].where}",
+    )
+
+
+def show(result: Any) -> Any:
+    """Draw the result for a person."""
+    from rich.console import Group  # noqa: PLC0415 (only a person needs it)
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    if not hasattr(result, "splits"):
+        return Text(to_json_text(result))
+    table = Table("split", "images", "without boxes", *result.classes, title=str(result.data_yaml))
+    for split, report in result.splits.items():
+        counts = (str(report.boxes[name]) for name in result.classes)
+        table.add_row(split, str(report.images), str(report.without_boxes), *counts)
+    sides = result.box_side_px or {}
+    lines = [Text("box side, px: " + ", ".join(f"{k} {v}" for k, v in sides.items()))] if sides else []
+    lines += [Text(f"error ({e.kind}): {e.what}", style="red") for e in result.errors]
+    lines += [Text(f"warning: {warning}", style="yellow") for warning in result.warnings]
+    return Group(table, *lines)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    try:
+        return int(width), int(height)
+    except ValueError as error:
+        raise UsageError(f"--size {text!r} is not WIDTHxHEIGHT", hint="e.g. --size 1280x720") from error
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"--splits {text!r} is not three numbers", hint="e.g. --splits 0.7,0.15,0.15"
+        ) from error

@@ -1,0 +1,90 @@
+"""``edgestill verify``: two model files on the same images."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgestill.dataset import Dataset
+from edgestill.errors import UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from export.verify import Seen
+    from runtime.detector import ModelDetector
+
+SUMMARY = "Compare two model files on images: matched boxes, score drift, class swaps, mAP"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "reference", metavar="A", help="the source: a model file, a checkpoint folder, `student`"
+    )
+    parser.add_argument("candidate", metavar="B", help="the file that should do the same")
+    parser.add_argument("--data", required=True, type=Path, metavar="DATA.yaml", help="images to compare on")
+    parser.add_argument("--split", default="val", help="train, val (default) or test")
+    parser.add_argument("--max-drop", type=float, default=0.5, help="mAP50-95 points of 100 (default 0.5)")
+    parser.add_argument("--images", type=int, metavar="N", help="use N images, spread over the split")
+    parser.add_argument("--backend", default="auto", help="ort, ov, or auto (by the file; default)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: the library's choice")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare; the result says what was measured and what is beyond the limits."""
+    from edgestill.cli.models import resolve  # noqa: PLC0415
+    from export import verify  # noqa: PLC0415
+
+    dataset = Dataset.open(args.data)
+    paths = [resolve(name) for name in (args.reference, args.candidate)]
+    detectors = [_open(path, args) for path in paths]
+    classes = detectors[0].spec.classes
+    if classes != detectors[1].spec.classes:
+        raise UsageError(
+            f"the classes are {', '.join(classes)} and {', '.join(detectors[1].spec.classes)}",
+            hint="compare a file with the one that it was made from",
+        )
+    samples = verify.load_samples(dataset, args.split, classes, limit=args.images)
+    seen: list[Seen] = [verify.look(d, samples, path.name) for d, path in zip(detectors, paths, strict=True)]
+    comparison = verify.compare(seen[0], seen[1], samples, classes)
+    limits = replace(verify.LIMITS["int8"], max_drop=args.max_drop)
+    return {
+        "kind": "verify",
+        "reference": str(paths[0]),
+        "candidate": str(paths[1]),
+        "data": str(args.data),
+        "split": args.split,
+        **verify.describe(comparison, limits),
+    }
+
+
+def verdict(result: dict[str, Any]) -> None:
+    """Raise VerificationError, after the result was printed, if something is beyond the limits."""
+    if result["failures"]:
+        raise VerificationError(
+            f"{result['candidate']} differs from {result['reference']}: {'; '.join(result['failures'])}",
+            hint="export it again with more calibration images, or keep a higher precision",
+        )
+
+
+def show(result: dict[str, Any]) -> Any:
+    """A table of the figures."""
+    from rich.table import Table  # noqa: PLC0415 (only a person needs it)
+
+    table = Table("", "", title=f"{result['candidate']} against {result['reference']}", show_header=False)
+    for key in ("images", "reference_sure", "matched", "missed", "missed_small", "extra", "red_green_swaps"):
+        table.add_row(key.replace("_", " "), str(result[key]))
+    for key in ("score_drift_mean", "score_drift_max", "iou_mean", "drop_points"):
+        table.add_row(key.replace("_", " "), "-" if result[key] is None else f"{result[key]:.3f}")
+    table.add_row("beyond the limits", "; ".join(result["failures"]) or "nothing")
+    return table
+
+
+def _open(path: Path, args: argparse.Namespace) -> ModelDetector:
+    from runtime.accuracy import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
+    from runtime.detector import open_detector  # noqa: PLC0415
+
+    return open_detector(
+        path, backend=args.backend, threads=args.threads, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True
+    )

@@ -1,0 +1,110 @@
+"""Write ONNX nodes with names of our own choosing; knows ONNX, knows nothing of any network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edgestill import __version__
+
+OPSET = (
+    17  # readable by every ONNX Runtime, OpenVINO and TensorRT 8.5+ that we know; Q/DQ per channel is in it
+)
+IR_VERSION = 8  # the one that came with opset 17; newer ones are refused by older runtimes
+
+
+class GraphWriter:
+    """Collects nodes and constants. Every method returns the name of the tensor it made, which is the node's.
+
+    Attributes:
+        nodes: In the order of execution.
+        constants: By name, in the order of creation.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """A constant tensor; the same name may be given again and is written once."""
+        if name not in self.constants:
+            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def node(self, kind: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """One node with one output."""
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def conv(
+        self,
+        name: str,
+        x: str,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        stride: int = 1,
+        padding: int = 0,
+    ) -> str:
+        """A square convolution; weight float32 ``[out, in, k, k]``, bias float32 ``[out]``."""
+        inputs = [x, self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
+        kernel = list(weight.shape[2:])
+        return self.node("Conv", name, inputs, kernel_shape=kernel, strides=[stride] * 2, pads=[padding] * 4)
+
+    def silu(self, name: str, x: str) -> str:
+        """``x * sigmoid(x)``: ONNX has no such operator at this opset, the engines fuse the pair."""
+        return self.node("Mul", name, [x, self.node("Sigmoid", f"{name}.sigmoid", [x])])
+
+    def reshape(self, name: str, x: str, shape: Sequence[int]) -> str:
+        """``x`` in another shape; one size may be -1."""
+        return self.node("Reshape", name, [x, self.constant(f"{name}.shape", np.asarray(shape, np.int64))])
+
+    def upsample(self, name: str, x: str, factor: int) -> str:
+        """Nearest neighbour, height and width times ``factor``."""
+        scales = self.constant(f"upsample.scales.{factor}", np.asarray([1, 1, factor, factor], np.float32))
+        return self.node(
+            "Resize",
+            name,
+            [x, "", scales],
+            mode="nearest",
+            nearest_mode="floor",
+            coordinate_transformation_mode="asymmetric",
+        )
+
+    def max_pool(self, name: str, x: str, kernel: int) -> str:
+        """A stride-1 pool that keeps the size."""
+        return self.node(
+            "MaxPool", name, [x], kernel_shape=[kernel] * 2, strides=[1, 1], pads=[kernel // 2] * 4
+        )
+
+    def model(
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, Sequence[int]],
+        outputs: Mapping[str, Sequence[int]],
+        metadata: Mapping[str, str],
+    ) -> onnx.ModelProto:
+        """The finished, checked model; inputs and outputs are float32 of the given static shapes."""
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s)) for n, s in inputs.items()],
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s)) for n, s in outputs.items()],
+            list(self.constants.values()),
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="edgestill",
+            producer_version=__version__,
+        )
+        helper.set_model_props(model, dict(metadata))
+        onnx.checker.check_model(model)
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)

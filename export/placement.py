@@ -1,0 +1,243 @@
+"""Which tensors and convolutions of a graph go to INT8, for each family of engines.
+
+Read from the structure: a convolution followed by SiLU is part of the body and may be quantised. The others
+are the detection outputs; they and everything behind them stay float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import onnx
+
+from export.ranges import Range, best_range, covering, noise_db, silu
+from export.statistics import Statistics
+
+#: A tensor stays float if 8 bits would leave it with less than this. On the COCO YOLOv5n one tensor falls below
+#: (27 dB; the next has 31), and it alone made three quarters of the whole network's error.
+MIN_SIGNAL_DB = 28.0
+#: Below it SiLU is zero to within 0.003, so ONNX Runtime's bytes need not reach further down. A higher floor
+#: lowers the mean squared error, but moves all of a layer's silent values the same way, and boxes with them.
+PRE_ACTIVATION_FLOOR = -8.0
+SAME_SCALE = frozenset({"Concat", "MaxPool", "Resize"})  # move bytes about, so need one scale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Where the bytes are.
+
+    Attributes:
+        activations: Tensors that are rounded to a byte behind the node that makes them, and their ranges.
+        convolutions: Nodes that multiply bytes.
+        byte_inputs: For each such node, the range of its input.
+        float_readers: Nodes that read the tensor as it was before rounding.
+        integer_bias: Whether the bias is an int32 at the accumulator's scale, or stays float.
+        left_float: Why a tensor or convolution of the body was left out.
+    """
+
+    activations: Mapping[str, Range]
+    convolutions: frozenset[str]
+    byte_inputs: Mapping[str, Range]
+    float_readers: frozenset[str]
+    integer_bias: bool
+    left_float: Mapping[str, str] = field(default_factory=dict)
+
+
+class Graph:
+    """A model's graph with the questions that a placement asks."""
+
+    def __init__(self, model: onnx.ModelProto, scale: float) -> None:
+        self.nodes = list(model.graph.node)
+        self.source = model.graph.input[0].name
+        self.source_range = Range(0.0, 255 * scale)
+        self.producer = {n.output[0]: n for n in self.nodes}
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.nodes:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self.body = {n.name: n for n in self.nodes if n.op_type == "Conv" and self._has_silu(n)}
+        self.outputs = {n.name: n for n in self.nodes if n.op_type == "Conv" and n.name not in self.body}
+
+    def _has_silu(self, conv: onnx.NodeProto) -> bool:
+        return sorted(r.op_type for r in self.readers.get(conv.output[0], [])) == ["Mul", "Sigmoid"]
+
+    def activation(self, conv: onnx.NodeProto) -> str:
+        """The tensor behind a body convolution's SiLU."""
+        return next(r.output[0] for r in self.readers[conv.output[0]] if r.op_type == "Mul")
+
+    def sigmoid(self, conv: onnx.NodeProto) -> str:
+        """The tensor between a body convolution and the product of its SiLU."""
+        return next(r.output[0] for r in self.readers[conv.output[0]] if r.op_type == "Sigmoid")
+
+    def sums(self) -> Iterator[onnx.NodeProto]:
+        """The residual additions of the body; the decode adds constants, which no node makes."""
+        for node in self.nodes:
+            if node.op_type == "Add" and all(i in self.producer for i in node.input):
+                yield node
+
+    def moves(self) -> Iterator[onnx.NodeProto]:
+        """The nodes of the body that move values about without changing them, in order."""
+        behind = self._behind_outputs()
+        for node in self.nodes:
+            if node.op_type in SAME_SCALE and node.output[0] not in behind:
+                yield node
+
+    def moved(self, node: onnx.NodeProto) -> list[str]:
+        """The tensors that such a node moves."""
+        return list(node.input) if node.op_type == "Concat" else [node.input[0]]
+
+    def _behind_outputs(self) -> set[str]:
+        behind = {n.output[0] for n in self.outputs.values()}
+        for node in self.nodes:
+            if any(i in behind for i in node.input):
+                behind.add(node.output[0])
+        return behind
+
+    def conv_inputs(self) -> list[str]:
+        """What the body's convolutions read."""
+        return sorted({n.input[0] for n in self.body.values()})
+
+    def to_watch(self) -> list[str]:
+        """Tensors whose values a placement must know."""
+        made = [t for n in self.body.values() for t in (n.output[0], self.activation(n))]
+        return [*made, *(n.output[0] for n in self.sums())]
+
+
+Placement = Callable[[Graph, Statistics], Plan]
+
+
+def for_openvino(graph: Graph, statistics: Statistics) -> Plan:
+    """Bytes between layers, nothing inside one.
+
+    OpenVINO fuses convolution, SiLU and rounding into one kernel that keeps full precision inside, so a pair
+    stands behind SiLU only; none on the branch that a residual addition consumes from the same kernel. A
+    detection output reads what its layer computed, before rounding: better boxes, and a kernel that writes
+    float costs less than turning bytes back.
+    """
+    branches = {n.input[1] for n in graph.sums() if len(graph.readers[n.input[1]]) == 1}
+    made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
+    wanted = [t for t in made if t not in branches and _is_needed(graph, t)]
+    ranges, left = _ranges(graph, statistics, wanted)
+    return _plan(graph, ranges, left, convolutions=graph.body, integer_bias=False)
+
+
+def for_onnxruntime(graph: Graph, statistics: Statistics) -> Plan:
+    """Bytes everywhere: ONNX Runtime multiplies bytes only where the result becomes a byte at once.
+
+    So the sum in front of SiLU is rounded as well, and the sigmoid, which makes it a table of 256. Layers whose
+    result a detection output reads, and layers that this rounding would ruin, are left float.
+    """
+    made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
+    ranges, left = _ranges(graph, statistics, [t for t in made if _is_needed(graph, t)])
+    convolutions = {}
+    inner: dict[str, Range] = {}
+    for name, node in graph.body.items():
+        if any(r.name in graph.outputs for r in graph.readers[graph.activation(node)]):
+            left[name] = "a detection output reads it"
+            continue
+        before = _pre_activation(statistics, node.output[0])
+        db = noise_db(statistics.histograms[node.output[0]], before, silu)
+        if db < MIN_SIGNAL_DB:
+            left[name] = f"a byte in front of its SiLU leaves {db:.1f} dB"
+            continue
+        convolutions[name] = node
+        inner |= {node.output[0]: before, graph.sigmoid(node): Range(0.0, 1.0)}
+    plan = _plan(graph, ranges, left, convolutions=convolutions, integer_bias=True)
+    inner = {t: r for t, r in inner.items() if _source_conv(graph, t) in plan.convolutions}
+    moved = {n.output[0]: r for n in graph.moves() if (r := _byte_range(graph, plan.activations, n.output[0]))}
+    return Plan(
+        activations={**plan.activations, **inner, **moved},
+        convolutions=plan.convolutions,
+        byte_inputs=plan.byte_inputs,
+        float_readers=plan.float_readers,
+        integer_bias=True,
+        left_float=plan.left_float,
+    )
+
+
+def _pre_activation(statistics: Statistics, tensor: str) -> Range:
+    used = best_range(statistics.histograms[tensor])
+    return Range(max(used.low, PRE_ACTIVATION_FLOOR), used.high)
+
+
+def _source_conv(graph: Graph, tensor: str) -> str:
+    """The convolution that a tensor inside its layer belongs to."""
+    node = graph.producer[tensor]
+    return node.name if node.op_type == "Conv" else graph.producer[node.input[0]].name
+
+
+def _is_needed(graph: Graph, tensor: str) -> bool:
+    """Whether anything but detection outputs reads a tensor."""
+    return any(r.name not in graph.outputs for r in graph.readers.get(tensor, []))
+
+
+def _ranges(
+    graph: Graph, statistics: Statistics, tensors: Iterable[str]
+) -> tuple[dict[str, Range], dict[str, str]]:
+    """A range for each tensor, one for all that meet in a concat, without those that 8 bits would ruin."""
+    own = {t: best_range(statistics.histograms[t]) for t in tensors}
+    groups = _groups(graph)
+    shared: dict[str, list[str]] = {}
+    for tensor in own:
+        shared.setdefault(groups.get(tensor, tensor), []).append(tensor)
+    ranges: dict[str, Range] = {graph.source: graph.source_range}
+    left: dict[str, str] = {}
+    for members in shared.values():
+        common = covering([own[t] for t in members])
+        worst = min(members, key=lambda t: noise_db(statistics.histograms[t], own[t]))
+        db = noise_db(statistics.histograms[worst], own[worst])
+        if db < MIN_SIGNAL_DB:
+            left |= {t: f"8 bits leave {worst} with {db:.1f} dB" for t in members}
+        else:
+            ranges |= dict.fromkeys(members, common)
+    return ranges, left
+
+
+def _groups(graph: Graph) -> dict[str, str]:
+    """For each tensor that is moved about, the name of its group: all of a group need one scale."""
+    parent: dict[str, str] = {}
+
+    def root(tensor: str) -> str:
+        while parent.setdefault(tensor, tensor) != tensor:
+            tensor = parent[tensor]
+        return tensor
+
+    for node in graph.moves():
+        for tensor in graph.moved(node):
+            parent[root(tensor)] = root(node.output[0])
+    return {tensor: root(tensor) for tensor in list(parent)}
+
+
+def _byte_range(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range | None:
+    """The range of a tensor that is bytes where it is read, directly or moved about; else None."""
+    if tensor in ranges:
+        return ranges[tensor]
+    node = graph.producer.get(tensor)
+    if node is None or node.op_type not in SAME_SCALE:
+        return None
+    found = [_byte_range(graph, ranges, t) for t in graph.moved(node)]
+    return found[0] if all(r is not None for r in found) else None
+
+
+def _plan(
+    graph: Graph,
+    ranges: Mapping[str, Range],
+    left: dict[str, str],
+    *,
+    convolutions: Mapping[str, onnx.NodeProto],
+    integer_bias: bool,
+) -> Plan:
+    """Keep the convolutions whose input is bytes."""
+    inputs = {name: _byte_range(graph, ranges, node.input[0]) for name, node in convolutions.items()}
+    left |= {name: "its input is float" for name, used in inputs.items() if used is None}
+    byte_inputs = {name: used for name, used in inputs.items() if used is not None}
+    floats = {n for n in (*graph.body, *graph.outputs) if n not in byte_inputs}
+    return Plan(
+        activations=ranges,
+        convolutions=frozenset(byte_inputs),
+        byte_inputs=byte_inputs,
+        float_readers=frozenset(floats),
+        integer_bias=integer_bias,
+        left_float=left,
+    )

@@ -1,0 +1,94 @@
+"""Proof of precision: what a file stores and its compiled model executes, against what was asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+
+from edgestill.errors import ArtifactError, VerificationError
+from edgestill.spec import Precision
+from runtime.backend import Backend
+
+#: Share of the convolutions and matrix products that INT8 must reach; the head's few stay in float by design.
+MIN_INT8_SHARE = 0.8
+#: Share of the stored weight elements that FP16 must reach; offenders whose range is too wide stay FP32.
+MIN_FP16_SHARE = 0.8
+MIN_WEIGHT_ELEMENTS = 16  # scalars and shapes are no weights
+
+Proof = Mapping[str, Mapping[str, int]]
+
+
+def prove(path: Path, backend: Backend, precision: Precision) -> dict[str, dict[str, int]]:
+    """Read the precision out of a built file and hold it against the request.
+
+    Args:
+        path: The model file.
+        backend: The same file, loaded.
+        precision: What was asked for.
+
+    Returns:
+        ``executed``: arithmetic layers of the compiled model by data type; ``stored``: weight elements of the
+        file by data type. A CPU executes stored FP16 in another type: both are facts, neither is the other.
+
+    Raises:
+        VerificationError: The file is not of the precision that was asked for.
+    """
+    proof = {"executed": backend.layers_by_dtype(), "stored": stored_elements(path)}
+    if problem := _problem(proof, precision):
+        raise VerificationError(
+            f"{path.name} was asked for as {precision}: {problem}",
+            hint=f"edgestill inspect {path} lists the layers by precision",
+        )
+    return proof
+
+
+def stored_elements(path: Path) -> dict[str, int]:
+    """Weight elements of a model file by data type."""
+    count = {".onnx": _onnx_elements, ".xml": _openvino_elements}.get(path.suffix)
+    if count is None:
+        raise ArtifactError(f"{path} is neither .onnx nor .xml", hint="name a model file")
+    return dict(count(path).most_common())
+
+
+def _problem(proof: Proof, precision: Precision) -> str:
+    executed, stored = proof["executed"], proof["stored"]
+    layers, elements = sum(executed.values()), sum(stored.values())
+    if precision == "int8" and executed.get("int8", 0) < MIN_INT8_SHARE * max(layers, 1):
+        return f"only {executed.get('int8', 0)} of {layers} layers run in int8"
+    if precision == "fp16" and stored.get("float16", 0) < MIN_FP16_SHARE * max(elements, 1):
+        return f"only {stored.get('float16', 0)} of {elements} weights are stored as float16"
+    if precision == "fp32" and (executed.get("float32", 0) < layers or not layers):
+        return f"its {layers} layers run as {dict(executed)}"
+    return ""
+
+
+def _onnx_elements(path: Path) -> Counter[str]:
+    graph = onnx.load(str(path), load_external_data=False).graph
+    counts: Counter[str] = Counter()
+    tensors = [*graph.initializer, *(n.attribute[0].t for n in graph.node if n.op_type == "Constant")]
+    for tensor in tensors:
+        elements = 1
+        for side in tensor.dims:
+            elements *= side
+        if elements >= MIN_WEIGHT_ELEMENTS and len(tensor.dims) > 1:
+            counts[onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name] += elements
+    return counts
+
+
+def _openvino_elements(path: Path) -> Counter[str]:
+    import openvino  # noqa: PLC0415 (an ONNX file is inspected without it)
+
+    counts: Counter[str] = Counter()
+    names = {"f32": "float32", "f16": "float16", "i8": "int8", "u8": "uint8", "bf16": "bfloat16"}
+    for op in openvino.Core().read_model(str(path)).get_ops():
+        shape = list(op.get_output_shape(0)) if op.get_type_name() == "Constant" else []
+        elements = 1
+        for side in shape:
+            elements *= side
+        if len(shape) > 1 and elements >= MIN_WEIGHT_ELEMENTS:
+            kind = op.get_output_element_type(0).get_type_name()
+            counts[names.get(kind, kind)] += elements
+    return counts

@@ -1,0 +1,166 @@
+"""Ratios find a planted difference, and find none where none was planted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.compare import (
+    LEAST_ROUNDS,
+    compare_models,
+    compare_results,
+    in_words,
+    ratio_of_medians,
+    verdict,
+)
+from edgestill.errors import DataError, UsageError
+
+ROUNDS, PER_ROUND = 40, 8
+
+
+def model(name: str, inference_ms: np.ndarray, decode_ms: float = 2.0) -> dict[str, Any]:
+    """An entry of a bench result with samples of ``[ROUNDS, PER_ROUND]``."""
+    count = inference_ms.size
+    return {
+        "name": name,
+        "samples_ms": {
+            "decode": [decode_ms] * count,
+            "letterbox": [1.0] * count,
+            "inference": list(inference_ms.ravel()),
+            "postprocess": [0.5] * count,
+        },
+        "rounds": list(np.repeat(np.arange(len(inference_ms)), inference_ms.shape[1])),
+        "environment": {"machine": {"title": "box"}, "threads": 2, "versions": {"numpy": "2"}},
+    }
+
+
+def result(*models: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "bench", "models": list(models), "footage": {"source": "x"}}
+
+
+def times(seed: int, scale: float = 1.0, weather: np.ndarray | None = None) -> np.ndarray:
+    """Samples that go up and down together in rounds, as on a machine with neighbours."""
+    rng = np.random.default_rng(seed)
+    slow = 1 + 0.3 * (rng.random(ROUNDS) if weather is None else weather)
+    return scale * 10 * slow[:, None] * (1 + 0.02 * rng.random((ROUNDS, PER_ROUND)))
+
+
+WEATHER = np.random.default_rng(9).random(ROUNDS)
+
+
+def inference(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(c for c in found if c["measure"] == "inference")
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [
+        pytest.param(0.6, "faster", id="40-percent-faster"),
+        pytest.param(1.4, "slower", id="40-percent-slower"),
+        pytest.param(1.0, "can't tell", id="the-same"),
+    ],
+)
+def test_a_planted_difference_is_found_and_no_other(scale: float, expected: str) -> None:
+    found = compare_models(
+        model("a", times(1, 1.0, WEATHER)), model("b", times(2, scale, WEATHER)), paired=True
+    )
+    assert inference(found)["verdict"] == expected
+
+
+def test_pairing_takes_the_weather_out_of_the_interval() -> None:
+    a, b = model("a", times(1, 1.0, WEATHER)), model("b", times(2, 0.97, WEATHER))
+    widths = [
+        (c := inference(compare_models(a, b, paired=paired)))["high"] - c["low"] for paired in (True, False)
+    ]
+    assert widths[0] < widths[1] / 3
+
+
+def test_three_percent_between_separate_runs_is_not_told() -> None:
+    still = np.zeros(ROUNDS)
+    a, b = model("a", times(1, 1.0, still)), model("b", times(2, 0.97, still))
+    assert inference(compare_models(a, b, paired=False))["verdict"] == "can't tell"
+    assert inference(compare_models(a, b, paired=True))["verdict"] == "faster"
+
+
+def test_a_few_rounds_are_too_few_for_a_verdict() -> None:
+    few = LEAST_ROUNDS - 1
+    a, b = model("a", times(1)[:few]), model("b", times(2, 0.5)[:few])
+    assert inference(compare_models(a, b, paired=True))["verdict"] == "can't tell"
+
+
+def test_the_whole_frame_and_inference_are_both_compared() -> None:
+    still = np.zeros(ROUNDS)
+    found = compare_models(model("a", times(1, 1.0, still)), model("b", times(2, 0.5, still)), paired=True)
+    ratios = {c["measure"]: c["ratio"] for c in found}
+    assert ratios["inference"] == pytest.approx(0.5, abs=0.01)
+    assert ratios["frame"] == pytest.approx((5.05 + 3.5) / (10.1 + 3.5), abs=0.01)
+
+
+def test_the_interval_is_the_same_every_time() -> None:
+    rounds = list(times(1))
+    assert ratio_of_medians(rounds, rounds[::-1], paired=False) == ratio_of_medians(
+        rounds, rounds[::-1], paired=False
+    )
+
+
+def test_the_ratio_turns_over_when_the_sides_change() -> None:
+    a, b = list(times(1, 1.0, WEATHER)), list(times(2, 0.6, WEATHER))
+    forth, back = ratio_of_medians(a, b, paired=True)[0], ratio_of_medians(b, a, paired=True)[0]
+    assert forth * back == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.5, 0.94, "faster"), (0.5, 0.96, "can't tell"), (1.06, 2, "slower"), (0.9, 1.1, "can't tell")],
+)
+def test_an_interval_must_leave_the_margin(low: float, high: float, expected: str) -> None:
+    assert verdict(low, high, 0.05) == expected
+
+
+def test_two_results_with_one_model_each_are_compared_whatever_their_names() -> None:
+    found = compare_results(result(model("a", times(1))), result(model("b", times(2, 0.5))))
+    assert [(c["a"], c["b"], c["verdict"]) for c in found["comparisons"]] == [("a", "b", "faster")] * 2
+
+
+def test_results_with_several_models_are_matched_by_name() -> None:
+    one = result(model("a", times(1)), model("b", times(2)))
+    two = result(model("b", times(3)), model("c", times(4)))
+    assert {(c["a"], c["b"]) for c in compare_results(one, two)["comparisons"]} == {("b", "b")}
+
+
+def test_results_without_a_common_model_are_a_usage_error() -> None:
+    one = result(model("a", times(1)), model("b", times(2)))
+    with pytest.raises(UsageError, match="no model is in both results: a, b / c"):
+        compare_results(one, result(model("c", times(3))))
+
+
+def test_what_differs_between_two_runs_is_named() -> None:
+    other = model("a", times(2))
+    other["environment"] = {"machine": {"title": "board"}, "threads": 4, "versions": {"numpy": "2"}}
+    doubts = compare_results(result(model("a", times(1))), {**result(other), "footage": None})["doubts"]
+    assert "the machine differs: box / board" in doubts
+    assert "the number of threads differs: 2 / 4" in doubts
+    assert "the pictures differ" in doubts
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"kind": "eval"}, id="another-kind"),
+        pytest.param({"kind": "bench", "models": []}, id="empty"),
+        pytest.param([1, 2], id="a-list"),
+        pytest.param({"kind": "bench", "models": [{"name": "a"}]}, id="no-samples"),
+    ],
+)
+def test_what_is_no_result_of_bench_is_a_data_error(wrong: Any) -> None:
+    with pytest.raises(DataError):
+        compare_results(wrong, result(model("a", times(1))))
+
+
+def test_a_comparison_reads_as_a_sentence() -> None:
+    still = np.zeros(ROUNDS)
+    found = compare_models(model("a", times(1, 1.0, still)), model("b", times(2, 0.5, still)), paired=True)
+    assert in_words(inference(found)).startswith("b against a, inference: 0.5")
+    assert in_words(inference(found)).endswith(": faster")

@@ -1,0 +1,93 @@
+"""``edgestill data`` through the door: stdout, stderr, exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgestill.cli.main import main
+from edgestill.dataset import Dataset
+
+SIZE = ["--size", "160x90"]
+
+
+@pytest.fixture
+def data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert main(["data", "synth", "--out", str(tmp_path / "set"), "--images", "6", *SIZE]) == 0
+    capsys.readouterr()
+    return tmp_path / "set" / "data.yaml"
+
+
+def test_synth_names_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "synth", "--out", str(tmp_path / "set"), "--images", "4", "--seed", "2", *SIZE]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert Dataset.open(Path(result["data_yaml"])).classes == ("red", "yellow", "green", "off")
+    assert sum(result["images"].values()) == 4
+    assert result["seed"] == 2
+
+
+def test_synth_refuses_to_overwrite(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "synth", "--out", str(data.parent), "--images", "2", *SIZE]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "exists already\n  hint: " in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--images", "0"],
+        ["--images", "2", "--seed", "-1"],
+        ["--images", "2", "--size", "big"],
+        ["--images", "2", "--size", "10x10"],
+        ["--images", "2", "--splits", "0.5,0.6,0.1"],
+        ["--images", "2", "--splits", "most"],
+        ["--images", "2", "--workers", "0"],
+    ],
+)
+def test_a_senseless_argument_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(["data", "synth", "--out", str(tmp_path / "set"), *words]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert not (tmp_path / "set").exists()
+
+
+def test_check_of_a_rendered_set_is_good(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", str(data)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["errors"] == []
+    assert sum(split["images"] for split in report["splits"].values()) == 6
+
+
+def test_check_prints_its_report_and_fails_on_errors(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = next((data.parent / "images/train").iterdir())
+    image.write_bytes(image.read_bytes()[:500])
+    assert main(["data", "check", str(data)]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error_counts"] == {"image": 1}
+    message = [line for line in err.splitlines() if not line.startswith("check:")]
+    assert message[0] == f"edgestill data: {data} has 1 errors: 1 image"
+    assert str(image) in message[1]
+
+
+def test_check_of_nothing_is_a_data_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", str(tmp_path / "data.yaml")]) == 3
+    assert capsys.readouterr().out == ""
+
+
+def test_clip_writes_video_and_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "drive.mp4"
+    words = ["--seconds", "0.3", "--fps", "10", "--seed", "1"]
+    assert main(["data", "clip", "--out", str(out), *words, *SIZE]) == 0
+    result = json.loads(capsys.readouterr().out)
+    truth = json.loads(Path(result["labels"]).read_text("utf-8"))
+    assert out.stat().st_size > 0
+    assert (truth["video"], truth["width"], truth["height"]) == ("drive.mp4", 160, 90)
+    assert list(truth["frames"]) == ["0", "1", "2"]
+    assert all(len(row) == 5 for rows in truth["frames"].values() for row in rows)
+
+
+def test_a_clip_that_is_no_mp4_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "clip", "--out", str(tmp_path / "drive.gif")]) == 2
+    assert "ends in .mp4" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+"""``edgestill doctor``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from devices.detect import DeviceSnapshot, detect
+from devices.software import Extra
+from edgestill.cli.main import main
+from edgestill.cli.verbs import doctor
+
+GOOD = Extra(name="base", installed={"numpy": "2.0"}, missing=(), outdated=())
+
+
+@pytest.fixture
+def healthy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without faults, for tests that plant one."""
+    monkeypatch.setattr(doctor, "read_extras", lambda: (GOOD,))
+    monkeypatch.setattr(doctor, "shadowed", lambda home: {})
+    monkeypatch.setattr(doctor, "version", lambda name: None)
+    return monkeypatch
+
+
+def found(capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, str]]]:
+    assert main(["doctor"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert isinstance(result, dict)
+    return result
+
+
+def test_this_environment_is_described(capsys: pytest.CaptureFixture[str]) -> None:
+    base = next(part for part in found(capsys)["parts"] if part["name"] == "base")
+    assert "numpy" in base["installed"]
+
+
+def test_an_environment_without_faults_is_ok(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = found(capsys)
+    assert result["ok"]
+    assert not result["problems"]
+
+
+def test_a_missing_base_library_is_a_problem_with_its_command(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = replace(GOOD, missing=("opencv-python",))
+    healthy.setattr(doctor, "read_extras", lambda: (broken,))
+    (problem,) = found(capsys)["problems"]
+    assert problem == {"what": "missing or too old: opencv-python", "hint": "pip install 'edgestill'"}
+
+
+def test_a_missing_extra_is_no_problem_but_has_its_command(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = Extra(name="train", installed={}, missing=("torch",), outdated=())
+    healthy.setattr(doctor, "read_extras", lambda: (GOOD, lacking))
+    result = found(capsys)
+    assert result["ok"]
+    assert result["parts"][1]["command"] == "pip install 'edgestill[train]'"
+
+
+def test_a_shadowed_name_is_a_problem(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    healthy.setattr(doctor, "shadowed", lambda home: {"runtime": "/tmp/runtime.py"})
+    (problem,) = found(capsys)["problems"]
+    assert "`import runtime` gives /tmp/runtime.py" in problem["what"]
+
+
+def test_two_builds_of_opencv_are_a_problem(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    healthy.setattr(doctor, "version", lambda name: "5.0" if "contrib" not in name else None)
+    (problem,) = found(capsys)["problems"]
+    assert "opencv-python and opencv-python-headless are installed over each other" in problem["what"]
+
+
+def test_a_project_that_is_not_installed_is_a_problem(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    healthy.setattr(doctor, "read_extras", lambda: ())
+    (problem,) = found(capsys)["problems"]
+    assert problem["hint"].startswith("pip install ")
+
+
+def machine(**cpu: object) -> DeviceSnapshot:
+    here = detect()
+    plain = {"flags": ("avx2",), "cores": 8, "allowed_cores": 8, "quota_cores": None}
+    return replace(here, cpu=replace(here.cpu, **{**plain, **cpu}), jetson=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "advice"),
+    [
+        pytest.param(machine(), "no INT8 dot product", id="no-vnni"),
+        pytest.param(machine(flags=("avx512_vnni", "avx512_bf16")), "bfloat16", id="bf16"),
+        pytest.param(
+            machine(flags=("avx_vnni",), quota_cores=2.0), "2 of 8 cores: give --threads 2", id="quota"
+        ),
+    ],
+)
+def test_what_decides_speed_is_advice(
+    snapshot: DeviceSnapshot, advice: str, healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    healthy.setattr(doctor, "detect", lambda: snapshot)
+    (line,) = found(capsys)["advice"]
+    assert advice in line
+
+
+def test_a_person_sees_the_command_with_its_brackets(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = Extra(name="onnx", installed={}, missing=("onnx",), outdated=())
+    healthy.setattr(doctor, "read_extras", lambda: (GOOD, lacking))
+    console = Console(width=160, record=True)
+    console.print(doctor.show(found(capsys)))
+    assert "pip install 'edgestill[onnx]'" in console.export_text()
+
+
+def test_it_imports_no_inference_library_and_no_torch() -> None:
+    code = "import sys; from edgestill.cli.main import main; main(['doctor']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "ultralytics", "onnx", "onnxruntime", "openvino", "cv2"} & set(done.stdout.split())

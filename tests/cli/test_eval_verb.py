@@ -1,0 +1,122 @@
+"""``edgestill eval``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from edgestill.cli.main import main
+from edgestill.cli.verbs import eval as eval_verb
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two 64 x 64 pictures; the light is where the tiny model always finds one."""
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name in ("one", "two"):
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.jpg"), np.zeros((64, 64, 3), np.uint8))
+        (tmp_path / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    (tmp_path / "data.yaml").write_text("val: images\nnames: [red, green]\n")
+    return tmp_path / "data.yaml"
+
+
+def words(model: Path | str, data: Path, *more: str) -> list[str]:
+    return ["eval", str(model), "--data", str(data), "--threads", "1", *more]
+
+
+def test_a_model_that_is_right_scores_one(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_model, data)) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["images"], result["map50"], result["map50_95"]) == (2, 1.0, 1.0)
+    assert result["per_class"]["green"] == {"ap50": None, "ap50_95": None, "labels": 0}
+    assert result["by_size"]["small"]["labels"] == 2
+    assert result["kind"] == "eval"
+
+
+def test_a_limit_looks_at_fewer_images(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_model, data, "--limit", "1")) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 1
+
+
+def test_a_person_gets_a_table(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(words(tiny_model, data))
+    console = Console(width=120, record=True)
+    console.print(eval_verb.show(json.loads(capsys.readouterr().out)))
+    assert "100.0" in console.export_text()
+
+
+def test_no_training_library_is_imported(tiny_model: Path, data: Path) -> None:
+    code = (
+        f"import sys; from edgestill.cli.main import main; main({words(tiny_model, data)!r}); "
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "ultralytics", "distill"} & set(done.stderr.split())
+
+
+def break_label(data: Path) -> None:
+    (data.parent / "labels" / "two.txt").write_text("0 0.5 0.5 0.25 0.5 0.9\n")
+
+
+def break_image(data: Path) -> None:
+    path = data.parent / "images" / "two.jpg"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def more_classes(data: Path) -> None:
+    data.write_text("val: images\nnames: [red, green, blue]\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        pytest.param(break_label, "two.txt:1 has 6 columns, expected 5", id="six-columns"),
+        pytest.param(break_image, "two.jpg is truncated", id="truncated-image"),
+        pytest.param(more_classes, "the model has 2 classes and", id="class-count"),
+        pytest.param(Path.unlink, "data.yaml does not exist", id="no-data"),
+    ],
+)
+def test_spoilt_data_is_a_data_error(
+    spoil: object, message: str, tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert callable(spoil)
+    spoil(data)
+    assert main(words(tiny_model, data)) == 3
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_split_is_a_usage_error(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_model, data, "--split", "test")) == 2
+    assert "has no split 'test'" in capsys.readouterr().err
+
+
+def test_a_legacy_file_takes_no_backend(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "yolov5n.pt", "--data", str(data), "--backend", "ort"]) == 2
+    assert "is run by torch" in capsys.readouterr().err
+
+
+def test_a_missing_model_is_an_artifact_error(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words("missing.onnx", data)) == 4
+    assert "missing.onnx" in capsys.readouterr().err
+
+
+def test_an_onnx_that_is_no_model_is_an_artifact_error(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "junk.onnx").write_bytes(b"junk")
+    assert main(words(tmp_path / "junk.onnx", data)) == 4
+    assert capsys.readouterr().err.count("\n") == 2

@@ -1,0 +1,66 @@
+"""``edgestill report``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgestill.cli.main import main
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> str:
+    path = tmp_path / "verify.json"
+    path.write_text(json.dumps({"kind": "verify", "matched": 12345}))
+    return str(path)
+
+
+def test_results_and_pictures_become_a_page(
+    result: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, out = tmp_path / "frame.png", tmp_path / "page.html"
+    cv2.imwrite(str(picture), np.zeros((4, 4, 3), np.uint8))
+    assert main(["report", result, str(picture), "--out", str(out), "--title", "My page"]) == 0
+    assert json.loads(capsys.readouterr().out)["out"] == str(out)
+    text = out.read_text("utf-8")
+    assert "<h1>My page</h1>" in text
+    assert "12345" in text
+    assert "data:image/png" in text
+
+
+def test_a_page_is_not_replaced_without_force(
+    result: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "page.html"
+    out.write_text("mine")
+    assert main(["report", result, "--out", str(out)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+
+
+def test_force_replaces_a_page(result: str, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    out.write_text("mine")
+    assert main(["report", result, "--out", str(out), "--force"]) == 0
+    assert "12345" in out.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(None, "does not exist", id="missing"),
+        pytest.param("[1]", "a result is a JSON object, this is list", id="a-list"),
+    ],
+)
+def test_what_is_no_result_is_a_data_error(
+    content: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.json"
+    if content is not None:
+        wrong.write_text(content)
+    assert main(["report", str(wrong), "--out", str(tmp_path / "page.html")]) == 3
+    assert message in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""What runs on a device brings no training library with it, shown in a fresh interpreter."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgestill.cli.main import VERBS
+
+HEAVY = frozenset({"torch", "torchvision", "ultralytics", "tensorflow"})
+# Not to be had on a board, or slow to start: only the verb that needs one may load it
+VENDORS = frozenset({"onnx", "onnxruntime", "openvino", "nncf", "matplotlib"})
+
+
+def modules_after(code: str, cwd: Path) -> set[str]:
+    """Top-level names in ``sys.modules`` after some code ran in an interpreter of its own."""
+    tail = (
+        "\nimport json, sys\nprint(); print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code + tail], cwd=cwd, capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def verb(*words: str) -> str:
+    return f"from edgestill.cli.main import main\nassert main({list(words)!r}) == 0"
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((32, 32, 3), np.uint8))
+    return tmp_path / "x.png"
+
+
+@pytest.mark.parametrize("backend", ["ort", "ov"])
+def test_run_imports_no_training_library(tiny_model: Path, image: Path, backend: str) -> None:
+    code = verb("run", str(tiny_model), "--source", str(image), "--backend", backend, "--track")
+    assert not HEAVY & modules_after(code, image.parent)
+
+
+def test_bench_imports_no_training_library(tiny_model: Path, image: Path) -> None:
+    code = verb("bench", str(tiny_model), "--source", str(image), "--duration-s", "0.2", "--threads", "1")
+    assert not HEAVY & modules_after(code, image.parent)
+
+
+@pytest.mark.parametrize("words", [("devices",), ("devices", "here")])
+def test_devices_imports_neither_training_nor_inference_libraries(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert not (HEAVY | VENDORS) & modules_after(verb(*words), tmp_path)
+
+
+def test_the_overview_of_all_verbs_loads_no_heavy_library(tmp_path: Path) -> None:
+    assert not (HEAVY | VENDORS) & modules_after(verb("--help"), tmp_path)
+
+
+@pytest.mark.parametrize("name", VERBS.names())
+def test_the_help_of_a_verb_loads_no_heavy_library(name: str, tmp_path: Path) -> None:
+    code = f"""
+from edgestill.cli.main import main
+try:
+    main([{name!r}, "--help"])
+except SystemExit as end:
+    assert end.code == 0
+"""
+    assert not (HEAVY | VENDORS) & modules_after(code, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "edgestill",
+        "devices",
+        "export",
+        "benchmarks",
+        "runtime.detector",
+        "runtime.pipeline",
+        "edgestill.demo.overlay",
+    ],
+)
+def test_importing_it_brings_no_heavy_library(module: str, tmp_path: Path) -> None:
+    assert not (HEAVY | VENDORS) & modules_after(f"import {module}", tmp_path)
+
+
+def test_the_embedded_names_are_there_and_cost_nothing_before_their_use(tmp_path: Path) -> None:
+    assert "cv2" not in modules_after("import edgestill", tmp_path)
+    assert "runtime" in modules_after("from edgestill import open_source, open_detector, Detector", tmp_path)
