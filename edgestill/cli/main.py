@@ -52,9 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     verb = words[0]
     try:
-        module = VERBS.load(verb)
-        args = _parse(module, verb, words[1:])
-        result = module.run(args)
+        module, args, result = _run(words)
         if result is not None:
             _show(module, result, as_json=args.json)
         sys.stdout.flush()
@@ -71,6 +69,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
+
+
+def call(words: Sequence[str]) -> Any:
+    """Run one verb as the command line would and give its result instead of printing it.
+
+    Raises:
+        ToolchainError: What the command would have reported.
+    """
+    module, _, result = _run(list(words))
+    if hasattr(module, "verdict"):
+        module.verdict(result)
+    return result
+
+
+def _run(words: list[str]) -> tuple[ModuleType, argparse.Namespace, Any]:
+    module = VERBS.load(words[0])
+    args = _parse(module, words[0], words[1:])
+    return module, args, module.run(args)
 
 
 def _parse(module: ModuleType, verb: str, words: list[str]) -> argparse.Namespace:

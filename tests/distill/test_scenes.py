@@ -4,7 +4,9 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,7 +67,7 @@ def lamps(state: int) -> tuple[Lamp, ...]:
 
 
 def head(state: int = RED, **changes: object) -> Head:
-    """A head of 100 px at the middle of the picture, unless changed."""
+    """A head of 100 x 280 px at the middle of the picture, unless changed."""
     plain = Head(x=0, y=0, z=5, size=1.0, look=LOOK, lamps=lamps(state), class_id=state)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -79,7 +81,7 @@ def painted(*heads: Head) -> Canvas:
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    return [render(7, index, SMALL) for index in range(90)]
+    return [render(7, index, SMALL) for index in range(60)]
 
 
 def test_a_scene_depends_on_seed_and_number_only() -> None:
@@ -105,7 +107,7 @@ def test_any_size_can_be_rendered(size_wh: tuple[int, int]) -> None:
 
 def test_boxes_lie_in_the_picture_and_are_not_smaller_than_people_label(scenes: list[Scene]) -> None:
     boxes = np.concatenate([scene.xyxy for scene in scenes])
-    assert len(boxes) > 60
+    assert len(boxes) > 40
     assert boxes.dtype == np.float32
     assert boxes.min() >= 0
     assert (boxes[:, 2:] <= SMALL).all()
@@ -123,7 +125,7 @@ def test_scenes_show_all_times_of_day_and_weathers(scenes: list[Scene]) -> None:
 
 
 def test_some_scenes_show_no_light(scenes: list[Scene]) -> None:
-    assert 3 <= sum(not len(scene.class_id) for scene in scenes) <= 30
+    assert 3 <= sum(not len(scene.class_id) for scene in scenes) <= 20
 
 
 @pytest.mark.parametrize(
@@ -138,9 +140,9 @@ def test_some_scenes_show_no_light(scenes: list[Scene]) -> None:
     ],
 )
 def test_the_box_is_the_outline_of_the_head(look: dict[str, object], changes: dict[str, object]) -> None:
-    canvas = painted(head(look=replace(LOOK, **look), **changes))  # type: ignore[arg-type]
+    canvas = painted(head(z=14, look=replace(LOOK, **look), **changes))  # type: ignore[arg-type]
     _, boxes = visible(canvas)
-    rows, columns = np.nonzero((canvas.image != 230).any(2))
+    rows, columns = np.nonzero(canvas.image.max(2) < 125)  # more than half of the pixel is head
     drawn = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     np.testing.assert_allclose(boxes[0], drawn, atol=1.0)
 
@@ -193,7 +195,7 @@ def test_a_nearer_head_hides_the_one_behind_it() -> None:
         {"class_id": None, "lamps": pedestrian_lamps(np.random.default_rng(0))},
     ],
 )
-def test_what_is_no_signal_for_this_driver_is_not_labelled(other: dict[str, object]) -> None:
+def test_what_is_no_signal_for_this_driver_is_not_labelled(other: dict[str, Any]) -> None:
     canvas = painted(head(**other))
     assert (canvas.image != 230).any()
     assert len(visible(canvas)[0]) == 0
@@ -285,7 +287,7 @@ def test_a_label_file_has_a_row_for_each_light() -> None:
 def test_signals_of_a_drive_go_from_red_to_green_to_yellow_to_red() -> None:
     drive = Drive.plan(np.random.default_rng(0), SMALL, 8)
     states = [drive.approaches[0].state(t) for t in np.arange(0, 8, 0.1)]
-    changes = [states[0]] + [b for a, b in zip(states[:-1], states[1:], strict=True) if a != b]
+    changes = [states[0], *(b for a, b in pairwise(states) if a != b)]
     assert changes == [RED, GREEN, YELLOW, RED]
 
 
@@ -329,6 +331,6 @@ def test_a_written_clip_has_as_many_frames_as_its_labels(tmp_path: Path) -> None
 
 
 def test_rendering_needs_no_torch() -> None:
-    code = "import sys, distill.scenes.write, distill.scenes.clip, distill.check_data; print(*sorted(sys.modules))"
+    code = "import sys, distill.scenes.write, distill.scenes.clip, distill.check_data; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "ultralytics"} & set(done.stdout.split())

@@ -1,0 +1,237 @@
+"""What the demo tells: figures out of the steps' results, and the page that shows them with their commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from benchmarks.compare import compare_models
+from benchmarks.page import (
+    Block,
+    Card,
+    Cell,
+    Commands,
+    Picture,
+    Pictures,
+    Prose,
+    Section,
+    Table,
+    write_report,
+)
+from benchmarks.report import accuracy_section, comparison_table, latency_section, training_section
+from edgestill.errors import DataError
+from edgestill.files import write_json
+from runtime.frames import open_source
+
+REPORT, CLIP, SUMMARY = "report.html", "annotated.mp4", "summary.json"
+STILLS = 4  # frames of the clip that are shown
+
+#: What first light promised, and what the cards are judged by.
+MAX_INT8_RATIO, MAX_INT8_DROP = 0.6, 1.0
+
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """The results of the demo's steps.
+
+    Attributes:
+        steps: Command line and seconds of each, in order.
+        distilled: Result of ``distill``.
+        evals: Results of ``eval``: teacher, student before, student after.
+        exports: Results of ``export``.
+        bench: Result of ``bench`` over FP32 and INT8 of ONNX Runtime, then of OpenVINO.
+        clip: Result of ``run``.
+        seconds: Time of all steps.
+    """
+
+    steps: tuple[tuple[str, float], ...]
+    distilled: Result
+    evals: tuple[Result, ...]
+    exports: tuple[Result, ...]
+    bench: Result
+    clip: Result
+    seconds: float
+
+
+def write_story(out: Path, story: Story) -> dict[str, Any]:
+    """Write ``report.html`` and ``summary.json``; gives the content of the latter."""
+    pairs = _pairs(story.bench)
+    figures = _figures(story, pairs)
+    summary = {
+        "kind": "demo",
+        "figures": figures,
+        "steps": [{"command": command, "seconds": round(s, 1)} for command, s in story.steps],
+        "int8_against_fp32": pairs,
+        "exports": [{k: v for k, v in e.items() if k != "calibration"} for e in story.exports],
+        "evals": list(story.evals),
+        "clip": story.clip,
+        "files": [str(out / name) for name in (REPORT, CLIP, SUMMARY)],
+    }
+    write_report(
+        _sections(out, story, pairs),
+        out / REPORT,
+        title="edgestill: from a teacher to a device-ready detector",
+        lead="A yolov5n for traffic lights was distilled from a yolov5s, exported, quantised, verified against "
+        "its source, measured, and run on a clip. All of it happened on this machine, in the run that wrote "
+        "this page, on rendered scenes; figures for real streets are in the project's README.",
+        cards=_cards(figures),
+        force=True,
+    )
+    write_json(out / SUMMARY, summary)
+    return summary
+
+
+def _pairs(bench: Result) -> dict[str, list[dict[str, Any]]]:
+    """INT8 against FP32 by backend: whole frames, and inference alone."""
+    models = bench["models"]
+    return {
+        fp32["backend"]: compare_models(fp32, int8, paired=bool(bench["interleaved"]))
+        for fp32, int8 in zip(models[::2], models[1::2], strict=True)
+    }
+
+
+def _figures(story: Story, pairs: Mapping[str, Sequence[Result]]) -> dict[str, float | None]:
+    teacher, before, after = (e["map50_95"] for e in story.evals)
+    figures: dict[str, float | None] = {
+        "teacher_map50_95": teacher,
+        "student_before_map50_95": before,
+        "student_after_map50_95": after,
+        "student_after_map50": story.evals[2]["map50"],
+    }
+    for backend, comparisons in pairs.items():
+        inference = next(c for c in comparisons if c["measure"] == "inference")
+        figures[f"int8_time_ratio_{backend}"] = inference["ratio"]
+    for export in story.exports:
+        if export["precision"] == "int8":
+            figures[f"int8_drop_points_{export['to']}"] = export["verify"]["drop_points"]
+    figures["clip_fps"] = story.clip["fps"]
+    figures["seconds"] = round(story.seconds, 1)
+    return figures
+
+
+def _cards(figures: Mapping[str, float | None]) -> list[Card]:
+    def points(key: str) -> str:
+        value = figures[key]
+        return "–" if value is None else f"{100 * value:.1f}"
+
+    ratio, drop = figures["int8_time_ratio_ov"], figures["int8_drop_points_openvino"]
+    before, teacher = points("student_before_map50_95"), points("teacher_map50_95")
+    cards = [
+        Card(
+            value=points("student_after_map50_95"),
+            label=f"mAP50-95 of the student on test scenes; {before} before, teacher {teacher}",
+        )
+    ]
+    if ratio is not None:
+        tone = "good" if ratio <= MAX_INT8_RATIO else "bad"
+        cards.append(Card(value=f"{ratio:.2f} ×", label="time of INT8 against FP32 on OpenVINO", tone=tone))
+    if drop is not None:
+        tone = "good" if drop <= MAX_INT8_DROP else "bad"
+        cards.append(
+            Card(value=f"{drop:+.2f}", label="mAP50-95 points that INT8 lost on OpenVINO", tone=tone)
+        )
+    fps = figures["clip_fps"]
+    if fps is not None:
+        cards.append(Card(value=f"{fps:.0f} fps", label="decode to annotated frame, on the clip"))
+    return cards
+
+
+def _sections(out: Path, story: Story, pairs: Mapping[str, Sequence[Result]]) -> list[Section]:
+    steps: list[list[Cell]] = [[i, f"{s:.1f}", line] for i, (line, s) in enumerate(story.steps, 1)]
+    ratios = comparison_table([c for comparisons in pairs.values() for c in comparisons])
+    accuracy = accuracy_section(story.evals)
+    return [
+        Section(title="The clip", blocks=_clip_blocks(out, story.clip)),
+        Section(title="Exports against their source", blocks=_export_blocks(story.exports)),
+        Section(title="INT8 against FP32", blocks=[ratios]),
+        latency_section(story.bench),
+        *([accuracy] if accuracy else []),
+        training_section(story.distilled, str(out / "distilled" / "result.json")),
+        Section(
+            title="Every step",
+            blocks=[
+                Table(columns=("", "s", "command"), rows=steps, caption=f"{story.seconds:.0f} s in all."),
+                Prose(
+                    "Not run here: TensorRT, Jetson boards and GPUs. The scenes are rendered, and so is the "
+                    "clip: these figures say that the line works, not how well it sees real streets.",
+                    note=True,
+                ),
+            ],
+        ),
+    ]
+
+
+def _clip_blocks(out: Path, clip: Result) -> list[Block]:
+    stages: list[list[Cell]] = [[name, ms] for name, ms in clip["stages_ms"].items()]
+    return [
+        Pictures(_stills(out / CLIP)),
+        Table(
+            columns=("stage", "median ms"), rows=stages, caption=f"{clip['frames']} frames, {clip['model']}."
+        ),
+        Prose(f"The whole clip is {out / CLIP}."),
+    ]
+
+
+def _export_blocks(exports: Sequence[Result]) -> list[Block]:
+    rows: list[list[Cell]] = []
+    for export in exports:
+        v = export["verify"]
+        files = [Path(f) for f in export["files"] if Path(f).suffix in {".onnx", ".xml", ".bin"}]
+        executed = export["precision_proved"]["executed"]
+        rows.append(
+            [
+                f"{export['to']} {export['precision']}",
+                sum(f.stat().st_size for f in files) / 2**20,
+                ", ".join(f"{count} {dtype}" for dtype, count in executed.items()),
+                f"{v['matched']} of {v['reference_sure']}",
+                v["extra"],
+                v["red_green_swaps"],
+                _or_dash(v["score_drift_mean"], "+.4f"),
+                _or_dash(None if v["candidate_map50_95"] is None else 100 * v["candidate_map50_95"], ".2f"),
+                _or_dash(v["drop_points"], "+.2f"),
+            ]
+        )
+    columns = (
+        "file",
+        "MiB",
+        "layers run as",
+        "found again",
+        "new",
+        "red/green swaps",
+        "score drift",
+        "mAP50-95",
+        "lost",
+    )
+    caption = (
+        "Each file against the checkpoint it was made from, on the test scenes. Found again: detections of the "
+        "source above 0.5 that the file finds with the same class, IoU above 0.5 and score above 0.25."
+    )
+    return [
+        Table(columns=columns, rows=rows, caption=caption),
+        Commands([str(e["manifest"]) for e in exports]),
+    ]
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _stills(clip: Path) -> list[Picture]:
+    """Frames spread over the clip, as they were written."""
+    with closing(open_source(str(clip))) as source:
+        frames = list(source.frames())
+    picked = [frames[(2 * i + 1) * len(frames) // (2 * STILLS)] for i in range(STILLS)]
+    pictures = []
+    for frame in picked:
+        good, data = cv2.imencode(".jpg", frame.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
+        if not good:
+            raise DataError(f"frame {frame.index} of {clip} cannot be encoded", hint="run the demo again")
+        pictures.append(Picture(data=data.tobytes(), mime="image/jpeg", caption=f"frame {frame.index}"))
+    return pictures
