@@ -1,4 +1,4 @@
-"""What the demo tells: figures out of the steps' results, and the page that shows them with their commands."""
+"""What the demo tells: figures out of the steps' results, and the page that shows them with commands."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ from benchmarks.page import (
     Prose,
     Section,
     Table,
+    Tone,
+    write_report,
+)
+    Block,
+    Card,
+    Cell,
+    Commands,
+    Picture,
+    Pictures,
+    Prose,
+    Section,
+    Table,
     write_report,
 )
 from benchmarks.report import accuracy_section, comparison_table, latency_section, training_section
@@ -29,6 +41,11 @@ from edgestill.files import write_json
 from runtime.frames import open_source
 
 REPORT, CLIP, SUMMARY = "report.html", "annotated.mp4", "summary.json"
+LEAD = (
+    "A yolov5n for traffic lights was distilled from a yolov5s, exported, quantised, verified against its "
+    "source, measured, and run on a clip. All of it happened on this machine, in the run that wrote this page, "
+    "on rendered scenes; figures for real streets are in the project's README."
+)
 STILLS = 4  # frames of the clip that are shown
 
 #: What first light promised, and what the cards are judged by.
@@ -78,9 +95,7 @@ def write_story(out: Path, story: Story) -> dict[str, Any]:
         _sections(out, story, pairs),
         out / REPORT,
         title="edgestill: from a teacher to a device-ready detector",
-        lead="A yolov5n for traffic lights was distilled from a yolov5s, exported, quantised, verified against "
-        "its source, measured, and run on a clip. All of it happened on this machine, in the run that wrote "
-        "this page, on rendered scenes; figures for real streets are in the project's README.",
+        lead=LEAD,
         cards=_cards(figures),
         force=True,
     )
@@ -130,17 +145,19 @@ def _cards(figures: Mapping[str, float | None]) -> list[Card]:
         )
     ]
     if ratio is not None:
-        tone = "good" if ratio <= MAX_INT8_RATIO else "bad"
-        cards.append(Card(value=f"{ratio:.2f} ×", label="time of INT8 against FP32 on OpenVINO", tone=tone))
+        label = "time of INT8 against FP32 on OpenVINO"
+        cards.append(Card(value=f"{ratio:.2f} ×", label=label, tone=_tone(ratio <= MAX_INT8_RATIO)))
     if drop is not None:
-        tone = "good" if drop <= MAX_INT8_DROP else "bad"
-        cards.append(
-            Card(value=f"{drop:+.2f}", label="mAP50-95 points that INT8 lost on OpenVINO", tone=tone)
-        )
+        label = "mAP50-95 points that INT8 lost on OpenVINO"
+        cards.append(Card(value=f"{drop:+.2f}", label=label, tone=_tone(drop <= MAX_INT8_DROP)))
     fps = figures["clip_fps"]
     if fps is not None:
         cards.append(Card(value=f"{fps:.0f} fps", label="decode to annotated frame, on the clip"))
     return cards
+
+
+def _tone(good: bool) -> Tone:
+    return "good" if good else "bad"
 
 
 def _sections(out: Path, story: Story, pairs: Mapping[str, Sequence[Result]]) -> list[Section]:
@@ -210,8 +227,8 @@ def _export_blocks(exports: Sequence[Result]) -> list[Block]:
         "lost",
     )
     caption = (
-        "Each file against the checkpoint it was made from, on the test scenes. Found again: detections of the "
-        "source above 0.5 that the file finds with the same class, IoU above 0.5 and score above 0.25."
+        "Each file against the checkpoint it was made from, on the test scenes. Found again: detections of "
+        "the source above 0.5 that the file finds with the same class, IoU above 0.5 and score above 0.25."
     )
     return [
         Table(columns=columns, rows=rows, caption=caption),
