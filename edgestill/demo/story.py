@@ -24,17 +24,6 @@ from benchmarks.page import (
     Tone,
     write_report,
 )
-    Block,
-    Card,
-    Cell,
-    Commands,
-    Picture,
-    Pictures,
-    Prose,
-    Section,
-    Table,
-    write_report,
-)
 from benchmarks.report import accuracy_section, comparison_table, latency_section, training_section
 from edgestill.errors import DataError
 from edgestill.files import write_json
@@ -43,8 +32,8 @@ from runtime.frames import open_source
 REPORT, CLIP, SUMMARY = "report.html", "annotated.mp4", "summary.json"
 LEAD = (
     "A yolov5n for traffic lights was distilled from a yolov5s, exported, quantised, verified against its "
-    "source, measured, and run on a clip. All of it happened on this machine, in the run that wrote this page, "
-    "on rendered scenes; figures for real streets are in the project's README."
+    "source, measured, and run on a clip. All of it happened on this machine, in the run that wrote this "
+    "page, on rendered scenes; figures for real streets are in the project's README."
 )
 STILLS = 4  # frames of the clip that are shown
 
