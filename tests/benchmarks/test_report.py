@@ -99,6 +99,33 @@ def distill_result() -> dict[str, Any]:
     }
 
 
+def verified(**changes: Any) -> dict[str, Any]:
+    """What ``export.verify`` says about a file."""
+    facts: dict[str, Any] = {
+        "images": 9,
+        "reference_sure": 12,
+        "matched": 11,
+        "extra": 1,
+        "swapped": {"red -> off": 1},
+        "red_green_swaps": 0,
+        "score_drift_mean": -0.0123,
+        "candidate_map50_95": 0.5,
+        "drop_points": 0.25,
+        "failures": [],
+    }
+    return facts | changes
+
+
+def export_result(**changes: Any) -> dict[str, Any]:
+    return {
+        "files": ["out/x.onnx", "out/x.onnx.manifest.json"],
+        "to": "onnx",
+        "precision": "int8",
+        "precision_proved": {"executed": {"int8": 57, "float32": 3}},
+        "verify": verified(**changes),
+    }
+
+
 def page_of(tmp_path: Path, *results: dict[str, Any], **settings: Any) -> str:
     sections = build_sections([(str(tmp_path / "result.json"), r) for r in results])
     return write_report(sections, tmp_path / "page.html", title="Report", **settings).read_text("utf-8")
@@ -151,14 +178,18 @@ def test_all_kinds_together_make_one_page(tmp_path: Path) -> None:
         eval_result(),
         distill_result(),
         {"kind": "compare", "comparisons": bench_result()["ratios"]},
-        {"files": ["x.onnx"], "precision_proved": {"int8": 57}},
-        {"kind": "verify", "matched": 9},
+        export_result(),
+        {"kind": "verify", "candidate": "y.xml", **verified()},
         {"kind": "doctor", "ok": True},
     )
     titles = re.findall(r"<h2>(.*?)</h2>", text)
     wanted = ["Accuracy against latency", "Accuracy", "Latency", "Comparison", "Training: traffic-n"]
     assert titles[:5] == wanted
-    assert [t.partition(":")[0] for t in titles[5:]] == ["Export", "Verification", "Result"]
+    assert [t.partition(":")[0] for t in titles[5:]] == [
+        "Exported files",
+        "Files against their source",
+        "Result",
+    ]
 
 
 def test_the_markup_is_balanced(tmp_path: Path) -> None:
@@ -197,6 +228,24 @@ def test_numbers_verdict_doubts_and_command_stand_on_the_page(tmp_path: Path) ->
 def test_accuracy_meets_latency_only_where_both_are_known() -> None:
     titles = [s.title for s in build_sections([("b", bench_result()), ("e", eval_result("other.onnx"))])]
     assert "Accuracy against latency" not in titles
+
+
+def test_an_export_tells_its_arithmetic_and_its_distance_to_the_source(tmp_path: Path) -> None:
+    text = page_of(tmp_path, export_result())
+    for wanted in ("57 int8 3 float32", "11 of 12", "-0.0123", "+0.25", '<span class="good-word">yes</span>'):
+        assert wanted in text
+
+
+def test_what_is_beyond_the_limits_is_said(tmp_path: Path) -> None:
+    text = page_of(tmp_path, export_result(failures=["2 lights changed between red and green"]))
+    assert '<span class="bad-word">no</span>' in text
+    assert "x.onnx: 2 lights changed between red and green" in text
+
+
+def test_an_export_without_verification_has_no_row_there(tmp_path: Path) -> None:
+    text = page_of(tmp_path, export_result() | {"verify": None})
+    assert "Exported files" in text
+    assert "Files against their source" not in text
 
 
 def test_several_runs_of_bench_are_told_apart() -> None:

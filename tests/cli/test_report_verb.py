@@ -14,8 +14,8 @@ from edgestill.cli.main import main
 
 @pytest.fixture
 def result(tmp_path: Path) -> str:
-    path = tmp_path / "verify.json"
-    path.write_text(json.dumps({"kind": "verify", "matched": 12345}))
+    path = tmp_path / "doctor.json"
+    path.write_text(json.dumps({"kind": "doctor", "matched": 12345}))
     return str(path)
 
 
