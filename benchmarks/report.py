@@ -26,6 +26,7 @@ from benchmarks.page import (
     Section,
     Table,
 )
+from benchmarks.verification import exports_section, facts_table, points, verification_section
 from edgestill.errors import DataError
 
 Result = Mapping[str, Any]
@@ -36,7 +37,7 @@ _KEYS = {
     "compare": {"comparisons"},
     "distill": {"best", "history"},
     "export": {"files", "precision_proved"},
-    "verify": {"matched"},
+    "verify": {"matched", "reference_sure"},
     "eval": {"map50", "per_class"},
 }
 _NOT_LOSSES = {"epoch", "lr", "map50", "map50_95", "seconds_per_step", "images_per_s", "seconds"}
@@ -76,10 +77,13 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
         *_latency_sections(by_kind.get("bench", [])),
         comparison_section([c for r in _of(by_kind, "compare") for c in r["comparisons"]]),
         *(training_section(result, source) for source, result in by_kind.get("distill", [])),
-        *(facts_section("Export", result, source) for source, result in by_kind.get("export", [])),
-        *(facts_section("Verification", result, source) for source, result in by_kind.get("verify", [])),
+        exports_section(_of(by_kind, "export")),
+        verification_section([*_of(by_kind, "export"), *_of(by_kind, "verify")]),
         Section(title="Pictures", blocks=[Pictures(pictures)]) if pictures else None,
-        *(facts_section("Result", result, source) for source, result in by_kind.get("other", [])),
+        *(
+            Section(title=f"Result: {source}", blocks=[facts_table(result)])
+            for source, result in by_kind.get("other", [])
+        ),
     ]
     return [section for section in sections if section is not None]
 
@@ -111,14 +115,14 @@ def accuracy_against_latency(benches: Sequence[Result], evals: Sequence[Result])
     speed = {str(m["file"]): m for bench in benches for m in bench["models"]}
     blocks: list[Block] = []
     for split in dict.fromkeys((e["data"], e["split"]) for e in evals):
-        points = [
+        known = [
             (str(speed[e["file"]]["name"]), float(speed[e["file"]]["stages_ms"]["inference"]), e["map50_95"])
             for e in evals
             if (e["data"], e["split"]) == split and e["file"] in speed and e["map50_95"] is not None
         ]
-        if points:
+        if known:
             caption = f"mAP50-95 on {split[1]} of {split[0]} against the median time of inference."
-            blocks.append(Plot(svg=plots.accuracy_latency(points), caption=caption))
+            blocks.append(Plot(svg=plots.accuracy_latency(known), caption=caption))
     return Section(title="Accuracy against latency", blocks=blocks) if blocks else None
 
 
@@ -133,8 +137,8 @@ def accuracy_section(evals: Sequence[Result]) -> Section | None:
             e["backend"],
             e["images"],
             e["labels"],
-            _points(e["map50"]),
-            _points(e["map50_95"]),
+            points(e["map50"]),
+            points(e["map50_95"]),
         ]
         for e in evals
     ]
@@ -241,10 +245,10 @@ def training_section(result: Result, source: str) -> Section:
             Plot(svg=svg, caption="Loss by part (logarithmic), and scores on the validation split.")
         )
     classes: list[list[Cell]] = [
-        [name, s["labels"], _points(s["ap50"]), _points(s["ap50_95"])]
+        [name, s["labels"], points(s["ap50"]), points(s["ap50_95"])]
         for name, s in result["per_class"].items()
     ]
-    mean: list[Cell] = ["mean", None, _points(result["map50"]), _points(result["map50_95"])]
+    mean: list[Cell] = ["mean", None, points(result["map50"]), points(result["map50_95"])]
     blocks.append(
         Table(
             columns=("class", "labels", "AP50", "AP50-95"),
@@ -252,14 +256,9 @@ def training_section(result: Result, source: str) -> Section:
             caption=f"Best epoch {result['best_epoch']} of {result['epochs']}, validation split, points.",
         )
     )
-    blocks.append(Details(summary="All settings", blocks=[_facts(result)]))
+    blocks.append(Details(summary="All settings", blocks=[facts_table(result)]))
     name = str(result.get("recipe", {}).get("name") or Path(source).parent.name)
     return Section(title=f"Training: {name}", blocks=blocks)
-
-
-def facts_section(title: str, result: Result, source: str) -> Section:
-    """Any result as a list of names and values."""
-    return Section(title=f"{title}: {source}", blocks=[_facts(result)])
 
 
 def _latency_sections(benches: Sequence[tuple[str, Result]]) -> list[Section]:
@@ -273,23 +272,17 @@ def _of(by_kind: Mapping[str, Sequence[tuple[str, Result]]], kind: str) -> list[
 
 
 def _eval_name(result: Result) -> str:
-    """A model file's name, with its folder where the name alone says little."""
-    path = Path(result["model"])
-    return "/".join(path.parts[-2:]) if path.suffix in {".xml", ".onnx"} else path.name
-
-
-def _points(value: float | None) -> float | None:
-    return None if value is None else round(100 * value, 2)
+    """The model's name with its folder: `best` alone says little."""
+    return "/".join(Path(result["model"]).parts[-2:])
 
 
 def _slices(result: Result) -> Block:
     """By size and by source, folded away."""
     rows: list[list[Cell]] = [
-        [name, s["labels"], _points(s["ap50"]), _points(s["ap50_95"])]
-        for name, s in result["by_size"].items()
+        [name, s["labels"], points(s["ap50"]), points(s["ap50_95"])] for name, s in result["by_size"].items()
     ]
     rows += [
-        [f"source {name}", s["labels"], _points(s["map50"]), _points(s["map50_95"])]
+        [f"source {name}", s["labels"], points(s["map50"]), points(s["map50_95"])]
         for name, s in result["per_source"].items()
     ]
     table = Table(columns=("part", "labels", "AP50", "AP50-95"), rows=rows)
@@ -310,28 +303,7 @@ def _shared_doubts(models: Sequence[Result]) -> list[str]:
 
 
 def _conditions(environment: Result) -> Block:
-    return Details(summary="Conditions of the measurement", blocks=[_facts(environment)])
-
-
-def _facts(data: Result) -> Table:
-    rows: list[list[Cell]] = [[name, value] for name, value in _flat(data)]
-    return Table(columns=("", ""), rows=rows)
-
-
-def _flat(data: Result, prefix: str = "") -> list[tuple[str, str]]:
-    """Names joined by dots, values as text; long lists are counted and empty values left out."""
-    rows: list[tuple[str, str]] = []
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list) and value and isinstance(value[0], (Mapping, list)):
-            rows.append((prefix + name, f"{len(value)} entries"))
-        elif isinstance(value, list):
-            rows += [(prefix + name, ", ".join(map(str, value)))] if value else []
-        elif value is not None:
-            text = f"{value:.4g}" if isinstance(value, float) else str(value)
-            rows.append((prefix + name, text))
-    return rows
+    return Details(summary="Conditions of the measurement", blocks=[facts_table(environment)])
 
 
 def _history(result: Result, source: Path) -> list[dict[str, float | None]]:

@@ -19,7 +19,7 @@ _ARM_CORES = {
     "0xd08": "ARM Cortex-A72",
     "0xd0b": "ARM Cortex-A76",
     "0xd42": "ARM Cortex-A78AE",
-    "0x004": "NVIDIA Carmel",
+    "0x004": "NVIDIA Carmel",  # codespell:ignore carmel
 }
 #: Instruction sets that decide how fast FP32, BF16 and INT8 networks run.
 _FLAGS = (

@@ -102,12 +102,19 @@ def _parse(module: ModuleType, verb: str, words: list[str]) -> argparse.Namespac
 
 
 def _suggest(parser: argparse.ArgumentParser, word: str, verb: str) -> str:
-    flags = [
-        flag for action in parser._actions for flag in action.option_strings
-    ]  # argparse has no public list
+    flags = [flag for action in _actions(parser) for flag in action.option_strings]
     name = word.partition("=")[0]
     close = get_close_matches(name if name.startswith("-") else f"--{name}", flags, n=1)
     return f"did you mean {close[0]}?" if close else f"edgestill {verb} --help"
+
+
+def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """The arguments of a verb and of its sub-verbs; argparse has no public list."""
+    found = list(parser._actions)
+    for action in parser._actions:
+        if isinstance(action.choices, dict):  # sub-verbs, by name
+            found += [a for sub_verb in action.choices.values() for a in _actions(sub_verb)]
+    return found
 
 
 def _show(module: ModuleType, result: Any, *, as_json: bool) -> None:

@@ -17,10 +17,10 @@ def two_lines(text: str) -> bool:
 
 
 def test_an_unknown_verb_gets_a_suggestion_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["exprot"]) == 2
+    assert main(["distil"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "edgestill exprot: no verb is called 'exprot'\n  hint: did you mean 'export'?\n"
+    assert err == "edgestill distil: no verb is called 'distil'\n  hint: did you mean 'distill'?\n"
 
 
 @pytest.mark.parametrize("verb", VERBS.names())
@@ -55,6 +55,11 @@ def test_no_verb_at_all_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_misspelt_flag_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "x.onnx", "--source", "y.png", "--max-frame", "3"]) == 2
     assert "hint: did you mean --max-frames?" in capsys.readouterr().err
+
+
+def test_a_misspelt_flag_of_a_sub_verb_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "synth", "--out", "x", "--images", "3", "--sede", "4"]) == 2
+    assert "hint: did you mean --seed?" in capsys.readouterr().err
 
 
 def test_the_module_is_the_same_as_the_command_and_prints_json_when_piped() -> None:

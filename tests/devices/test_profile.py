@@ -56,8 +56,8 @@ def test_a_good_file_loads(folder: Path) -> None:
 
 
 def test_missing_and_unknown_fields_are_named(folder: Path) -> None:
-    (folder / "board.toml").write_text(GOOD.replace("title", "titel"))
-    with pytest.raises(DeviceError, match=r"board\.toml: missing or unknown: titel, title"):
+    (folder / "board.toml").write_text(GOOD.replace("title", "heading"))
+    with pytest.raises(DeviceError, match=r"board\.toml: missing or unknown: heading, title"):
         profile.load_profile("board")
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgestill.errors import DataError, UsageError
 from edgestill.files import to_json_text
-
-if TYPE_CHECKING:
-    from distill.check_data import DataReport
 
 SUMMARY = "render street scenes with traffic lights; check a data set"
 
@@ -43,13 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Any:
-    """Run the sub-verb.
-
-    Raises:
-        DataError: ``check`` found errors; the report was printed before.
-    """
+    """Run the sub-verb."""
     if args.action == "check":
-        return _check(args)
+        from distill.check_data import check_dataset  # noqa: PLC0415 (opens OpenCV)
+
+        return check_dataset(args.data)
     if args.action == "clip":
         from distill.scenes.clip import write_clip  # noqa: PLC0415 (opens OpenCV)
 
@@ -74,23 +68,14 @@ def run(args: argparse.Namespace) -> Any:
     )
 
 
-def _check(args: argparse.Namespace) -> DataReport:
-    from distill.check_data import check_dataset  # noqa: PLC0415 (opens OpenCV)
-
-    report = check_dataset(args.data)
-    if not report.errors:
-        return report
-    # The report is the result even though the verb fails: whoever reads stdout wants to know what to mend.
-    if args.json or not sys.stdout.isatty():
-        print(to_json_text(report))
-    else:
-        from rich.console import Console  # noqa: PLC0415 (only a person needs it)
-
-        Console().print(show(report))
-    kinds = ", ".join(f"{count} {kind}" for kind, count in report.error_counts.items())
+def verdict(result: Any) -> None:
+    """Raise DataError, after the report was printed, if ``check`` found errors."""
+    if not getattr(result, "errors", None):
+        return
+    kinds = ", ".join(f"{count} {kind}" for kind, count in result.error_counts.items())
     raise DataError(
-        f"{args.data} has {sum(report.error_counts.values())} errors: {kinds}",
-        hint=f"mend or remove the files named in the report, first {report.errors[0].where}",
+        f"{result.data_yaml} has {sum(result.error_counts.values())} errors: {kinds}",
+        hint=f"mend or remove the files named in the report, first {result.errors[0].where}",
     )
 
 

@@ -1,0 +1,114 @@
+"""Report sections on model files: what was exported, and how far each is from what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.page import Block, Cell, Details, Prose, Section, Table
+
+Result = Mapping[str, Any]
+
+
+def exports_section(exports: Sequence[Result]) -> Section | None:
+    """The files that were made, and the arithmetic that they were proved to run in; None without any."""
+    if not exports:
+        return None
+    rows: list[list[Cell]] = [
+        [
+            _file(export),
+            export.get("to"),
+            export.get("precision"),
+            " ".join(f"{count} {dtype}" for dtype, count in _executed(export).items()),
+        ]
+        for export in exports
+    ]
+    folds: list[Block] = [Details(summary=_file(e), blocks=[facts_table(e)]) for e in exports]
+    table = Table(columns=("file", "format", "asked for", "layers run in"), rows=rows)
+    return Section(title="Exported files", blocks=[table, *folds])
+
+
+def verification_section(results: Sequence[Result]) -> Section | None:
+    """Each file against its source, from results of ``verify`` and of ``export``; None without any."""
+    rows: list[list[Cell]] = []
+    beyond: list[str] = []
+    for result in results:
+        v = result if "matched" in result else result.get("verify") or {}
+        if "matched" not in v:
+            continue
+        name = Path(result["candidate"]).name if "candidate" in result else _file(result)
+        beyond += [f"{name}: {failure}" for failure in v.get("failures", ())]
+        rows.append(
+            [
+                name,
+                v.get("images"),
+                f"{v['matched']} of {v['reference_sure']}",
+                v.get("extra"),
+                sum(v.get("swapped", {}).values()),
+                v.get("red_green_swaps"),
+                _signed(v.get("score_drift_mean"), 4),
+                points(v.get("candidate_map50_95")),
+                _signed(v.get("drop_points"), 2),
+                "no" if v.get("failures") else "yes",
+            ]
+        )
+    if not rows:
+        return None
+    columns = ("file", "images", "found again", "new", "class swaps", "red/green", "score drift", "mAP50-95")
+    return Section(
+        title="Files against their source",
+        blocks=[
+            Table(
+                columns=(*columns, "points lost", "within limits"),
+                rows=rows,
+                caption="Found again: sure detections of the source that the file sees as well.",
+                tones={"yes": "good", "no": "bad"},
+            ),
+            *(Prose(line) for line in beyond),
+        ],
+    )
+
+
+def facts_table(data: Result) -> Table:
+    """Any result as a list of names and values."""
+    rows: list[list[Cell]] = [[name, value] for name, value in _flat(data)]
+    return Table(columns=("", ""), rows=rows)
+
+
+def points(value: float | None) -> float | None:
+    """A score in [0, 1] as points of 100."""
+    return None if value is None else round(100 * value, 2)
+
+
+def _file(export: Result) -> str:
+    """The file that a backend opens."""
+    files = [Path(file) for file in export["files"]]
+    return next((f.name for f in files if f.suffix in {".onnx", ".xml"}), files[0].name if files else "–")
+
+
+def _executed(export: Result) -> Mapping[str, Any]:
+    """Layers by data type as the compiled model runs them."""
+    proved: Mapping[str, Any] = export["precision_proved"]
+    executed = proved.get("executed", proved)
+    return executed if isinstance(executed, Mapping) else {}
+
+
+def _signed(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:+.{digits}f}"
+
+
+def _flat(data: Result, prefix: str = "") -> list[tuple[str, str]]:
+    """Names joined by dots, values as text; long lists are counted and empty values left out."""
+    rows: list[tuple[str, str]] = []
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], (Mapping, list)):
+            rows.append((prefix + name, f"{len(value)} entries"))
+        elif isinstance(value, list):
+            rows += [(prefix + name, ", ".join(map(str, value)))] if value else []
+        elif value is not None:
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            rows.append((prefix + name, text))
+    return rows
