@@ -15,11 +15,13 @@ from distill.loss import DetectionLoss
 from distill.models.yolov5 import Yolov5
 from distill.precision import Arithmetic, choose
 from distill.recipe import METHODS, Recipe
-from distill.schedule import Optimiser
+from distill.schedule import Optimiser, Rates
 from distill.teachers import Teacher, load_teacher, make_student
 from distill.views import Pair
 from edgestill.progress import say
 from edgestill.spec import ModelSpec
+
+ADAMW_BETA2 = 0.999
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -68,7 +70,7 @@ class Run:
     teacher: Teacher | None
     terms: nn.ModuleDict
     loss: DetectionLoss
-    optimiser: torch.optim.SGD
+    optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: Ema[Yolov5]
     at: Counters
@@ -123,8 +125,8 @@ def build_terms(recipe: Recipe, model: Yolov5, teacher: Teacher | None) -> nn.Mo
     )
 
 
-def make_optimiser(model: nn.Module, terms: nn.Module, settings: Optimiser) -> torch.optim.SGD:
-    """SGD over three groups: the student's biases, convolution weights (decayed), all else.
+def make_optimiser(model: nn.Module, terms: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
+    """The optimiser over three groups: the student's biases, convolution weights (decayed), all else.
 
     Only the student's biases warm up from a high rate; an adapter's bias is "all else".
     """
@@ -142,4 +144,17 @@ def make_optimiser(model: nn.Module, terms: nn.Module, settings: Optimiser) -> t
         {"params": weights, "weight_decay": settings.weight_decay},
         {"params": others},
     ]
+    if settings.kind == "adamw":
+        betas = (settings.momentum, ADAMW_BETA2)
+        return torch.optim.AdamW(groups, lr=settings.lr, betas=betas, weight_decay=0.0)
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=True)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, now: Rates) -> None:
+    """Put the rates of a step into the groups of ``make_optimiser``."""
+    for group, lr in zip(optimiser.param_groups, (now.bias_lr, now.lr, now.lr), strict=True):
+        group["lr"] = lr
+        if "betas" in group:
+            group["betas"] = (now.momentum, ADAMW_BETA2)
+        else:
+            group["momentum"] = now.momentum

@@ -8,20 +8,23 @@ from typing import Literal
 
 Shape = Literal["cosine", "linear"]
 Course = Literal["constant", "cosine"]
+Kind = Literal["sgd", "adamw"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimiser:
-    """SGD with Nesterov momentum, as the original YOLOv5 sets it up.
+    """SGD with Nesterov momentum, as the original YOLOv5 sets it up, or AdamW.
 
-    One batch is one step. The loss is multiplied by the batch size, so that ``lr`` means the same as in the
-    original, which adds up batches to 64 images before it steps.
+    One batch is one step. The loss is multiplied by the batch size, so that SGD's ``lr`` means the same as in
+    the original, which adds up batches to 64 images before it steps. AdamW does not mind the loss's scale and
+    gets further in a few thousand steps; its ``lr`` is about a tenth.
 
     Attributes:
+        kind: ``sgd`` or ``adamw``.
         lr: Learning rate after the warm-up.
         final: Fraction of ``lr`` that is left at the end.
         shape: How the learning rate falls: ``cosine`` or ``linear``.
-        momentum: After the warm-up.
+        momentum: After the warm-up; AdamW's first beta.
         weight_decay: On convolution weights only.
         warmup_epochs: Length of the warm-up; a fraction is allowed.
         warmup_bias_lr: Where the biases' learning rate starts; that of all else starts at 0.
@@ -31,6 +34,7 @@ class Optimiser:
         ema_steps: Steps in which the decay reaches 63 % of its final value.
     """
 
+    kind: Kind = "sgd"
     lr: float = 0.01
     final: float = 0.05
     shape: Shape = "cosine"

@@ -30,7 +30,7 @@ from distill.models.yolov5 import Yolov5
 from distill.plots import plot_history
 from distill.precision import Arithmetic
 from distill.recipe import Recipe
-from distill.run import Counters, Run, start
+from distill.run import Counters, Run, set_rates, start
 from distill.schedule import rates, strength
 from distill.state import STATE, load_state, save_state
 from distill.taps import Taps
@@ -118,8 +118,7 @@ def _epoch(run: Run, batches: Batches, advance: Advance) -> Row:
     begin, first = perf_counter(), at.step
     for batch in batches.epoch(at.epoch, at.step):
         now = rates(recipe.optimiser, at.epoch * steps + at.step, steps, recipe.epochs)
-        for group, lr in zip(run.optimiser.param_groups, (now.bias_lr, now.lr, now.lr), strict=True):
-            group["lr"], group["momentum"] = lr, now.momentum
+        set_rates(run.optimiser, now)
         for name, value in step(run, batch, strengths).items():
             at.sums[name] = at.sums.get(name, 0.0) + value
         at.step += 1

@@ -7,16 +7,19 @@ are the detection outputs; they and everything behind them stay float.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import prod
 
 import onnx
 
 from export.ranges import Range, best_range, covering, noise_db, silu
 from export.statistics import Statistics
 
-#: A tensor stays float if 8 bits would leave it with less than this. On the COCO YOLOv5n one tensor falls below
-#: (27 dB; the next has 31), and it alone made three quarters of the whole network's error.
+#: A tensor stays float if 8 bits would leave it with less than this. On the COCO YOLOv5n one tensor falls
+#: below (24 to 27 dB, by the images; the next has 31), and it alone makes half of the network's error.
 MIN_SIGNAL_DB = 28.0
+#: Of the body's multiplications, the share that may stay float for that reason, worst tensors first.
+FLOAT_SHARE = 0.05
 #: Below it SiLU is zero to within 0.003, so ONNX Runtime's bytes need not reach further down. A higher floor
 #: lowers the mean squared error, but moves all of a layer's silent values the same way, and boxes with them.
 PRE_ACTIVATION_FLOOR = -8.0
@@ -56,19 +59,42 @@ class Graph:
         for node in self.nodes:
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
+        weights = {t.name: tuple(t.dims) for t in model.graph.initializer}
+        shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}
+        self._work = {
+            n.name: prod(weights[n.input[1]]) * prod(shapes[n.output[0]][2:])
+            for n in self.nodes
+            if n.op_type == "Conv"
+        }
         self.body = {n.name: n for n in self.nodes if n.op_type == "Conv" and self._has_silu(n)}
         self.outputs = {n.name: n for n in self.nodes if n.op_type == "Conv" and n.name not in self.body}
 
     def _has_silu(self, conv: onnx.NodeProto) -> bool:
         return sorted(r.op_type for r in self.readers.get(conv.output[0], [])) == ["Mul", "Sigmoid"]
 
+    def share(self, convolutions: Iterable[str]) -> float:
+        """Of the body's multiplications, the share that the named convolutions do."""
+        return float(sum(self._work[n] for n in convolutions) / sum(self._work[n] for n in self.body))
+
+    def fed_by(self, tensors: Iterable[str]) -> set[str]:
+        """The convolutions of the body that read one of the tensors, directly or moved about."""
+        reached = set(tensors)
+        for node in self.nodes:
+            if node.op_type in SAME_SCALE and reached & set(self.moved(node)):
+                reached.add(node.output[0])
+        return {name for name, node in self.body.items() if node.input[0] in reached}
+
     def activation(self, conv: onnx.NodeProto) -> str:
         """The tensor behind a body convolution's SiLU."""
-        return next(r.output[0] for r in self.readers[conv.output[0]] if r.op_type == "Mul")
+        return str(next(r.output[0] for r in self.readers[conv.output[0]] if r.op_type == "Mul"))
+
+    def readers_of_activation(self, conv: onnx.NodeProto) -> set[str]:
+        """The nodes that read what is behind a body convolution's SiLU."""
+        return {r.name for r in self.readers[self.activation(conv)]}
 
     def sigmoid(self, conv: onnx.NodeProto) -> str:
         """The tensor between a body convolution and the product of its SiLU."""
-        return next(r.output[0] for r in self.readers[conv.output[0]] if r.op_type == "Sigmoid")
+        return str(next(r.output[0] for r in self.readers[conv.output[0]] if r.op_type == "Sigmoid"))
 
     def sums(self) -> Iterator[onnx.NodeProto]:
         """The residual additions of the body; the decode adds constants, which no node makes."""
@@ -78,7 +104,7 @@ class Graph:
 
     def moves(self) -> Iterator[onnx.NodeProto]:
         """The nodes of the body that move values about without changing them, in order."""
-        behind = self._behind_outputs()
+        behind = self.behind_outputs()
         for node in self.nodes:
             if node.op_type in SAME_SCALE and node.output[0] not in behind:
                 yield node
@@ -87,7 +113,8 @@ class Graph:
         """The tensors that such a node moves."""
         return list(node.input) if node.op_type == "Concat" else [node.input[0]]
 
-    def _behind_outputs(self) -> set[str]:
+    def behind_outputs(self) -> set[str]:
+        """The tensors that detection outputs make, and all that follows from them."""
         behind = {n.output[0] for n in self.outputs.values()}
         for node in self.nodes:
             if any(i in behind for i in node.input):
@@ -125,46 +152,44 @@ def for_openvino(graph: Graph, statistics: Statistics) -> Plan:
 def for_onnxruntime(graph: Graph, statistics: Statistics) -> Plan:
     """Bytes everywhere: ONNX Runtime multiplies bytes only where the result becomes a byte at once.
 
-    So the sum in front of SiLU is rounded as well, and the sigmoid, which makes it a table of 256. Layers whose
-    result a detection output reads, and layers that this rounding would ruin, are left float.
+    So the sum in front of SiLU is rounded as well, and the sigmoid, which makes it a table of 256. Layers
+    whose result a detection output reads, and layers that this rounding would ruin, are left float.
     """
     made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
     ranges, left = _ranges(graph, statistics, [t for t in made if _is_needed(graph, t)])
-    convolutions = {}
-    inner: dict[str, Range] = {}
-    for name, node in graph.body.items():
-        if any(r.name in graph.outputs for r in graph.readers[graph.activation(node)]):
-            left[name] = "a detection output reads it"
-            continue
-        before = _pre_activation(statistics, node.output[0])
-        db = noise_db(statistics.histograms[node.output[0]], before, silu)
-        if db < MIN_SIGNAL_DB:
-            left[name] = f"a byte in front of its SiLU leaves {db:.1f} dB"
-            continue
-        convolutions[name] = node
-        inner |= {node.output[0]: before, graph.sigmoid(node): Range(0.0, 1.0)}
+    before = {name: _before_silu(statistics, node.output[0]) for name, node in graph.body.items()}
+    left |= _unfit(graph, statistics, before)
+    convolutions = {name: node for name, node in graph.body.items() if name not in left}
     plan = _plan(graph, ranges, left, convolutions=convolutions, integer_bias=True)
-    inner = {t: r for t, r in inner.items() if _source_conv(graph, t) in plan.convolutions}
-    moved = {n.output[0]: r for n in graph.moves() if (r := _byte_range(graph, plan.activations, n.output[0]))}
-    return Plan(
-        activations={**plan.activations, **inner, **moved},
-        convolutions=plan.convolutions,
-        byte_inputs=plan.byte_inputs,
-        float_readers=plan.float_readers,
-        integer_bias=True,
-        left_float=plan.left_float,
-    )
+    inner: dict[str, Range] = {}
+    for name in plan.convolutions:
+        node = graph.body[name]
+        inner |= {node.output[0]: before[name], graph.sigmoid(node): Range(0.0, 1.0)}
+    moved = {
+        n.output[0]: r for n in graph.moves() if (r := _byte_range(graph, plan.activations, n.output[0]))
+    }
+    return replace(plan, activations={**plan.activations, **inner, **moved})
 
 
-def _pre_activation(statistics: Statistics, tensor: str) -> Range:
+def _before_silu(statistics: Statistics, tensor: str) -> Range:
     used = best_range(statistics.histograms[tensor])
     return Range(max(used.low, PRE_ACTIVATION_FLOOR), used.high)
 
 
-def _source_conv(graph: Graph, tensor: str) -> str:
-    """The convolution that a tensor inside its layer belongs to."""
-    node = graph.producer[tensor]
-    return node.name if node.op_type == "Conv" else graph.producer[node.input[0]].name
+def _unfit(graph: Graph, statistics: Statistics, before: Mapping[str, Range]) -> dict[str, str]:
+    """The convolutions whose result must not be rounded in front of SiLU, and why."""
+    last = [n for n, node in graph.body.items() if graph.readers_of_activation(node) & set(graph.outputs)]
+    left = dict.fromkeys(last, "a detection output reads it")
+    noisy = {
+        name: noise_db(statistics.histograms[graph.body[name].output[0]], used, silu)
+        for name, used in before.items()
+        if name not in left
+    }
+    ruined: dict[str, str] = {}
+    for name, db in sorted(noisy.items(), key=lambda item: item[1]):
+        if db < MIN_SIGNAL_DB and graph.share([*ruined, name]) <= FLOAT_SHARE:
+            ruined[name] = f"a byte in front of its SiLU leaves {db:.1f} dB"
+    return left | ruined
 
 
 def _is_needed(graph: Graph, tensor: str) -> bool:
@@ -182,16 +207,16 @@ def _ranges(
     for tensor in own:
         shared.setdefault(groups.get(tensor, tensor), []).append(tensor)
     ranges: dict[str, Range] = {graph.source: graph.source_range}
-    left: dict[str, str] = {}
+    noisy: list[tuple[float, str, list[str]]] = []
     for members in shared.values():
         common = covering([own[t] for t in members])
-        worst = min(members, key=lambda t: noise_db(statistics.histograms[t], own[t]))
-        db = noise_db(statistics.histograms[worst], own[worst])
-        if db < MIN_SIGNAL_DB:
-            left |= {t: f"8 bits leave {worst} with {db:.1f} dB" for t in members}
-        else:
-            ranges |= dict.fromkeys(members, common)
-    return ranges, left
+        ranges |= dict.fromkeys(members, common)
+        noisy.append((*min((noise_db(statistics.histograms[t], common), t) for t in members), members))
+    left: dict[str, str] = {}
+    for db, worst, members in sorted(noisy):
+        if db < MIN_SIGNAL_DB and graph.share(graph.fed_by([*left, *members])) <= FLOAT_SHARE:
+            left |= dict.fromkeys(members, f"8 bits leave {worst} with {db:.1f} dB")
+    return {tensor: used for tensor, used in ranges.items() if tensor not in left}, left
 
 
 def _groups(graph: Graph) -> dict[str, str]:

@@ -12,8 +12,8 @@ from export.statistics import Histogram
 
 LEVELS = 255  # steps of an unsigned byte
 CANDIDATES = 120  # upper ends that are tried
-#: A wider range than the one of least squared error is taken as long as it costs at most this factor in error:
-#: objects are rare, their activations are the large ones, and the mean over mostly background undervalues them.
+#: A wider range than the one of least squared error is taken if it costs at most this factor in error:
+#: objects are rare, their activations are the large ones, and a mean over mostly background undervalues them.
 WIDEN = 1.5
 LEAST_STEP = 1e-9  # of a tensor that is constant
 
@@ -28,19 +28,19 @@ class Range:
     high: float
 
     @property
-    def scale(self) -> np.float32:
+    def scale(self) -> float:
         """The step between two byte values."""
-        return np.float32(max((self.high - self.low) / LEVELS, LEAST_STEP))
+        return max((self.high - self.low) / LEVELS, LEAST_STEP)
 
     @property
-    def zero(self) -> np.uint8:
+    def zero(self) -> int:
         """The byte that stands for zero."""
-        return np.uint8(np.clip(np.rint(-self.low / float(self.scale)), 0, LEVELS))
+        return min(max(round(-self.low / self.scale), 0), LEVELS)
 
     def rounded(self, values: Values) -> Values:
         """What is left of values after a byte."""
-        scale, zero = float(self.scale), int(self.zero)
-        return (np.clip(np.rint(values / scale) + zero, 0, LEVELS) - zero) * scale
+        scale, zero = self.scale, self.zero
+        return np.asarray((np.clip(np.rint(values / scale) + zero, 0, LEVELS) - zero) * scale, np.float64)
 
 
 def covering(ranges: Sequence[Range]) -> Range:
@@ -91,7 +91,7 @@ def _error(used: Range, values: Values, counts: Values, bin_width: float) -> flo
 
     A bin that is narrower than a step cannot tell where in the step its values lie, hence the mean.
     """
-    step = float(used.scale)
+    step = used.scale
     clipped = np.clip(values, used.low, used.high)
     rounding = max(step**2, bin_width**2) / 12
     return float(counts @ ((values - clipped) ** 2 + np.where(values <= used.high, rounding, 0.0)))

@@ -112,9 +112,7 @@ def gather(
         images += 1
     if not images:
         raise ValueError("no images to gather statistics from")
-    return Statistics(
-        histograms=found, channel_means={n: s / images for n, s in sums.items()}, images=images
-    )
+    return Statistics(histograms=found, channel_means={n: s / images for n, s in sums.items()}, images=images)
 
 
 def _session(model: onnx.ModelProto, names: Sequence[str], threads: int | None) -> Any:
@@ -130,6 +128,4 @@ def _session(model: onnx.ModelProto, names: Sequence[str], threads: int | None) 
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    return ort.InferenceSession(
-        open_model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return ort.InferenceSession(open_model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,254 @@
+"""``edgestill export``: a checkpoint as a file that a device runs, proved and compared with its source."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgestill.dataset import Dataset
+from edgestill.errors import ArtifactError, UsageError, missing_library
+
+if TYPE_CHECKING:
+    from edgestill.checkpoint import Checkpoint
+    from edgestill.spec import ModelSpec
+    from export.build import Check
+    from export.calibrate import Calibration
+    from export.verify import Sample
+    from runtime.detector import Detector
+
+SUMMARY = "Make a device's file from a checkpoint: ONNX or OpenVINO, FP32, FP16 or INT8"
+
+VERIFY_IMAGES = 200  # of the split, spread; a difference of mAP between two files is steady from there on
+RANGE_IMAGES = 16  # that FP16's range is checked on where no --calib names others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What a file is compared on."""
+
+    dataset: Dataset
+    split: str
+    samples: list[Sample]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add = parser.add_argument
+    add("checkpoint", metavar="CKPT", help="a checkpoint folder, `student`, `teacher`, or a YOLOv5 .pt file")
+    add("--to", required=True, choices=["onnx", "openvino"], help="the file format")
+    add("--precision", required=True, choices=["fp32", "fp16", "int8"], help="what to compute in")
+    add("--calib", type=Path, metavar="DATA.yaml", help="INT8: images to calibrate on, of its train split")
+    add("--calib-images", type=int, default=128, metavar="N", help="how many of them (default 128)")
+    add("--verify", type=Path, metavar="DATA.yaml", help="images to compare on (default: those of --calib)")
+    add("--split", help="the split of --verify (default: val, else test)")
+    add("--images", type=int, default=VERIFY_IMAGES, metavar="N", help="compare on N images (default 200)")
+    add("--max-drop", type=float, metavar="POINTS", help="mAP50-95 that may be lost, in points of 100")
+    add("--imgsz", metavar="HxW", help="input size, e.g. 384x640 (default: the checkpoint's)")
+    add("--out", type=Path, default=Path("exports"), metavar="DIR", help="folder (default exports)")
+    add("--name", help="the files' name (default: the checkpoint's, and the precision)")
+    add("--force", action="store_true", help="replace files of that name")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Build, prove, compare, publish."""
+    from export.build import Job, export  # noqa: PLC0415 (brings onnx)
+
+    if args.precision == "int8" and args.calib is None:
+        raise UsageError(
+            "INT8 needs images to calibrate on", hint="add --calib DATA.yaml; its train split is used"
+        )
+    checkpoint = _checkpoint(args.checkpoint, args.imgsz)
+    held = _held_out(args, checkpoint.spec)
+    calibration = _calibration(args, checkpoint.spec, held)
+    job = Job(checkpoint=checkpoint, target=args.to, precision=args.precision, calibration=calibration)
+    name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
+    made = export(job, args.out, name, check=_check(args, checkpoint, held), force=args.force)
+    record = made.record
+    return {
+        "kind": "export",
+        "checkpoint": args.checkpoint,
+        "to": args.to,
+        "precision": args.precision,
+        "files": [str(path) for path in made.files],
+        "bytes": sum(path.stat().st_size for path in made.files),
+        "manifest": str(made.manifest),
+        "input_hw": list(record.spec.input_hw),
+        "precision_proved": record.precision_proved,
+        "calibration": _summary(record.calibration),
+        "verify": record.verify,
+        "doubts": _doubts(args, held, calibration),
+    }
+
+
+def show(result: dict[str, Any]) -> Any:
+    """The files, the proof and the comparison in a few rows."""
+    from rich.markup import escape  # noqa: PLC0415 (only a person needs it)
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("", "", title=escape(f"{result['checkpoint']} to {result['to']}"), show_header=False)
+    for path in (*result["files"], result["manifest"]):
+        table.add_row("written", escape(path))
+    for kind, counts in result["precision_proved"].items():
+        table.add_row(kind, ", ".join(f"{dtype} {count}" for dtype, count in counts.items()))
+    for name, reason in ((result["calibration"] or {}).get("left_float") or {}).items():
+        table.add_row("left float", f"{name}: {reason}")
+    told = result["verify"] or {}
+    for key in ("reference", "images", "reference_sure", "matched", "missed", "extra", "red_green_swaps"):
+        if key in told:
+            table.add_row(key.replace("_", " "), escape(str(told[key])))
+    for key in ("score_drift_mean", "iou_mean", "drop_points"):
+        if told.get(key) is not None:
+            table.add_row(key.replace("_", " "), f"{told[key]:.4f}")
+    for doubt in result["doubts"]:
+        table.add_row("doubt", doubt)
+    return table
+
+
+def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
+    """The weights, with the spec at the input size that was asked for."""
+    from edgestill.checkpoint import read_checkpoint  # noqa: PLC0415 (after the arguments are checked)
+    from edgestill.cli.models import checkpoint_folder  # noqa: PLC0415
+
+    path = checkpoint_folder(name)
+    if path.suffix == ".pt":
+        checkpoint = _legacy(path)
+    elif path.is_file() or not path.exists():
+        what = "is a file, not a checkpoint" if path.is_file() else "does not exist"
+        raise ArtifactError(
+            f"{path} {what}", hint="name a checkpoint folder, `student`, `teacher`, or a YOLOv5 .pt file"
+        )
+    else:
+        checkpoint = read_checkpoint(path)
+    if imgsz is None:
+        return checkpoint
+    return replace(checkpoint, spec=checkpoint.spec.resized(_input_hw(imgsz)))
+
+
+def _legacy(path: Path) -> Checkpoint:
+    try:
+        from distill.legacy import load_legacy  # noqa: PLC0415 (brings torch)
+    except ImportError as error:
+        raise missing_library(f"reading {path}", error.name, "train") from error
+    return load_legacy(path)
+
+
+def _input_hw(text: str) -> tuple[int, int]:
+    """``384x640`` or ``640``: height and width."""
+    sides = text.lower().split("x")
+    if len(sides) not in {1, 2} or not all(side.isdigit() and int(side) % 32 == 0 for side in sides):
+        raise UsageError(
+            f"--imgsz {text} is not HxW in steps of 32", hint="e.g. --imgsz 384x640, height first"
+        )
+    return int(sides[0]), int(sides[-1])
+
+
+def _held_out(args: argparse.Namespace, spec: ModelSpec) -> _Held | None:
+    """The images to compare on; a missing split is told before anything is built."""
+    from export.verify import load_samples  # noqa: PLC0415
+
+    if args.images < 1:
+        raise UsageError(f"--images {args.images} leaves nothing to compare on", hint="--images 1 or more")
+    path = args.verify or args.calib
+    if path is None:
+        return None
+    dataset = Dataset.open(path)
+    split = args.split or next((s for s in ("val", "test") if s in dataset.splits), "val")
+    return _Held(
+        dataset=dataset,
+        split=split,
+        samples=load_samples(dataset, split, spec.classes, limit=args.images),
+    )
+
+
+def _calibration(args: argparse.Namespace, spec: ModelSpec, held: _Held | None) -> Calibration | None:
+    from export.calibrate import choose  # noqa: PLC0415
+
+    if args.precision == "int8":
+        verified_on = [sample.path for sample in held.samples] if held else []
+        return choose(Dataset.open(args.calib), spec, count=args.calib_images, verified_on=verified_on)
+    if args.precision == "fp16" and args.to == "onnx":
+        # Nothing is fitted to them: whether a number overflows may be asked of any image.
+        if args.calib:
+            return choose(Dataset.open(args.calib), spec, count=args.calib_images)
+        if held:
+            return choose(held.dataset, spec, split=held.split, count=RANGE_IMAGES)
+    return None
+
+
+def _check(args: argparse.Namespace, checkpoint: Checkpoint, held: _Held | None) -> Check:
+    """Compares a built file with the torch checkpoint, or without torch with the FP32 graph."""
+    from export import verify  # noqa: PLC0415
+
+    limits = verify.LIMITS[args.precision]
+    if args.max_drop is not None:
+        limits = replace(limits, max_drop=args.max_drop)
+
+    def check(built: Path, source: Path) -> dict[str, Any] | None:
+        if held is None:
+            return None
+        reference, what = _reference(args.checkpoint, checkpoint.spec, source)
+        classes = checkpoint.spec.classes
+        seen = [
+            verify.look(detector, held.samples, label)
+            for detector, label in ((reference, f"look: {what}"), (_open(built), f"look: {built.name}"))
+        ]
+        comparison = verify.compare(seen[0], seen[1], held.samples, classes)
+        verify.refuse_beyond(
+            comparison,
+            limits,
+            f"{built.name} was not published, it differs from its source",
+            "calibrate on more images, or keep a higher precision"
+            if args.precision == "int8"
+            else "this is a fault of the exporter: report it with the checkpoint",
+        )
+        where = {"reference": what, "data": str(held.dataset.path), "split": held.split}
+        return where | verify.describe(comparison, limits)
+
+    return check
+
+
+def _reference(name: str, spec: ModelSpec, source: Path) -> tuple[Detector, str]:
+    """The detector that a file is compared with, and what it is."""
+    if find_spec("torch") is None:
+        return _open(source), "FP32 ONNX of the checkpoint"
+    from distill.checkpoint import load  # noqa: PLC0415 (brings torch)
+    from distill.torch_detector import TorchDetector  # noqa: PLC0415
+    from edgestill.cli.models import checkpoint_folder  # noqa: PLC0415
+    from runtime.accuracy import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
+
+    model, _, _ = load(checkpoint_folder(name))
+    detector = TorchDetector(model, spec, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
+    return detector, "torch checkpoint"
+
+
+def _open(path: Path) -> Detector:
+    from runtime.accuracy import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
+    from runtime.detector import open_detector  # noqa: PLC0415
+
+    return open_detector(path, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
+
+
+def _label(name: str, checkpoint: Checkpoint) -> str:
+    """The checkpoint's own name; ``best`` and ``last`` say nothing, their run's name does."""
+    path = Path(name)
+    stem = path.parent.name if path.name in {"best", "last"} else path.stem
+    return stem or checkpoint.spec.name
+
+
+def _summary(record: Any) -> dict[str, Any] | None:
+    """The calibration record with the number of images in place of their hashes, which the manifest has."""
+    return None if record is None else {**record, "images": len(record["images"])}
+
+
+def _doubts(args: argparse.Namespace, held: _Held | None, calibration: Calibration | None) -> list[str]:
+    found = []
+    if held is None:
+        found.append("the file was not compared with its source on images: add --verify DATA.yaml")
+    elif any(sample.truth is None for sample in held.samples):
+        found.append("the data's classes are not the model's: boxes were compared, mAP was not")
+    if args.precision == "fp16" and args.to == "onnx" and calibration is None:
+        found.append("no image was looked at for numbers that FP16 cannot hold: add --verify DATA.yaml")
+    return found

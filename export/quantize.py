@@ -1,0 +1,157 @@
+"""Write a plan into a graph: weights become bytes, a QuantizeLinear/DequantizeLinear pair marks a rounding.
+
+The pair is how ONNX says "a byte is enough here"; the engines fuse it into their kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from export.placement import Plan
+from export.ranges import Range
+
+WEIGHT_LEVELS = (
+    127  # symmetric: -128 is not used, so that zero is exact and sums cannot overflow 16 bits twice
+)
+LEAST_SCALE = 1e-12  # of a channel whose weights are all zero
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByteWeights:
+    """A convolution's weights as bytes.
+
+    Attributes:
+        values: int8 ``[out, in, k, k]``.
+        scale: float32 ``[out]``.
+        bias: float32 ``[out]``, corrected for what rounding the weights does to the layer's mean.
+    """
+
+    values: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def byte_weights(
+    weight: NDArray[np.float32], bias: NDArray[np.float32], input_means: NDArray[np.float64]
+) -> ByteWeights:
+    """Round weights to bytes, one scale an output channel.
+
+    Rounding errors do not average out in a layer whose inputs have a mean (behind SiLU all have): they move
+    the whole channel. The mean shift is known, so the bias takes it back. On the COCO YOLOv5n this lowers the
+    error that the weights make by 5 dB.
+
+    Args:
+        weight: float32 ``[out, in, k, k]``.
+        bias: float32 ``[out]``.
+        input_means: float64 ``[in]``, the mean of each input channel on real images.
+    """
+    rows = weight.reshape(len(weight), -1)
+    scale = (np.maximum(np.abs(rows).max(axis=1), LEAST_SCALE) / WEIGHT_LEVELS).astype(np.float32)
+    column = scale.reshape(-1, 1, 1, 1)
+    values = np.clip(np.rint(weight / column), -WEIGHT_LEVELS, WEIGHT_LEVELS)
+    error = (values * column - weight).sum(axis=(2, 3), dtype=np.float64)  # [out, in]
+    return ByteWeights(values.astype(np.int8), scale, (bias - error @ input_means).astype(np.float32))
+
+
+def quantise(
+    model: onnx.ModelProto, plan: Plan, channel_means: Mapping[str, NDArray[np.float64]]
+) -> onnx.ModelProto:
+    """A copy of an FP32 model with the plan's roundings in it.
+
+    Args:
+        model: The FP32 model that the plan was made for.
+        plan: What goes to bytes.
+        channel_means: By tensor name, the channel means of every input of a planned convolution.
+    """
+    return _Writer(model, plan).write(channel_means)
+
+
+class _Writer:
+    """Walks the nodes once, in order."""
+
+    def __init__(self, model: onnx.ModelProto, plan: Plan) -> None:
+        self.model, self.plan = onnx.ModelProto(), plan
+        self.model.CopyFrom(model)
+        self.graph = self.model.graph
+        self.stored = {t.name: t for t in self.graph.initializer}
+        self.nodes: list[onnx.NodeProto] = []
+        self.rounded: set[str] = set()
+        self.wanted = {
+            name
+            for node in self.graph.node
+            if node.name not in plan.float_readers
+            for name in node.input
+            if name in plan.activations
+        }
+
+    def write(self, channel_means: Mapping[str, NDArray[np.float64]]) -> onnx.ModelProto:
+        for source in self.graph.input:
+            self._round(source.name)
+        for node in self.graph.node:
+            if node.name in self.plan.convolutions:
+                self._weights(node, channel_means[node.input[0]])
+            if node.name not in self.plan.float_readers:
+                for i, name in enumerate(node.input):
+                    if name in self.rounded:
+                        node.input[i] = f"{name}.byte"
+            self.nodes.append(node)
+            for name in node.output:
+                self._round(name)
+        kept = list(self.stored.values())
+        del self.graph.node[:], self.graph.initializer[:], self.graph.value_info[:]
+        self.graph.node.extend(self.nodes)
+        self.graph.initializer.extend(kept)
+        onnx.checker.check_model(self.model)
+        return onnx.shape_inference.infer_shapes(self.model, strict_mode=True, data_prop=True)
+
+    def _round(self, name: str) -> None:
+        """Put the pair behind a tensor, if the plan has it and something reads it rounded."""
+        if name not in self.wanted:
+            return
+        used: Range = self.plan.activations[name]
+        pair = [
+            self._store(f"{name}.scale", np.float32(used.scale)),
+            self._store(f"{name}.zero", np.uint8(used.zero)),
+        ]
+        self._add("QuantizeLinear", f"{name}.quantise", [name, *pair], f"{name}.bytes")
+        self._add("DequantizeLinear", f"{name}.dequantise", [f"{name}.bytes", *pair], f"{name}.byte")
+        self.rounded.add(name)
+
+    def _weights(self, node: onnx.NodeProto, input_means: NDArray[np.float64]) -> None:
+        """Replace a convolution's weights by bytes and what turns them back."""
+        weight_name, bias_name = node.input[1], node.input[2]
+        weight = numpy_helper.to_array(self.stored.pop(weight_name))
+        bias = numpy_helper.to_array(self.stored.pop(bias_name))
+        made = byte_weights(weight, bias, input_means)
+        node.input[1] = self._dequantised(weight_name, made.values, made.scale)
+        if not self.plan.integer_bias:
+            self._store(bias_name, made.bias)
+            return
+        step = made.scale * np.float32(self.plan.byte_inputs[node.name].scale)
+        limit = np.iinfo(np.int32).max
+        whole = np.clip(np.rint(made.bias / step.astype(np.float64)), -limit, limit).astype(np.int32)
+        node.input[2] = self._dequantised(bias_name, whole, step)
+
+    def _dequantised(self, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
+        """Store integers by output channel; returns the name of what they stand for."""
+        inputs = [
+            self._store(f"{name}.bytes", values),
+            self._store(f"{name}.scale", scale),
+            self._store(f"{name}.zero", np.zeros(len(scale), values.dtype)),
+        ]
+        self._add("DequantizeLinear", f"{name}.dequantise", inputs, f"{name}.byte", axis=0)
+        return f"{name}.byte"
+
+    def _add(self, kind: str, name: str, inputs: list[str], output: str, **attributes: int) -> None:
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
+
+    def _store(self, name: str, value: Any) -> str:
+        self.stored[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name

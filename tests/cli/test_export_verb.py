@@ -1,0 +1,172 @@
+"""``edgestill export`` through the door."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from distill import checkpoint
+from distill.models.yolov5 import build, spec
+from edgestill.cli.main import main
+
+CLASSES = ("red", "green")
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    model = build("n", len(CLASSES))
+    checkpoint.save(tmp_path / "run" / "best", model, spec(model, CLASSES, (64, 96)), {})
+    return tmp_path / "run" / "best"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 3), ("val", 2)):
+        for folder in ("images", "labels"):
+            (tmp_path / folder / split).mkdir(parents=True)
+        for i in range(count):
+            image = rng.integers(0, 255, (48, 64, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), image)
+            (tmp_path / "labels" / split / f"{i}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    path = tmp_path / "data.yaml"
+    path.write_text("train: images/train\nval: images/val\nnames: [red, green]\n")
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> Any:
+    assert main(["export", *(str(word) for word in words)]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_every_format_in_every_precision(
+    to: str, precision: str, trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = run(
+        capsys, trained, "--to", to, "--precision", precision, "--calib", data, "--out", tmp_path / "out"
+    )
+    names = {"onnx": [f"run-{precision}.onnx"], "openvino": [f"run-{precision}.xml", f"run-{precision}.bin"]}
+    assert [Path(name).name for name in told["files"]] == names[to]
+    assert Path(told["manifest"]).exists()
+
+
+def test_the_result_tells_the_comparison_with_the_checkpoint(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = run(
+        capsys, trained, "--to", "onnx", "--precision", "fp32", "--verify", data, "--out", tmp_path / "out"
+    )
+    verify = told["verify"]
+    assert (verify["reference"], verify["split"], verify["images"]) == ("torch checkpoint", "val", 2)
+    assert verify["failures"] == []
+    assert told["doubts"] == []
+
+
+def test_the_calibration_is_told_by_its_size_and_kept_whole_in_the_manifest(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = run(
+        capsys, trained, "--to", "onnx", "--precision", "int8", "--calib", data, "--out", tmp_path / "out"
+    )
+    kept = json.loads(Path(told["manifest"]).read_text())["calibration"]
+    assert told["calibration"]["images"] == len(kept["images"]) == 3
+    assert told["calibration"]["split"] == "train"
+
+
+def test_the_input_size_can_be_chosen(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--to", "onnx", "--precision", "fp32", "--imgsz", "96x128", "--out", tmp_path / "out")
+    assert run(capsys, trained, *words)["input_hw"] == [96, 128]
+
+
+def test_a_file_that_no_image_was_shown_to_is_doubted(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = run(capsys, trained, "--to", "onnx", "--precision", "fp32", "--out", tmp_path / "out")
+    assert told["verify"] is None
+    assert "was not compared with its source" in told["doubts"][0]
+
+
+def test_data_of_other_classes_compares_boxes_and_says_so(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data.write_text("train: images/train\nval: images/val\nnames: [a, b, c]\n")
+    told = run(
+        capsys, trained, "--to", "onnx", "--precision", "fp32", "--verify", data, "--out", tmp_path / "out"
+    )
+    assert told["verify"]["drop_points"] is None
+    assert "mAP was not" in told["doubts"][0]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--precision", "int8"), 2, "INT8 needs images to calibrate on"),
+        (("--precision", "int4"), 2, "invalid choice: 'int4'"),
+        (("--precision", "fp32", "--imgsz", "100x100"), 2, "not HxW in steps of 32"),
+        (("--precision", "fp32", "--verify", "nowhere.yaml"), 3, "nowhere.yaml does not exist"),
+        (("--precision", "fp32", "--images", "0"), 2, "leaves nothing to compare on"),
+    ],
+)
+def test_a_mistake_is_two_lines_and_its_code(
+    words: tuple[str, ...],
+    code: int,
+    message: str,
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    assert main(["export", str(trained), "--to", "onnx", "--out", str(out), *words]) == code
+    error = capsys.readouterr().err.splitlines()
+    assert message in error[-2]
+    assert error[-1].startswith("  hint: ")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "does not exist"),
+        ("data.yaml", "is a file, not a checkpoint"),
+        ("images", "is not a checkpoint"),
+    ],
+)
+def test_what_is_no_checkpoint_is_a_model_error(
+    name: str, message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(data.parent / name), "--to", "onnx", "--precision", "fp32"]) == 4
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_beyond_the_limits_is_not_published(
+    trained: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from edgestill.errors import VerificationError
+
+    def refuse(*_: object) -> None:
+        raise VerificationError("red became green", hint="keep FP32")
+
+    monkeypatch.setattr("export.verify.refuse_beyond", refuse)
+    words = ("--to", "onnx", "--precision", "int8", "--calib", data, "--out", tmp_path / "out")
+    assert main(["export", str(trained), *map(str, words)]) == 6
+    assert not (tmp_path / "out").exists()
+
+
+def test_calibration_images_that_are_verified_on_are_refused(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data.write_text("train: images/train\nval: images/train\nnames: [red, green]\n")
+    words = ("--to", "onnx", "--precision", "int8", "--calib", data, "--out", tmp_path / "out")
+    assert main(["export", str(trained), *map(str, words)]) == 3
+    assert "3 of 3 calibration images are also verified on" in capsys.readouterr().err

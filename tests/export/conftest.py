@@ -1,0 +1,138 @@
+"""A small untrained network with lively weights, made without torch, and images for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgestill import architecture
+from edgestill.checkpoint import Checkpoint
+from edgestill.dataset import Dataset
+from edgestill.spec import ModelSpec
+from export.statistics import Statistics, gather
+
+HW = (64, 96)
+CLASSES = ("red", "green")
+
+
+def _conv(
+    weights: dict[str, NDArray[Any]], name: str, shape: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    """One convolution with batch norm that keeps the size of what runs through it."""
+    out, fan_in = shape[0], np.prod(shape[1:])
+    weights[f"{name}.conv.weight"] = rng.normal(0, np.sqrt(2.0 / fan_in), shape).astype(np.float32)
+    weights[f"{name}.bn.weight"] = rng.uniform(0.6, 1.4, out).astype(np.float32)
+    weights[f"{name}.bn.bias"] = rng.normal(0, 0.3, out).astype(np.float32)
+    weights[f"{name}.bn.running_mean"] = rng.normal(0, 0.2, out).astype(np.float32)
+    weights[f"{name}.bn.running_var"] = rng.uniform(0.5, 1.5, out).astype(np.float32)
+    weights[f"{name}.bn.num_batches_tracked"] = np.asarray(7, np.int64)
+
+
+def random_weights(spec: ModelSpec, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """A state dict of the spec's architecture, with the original's names."""
+    rng = np.random.default_rng(seed)
+    size = architecture.size_of(spec.name)
+    weights: dict[str, NDArray[Any]] = {}
+    for layer in architecture.layers(size):
+        name, c_in, c_out = f"model.{layer.index}", layer.in_channels, layer.out_channels
+        if layer.kind == "conv":
+            _conv(weights, name, (c_out, c_in, layer.kernel, layer.kernel), rng)
+        elif layer.kind == "c3":
+            half = c_out // 2
+            for part, shape in {"cv1": (half, c_in), "cv2": (half, c_in), "cv3": (c_out, 2 * half)}.items():
+                _conv(weights, f"{name}.{part}", (*shape, 1, 1), rng)
+            for k in range(layer.repeats):
+                _conv(weights, f"{name}.m.{k}.cv1", (half, half, 1, 1), rng)
+                _conv(weights, f"{name}.m.{k}.cv2", (half, half, 3, 3), rng)
+        elif layer.kind == "sppf":
+            _conv(weights, f"{name}.cv1", (c_in // 2, c_in, 1, 1), rng)
+            _conv(weights, f"{name}.cv2", (c_out, 2 * c_in, 1, 1), rng)
+    out = len(spec.anchors_px[0]) * (5 + spec.nc)
+    for i, width in enumerate(architecture.level_channels(size).values()):
+        weights[f"model.24.m.{i}.weight"] = rng.normal(0, 0.3 / np.sqrt(width), (out, width, 1, 1)).astype(
+            np.float32
+        )
+        weights[f"model.24.m.{i}.bias"] = rng.normal(0, 1, out).astype(np.float32)
+    strides = np.asarray(spec.strides).reshape(-1, 1, 1)
+    weights["model.24.anchors"] = (np.asarray(spec.anchors_px) / strides).astype(np.float32)
+    return weights
+
+
+@pytest.fixture(scope="session")
+def spec() -> ModelSpec:
+    return ModelSpec(name="yolov5n", input_hw=HW, classes=CLASSES)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(spec: ModelSpec) -> Checkpoint:
+    return Checkpoint(spec=spec, weights=random_weights(spec), sha256="0" * 64)
+
+
+@pytest.fixture(scope="session")
+def feeds(spec: ModelSpec) -> list[NDArray[np.float32]]:
+    """Smooth random pictures as network inputs, float32 ``[1, 3, h, w]``."""
+    rng = np.random.default_rng(1)
+    small = [rng.uniform(0, 1, (8, 12, 3)).astype(np.float32) for _ in range(4)]
+    large = [cv2.resize(s, HW[::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1) for s in small]
+    return [np.ascontiguousarray(image.transpose(2, 0, 1)[None]) for image in large]
+
+
+@pytest.fixture(scope="session")
+def float_model(checkpoint: Checkpoint) -> Any:
+    from export.graph import build_onnx
+
+    return build_onnx(checkpoint.spec, checkpoint.weights)
+
+
+@pytest.fixture(scope="session")
+def statistics(float_model: Any, spec: ModelSpec, feeds: list[NDArray[np.float32]]) -> Statistics:
+    from export.placement import Graph
+
+    graph = Graph(float_model, spec.scale)
+    return gather(float_model, feeds, histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)
+
+
+@pytest.fixture
+def run_onnx() -> Callable[[Any, NDArray[np.float32]], NDArray[np.float32]]:
+    """Run a model in memory on ONNX Runtime."""
+    import onnxruntime
+
+    def run(model: Any, feed: NDArray[np.float32]) -> NDArray[np.float32]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return np.asarray(session.run(None, {"images": feed})[0])
+
+    return run
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Dark and bright pictures with small and large lights: 12 to train on, 4 to validate."""
+    rng = np.random.default_rng(2)
+    for split, count in (("train", 12), ("val", 4)):
+        for folder in ("images", "labels"):
+            (tmp_path / folder / split).mkdir(parents=True)
+        for i in range(count):
+            level = 30 if i % 2 else 200
+            image = rng.normal(level, 15, (48, 64, 3)).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), image)
+            side = 0.1 if i % 4 < 2 else 0.4
+            (tmp_path / "labels" / split / f"{i}.txt").write_text(f"{i % 2} 0.5 0.5 {side} {side}\n")
+    path = tmp_path / "data.yaml"
+    path.write_text("train: images/train\nval: images/val\nnames: [red, green]\n")
+    return Dataset.open(path)
+
+
+@pytest.fixture(scope="session")
+def make_weights() -> Callable[..., dict[str, NDArray[Any]]]:
+    """``random_weights``, for tests that need other sizes."""
+    return random_weights

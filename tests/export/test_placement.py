@@ -1,0 +1,144 @@
+"""What goes to bytes and what stays float, for each family of engines."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgestill.spec import ModelSpec
+from export.placement import Graph, Plan, for_onnxruntime, for_openvino
+from export.statistics import Histogram, Statistics
+
+HEAD = {"model.24.m.0", "model.24.m.1", "model.24.m.2"}
+PLACEMENTS = pytest.mark.parametrize("place", [for_openvino, for_onnxruntime])
+
+
+@pytest.fixture
+def graph(float_model: Any, spec: ModelSpec) -> Graph:
+    return Graph(float_model, spec.scale)
+
+
+def ruined(statistics: Statistics, *tensors: str) -> Statistics:
+    """The same statistics, but some tensors have values that a byte cannot hold: a very long tail."""
+    histogram = Histogram()
+    histogram.add(np.abs(np.random.default_rng(0).standard_t(2, 30_000)).astype(np.float32))
+    histograms: Mapping[str, Histogram] = {**statistics.histograms, **dict.fromkeys(tensors, histogram)}
+    return replace(statistics, histograms=histograms)
+
+
+def test_the_body_is_what_silu_follows(graph: Graph) -> None:
+    assert len(graph.body) == 57
+    assert set(graph.outputs) == HEAD
+
+
+@PLACEMENTS
+def test_detection_outputs_stay_float(graph: Graph, statistics: Statistics, place: Any) -> None:
+    plan: Plan = place(graph, statistics)
+    assert not plan.convolutions & HEAD
+    assert plan.float_readers >= HEAD
+
+
+@PLACEMENTS
+def test_nothing_behind_the_detection_outputs_is_rounded(
+    graph: Graph, statistics: Statistics, place: Any
+) -> None:
+    assert not graph.behind_outputs() & set(place(graph, statistics).activations)
+
+
+@PLACEMENTS
+def test_what_meets_in_a_concat_has_one_scale(graph: Graph, statistics: Statistics, place: Any) -> None:
+    plan: Plan = place(graph, statistics)
+    together = ("model.10.act", "model.6.cv3.act", "model.21.act")  # layers 12 and 22 join them, by way of 11
+    assert len({plan.activations[t] for t in together}) == 1
+
+
+@PLACEMENTS
+def test_pixels_are_kept_exactly(graph: Graph, statistics: Statistics, place: Any) -> None:
+    used = place(graph, statistics).activations["images"]
+    assert (used.low, used.high, used.zero) == (0.0, 1.0, 0)
+
+
+def test_openvino_rounds_only_the_shortcut_of_an_addition(graph: Graph, statistics: Statistics) -> None:
+    plan = for_openvino(graph, statistics)
+    assert "model.4.m.0.cv2.act" not in plan.activations
+    assert {"model.4.cv1.act", "model.4.m.0.add"} <= set(plan.activations)
+
+
+def test_openvino_rounds_nothing_inside_a_layer(graph: Graph, statistics: Statistics) -> None:
+    inside = {n.output[0] for n in graph.body.values()} | {graph.sigmoid(n) for n in graph.body.values()}
+    assert not inside & set(for_openvino(graph, statistics).activations)
+
+
+def test_onnxruntime_rounds_both_sides_of_every_layer_in_bytes(graph: Graph, statistics: Statistics) -> None:
+    plan = for_onnxruntime(graph, statistics)
+    for name in plan.convolutions:
+        node = graph.body[name]
+        assert {node.output[0], graph.sigmoid(node)} <= set(plan.activations)
+        assert graph.activation(node) in {*plan.activations, *plan.left_float}
+
+
+def test_onnxruntime_leaves_the_layers_in_front_of_the_outputs_float(
+    graph: Graph, statistics: Statistics
+) -> None:
+    plan = for_onnxruntime(graph, statistics)
+    in_front = {"model.17.cv3.conv", "model.20.cv3.conv", "model.23.cv3.conv"}
+    assert not in_front & plan.convolutions
+    assert in_front <= set(plan.left_float)
+
+
+def test_silent_values_keep_their_place_in_onnxruntime(graph: Graph, statistics: Statistics) -> None:
+    plan = for_onnxruntime(graph, statistics)
+    lows = {n: plan.activations[graph.body[n].output[0]].low for n in plan.convolutions}
+    seen = {n: statistics.histograms[graph.body[n].output[0]].low for n in plan.convolutions}
+    assert all(lows[n] == max(seen[n], -8.0) for n in lows)
+
+
+@PLACEMENTS
+def test_a_tensor_that_bytes_would_ruin_stays_float_and_says_why(
+    graph: Graph, statistics: Statistics, place: Any
+) -> None:
+    plan: Plan = place(graph, ruined(statistics, "model.1.act"))
+    assert "model.1.act" not in plan.activations
+    assert "dB" in plan.left_float["model.1.act"]
+
+
+@PLACEMENTS
+def test_convolutions_that_read_a_float_tensor_are_float(
+    graph: Graph, statistics: Statistics, place: Any
+) -> None:
+    plan: Plan = place(graph, ruined(statistics, "model.1.act"))
+    readers = {"model.2.cv1.conv", "model.2.cv2.conv"}
+    assert not readers & plan.convolutions
+    assert readers <= plan.float_readers
+
+
+@PLACEMENTS
+def test_a_ruined_tensor_takes_its_concat_with_it(graph: Graph, statistics: Statistics, place: Any) -> None:
+    plan: Plan = place(graph, ruined(statistics, "model.9.cv1.act"))
+    assert "model.9.cv1.act" not in plan.activations
+    assert not [t for t in plan.activations if t.startswith("model.9.pool")]
+    assert "model.9.cv2.conv" not in plan.convolutions
+
+
+@PLACEMENTS
+def test_most_of_the_work_stays_in_bytes_however_bad_the_tensors_are(
+    graph: Graph, statistics: Statistics, place: Any
+) -> None:
+    plan: Plan = place(graph, ruined(statistics, *statistics.histograms))
+    assert graph.share(plan.convolutions) > 0.85
+
+
+def test_shares_of_the_work_add_up(graph: Graph) -> None:
+    assert graph.share(graph.body) == pytest.approx(1)
+    assert 0.2 < graph.share(["model.5.conv", "model.7.conv", "model.3.conv", "model.1.conv"]) < 0.3
+
+
+def test_a_tensor_feeds_convolutions_through_what_moves_it(graph: Graph) -> None:
+    assert graph.fed_by(["model.14.act"]) == {
+        "model.17.cv1.conv",
+        "model.17.cv2.conv",
+        "model.20.cv1.conv",
+        "model.20.cv2.conv",
+    }

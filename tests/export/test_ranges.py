@@ -1,0 +1,69 @@
+"""Ranges hold zero, clip what should be clipped, and tell their noise."""
+
+import numpy as np
+import pytest
+
+from export.ranges import Range, best_range, covering, noise_db, silu, whole_range
+from export.statistics import Histogram
+
+
+def histogram_of(values: np.ndarray) -> Histogram:
+    histogram = Histogram()
+    histogram.add(values.astype(np.float32))
+    return histogram
+
+
+@pytest.mark.parametrize("used", [Range(-0.28, 17.3), Range(0.0, 1.0), Range(-8.0, 3.1), Range(0.0, 0.0)])
+def test_zero_is_exact(used: Range) -> None:
+    assert used.rounded(np.zeros(1))[0] == 0
+
+
+def test_rounding_moves_a_value_by_half_a_step_at_most() -> None:
+    used = Range(-0.28, 17.3)
+    values = np.linspace(-0.27, 17.2, 1000)
+    assert np.abs(used.rounded(values) - values).max() <= used.scale * 0.5001
+
+
+def test_pixels_are_exact_bytes() -> None:
+    pixels = np.arange(256) / 255
+    np.testing.assert_allclose(Range(0.0, 1.0).rounded(pixels), pixels, atol=1e-12)
+
+
+def test_a_lonely_outlier_is_clipped() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 1_000_000).clip(-0.28)
+    values[1] = 200.0
+    assert best_range(histogram_of(values)).high < 30
+
+
+def test_a_tail_that_costs_little_is_kept() -> None:
+    values = np.random.default_rng(0).uniform(0, 6, 30_000)
+    assert best_range(histogram_of(values)).high > 5.9
+
+
+def test_a_higher_price_buys_a_wider_range() -> None:
+    histogram = histogram_of(np.random.default_rng(0).exponential(1, 30_000))
+    assert best_range(histogram, widen=1.0).high < best_range(histogram, widen=2.0).high
+
+
+def test_a_constant_tensor_has_a_range() -> None:
+    assert best_range(histogram_of(np.zeros(100))).scale > 0
+
+
+def test_noise_is_that_of_a_uniform_error() -> None:
+    values = np.random.default_rng(0).uniform(0, 1, 30_000)
+    # signal 1/3, error step^2 / 12 with step 1/255: 10 log10(4 * 255^2) dB
+    assert noise_db(histogram_of(values), Range(0.0, 1.0)) == pytest.approx(54.2, abs=0.3)
+
+
+def test_noise_behind_silu_forgives_what_silu_removes() -> None:
+    histogram = histogram_of(np.random.default_rng(0).normal(0, 6, 30_000))
+    clipped = Range(-8.0, histogram.high)
+    assert noise_db(histogram, clipped, silu) > noise_db(histogram, clipped) + 10
+
+
+def test_a_shared_range_covers_all() -> None:
+    assert covering([Range(-0.28, 3.0), Range(0.0, 7.0)]) == Range(-0.28, 7.0)
+
+
+def test_the_whole_range_holds_zero_for_a_positive_tensor() -> None:
+    assert whole_range(histogram_of(np.array([2.0, 3.0]))).low == 0
