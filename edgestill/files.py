@@ -44,9 +44,7 @@ def temporary_beside(path: Path) -> Path:
 def refuse_overwrite(path: Path, *, force: bool) -> None:
     """Raise UsageError if ``path`` exists and may not be replaced."""
     if path.exists() and not force:
-        raise UsageError(
-            f"{path} exists already", hint="name another place, or add --force to replace it"
-        )
+        raise UsageError(f"{path} exists already", hint="name another place, or add --force to replace it")
 
 
 def write_bytes(path: Path, data: bytes, *, force: bool = True) -> None:
