@@ -16,7 +16,7 @@ from export.ranges import Range, best_range, covering, noise_db, silu
 from export.statistics import Statistics
 
 #: A tensor stays float if 8 bits would leave it with less than this. On the COCO YOLOv5n one tensor falls
-#: below (24 to 27 dB, by the images; the next has 31), and it alone makes half of the network's error.
+#: below (24 to 27 dB, by the images; the next has 31), and it alone makes more than half of the error.
 MIN_SIGNAL_DB = 28.0
 #: Of the body's multiplications, the share that may stay float for that reason, worst tensors first.
 FLOAT_SHARE = 0.05

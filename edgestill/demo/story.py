@@ -35,7 +35,7 @@ LEAD = (
     "source, measured, and run on a clip. All of it happened on this machine, in the run that wrote this "
     "page, on rendered scenes; figures for real streets are in the project's README."
 )
-STILLS = 4  # frames of the clip that are shown
+STILLS = 3  # frames of the clip that are shown
 
 #: What first light promised, and what the cards are judged by.
 MAX_INT8_RATIO, MAX_INT8_DROP = 0.6, 1.0
