@@ -1,0 +1,36 @@
+"""The whole line, small: every step is the real command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow
+def test_the_quick_demo_writes_its_report_clip_and_summary(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    command = [sys.executable, "-m", "edgestill", "demo", "--quick", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    assert json.loads(done.stdout) == summary
+    assert [Path(name).name for name in summary["files"]] == ["report.html", "annotated.mp4", "summary.json"]
+    assert all(Path(name).stat().st_size > 0 for name in summary["files"])
+    assert [(e["to"], e["precision"], e["verify"]["failures"]) for e in summary["exports"]] == [
+        (target, precision, []) for target in ("onnx", "openvino") for precision in ("fp32", "fp16", "int8")
+    ]
+    page = (out / "report.html").read_text("utf-8")
+    assert all(step["command"].split()[1] in page for step in summary["steps"])
+    assert "http://" not in page.replace("http://www.w3.org", "")  # self-contained but for XML namespaces
+    assert "https://" not in page
+
+
+def test_a_folder_that_holds_something_is_not_taken_without_force(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    command = [sys.executable, "-m", "edgestill", "demo", "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "is not empty" in done.stderr
