@@ -70,6 +70,19 @@ def unknown_name(noun: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"no {noun} is called {name!r}", hint=hint)
 
 
+#: The pip extra that brings a library which the base install lacks, by import name.
+EXTRA_OF = {
+    "faster_coco_eval": "eval",
+    "matplotlib": "report",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "safetensors": "onnx",
+    "torch": "train",
+    "ultralytics": "train",
+}
+
+
 def missing_library(noun: str, name: str | None, extra: str | None) -> DeviceError:
     """Build the one "not installed" message: this machine lacks a library, and here is the command."""
     command = f"pip install 'edgestill[{extra}]'" if extra else f"pip install {name}"

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from edgestill import __version__
-from edgestill.errors import ToolchainError, UsageError
+from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, missing_library
 from edgestill.files import to_json_text
 from edgestill.shelf import Shelf
 
@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        The exit code: 0 good, 2 usage, 3 data, 4 model file, 5 device, 6 verification failed.
+        The exit code: 0 good, 2 usage, 3 data, 4 model file, 5 device (a library that is not installed among
+        it), 6 verification failed.
         A bug keeps its traceback, and the interpreter exits with 1.
     """
     words = list(sys.argv[1:] if argv is None else argv)
@@ -50,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in {"-V", "--version"}:
         print(__version__)
         return 0
+    return _guarded(words)
+
+
+def _guarded(words: list[str]) -> int:
+    """Run one verb; what it raises on purpose becomes two lines and a code, anything else stays a traceback."""
     verb = words[0]
     try:
         module, args, result = _run(words)
@@ -59,16 +65,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(module, "verdict"):
             module.verdict(result)
     except ToolchainError as error:
-        print(f"edgestill {verb}: {error}", file=sys.stderr)
-        return error.exit_code
+        return _tell(verb, error)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA_OF:
+            raise
+        return _tell(verb, missing_library("this", error.name, EXTRA_OF[error.name]))
     except KeyboardInterrupt:
         print(f"edgestill {verb}: interrupted\n  hint: long verbs go on with --resume", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader went away (`| head`); Python would complain once more while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return 0
+
+
+def _tell(verb: str, error: ToolchainError) -> int:
+    print(f"edgestill {verb}: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def call(words: Sequence[str]) -> Any:

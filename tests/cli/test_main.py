@@ -1,9 +1,11 @@
 """The door: verbs, exit codes, where words go."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +69,37 @@ def test_the_module_is_the_same_as_the_command_and_prints_json_when_piped() -> N
         [sys.executable, "-m", "edgestill", "devices"], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "library", "extra"),
+    [
+        (["run", "student", "--source", "x.png"], "onnx", "onnx"),
+        (["distill", "demo"], "torch", "train"),
+        (["export", "student", "--to", "onnx", "--precision", "fp32"], "onnx", "onnx"),
+        (["inspect", "student"], "safetensors", "onnx"),
+    ],
+)
+def test_a_library_that_the_base_install_lacks_is_named_with_its_extra(
+    words: list[str], library: str, extra: str, tmp_path: Path
+) -> None:
+    # A fresh interpreter in which the library cannot be found, as in an environment without the extra.
+    code = (
+        "import sys\n"
+        f"class Without:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {library!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+        "from edgestill.cli.main import main\n"
+        f"sys.exit(main({words!r}))\n"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 5, done.stderr
+    assert f"needs '{library}', which is not installed" in done.stderr
+    assert done.stderr.endswith(f"  hint: pip install 'edgestill[{extra}]'\n")
 
 
 def test_the_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
