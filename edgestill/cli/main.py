@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _guarded(words: list[str]) -> int:
-    """Run one verb; what it raises on purpose becomes two lines and a code, anything else stays a traceback."""
+    """Run one verb; what it raises on purpose becomes two lines and a code, the rest stays a traceback."""
     verb = words[0]
     try:
         module, args, result = _run(words)

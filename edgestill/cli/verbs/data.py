@@ -9,7 +9,7 @@ from typing import Any
 from edgestill.errors import DataError, UsageError
 from edgestill.files import to_json_text
 
-SUMMARY = "render street scenes with traffic lights; check a data set"
+SUMMARY = "Render street scenes with traffic lights; check a data set"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

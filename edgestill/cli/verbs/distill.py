@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-SUMMARY = "train a student, alone or from a teacher, by a recipe"
+SUMMARY = "Train a student, alone or from a teacher, by a recipe"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
