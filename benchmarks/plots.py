@@ -162,16 +162,19 @@ def training_curves(
         losses: Names of the loss parts.
         scores: Names of the scores, in [0, 1].
     """
-    with _canvas(WIDTH, 3.6) as canvas:
+    with _canvas(WIDTH, 4.2) as canvas:
         left, right = canvas.figure.subplots(1, 2)
         for axes, names, factor in ((left, losses, 1), (right, scores, 100)):
             for k, name in enumerate(names):
                 points = [(r["epoch"], factor * v) for r in rows if (v := r.get(name)) is not None]
-                axes.plot([x for x, _ in points], [y for _, y in points], color=_colour(k), label=name)
+                style = "-" if k < len(SERIES) else "--"  # the colours come round again
+                xs, ys = [x for x, _ in points], [y for _, y in points]
+                axes.plot(xs, ys, style, color=_colour(k), label=name)
                 if len(points) < 3:
                     axes.lines[-1].set_marker("o")
             axes.set(xlabel="epoch")
-            axes.legend(loc="best")
+            # Below the axes, where many names cover no line.
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
         left.set(title="Loss", yscale="log")
         right.set(title="Validation, points", ylim=(0, None))
     return canvas.svg

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     distilled = steps.run(
         "distil: the shipped student goes on learning from the shipped teacher",
         *("distill", "demo", "--data", data, "--out", out / "distilled"),
-        *("--set", f"epochs={size.epochs}", "--set", f"eval_every={size.epochs}"),
+        *("--set", f"epochs={size.epochs}"),
     )
     best = out / "distilled" / "best"
     evals = [
