@@ -20,7 +20,7 @@ from edgestill.detections import Detections
 from edgestill.errors import VerificationError
 from edgestill.progress import track
 from edgestill.spec import Precision
-from runtime.accuracy import Truth, score
+from runtime.accuracy import Truth, score, spread
 
 SURE = 0.5  # a detection of one side above this ...
 SEEN = 0.25  # ... must be found by the other above that: nothing hangs on a threshold's edge
@@ -134,9 +134,7 @@ def load_samples(
     dataset: Dataset, split: str, classes: Sequence[str], *, limit: int | None = None
 ) -> list[Sample]:
     """The images of a split, spread evenly over it, with their labels where the classes are the model's."""
-    images = dataset.images(split)
-    if limit is not None and limit < len(images):
-        images = [images[i * len(images) // limit] for i in range(limit)]
+    images = spread(dataset.images(split), limit)
     labelled = tuple(classes) == dataset.classes
     return [Sample(path, _truth(dataset, path) if labelled else None) for path in images]
 

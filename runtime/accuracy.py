@@ -165,7 +165,7 @@ def evaluate(
         UsageError: The data set has no such split, or the limit is not positive.
     """
     check_classes(detector.spec.classes, dataset)
-    images = _spread(dataset.images(split), limit)
+    images = spread(dataset.images(split), limit)
     found: list[Detections] = []
     truths: list[Truth] = []
     image_hws: list[tuple[int, int]] = []
@@ -274,11 +274,16 @@ def _doubts(per_class: dict[str, Score]) -> tuple[str, ...]:
     return (f"classes with under {RARE_LABELS} labels, whose AP is mostly noise: {', '.join(rare)}",)
 
 
-def _spread(images: list[Path], limit: int | None) -> list[Path]:
+def spread(images: list[Path], limit: int | None) -> list[Path]:
+    """At most ``limit`` of the images, evenly over their order; all of them for None.
+
+    Raises:
+        UsageError: The limit is not positive.
+    """
     if limit is None or limit >= len(images):
         return images
     if limit < 1:
-        raise UsageError(f"a limit of {limit} images leaves nothing to look at", hint="--limit 1 or more")
+        raise UsageError(f"a limit of {limit} images leaves nothing to look at", hint="ask for 1 or more")
     return [images[i * len(images) // limit] for i in range(limit)]
 
 

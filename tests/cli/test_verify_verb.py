@@ -64,3 +64,11 @@ def test_a_missing_file_is_a_model_error(
 ) -> None:
     assert main(["verify", str(tiny_model), "gone.onnx", "--data", str(data)]) == 4
     assert "gone.onnx does not exist" in capsys.readouterr().err
+
+
+def test_comparing_on_no_image_is_no_agreement(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["verify", str(tiny_model), str(tiny_model), "--data", str(data), "--images", "0"]
+    assert main(words) == 2
+    assert "a limit of 0 images leaves nothing to look at" in capsys.readouterr().err
