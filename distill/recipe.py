@@ -20,7 +20,7 @@ from distill.schedule import Course, Optimiser
 from edgestill.errors import UsageError, unknown_name
 from edgestill.files import to_json_text
 from edgestill.shelf import Shelf
-from edgestill.spec import COCO_ANCHORS_PX
+from edgestill.spec import COCO_ANCHORS_PX, Head
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,6 +30,7 @@ else:
 METHODS = Shelf("distill.methods", "distillation method")
 FOLDER = Path(__file__).parent / "recipes"
 
+Teaching = Literal["trained", "random", "shuffled"]
 T = TypeVar("T")
 
 
@@ -41,11 +42,15 @@ class Student:
         model: Architecture, e.g. ``yolov5n``.
         init: Weights to start from: a checkpoint folder, a legacy ``.pt``, ``student`` or ``teacher``.
             Layers of another shape (another number of classes) start fresh. Empty: all layers do.
+        head: Kind of detection head.
+        share_levels: Whether the towers of a ``decoupled`` head serve all levels.
         anchors_px: Anchor width and height in input pixels, three levels of three.
     """
 
     model: str = "yolov5n"
     init: str = ""
+    head: Head = "coupled"
+    share_levels: bool = False
     anchors_px: tuple[tuple[tuple[float, float], ...], ...] = COCO_ANCHORS_PX
 
 
@@ -87,6 +92,9 @@ class Recipe:
         loader_threads: Threads that make samples.
         cache_mib: Memory for decoded training images; validation images take up to a quarter of it more.
         teacher: Its weights: a checkpoint folder, a legacy ``.pt``, ``student`` or ``teacher``.
+        teaching: What the student is shown: what the ``trained`` teacher makes of its image, or, as controls
+            for a claim, what a ``random`` network of the teacher's architecture makes of it, or what the
+            trained one makes of another image of the batch (``shuffled``).
         student: The network that is trained.
         optimiser: Steps and their size.
         loss: Weights of the detection loss.
@@ -110,6 +118,7 @@ class Recipe:
     loader_threads: int = 2
     cache_mib: int = 4096
     teacher: str = ""
+    teaching: Teaching = "trained"
     student: Student = field(default_factory=Student)
     optimiser: Optimiser = field(default_factory=Optimiser)
     loss: LossGains = field(default_factory=LossGains)

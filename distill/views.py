@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
+
+from edgestill.spec import Head
+
+#: What a method reads of the teacher: ``features`` (and how sure it is of a cell), which any teacher with the
+#: same strides has; or ``predictions``, which take a head with the student's columns, classes and anchors.
+Compares = Literal["features", "predictions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +23,11 @@ class Pair:
         student_channels: Channels of the student's maps, by level ``p3``, ``p4``, ``p5``.
         teacher_channels: Channels of the teacher's maps, by level.
         strides: Input pixels per cell, by level.
-        anchors_px: Anchor width and height in input pixels, by level; the same for both.
-        nc: Number of classes; the same for both.
+        anchors_px: Anchor width and height in input pixels, by level; empty for anchor-free students.
+        nc: Number of the student's classes.
         input_hw: Height and width of the training images, pixels.
+        head: The student's kind of head.
+        teacher_head: The teacher's; None where its raw maps hold class logits alone.
     """
 
     student_channels: Mapping[str, int]
@@ -27,6 +36,8 @@ class Pair:
     anchors_px: Sequence[Sequence[tuple[float, float]]]
     nc: int
     input_hw: tuple[int, int]
+    head: Head = "coupled"
+    teacher_head: Head | None = "coupled"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +46,12 @@ class View:
 
     Attributes:
         features: Neck maps ``[B, C, h, w]`` by level ``p3``, ``p4``, ``p5``.
-        raw: Raw head maps ``[B, anchors, h, w, 5 + nc]`` by level: tx, ty, tw, th, objectness, class logits.
+        raw: Raw head maps ``[B, A, h, w, columns]`` by level; ``distill.predictions`` takes them apart.
+        head: What the columns are: of an anchor head tx, ty, tw, th, objectness, class logits; of ``dfl``
+            4 x 16 logits of the distances left, top, right, bottom, then class logits, with A = 1; of None
+            class logits alone.
     """
 
     features: Mapping[str, Tensor]
     raw: Sequence[Tensor]
+    head: Head | None = "coupled"

@@ -16,7 +16,9 @@ from typing import Any, Literal, get_args
 from edgestill.errors import ArtifactError
 
 Precision = Literal["fp32", "fp16", "int8"]
-Head = Literal["coupled"]
+#: ``coupled``: the original's 1x1 convolutions over anchors; ``decoupled``: YOLOX-style towers over the same
+#: anchors; ``dfl``: YOLOv5u's anchor-free head.
+Head = Literal["coupled", "decoupled", "dfl"]
 #: What the file's one output holds. ``yolov5``: [B, A, 5 + nc], rows cx, cy, w, h in input pixels,
 #: objectness, class probabilities. ``yolov8``: [B, 4 + nc, A], columns cx, cy, w, h, class probabilities.
 Layout = Literal["yolov5", "yolov8"]

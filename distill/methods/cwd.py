@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.methods._adapter import Adapter, align
-from distill.views import Pair, View
+from distill.views import Compares, Pair, View
+
+COMPARES: Compares = "features"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.methods._adapter import Adapter, align
-from distill.views import Pair, View
+from distill.views import Compares, Pair, View
+
+COMPARES: Compares = "features"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

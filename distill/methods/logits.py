@@ -23,7 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.views import Pair, View
+from distill.views import Compares, Pair, View
+
+COMPARES: Compares = "predictions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
