@@ -53,11 +53,18 @@ def confidence(view: View) -> list[Tensor]:
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """x and y of the centre of every cell, in cells; float32 ``[h, w, 2]``."""
+    """Horizontal and vertical place of the centre of every cell, in cells; float32 ``[h, w, 2]``."""
     y, x = torch.meshgrid(
         torch.arange(height, device=like.device), torch.arange(width, device=like.device), indexing="ij"
     )
     return torch.stack((x, y), -1).float() + 0.5
+
+
+def distances(box: Tensor) -> Tensor:
+    """Expected distances left, top, right, bottom of a cell's centre, in cells; from 64 columns to 4."""
+    bins = torch.arange(BINS, device=box.device, dtype=box.dtype)
+    expected: Tensor = box.unflatten(-1, (SIDES, BINS)).softmax(-1) @ bins
+    return expected
 
 
 def boxes_px(
@@ -76,13 +83,33 @@ def boxes_px(
     """
     box = parts(level, head).box
     assert box is not None
-    centre = cell_centres(level.shape[2], level.shape[3], level)  # [h, w, 2]
+    centre = cell_centres(level.shape[2], level.shape[3], level) * stride  # [h, w, 2]
     if head == "dfl":
-        bins = torch.arange(BINS, device=level.device, dtype=level.dtype)
-        distance = box.unflatten(-1, (SIDES, BINS)).softmax(-1) @ bins  # [B, 1, h, w, 4]
-        return torch.cat((centre - distance[..., :2], centre + distance[..., 2:]), -1) * stride
-    p = box.sigmoid()
-    xy = (2 * p[..., :2] - 1 + centre) * stride
+        return corners_px(box, head, centre, stride)
     anchors = torch.as_tensor(anchors_px, device=level.device, dtype=level.dtype).view(1, -1, 1, 1, 2)
+    return corners_px(box, head, centre, stride, anchors)
+
+
+def corners_px(
+    box: Tensor, head: Head, centre: Tensor, stride: float | Tensor, anchors: Tensor | None = None
+) -> Tensor:
+    """Corners of boxes given by any selection of a raw map's box columns; differentiable.
+
+    Args:
+        box: ``Parts.box`` of the selection, ``[..., 4 or 64]``.
+        head: Kind of head.
+        centre: Horizontal and vertical place of the cells' centres, input pixels; ``[..., 2]``.
+        stride: Input pixels per cell.
+        anchors: Width and height of the anchors, input pixels, ``[..., 2]``; None for ``dfl``.
+
+    Returns:
+        x1, y1, x2, y2; ``[..., 4]``.
+    """
+    if head == "dfl":
+        distance = distances(box) * stride
+        return torch.cat((centre - distance[..., :2], centre + distance[..., 2:]), -1)
+    assert anchors is not None
+    p = box.sigmoid()
+    xy = centre + (2 * p[..., :2] - 1) * stride
     half = (2 * p[..., 2:]) ** 2 * anchors / 2
     return torch.cat((xy - half, xy + half), -1)

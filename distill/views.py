@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -42,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What one network made of a batch, in float32.
+    """What one network made of a batch; in float32 where a method sees it.
 
     Attributes:
         features: Neck maps ``[B, C, h, w]`` by level ``p3``, ``p4``, ``p5``.
@@ -55,3 +55,21 @@ class View:
     features: Mapping[str, Tensor]
     raw: Sequence[Tensor]
     head: Head | None = "coupled"
+
+    def in_float32(self) -> View:
+        """The same numbers in float32."""
+        features = {level: feature.float() for level, feature in self.features.items()}
+        return View(features, [level.float() for level in self.raw], self.head)
+
+    def rolled(self) -> View:
+        """Every image's maps handed to the next image of the batch, the last one's to the first."""
+        features = {level: feature.roll(1, 0) for level, feature in self.features.items()}
+        return View(features, [level.roll(1, 0) for level in self.raw], self.head)
+
+
+@runtime_checkable
+class Progressive(Protocol):
+    """A method's loss that changes while the training goes on, e.g. in its temperature."""
+
+    def set_progress(self, done: float) -> None:
+        """Called before every epoch with the fraction of the epochs that is done."""

@@ -1,13 +1,24 @@
 """Fine-grained feature imitation: copy the teacher's maps near objects, and only there.
 
 A cell counts if one of its anchors overlaps a true box by more than ``psi`` times the best overlap that this
-box has anywhere. The paper has one level; here the best overlap is sought over all anchors of all levels, so
-that a small object is imitated mainly on the fine level, and each level looks at its own anchors. The loss is
-the mean over the levels that have such cells. It is a mean over the batch: the loop multiplies it by the
-batch size.
+box has. The term is half the mean of the squared differences over these cells, summed over the channels. It
+is a mean over the batch: the loop multiplies it by the batch size.
+
+The paper has one level; ``scope`` says what several make of it. ``global``: the best overlap is sought over
+all anchors of all levels and each level looks at its own, so that a small object is imitated mainly on the
+fine level. ``assigned``: a box counts on the levels that answer for it in training, by the best overlap there
+(the author's advice). ``level``: every box counts on every level, by the best overlap there, however bad:
+two who tried it got less than without, and it is there to show that.
+
+A student without anchors has one square of five strides a cell in their place (``distill.regions``).
+
+Known traps. The sum over the channels makes the term grow with the teacher's width. The paper's adapter has a
+ReLU behind it, which can never be negative; YOLOv5's maps are, down to -0.28, so none is the default. The
+adapter of 3 x 3 has as many weights as a student: it is computed for the cells that count alone, which
+changes nothing but the time.
 
 Source: Wang et al., Distilling Object Detectors with Fine-grained Feature Imitation, CVPR 2019,
-https://arxiv.org/abs/1906.03609.
+https://arxiv.org/abs/1906.03609; https://github.com/twangnh/Distilling-Object-Detectors, issue 17 (levels).
 """
 
 from __future__ import annotations
@@ -18,11 +29,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from distill.distributed import mean
 from distill.methods._adapter import Adapter, align
+from distill.regions import AT_ONCE, Grids, PriorsPx, corners_of, overlaps, priors_px
 from distill.views import Compares, Pair, View
 
 COMPARES: Compares = "features"
+TINY = 1e-9
+Scope = Literal["global", "assigned", "level"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +47,24 @@ class Config:
 
     Attributes:
         weight: Multiplies the term before it joins the detection loss; the paper's lambda.
-        psi: Fraction of a box's best overlap above which a cell counts; 0 is every cell that overlaps.
-        adapter: What widens the student's maps to the teacher's channels.
-        activation: Behind the adapter. The paper has ReLU, which can never be negative; YOLOv5's maps are.
+        scope: On which levels a box counts, see above; the paper has one level, where all are the same.
+        psi: Fraction of a box's best overlap above which a cell counts; 0 is every cell that overlaps, the
+            paper has 0.5.
+        adapter: What widens the student's maps to the teacher's channels; the paper has ``conv3x3``.
+        activation: Behind the adapter; the paper has ``relu``.
         reduction: ``paper`` sums the squared differences over the channels, ``channel_mean`` averages them.
+        combine: ``mean`` is over the levels that have such cells, ``pooled`` over all such cells.
+        anchor_t: With ``assigned``, the ratio within which an anchor answers, as in the detection loss.
     """
 
     weight: float = 0.01
+    scope: Scope = "global"
     psi: float = 0.5
     adapter: Adapter = "conv3x3"
     activation: Literal["none", "relu"] = "none"
     reduction: Literal["paper", "channel_mean"] = "paper"
+    combine: Literal["mean", "pooled"] = "mean"
+    anchor_t: float = 4.0
 
 
 class Loss(nn.Module):
@@ -50,9 +73,9 @@ class Loss(nn.Module):
     def __init__(self, config: Config, pair: Pair) -> None:
         super().__init__()
         self.config = config
-        self._pair = pair
+        self._strides = pair.strides
+        self._priors = priors_px(pair.anchors_px, pair.strides)
         self.align = align(pair, config.adapter)
-        self.activation = nn.ReLU() if config.activation == "relu" else nn.Identity()
 
     def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
         """One scalar.
@@ -62,35 +85,78 @@ class Loss(nn.Module):
             teacher: Maps ``[B, Ct, h, w]`` of the same sizes; no gradient goes there.
             targets: image, class, cx, cy, w, h, normalised; float32 ``[n, 6]``, n may be 0.
         """
-        levels = list(teacher.features)
-        batch = len(teacher.features[levels[0]])
-        grids = [(m.shape[2], m.shape[3]) for m in teacher.features.values()]
+        config, maps = self.config, list(teacher.features.values())
         masks = imitation_masks(
-            targets, batch, grids, self._pair.anchors_px, self._pair.strides, psi=self.config.psi
+            targets,
+            len(maps[0]),
+            [(m.shape[2], m.shape[3]) for m in maps],
+            self._priors,
+            self._strides,
+            psi=config.psi,
+            scope=config.scope,
+            anchor_t=config.anchor_t,
         )
-        terms, used = [], []
-        for level, mask in zip(levels, masks, strict=True):
-            adapted = self.activation(self.align[level](student.features[level]))
-            terms.append(self._level(adapted, teacher.features[level].detach(), mask))
-            used.append(mask.any())
-        levels_used = torch.stack(used).sum().clamp(min=1)  # none: the sum is a zero that has a graph
-        return {"imitation": self.config.weight * torch.stack(terms).sum() / levels_used}
+        sums = torch.stack(
+            [
+                self._level(
+                    self.align[level], student.features[level], teacher.features[level].detach(), mask
+                )
+                for level, mask in zip(teacher.features, masks, strict=True)
+            ]
+        )
+        cells = mean(torch.stack([mask.sum() for mask in masks]).float())
+        # Without any cell each of these is a zero that has a graph.
+        if config.combine == "pooled":
+            term = sums.sum() / (2 * cells.sum().clamp(min=TINY))
+        else:
+            term = (sums / (2 * cells.clamp(min=TINY))).sum() / (cells > 0).sum().clamp(min=1)
+        return {"imitation": config.weight * term}
 
-    def _level(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-        """``sum(mask * (S - T)^2) / (2 * cells)``; mask ``[B, h, w]``."""
-        squares = (student - teacher) ** 2
-        per_cell = squares.sum(1) if self.config.reduction == "paper" else squares.mean(1)  # [B, h, w]
-        return (per_cell * mask).sum() / (2 * mask.sum().clamp(min=1))
+    def _level(self, adapter: nn.Module, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+        """``sum(mask * (S - T)^2)``; mask ``[B, h, w]``."""
+        cells = mask.flatten().nonzero()[:, 0]
+        adapted = adapted_at(adapter, student, cells)
+        if self.config.activation == "relu":
+            adapted = adapted.relu()
+        wanted = teacher.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, cells)
+        squares = (adapted - wanted).square().sum()
+        return squares if self.config.reduction == "paper" else squares / wanted.shape[1]
 
 
+def adapted_at(adapter: nn.Module, maps: Tensor, cells: Tensor) -> Tensor:
+    """What an adapter makes of maps ``[B, C, h, w]`` in some cells; ``[M, Ct]``.
+
+    Args:
+        adapter: A convolution of odd size, stride 1 and full padding, or an identity.
+        maps: The student's.
+        cells: Which cells, counted over images, then rows, then columns; int64 ``[M]``.
+    """
+    _, channels, height, width = maps.shape
+    reach = adapter.kernel_size[0] // 2 if isinstance(adapter, nn.Conv2d) else 0
+    wide = width + 2 * reach
+    rows = F.pad(maps, [reach] * 4).permute(0, 2, 3, 1).reshape(-1, channels)
+    image, y, x = cells // (height * width), cells // width % height, cells % width
+    corner = (image * (height + 2 * reach) + y) * wide + x
+    step = torch.arange(2 * reach + 1, device=cells.device)
+    window = (step[:, None] * wide + step).flatten()  # from the window's corner to its cells
+    picked = rows.index_select(0, (corner[:, None] + window).flatten())
+    picked = picked.view(len(cells), len(window) * channels)
+    if not isinstance(adapter, nn.Conv2d):
+        return picked
+    return F.linear(picked, adapter.weight.permute(0, 2, 3, 1).flatten(1), adapter.bias)
+
+
+@torch.no_grad()
 def imitation_masks(
     targets: Tensor,
     batch: int,
-    grids: Sequence[tuple[int, int]],
-    anchors_px: Sequence[Sequence[tuple[float, float]]],
+    grids: Grids,
+    priors: PriorsPx,
     strides: Sequence[int],
     *,
     psi: float,
+    scope: Scope = "global",
+    anchor_t: float = 4.0,
 ) -> list[Tensor]:
     """The cells near objects.
 
@@ -98,53 +164,33 @@ def imitation_masks(
         targets: image, class, cx, cy, w, h, normalised; float32 ``[n, 6]``.
         batch: Number of images.
         grids: Rows and columns of each level's map.
-        anchors_px: Anchor width and height, input pixels, by level.
+        priors: Width and height of the anchors, input pixels, by level.
         strides: Input pixels per cell, by level.
         psi: A cell counts if an overlap is above this fraction of the box's best one; strictly above.
+        scope: Where the best one is sought.
+        anchor_t: With ``assigned``, a level answers for a box if an anchor is within this ratio.
 
     Returns:
         bool ``[B, rows, columns]`` by level.
     """
-    device = targets.device
-    size = targets.new_tensor([grids[0][1] * strides[0], grids[0][0] * strides[0]])  # width, height, px
-    boxes = torch.cat((targets[:, 2:4] - targets[:, 4:6] / 2, targets[:, 2:4] + targets[:, 4:6] / 2), 1)
-    boxes = boxes * size.repeat(2)
-    overlaps = [
-        _overlaps(boxes, _anchor_boxes(grid, anchors, stride, device))  # [n, rows, columns, anchors]
-        for grid, anchors, stride in zip(grids, anchors_px, strides, strict=True)
-    ]
-    masks = [torch.zeros((batch, *grid), dtype=torch.bool, device=device) for grid in grids]
-    if not len(targets):
-        return masks
-    limits = psi * torch.stack([o.flatten(1).amax(1) for o in overlaps]).amax(0)  # [n]
-    image = targets[:, 0].long()
-    for mask, overlap in zip(masks, overlaps, strict=True):
-        near = (overlap > limits.view(-1, 1, 1, 1)).any(-1)  # [n, rows, columns]
-        # An "or" over the boxes of an image: how many there are, and in which order, makes no difference.
-        mask.logical_or_(torch.zeros_like(mask, dtype=torch.int32).index_add_(0, image, near.int()) > 0)
+    masks = [torch.zeros((batch, *grid), dtype=torch.bool, device=targets.device) for grid in grids]
+    images, corners = targets[:, 0].long(), corners_of(targets, grids, strides)
+    for image, boxes in zip(images.split(AT_ONCE), corners.split(AT_ONCE), strict=True):
+        levels = [overlaps(boxes, *shape) for shape in zip(grids, priors, strides, strict=True)]
+        best = torch.stack([level.flatten(1).amax(1) for level in levels])  # [levels, n]
+        if scope == "global":
+            best = best.amax(0).expand_as(best)
+        limits = psi * best
+        if scope == "assigned":
+            answers = torch.stack([_answers(boxes, level, anchor_t) for level in priors])
+            limits = limits.masked_fill(~answers, torch.inf)
+        for mask, level, limit in zip(masks, levels, limits, strict=True):
+            box, y, x = (level.amax(1) > limit.view(-1, 1, 1)).nonzero(as_tuple=True)
+            mask[image[box], y, x] = True  # however many boxes of an image, in whatever order
     return masks
 
 
-def _anchor_boxes(
-    grid: tuple[int, int], anchors_px: Sequence[tuple[float, float]], stride: int, device: torch.device
-) -> Tensor:
-    """Corners of every anchor at every cell's centre, input pixels; ``[rows, columns, anchors, 4]``."""
-    y, x = torch.meshgrid(
-        (torch.arange(grid[0], device=device) + 0.5) * stride,
-        (torch.arange(grid[1], device=device) + 0.5) * stride,
-        indexing="ij",
-    )
-    centre = torch.stack((x, y), -1)[:, :, None]  # [rows, columns, 1, 2]
-    half = torch.tensor(anchors_px, dtype=torch.float32, device=device) / 2  # [anchors, 2]
-    return torch.cat((centre - half, centre + half), -1)
-
-
-def _overlaps(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Intersection over union of boxes ``[n, 4]`` with anchors ``[..., 4]``: ``[n, ...]``."""
-    shape = anchors.shape[:-1]
-    flat = anchors.reshape(-1, 4)
-    low = torch.maximum(boxes[:, None, :2], flat[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], flat[None, :, 2:])
-    inter = (high - low).clamp(min=0).prod(-1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)[:, None] + (flat[:, 2:] - flat[:, :2]).prod(-1)[None]
-    return (inter / (area - inter).clamp(min=1e-9)).view(len(boxes), *shape)
+def _answers(boxes: Tensor, priors: Sequence[tuple[float, float]], anchor_t: float) -> Tensor:
+    """Whether one of a level's anchors is within the ratio, as in ``distill.targets``; bool ``[n]``."""
+    ratio = (boxes[:, 2:] - boxes[:, :2])[:, None] / boxes.new_tensor(priors)  # [n, A, 2]
+    return (torch.maximum(ratio, 1 / ratio).amax(-1) < anchor_t).any(1)

@@ -2,10 +2,14 @@
 
 All outputs of an anchor head are sigmoids, so each is compared as a Bernoulli distribution (a softmax over
 class logits would suit another head): cross entropy with the teacher's probability, less the teacher's
-entropy, so that equal predictions cost nothing. Objectness is compared in every cell; classes and box
-coordinates are weighted by the teacher's objectness and divided by the sum of these weights. A batch in which
-the teacher sees less than one object an image is divided by the number of images instead, so that noise is
-not blown up.
+entropy, so that equal predictions cost nothing. ``kind = "l2"`` compares logits by squared distance instead:
+what a high temperature comes to, times 8. Objectness is compared in every cell; classes and box are weighted
+by the teacher's objectness and divided by the sum of these weights. A batch in which the teacher sees less
+than one object an image is divided by the number of images instead, so that noise is not blown up.
+
+A ``dfl`` head has no objectness: classes and box are weighted by the teacher's highest class probability, and
+the box is compared as four distributions over bins. What the teacher makes of the background is then heard
+hardly at all.
 
 The gains are the method's own: the detection loss scales its class gain by nc / 80, which would silence four
 classes. All terms are means over the batch: the loop multiplies them by the batch size.
@@ -17,12 +21,16 @@ Object Detection, ICCV 2023, https://arxiv.org/abs/2308.14286 (why sigmoids).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from distill.distributed import denominator, processes
+from distill.divergence import bernoulli, categorical
+from distill.predictions import BINS, SIDES, Parts, parts
 from distill.views import Compares, Pair, View
 
 COMPARES: Compares = "predictions"
@@ -34,14 +42,16 @@ class Config:
 
     Attributes:
         weight: Multiplies all terms before they join the detection loss.
-        obj: Gain of objectness.
+        kind: How logits are compared; ``bernoulli`` compares a ``dfl`` head's bins as distributions.
+        obj: Gain of objectness; heads without it have no such term.
         cls: Gain of the classes.
-        box: Gain of the box coordinates.
+        box: Gain of the box coordinates or, of a ``dfl`` head, of the mean over the four sides.
         balance: Weight of each level's objectness, as in the detection loss.
-        temperature: Softens the probabilities of both sides.
+        temperature: Softens the probabilities of both sides; of no meaning for ``l2``.
     """
 
     weight: float = 1.0
+    kind: Literal["bernoulli", "l2"] = "bernoulli"
     obj: float = 1.0
     cls: float = 0.5
     box: float = 1.0
@@ -50,48 +60,64 @@ class Config:
 
 
 class Loss(nn.Module):
-    """Bernoulli divergence between teacher and student, for objectness, classes and box."""
+    """Distance between the teacher's and the student's predictions, for objectness, classes and box."""
 
     def __init__(self, config: Config, pair: Pair) -> None:
         super().__init__()
         self.config = config
+        self._head = pair.head
         self._image_share = pair.input_hw[0] * pair.input_hw[1] / 640**2
 
     def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
-        """Scalars ``obj``, ``cls``, ``box``; true boxes are not looked at.
+        """Scalars ``obj`` (if the head has it), ``cls``, ``box``; true boxes are not looked at.
 
         Args:
-            student: Raw maps ``[B, anchors, h, w, 5 + nc]``.
+            student: Raw maps ``[B, A, h, w, columns]``.
             teacher: Raw maps of the same shapes; no gradient goes there.
             targets: float32 ``[n, 6]``.
         """
         config = self.config
-        taught = [level.detach() for level in teacher.raw]
-        divergence = [
-            bernoulli_divergence(s, t, config.temperature) for s, t in zip(student.raw, taught, strict=True)
+        sides = [
+            (parts(s, self._head), parts(t.detach(), self._head))
+            for s, t in zip(student.raw, teacher.raw, strict=True)
         ]
-        objectness = torch.stack([d[..., 4].mean() for d in divergence])
-        balance = objectness.new_tensor(config.balance)
-        heard = [t[..., 4].sigmoid() for t in taught]  # [B, anchors, h, w]
-        total = torch.stack([w.sum() for w in heard]).sum().clamp(min=len(taught[0]))
-        cls, box = (
-            torch.stack(
-                [(w * d[..., part].mean(-1)).sum() for w, d in zip(heard, divergence, strict=True)]
-            ).sum()
-            / total
-            for part in (slice(5, None), slice(0, 4))
-        )
-        return {
-            # Scaled by the area as in the detection loss: a mean over fewer cells holds as many objects.
-            "obj": config.weight * config.obj * self._image_share * (balance * objectness).sum(),
-            "cls": config.weight * config.cls * cls,
-            "box": config.weight * config.box * box,
+        heard = [(t.cls.amax(-1) if t.obj is None else t.obj).sigmoid() for _, t in sides]  # [B, A, h, w]
+        total = denominator(torch.stack([w.sum() for w in heard]).sum(), len(heard[0]) * processes())
+        cls = [
+            (w * self._distance(s.cls, t.cls).mean(-1)).sum() for w, (s, t) in zip(heard, sides, strict=True)
+        ]
+        box = [(w * self._boxes(s, t)).sum() for w, (s, t) in zip(heard, sides, strict=True)]
+        terms = {
+            "cls": config.cls * torch.stack(cls).sum() / total,
+            "box": config.box * torch.stack(box).sum() / total,
         }
+        if self._head != "dfl":
+            terms["obj"] = config.obj * self._objectness(sides)
+        return {name: config.weight * value for name, value in terms.items()}
 
+    def _objectness(self, sides: Sequence[tuple[Parts, Parts]]) -> Tensor:
+        """Mean over all cells of a level, summed by level."""
+        levels = []
+        for (s, t), balance in zip(sides, self.config.balance, strict=True):
+            assert s.obj is not None
+            assert t.obj is not None
+            levels.append(balance * self._distance(s.obj, t.obj).mean())
+        # Scaled by the area as in the detection loss: a mean over fewer cells holds as many objects.
+        return self._image_share * torch.stack(levels).sum()
 
-def bernoulli_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """KL of two Bernoulli distributions given by logits, element by element, times temperature squared."""
-    probability = (teacher / temperature).sigmoid()
-    cross = F.binary_cross_entropy_with_logits(student / temperature, probability, reduction="none")
-    entropy = F.binary_cross_entropy_with_logits(teacher / temperature, probability, reduction="none")
-    return temperature**2 * (cross - entropy)
+    def _boxes(self, student: Parts, teacher: Parts) -> Tensor:
+        """Mean over the coordinates, or the sides; ``[B, A, h, w]``."""
+        assert student.box is not None
+        assert teacher.box is not None
+        if self._head == "dfl" and self.config.kind == "bernoulli":
+            t = self.config.temperature
+            s, wanted = (box.unflatten(-1, (SIDES, BINS)) for box in (student.box, teacher.box))
+            return t**2 * categorical(s, wanted, t).mean(-1)
+        return self._distance(student.box, teacher.box).mean(-1)
+
+    def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Element by element."""
+        if self.config.kind == "l2":
+            return (student - teacher).square()
+        t = self.config.temperature
+        return t**2 * bernoulli(student, teacher, t)

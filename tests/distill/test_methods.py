@@ -1,24 +1,22 @@
-"""What every distillation method must satisfy, whatever its formula; then each formula by itself."""
+"""What every distillation method must satisfy, whatever its formula and whatever the head."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from distill.methods import fgfi, logits
 from distill.methods.cwd import Config as CwdConfig
 from distill.methods.cwd import Loss as CwdLoss
 from distill.recipe import METHODS
-from distill.views import Pair, View
+from distill.views import Compares, Pair, View
 from edgestill.errors import UsageError
-from edgestill.spec import COCO_ANCHORS_PX
+from edgestill.spec import COCO_ANCHORS_PX, Head
 
 STRIDES = (8, 16, 32)
 HW = (64, 96)
@@ -32,37 +30,57 @@ TARGETS = torch.tensor(
     ]
 )
 NO_TARGETS = torch.zeros(0, 6)
+#: What takes chance out of a method's default settings.
+CERTAIN: dict[str, dict[str, Any]] = {"mgd": {"dropped": 0.0}, "mkd": {"zeta": 0.0}}
+#: Methods that ask what can be rebuilt of the teacher's maps, which a student equal to it need not satisfy.
+REBUILDING = {"mgd"}
 
 
-def pair(student: int = 6, teacher: int = 6) -> Pair:
+def pair(student: int = 6, teacher: int = 6, *, head: Head = "coupled", nc: int = NC) -> Pair:
     return Pair(
         student_channels={"p3": student, "p4": student, "p5": student},
         teacher_channels={"p3": teacher, "p4": teacher, "p5": teacher},
         strides=STRIDES,
-        anchors_px=COCO_ANCHORS_PX,
-        nc=NC,
+        anchors_px=() if head == "dfl" else COCO_ANCHORS_PX,
+        nc=nc,
         input_hw=HW,
+        head=head,
+        teacher_head=head,
     )
 
 
-def view(channels: int, seed: int, *, batch: int = 2) -> View:
+def view(
+    channels: int,
+    seed: int,
+    *,
+    head: Head = "coupled",
+    batch: int = 2,
+    nc: int = NC,
+    hw: tuple[int, int] = HW,
+) -> View:
     random = torch.Generator().manual_seed(seed)
-    grids = [(HW[0] // s, HW[1] // s) for s in STRIDES]
+    grids = [(hw[0] // s, hw[1] // s) for s in STRIDES]
     features = {
         level: torch.randn(batch, channels, *grid, generator=random, requires_grad=True)
         for level, grid in zip(("p3", "p4", "p5"), grids, strict=True)
     }
-    raw = [torch.randn(batch, 3, *grid, 5 + NC, generator=random, requires_grad=True) for grid in grids]
-    return View(features, raw)
+    per_cell, columns = (1, 64 + nc) if head == "dfl" else (3, 5 + nc)
+    raw = [torch.randn(batch, per_cell, *g, columns, generator=random, requires_grad=True) for g in grids]
+    return View(features, raw, head)
 
 
 def leaves(of: View) -> list[Tensor]:
     return [*of.features.values(), *of.raw]
 
 
+def certain(module: Any) -> Any:
+    """The method's default settings without chance."""
+    return module.Config(**CERTAIN.get(module.__name__.rpartition(".")[2], {}))
+
+
 def identity(module: Any) -> Any:
-    """The method's default settings without an adapter, so that two equal sides are compared as they are."""
-    config = module.Config()
+    """Neither chance nor an adapter, so that two equal sides are compared as they are."""
+    config = certain(module)
     has_adapter = "adapter" in {f.name for f in fields(config)}
     return replace(config, adapter="identity") if has_adapter else config
 
@@ -76,52 +94,125 @@ def module(request: pytest.FixtureRequest) -> Any:
     return METHODS.load(request.param)
 
 
-def test_a_student_equal_to_its_teacher_has_nothing_to_learn(module: Any) -> None:
-    both = view(6, 0)
-    loss = module.Loss(identity(module), pair())
+@pytest.fixture(params=sorted(set(METHODS.names()) - REBUILDING))
+def comparing(request: pytest.FixtureRequest) -> Any:
+    return METHODS.load(request.param)
+
+
+@pytest.fixture(params=["coupled", "dfl"])
+def head(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def test_a_student_equal_to_its_teacher_has_nothing_to_learn(comparing: Any, head: Any) -> None:
+    both = view(6, 0, head=head)
+    loss = comparing.Loss(identity(comparing), pair(head=head))
     assert float(total(loss(both, both, TARGETS)).detach()) == pytest.approx(0, abs=1e-5)
 
 
-def test_a_student_equal_to_its_teacher_is_not_moved(module: Any) -> None:
-    student, teacher = view(6, 0), view(6, 0)
-    total(module.Loss(identity(module), pair())(student, teacher, TARGETS)).backward()
+def test_a_student_equal_to_its_teacher_is_not_moved(comparing: Any, head: Any) -> None:
+    student, teacher = view(6, 0, head=head), view(6, 0, head=head)
+    total(comparing.Loss(identity(comparing), pair(head=head))(student, teacher, TARGETS)).backward()
     assert all(leaf.grad is None or leaf.grad.abs().max() < 1e-5 for leaf in leaves(student))
 
 
-def test_different_sides_have_something_to_learn(module: Any) -> None:
-    loss = module.Loss(module.Config(), pair())
-    assert float(total(loss(view(6, 0), view(6, 1), TARGETS)).detach()) > 0
+def test_different_sides_have_something_to_learn(module: Any, head: Any) -> None:
+    loss = module.Loss(module.Config(), pair(head=head))
+    assert float(total(loss(view(6, 0, head=head), view(6, 1, head=head), TARGETS)).detach()) > 0
 
 
-def test_only_the_student_is_taught(module: Any) -> None:
-    student, teacher = view(6, 0), view(6, 1)
-    total(module.Loss(module.Config(), pair())(student, teacher, TARGETS)).backward()
+def test_only_the_student_is_taught(module: Any, head: Any) -> None:
+    student, teacher = view(6, 0, head=head), view(6, 1, head=head)
+    before = [leaf.detach().clone() for leaf in leaves(teacher)]
+    total(module.Loss(module.Config(), pair(head=head))(student, teacher, TARGETS)).backward()
     assert any(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves(student))
     assert all(leaf.grad is None for leaf in leaves(teacher))
+    assert all(torch.equal(leaf, old) for leaf, old in zip(leaves(teacher), before, strict=True))
+
+
+def test_every_term_is_a_float32_scalar_with_a_graph(module: Any, head: Any) -> None:
+    for targets in (TARGETS, NO_TARGETS):
+        terms = module.Loss(module.Config(), pair(head=head))(
+            view(6, 0, head=head), view(6, 1, head=head), targets
+        )
+        for term in terms.values():
+            assert term.shape == ()
+            assert term.dtype == torch.float32
+            assert term.requires_grad
 
 
 def test_adapters_are_taught_with_the_student(module: Any) -> None:
     loss = module.Loss(module.Config(), pair(4, 6))
-    total(loss(view(4, 0), view(6, 1), TARGETS)).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in loss.parameters())
+    for _ in range(2):  # a layer that starts at zero lets those before it learn from the next step on
+        loss.zero_grad()
+        total(loss(view(4, 0), view(6, 1), TARGETS)).backward()
+        with torch.no_grad():
+            for parameter in loss.parameters():
+                assert parameter.grad is not None
+                parameter.sub_(0.1 * parameter.grad.sign())
+    assert all(p.grad is not None and p.grad.any() for p in loss.parameters())
 
 
-def test_different_widths_are_aligned(module: Any) -> None:
-    loss = module.Loss(module.Config(), pair(4, 6))
-    assert torch.isfinite(total(loss(view(4, 0), view(6, 1), TARGETS)))
+def test_different_widths_are_aligned(module: Any, head: Any) -> None:
+    loss = module.Loss(module.Config(), pair(4, 6, head=head))
+    assert torch.isfinite(total(loss(view(4, 0, head=head), view(6, 1, head=head), TARGETS)))
 
 
-def test_a_batch_without_objects_is_finite_and_has_gradients(module: Any) -> None:
-    student = view(6, 0)
-    value = total(module.Loss(module.Config(), pair())(student, view(6, 1), NO_TARGETS))
+def check_finite(module: Any, student: View, teacher: View, targets: Tensor, of: Pair) -> None:
+    value = total(module.Loss(module.Config(), of)(student, teacher, targets))
     value.backward()
     assert torch.isfinite(value)
     assert all(leaf.grad is None or torch.isfinite(leaf.grad).all() for leaf in leaves(student))
 
 
-def test_a_batch_twice_as_long_with_the_same_images_costs_the_same(module: Any) -> None:
-    loss = module.Loss(module.Config(), pair())
-    student, teacher = view(6, 0), view(6, 1)
+def test_a_batch_without_objects_is_finite_and_has_gradients(module: Any, head: Any) -> None:
+    check_finite(module, view(6, 0, head=head), view(6, 1, head=head), NO_TARGETS, pair(head=head))
+
+
+def test_one_class_is_finite_and_has_gradients(module: Any, head: Any) -> None:
+    one = TARGETS.clone()
+    one[:, 1] = 0
+    sides = (view(6, seed, head=head, nc=1) for seed in (0, 1))
+    check_finite(module, *sides, one, pair(head=head, nc=1))
+
+
+def test_images_of_one_coarse_cell_are_finite_and_has_gradients(module: Any, head: Any) -> None:
+    sides = (view(6, seed, head=head, hw=(32, 32)) for seed in (0, 1))
+    check_finite(module, *sides, TARGETS, pair(head=head))
+
+
+def test_a_teacher_whose_maps_fade_is_finite_and_has_gradients(module: Any, head: Any) -> None:
+    """As those of a deep network with fresh weights do."""
+    bright = view(6, 1, head=head)
+    faint = View(
+        {level: 1e-9 * maps for level, maps in bright.features.items()},
+        [1e-9 * level - 4.0 for level in bright.raw],
+        head,
+    )
+    check_finite(module, view(6, 0, head=head), faint, TARGETS, pair(head=head))
+
+
+def test_another_images_teaching_is_another_lesson(module: Any, head: Any) -> None:
+    student, teacher = view(6, 0, head=head), view(6, 1, head=head)
+    loss = module.Loss(certain(module), pair(head=head))
+    own, shuffled = (float(total(loss(student, t, TARGETS)).detach()) for t in (teacher, teacher.rolled()))
+    assert own != pytest.approx(shuffled, rel=1e-6)
+
+
+def test_a_method_that_compares_maps_needs_no_predictions_of_the_students_kind(module: Any) -> None:
+    if module.COMPARES == "features":
+        teacher = view(6, 1)
+        alone = View(teacher.features, [level[:, :1, ..., 5:].detach() for level in teacher.raw], None)
+        check_finite(module, view(6, 0), alone, TARGETS, replace(pair(), teacher_head=None))
+
+
+def test_a_method_says_what_it_compares(module: Any) -> None:
+    assert module.COMPARES in get_args(Compares)
+
+
+def test_a_batch_twice_as_long_with_the_same_images_costs_the_same(module: Any, head: Any) -> None:
+    loss = module.Loss(certain(module), pair(head=head))
+    student, teacher = view(6, 0, head=head), view(6, 1, head=head)
     once = total(loss(student, teacher, TARGETS))
     again = TARGETS.clone()
     again[:, 0] += 2
@@ -154,221 +245,8 @@ def test_an_identity_adapter_between_different_widths_is_refused() -> None:
 
 
 def _doubled(of: View) -> View:
-    return View({k: torch.cat((v, v)) for k, v in of.features.items()}, [torch.cat((r, r)) for r in of.raw])
-
-
-# --- fgfi
-
-
-def masks(
-    boxes: list[tuple[float, float, float, float]],
-    anchors: list[tuple[float, float]],
-    *,
-    psi: float = 0.5,
-    grid: tuple[int, int] = (4, 4),
-) -> Tensor:
-    """The mask of one level of stride 8 for boxes in pixels."""
-    height, width = (8 * side for side in grid)
-    rows = [
-        [0, 0, (a + c) / 2 / width, (b + d) / 2 / height, (c - a) / width, (d - b) / height]
-        for a, b, c, d in boxes
-    ]
-    targets = torch.tensor(rows, dtype=torch.float32).view(-1, 6)
-    (mask,) = fgfi.imitation_masks(targets, 1, [grid], [anchors], [8], psi=psi)
-    return mask[0]
-
-
-def cells(mask: Tensor) -> set[tuple[int, int]]:
-    return {(int(y), int(x)) for y, x in mask.nonzero()}
-
-
-MIDDLE = set(product((1, 2), (1, 2)))
-
-
-@pytest.mark.parametrize(
-    ("boxes", "anchors", "wanted"),
-    [
-        pytest.param([(8, 8, 24, 24)], [(16, 16)], MIDDLE, id="one-anchor"),
-        pytest.param([(8, 8, 24, 24)], [(16, 16), (32, 8)], set(product((1, 2), range(4))), id="two-anchors"),
-        pytest.param(
-            [(0, 0, 8, 8), (16, 16, 32, 32)],
-            [(8, 8), (16, 16)],
-            {(0, 0)} | set(product((2, 3), (2, 3))),
-            id="two-boxes",
-        ),
-        pytest.param([(12, 12, 20, 20)], [(8, 8)], MIDDLE, id="tie"),
-    ],
-)
-def test_fgfi_looks_at_the_cells_of_the_reference(
-    boxes: list[tuple[float, float, float, float]], anchors: list[tuple[float, float]], wanted: set[Any]
-) -> None:
-    assert cells(masks(boxes, anchors)) == wanted
-
-
-@pytest.mark.parametrize(("psi", "count"), [(0, 16), (0.25, 12), (0.5, 4), (0.75, 4), (0.99, 4), (1.0, 0)])
-def test_fgfi_looks_at_fewer_cells_with_a_higher_psi(psi: float, count: int) -> None:
-    assert int(masks([(8, 8, 24, 24)], [(16, 16)], psi=psi).sum()) == count
-
-
-def test_fgfi_masks_are_not_transposed() -> None:
-    x, y, w, h = 10 * 8, 40 * 8, 6 * 8, 10 * 8
-    box = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-    lit = masks([box], [(w, h)], grid=(80, 80)).nonzero().float()
-    assert lit.mean(0).tolist() == pytest.approx([39.5, 9.5])  # rows first; cells count from their corner
-
-
-def test_fgfi_masks_do_not_depend_on_the_order_or_number_of_equal_boxes() -> None:
-    one, two = (0.0, 0.0, 8.0, 8.0), (16.0, 16.0, 32.0, 32.0)
-    anchors = [(8.0, 8.0), (16.0, 16.0)]
-    assert torch.equal(masks([one, two], anchors), masks([two, one, two], anchors))
-
-
-def test_fgfi_costs_nothing_without_objects() -> None:
-    student = view(6, 0)
-    value = total(fgfi.Loss(fgfi.Config(), pair())(student, view(6, 1), NO_TARGETS))
-    value.backward()
-    assert float(value.detach()) == 0.0
-    assert all(not leaf.grad.any() for leaf in student.features.values() if leaf.grad is not None)
-
-
-def test_fgfi_is_not_changed_by_an_image_without_objects() -> None:
-    loss = fgfi.Loss(fgfi.Config(adapter="identity"), pair())
-    only_first = TARGETS[:1]
-    student, teacher = view(6, 0), view(6, 1)
-    first = [View({k: v[:1] for k, v in of.features.items()}, of.raw) for of in (student, teacher)]
-    torch.testing.assert_close(total(loss(student, teacher, only_first)), total(loss(*first, only_first)))
-
-
-def test_fgfi_grows_with_the_square_of_the_difference() -> None:
-    loss = fgfi.Loss(fgfi.Config(adapter="identity"), pair())
-    teacher = view(6, 1)
-    near, far = (
-        View({k: v + scale for k, v in teacher.features.items()}, teacher.raw) for scale in (0.5, 1.5)
+    return View(
+        {k: torch.cat((v, v)) for k, v in of.features.items()},
+        [torch.cat((r, r)) for r in of.raw],
+        of.head,
     )
-    torch.testing.assert_close(
-        total(loss(far, teacher, TARGETS)), 9 * total(loss(near, teacher, TARGETS)), rtol=1e-4, atol=0
-    )
-
-
-@pytest.mark.parametrize(("reduction", "factor"), [("paper", 2), ("channel_mean", 1)])
-def test_fgfi_sums_over_channels_only_in_the_papers_reduction(reduction: Any, factor: int) -> None:
-    student, teacher = view(6, 0), view(6, 1)
-    wide = [
-        View({k: torch.cat((v, v), 1) for k, v in of.features.items()}, of.raw) for of in (student, teacher)
-    ]
-    config = fgfi.Config(adapter="identity", reduction=reduction)
-    torch.testing.assert_close(
-        total(fgfi.Loss(config, pair(12, 12))(*wide, TARGETS)),
-        factor * total(fgfi.Loss(config, pair())(student, teacher, TARGETS)),
-    )
-
-
-def test_fgfi_does_not_look_outside_of_its_mask() -> None:
-    loss = fgfi.Loss(fgfi.Config(adapter="identity"), pair())
-    student, teacher = view(6, 0), view(6, 1)
-    grids = [(m.shape[2], m.shape[3]) for m in student.features.values()]
-    near = fgfi.imitation_masks(TARGETS, 2, grids, COCO_ANCHORS_PX, STRIDES, psi=0.5)
-    moved = View(
-        {k: v + 7 * ~mask[:, None] for (k, v), mask in zip(student.features.items(), near, strict=True)},
-        student.raw,
-    )
-    torch.testing.assert_close(total(loss(moved, teacher, TARGETS)), total(loss(student, teacher, TARGETS)))
-
-
-# --- cwd
-
-
-def test_cwd_takes_no_notice_of_a_shifted_channel() -> None:
-    student, teacher = view(6, 0), view(6, 1)
-    shifted = View({k: v + torch.arange(6.0).view(1, 6, 1, 1) for k, v in student.features.items()}, [])
-    loss = CwdLoss(CwdConfig(adapter="identity", normalise=False), pair())
-    torch.testing.assert_close(total(loss(shifted, teacher, TARGETS)), total(loss(student, teacher, TARGETS)))
-
-
-def test_normalised_cwd_takes_no_notice_of_a_channels_scale() -> None:
-    student, teacher = view(6, 0), view(6, 1)
-    scaled = View({k: 5 * v - 2 for k, v in student.features.items()}, [])
-    loss = CwdLoss(CwdConfig(adapter="identity"), pair())
-    torch.testing.assert_close(
-        total(loss(scaled, teacher, TARGETS)), total(loss(student, teacher, TARGETS)), rtol=1e-3, atol=1e-5
-    )
-
-
-def test_plain_cwd_notices_a_channels_scale() -> None:
-    student, teacher = view(6, 0), view(6, 1)
-    scaled = View({k: 5 * v for k, v in student.features.items()}, [])
-    loss = CwdLoss(CwdConfig(adapter="identity", normalise=False), pair())
-    assert total(loss(scaled, teacher, TARGETS)) > 2 * total(loss(student, teacher, TARGETS))
-
-
-def test_cwd_is_the_divergence_of_two_distributions_over_the_cells() -> None:
-    p, q = torch.tensor([0.5, 0.25, 0.125, 0.125]), torch.tensor([0.25, 0.25, 0.25, 0.25])
-    one = Pair(
-        student_channels={"p3": 1},
-        teacher_channels={"p3": 1},
-        strides=(8,),
-        anchors_px=(),
-        nc=1,
-        input_hw=(16, 16),
-    )
-    loss = CwdLoss(CwdConfig(adapter="identity", normalise=False), one)
-    maps = [View({"p3": d.log().view(1, 1, 2, 2)}, []) for d in (q, p)]
-    assert float(loss(*maps, NO_TARGETS)["p3"]) == pytest.approx(float((p * (p / q).log()).sum()), rel=1e-5)
-
-
-# --- logits
-
-
-def with_objectness(of: View, logit: float) -> View:
-    raw = [level.detach().clone() for level in of.raw]
-    for level in raw:
-        level[..., 4] = logit
-    return View(of.features, raw)
-
-
-def test_a_teacher_that_sees_nothing_teaches_no_class_and_no_box() -> None:
-    loss = logits.Loss(logits.Config(), pair())
-    terms = loss(view(6, 0), with_objectness(view(6, 1), -60.0), TARGETS)
-    assert float(terms["cls"].detach()) == pytest.approx(0, abs=1e-12)
-    assert float(terms["box"].detach()) == pytest.approx(0, abs=1e-12)
-
-
-def test_classes_count_in_proportion_to_the_teachers_objectness() -> None:
-    loss = logits.Loss(logits.Config(), pair())
-    student = view(6, 0)
-    # So faint that the sum of weights stays below one object an image, where the divisor is constant.
-    faint, fainter = (
-        loss(student, with_objectness(view(6, 1), logit), TARGETS)["cls"] for logit in (-8.0, -9.0)
-    )
-    ratio = torch.tensor([-8.0, -9.0]).sigmoid()
-    torch.testing.assert_close(faint / fainter, ratio[0] / ratio[1])
-
-
-def test_logits_do_not_depend_on_the_labels() -> None:
-    loss = logits.Loss(logits.Config(), pair())
-    student, teacher = view(6, 0), view(6, 1)
-    torch.testing.assert_close(
-        total(loss(student, teacher, TARGETS)), total(loss(student, teacher, NO_TARGETS))
-    )
-
-
-def test_a_bernoulli_divergence_is_the_textbooks() -> None:
-    p, q = 0.8, 0.3
-    wanted = p * torch.log(torch.tensor(p / q)) + (1 - p) * torch.log(torch.tensor((1 - p) / (1 - q)))
-    student, teacher = (torch.logit(torch.tensor(value)) for value in (q, p))
-    torch.testing.assert_close(logits.bernoulli_divergence(student, teacher, 1.0), wanted)
-
-
-def test_extreme_logits_stay_finite() -> None:
-    far = torch.tensor([-200.0, 200.0])
-    assert torch.isfinite(logits.bernoulli_divergence(far, -far, 1.0)).all()
-
-
-def test_each_gain_has_its_own_columns() -> None:
-    student, teacher = view(6, 0), view(6, 1)
-    loss = logits.Loss(logits.Config(obj=0, cls=0, box=1), pair())
-    total(loss(student, teacher, TARGETS)).backward()
-    for level in student.raw:
-        assert level.grad is not None
-        assert level.grad[..., :4].any()
-        assert not level.grad[..., 4:].any()

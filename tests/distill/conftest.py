@@ -1,0 +1,73 @@
+"""A data set of coloured boxes, a teacher and recipes, small enough that a training takes a second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from distill import checkpoint
+from distill.models.yolov5 import build, spec
+from distill.recipe import Recipe, load_recipe
+
+CLASSES = ("red", "green")
+INPUT_HW = (96, 160)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight training and two validation images with a coloured box each; one shows nothing."""
+    root = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 2)):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        for i in range(count):
+            image = random.integers(30, 90, (90, 160, 3), np.uint8)
+            row = ""
+            if i:
+                class_id, x, y = i % 2, int(random.integers(0, 120)), int(random.integers(0, 50))
+                image[y : y + 32, x : x + 24] = (0, 255, 0) if class_id else (0, 0, 255)
+                row = f"{class_id} {(x + 12) / 160} {(y + 16) / 90} {24 / 160} {32 / 90}\n"
+            cv2.imwrite(str(root / "images" / split / f"{i}.png"), image)
+            (root / "labels" / split / f"{i}.txt").write_text(row)
+    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [red, green]\n")
+    return root / "data.yaml"
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher of the student's size that has learnt nothing."""
+    folder = tmp_path_factory.mktemp("weights") / "teacher"
+    torch.manual_seed(1)
+    model = build("n", len(CLASSES))
+    checkpoint.save(folder, model, spec(model, CLASSES, INPUT_HW), {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recipe(data: Path, teacher: Path) -> Recipe:
+    """Four epochs of two steps, two of them with a method that is switched off after."""
+    settings = [
+        f"teacher={teacher}",
+        f"input_hw={list(INPUT_HW)}",
+        "train_hw=[64, 64]",
+        "epochs=4",
+        "batch=4",
+        "eval_every=2",
+        "patience=0",
+        "threads=1",
+        "methods.cwd.course=cosine",
+        "methods.logits.off_at=2",
+    ]
+    return load_recipe("traffic-lights", settings, [str(data)])
+
+
+@pytest.fixture(scope="session")
+def plain(recipe: Recipe) -> Recipe:
+    """One epoch without a teacher."""
+    return replace(recipe, teacher="", methods={}, epochs=1, eval_every=1)

@@ -1,0 +1,72 @@
+"""PKD: one minus Pearson's correlation, channel by channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from distill.methods import pkd
+from distill.views import Pair, View
+
+OneLevel = Callable[..., Pair]
+NO_TARGETS = torch.zeros(0, 6)
+
+
+def maps(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def value(pair: Pair, student: Tensor, teacher: Tensor, weight: float = 1.0) -> Tensor:
+    loss = pkd.Loss(pkd.Config(adapter="identity", weight=weight), pair)
+    (term,) = loss(View({"p3": student}, []), View({"p3": teacher}, []), NO_TARGETS).values()
+    assert isinstance(term, Tensor)
+    return term
+
+
+def test_it_is_one_less_the_correlation(one_level: OneLevel) -> None:
+    student, teacher = maps(0, 4, 3, 5, 6), maps(1, 4, 3, 5, 6)
+    channels = [
+        torch.stack((s, t))
+        for s, t in zip(*(m.transpose(0, 1).flatten(1) for m in (student, teacher)), strict=True)
+    ]
+    correlation = torch.stack([torch.corrcoef(c)[0, 1] for c in channels]).mean()
+    torch.testing.assert_close(value(one_level(3), student, teacher), 1 - correlation, rtol=1e-4, atol=0)
+
+
+def test_it_is_the_references_but_for_its_unbiased_deviation(one_level: OneLevel) -> None:
+    def standard(some: Tensor) -> Tensor:
+        mean, deviation = some.mean((0, 2, 3), keepdim=True), some.std((0, 2, 3), keepdim=True)
+        return (some - mean) / (deviation + 1e-6)
+
+    student, teacher = maps(0, 4, 3, 5, 6), maps(1, 4, 3, 5, 6)
+    reference = (standard(student) - standard(teacher)).square().mean() / 2
+    n = 4 * 5 * 6
+    torch.testing.assert_close(
+        value(one_level(3), student, teacher) * (n - 1) / n, reference, rtol=1e-4, atol=0
+    )
+
+
+def test_scale_and_offset_make_no_difference(one_level: OneLevel) -> None:
+    student, teacher = maps(0, 4, 3, 5, 6), maps(1, 4, 3, 5, 6)
+    moved = student * torch.tensor([0.3, 2.0, 7.0]).view(1, 3, 1, 1) + torch.arange(3.0).view(1, 3, 1, 1)
+    torch.testing.assert_close(
+        value(one_level(3), moved, teacher), value(one_level(3), student, teacher), rtol=1e-3, atol=0
+    )
+
+
+def test_opposite_maps_cost_two(one_level: OneLevel) -> None:
+    teacher = maps(1, 4, 3, 5, 6)
+    assert float(value(one_level(3), 3 - 2 * teacher, teacher)) == pytest.approx(2, rel=1e-4)
+    assert float(value(one_level(3), 3 - 2 * teacher, teacher, weight=10.0)) == pytest.approx(20, rel=1e-4)
+
+
+def test_a_channel_that_says_nothing_is_finite(one_level: OneLevel) -> None:
+    student = torch.full((2, 1, 4, 4), 3.0, requires_grad=True)
+    cost = value(one_level(1), student, maps(1, 2, 1, 4, 4))
+    cost.backward()
+    assert torch.isfinite(cost)
+    assert student.grad is not None
+    assert student.grad.abs().max() < 100
