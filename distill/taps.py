@@ -10,20 +10,27 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from distill.models.yolov5 import TAPS, Yolov5
+from distill.views import View
+from edgestill.architecture import TAPS
+from edgestill.spec import Head
 
 
 class Taps:
     """The maps of the latest forward pass. Use it as a context manager, or ``close`` it.
 
+    Args:
+        model: A network that keeps its layers in a list ``model``, as the original YOLOv5 does.
+        layers: Which of them make the maps, by level.
+
     Attributes:
         features: ``[B, C, h, w]`` by level, in the format that the network computed in.
     """
 
-    def __init__(self, model: Yolov5, layers: Mapping[str, int] = TAPS) -> None:
+    def __init__(self, model: nn.Module, layers: Mapping[str, int] = TAPS) -> None:
         self.features: dict[str, Tensor] = {}
         self._handles = [
-            model.model[index].register_forward_hook(self._keeper(level)) for level, index in layers.items()
+            model.get_submodule(f"model.{index}").register_forward_hook(self._keeper(level))
+            for level, index in layers.items()
         ]
 
     def __enter__(self) -> Taps:
@@ -37,10 +44,24 @@ class Taps:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self.features = {}
+        self.features = {}  # not cleared: a View may hold it
 
     def _keeper(self, level: str) -> Any:
         def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             self.features[level] = output
 
         return keep
+
+
+def look(model: nn.Module, images: Tensor, head: Head | None, layers: Mapping[str, int] = TAPS) -> View:
+    """Maps of the neck and raw predictions of one forward pass, in the format that it is computed in.
+
+    Args:
+        model: A network that gives raw maps, in whatever mode it is.
+        images: RGB in [0, 1], float ``[B, 3, H, W]``.
+        head: What kind of head it has.
+        layers: Where its maps are, see ``Taps``.
+    """
+    with Taps(model, layers) as taps:
+        raw = model(images)
+        return View(taps.features, raw, head)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-import distill.legacy
+import distill.stubs
 from distill.checkpoint import load
 from distill.legacy import load_legacy
 from distill.models import blocks, coupled
@@ -31,7 +31,7 @@ LEGACY_HOME = {
     blocks.Bottleneck: "models.common.Bottleneck",
     blocks.SPPF: "models.common.SPPF",
     blocks.Concat: "models.common.Concat",
-    coupled.Detect: "models.yolo.Detect",
+    coupled.Coupled: "models.yolo.Detect",
 }
 
 
@@ -249,7 +249,7 @@ def test_a_zip_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(distill.legacy, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(distill.stubs, "MAX_FILE_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(2 << 20))
     with pytest.raises(ArtifactError, match="unpacks to 2097152 bytes"):
@@ -257,7 +257,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyP
 
 
 def test_a_pickle_bomb_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(distill.legacy, "MAX_PICKLE_BYTES", 1000)
+    monkeypatch.setattr(distill.stubs, "MAX_PICKLE_BYTES", 1000)
     path = written(tmp_path / "bomb.pt", {"model": list(range(10_000))})
     with pytest.raises(ArtifactError, match="the limits are"):
         load_legacy(path)
