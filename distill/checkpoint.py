@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from distill.legacy import load_legacy
+from distill.models.head import AnchorHead
 from distill.models.yolov5 import Yolov5, from_spec, misfit
 from edgestill.architecture import HEAD_INDEX
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -59,9 +60,10 @@ def load(path: Path) -> tuple[Yolov5, ModelSpec, Mapping[str, Any]]:
     checkpoint = read_checkpoint(path) if path.is_dir() else load_legacy(path)
     _check(checkpoint.spec, checkpoint.weights, where=str(path))
     model = from_spec(checkpoint.spec)
-    exact = model.head.anchors.clone()
+    exact = model.head.anchors.clone() if isinstance(model.head, AnchorHead) else None
     model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.weights.items()})
-    model.head.anchors.copy_(exact)  # the spec's are not rounded, and are what every other floor decodes with
+    if isinstance(model.head, AnchorHead) and exact is not None:
+        model.head.anchors.copy_(exact)  # the spec's are not rounded, and every other floor decodes with them
     return model.eval(), checkpoint.spec, checkpoint.about
 
 
@@ -70,9 +72,12 @@ def _check(spec: ModelSpec, weights: Mapping[str, Any], *, where: str) -> None:
     shapes = {name: tuple(array.shape) for name, array in weights.items()}
     if difference := misfit(spec, shapes):
         raise ArtifactError(
-            f"{where}: the weights are not those of {spec.name} with {spec.nc} classes: {difference}",
+            f"{where}: the weights are not those of {spec.name} with a {spec.head} head and "
+            f"{spec.nc} classes: {difference}",
             hint=HINT,
         )
+    if not spec.anchors_px:
+        return
     stored = weights[f"model.{HEAD_INDEX}.anchors"] * np.reshape(spec.strides, (-1, 1, 1))
     if not np.allclose(stored, spec.anchors_px, rtol=ANCHOR_TOLERANCE):
         raise ArtifactError(

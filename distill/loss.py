@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill.distributed import denominator
 from distill.targets import Assignment, build_targets
 from edgestill.errors import UsageError
 from edgestill.spec import ModelSpec
@@ -103,6 +104,7 @@ class DetectionLoss:
         objectness = level[..., 4]
         wanted = torch.zeros_like(objectness)
         box = cls = level.new_zeros(())
+        count = denominator(level.new_tensor(float(len(match))))  # outside of the branch: all processes meet
         if len(match):
             _, anchors, height, width, columns = level.shape
             cell = ((match.image * anchors + match.anchor) * height + match.y) * width + match.x
@@ -110,19 +112,19 @@ class DetectionLoss:
             p = row[:, :4].sigmoid()
             predicted = torch.cat((2 * p[:, :2] - 0.5, (2 * p[:, 2:]) ** 2 * match.anchor_wh), 1)
             overlap = ciou(predicted, match.box)
-            box = (1 - overlap).mean()
+            box = (1 - overlap).sum() / count
             last = _last_of_each(cell)
             wanted.view(-1)[cell[last]] = overlap.detach().clamp(min=0)[last]
             if self.spec.nc > 1:  # with one class, objectness says it all
-                cls = self._classes(row[:, 5:], match.class_id)
+                cls = self._classes(row[:, 5:], match.class_id) / count
         return box, balance * F.binary_cross_entropy_with_logits(objectness, wanted), cls
 
     def _classes(self, logits: Tensor, class_id: Tensor) -> Tensor:
-        """Cross entropy of each class on its own; logits ``[M, nc]``, class_id ``[M]``."""
+        """Cross entropy, mean over the classes, sum over the rows; logits ``[M, nc]``, class_id ``[M]``."""
         smooth = self.hyp.label_smoothing
         wanted = torch.full_like(logits, smooth / 2)
         wanted[torch.arange(len(class_id), device=class_id.device), class_id] = 1 - smooth / 2
-        return F.binary_cross_entropy_with_logits(logits, wanted)
+        return F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / self.spec.nc
 
 
 def ciou(a: Tensor, b: Tensor) -> Tensor:

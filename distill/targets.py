@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distill.models.coupled import AnchorsPx
+from distill.models.head import AnchorsPx
 
 #: Cells that may answer beside the own one: left, up, right, down; as (x, y).
 _NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1))

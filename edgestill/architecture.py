@@ -2,7 +2,13 @@
 
 The table is fixed; a size only scales its widths and depths. Weight names follow from it: layer ``i`` of kind
 ``conv`` owns ``model.i.conv`` and ``model.i.bn``; ``c3`` owns ``cv1``, ``cv2``, ``cv3`` and ``m.k.cv1``,
-``m.k.cv2``; ``sppf`` owns ``cv1``, ``cv2``; the head owns ``model.24.m.level`` and ``model.24.anchors``.
+``m.k.cv2``; ``sppf`` owns ``cv1``, ``cv2``. The head is ``model.24``:
+
+- ``coupled`` owns ``m.level`` and ``anchors``;
+- ``decoupled`` owns ``stems.level``, ``cls_convs.owner.{0,1}`` and ``reg_convs.owner.{0,1}`` (kind ``conv``),
+  ``cls_preds.owner``, ``reg_preds.owner``, ``obj_preds.owner`` and ``anchors``; ``owner`` is the level, or 0
+  where the levels share their towers;
+- ``dfl`` owns ``cv2.level.{0,1,2}`` and ``cv3.level.{0,1,2}`` (0 and 1 of kind ``conv``) and ``dfl.conv``.
 
 Source: models/yolov5{n,s,m,l,x}.yaml of https://github.com/ultralytics/yolov5, tag v7.0 (facts only).
 """
@@ -28,6 +34,7 @@ STRIDES = (8, 16, 32)  # input pixels per cell at the taps
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.03
 PREFIX = "yolov5"
+TOWER_CHANNELS = 256  # of a ``decoupled`` head, at width 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +152,7 @@ def layers(size: str) -> tuple[Layer, ...]:
                 sources=sources,
                 kind=row.kind,
                 in_channels=in_channels,
-                out_channels=ceil(row.channels * scale.width / 8) * 8 or in_channels,
+                out_channels=_scaled(row.channels, scale) or in_channels,
                 repeats=max(round(row.repeats * scale.depth), 1),
                 kernel=row.kernel,
                 stride=row.stride,
@@ -156,10 +163,20 @@ def layers(size: str) -> tuple[Layer, ...]:
     return tuple(built)
 
 
+def _scaled(channels: int, scale: Scale) -> int:
+    """Channels of a size: multiples of 8."""
+    return ceil(channels * scale.width / 8) * 8
+
+
 def level_channels(size: str) -> dict[str, int]:
     """Channels of the maps that the head reads, by level ``p3``, ``p4``, ``p5``."""
     table = layers(size)
     return {level: table[index].out_channels for level, index in TAPS.items()}
+
+
+def tower_channels(size: str) -> int:
+    """Channels of the stems and towers of a ``decoupled`` head."""
+    return _scaled(TOWER_CHANNELS, SIZES[size])
 
 
 def size_of(name: str) -> str:

@@ -25,6 +25,9 @@ Layout = Literal["yolov5", "yolov8"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SPEC_KEY = "edgestill.spec"
+ADDED = frozenset(
+    {"share_levels"}
+)  # fields that specs written before them lack, and whose default they meant
 
 #: Anchors of the original YOLOv5 P5 models, width and height in input pixels, by level P3, P4, P5.
 COCO_ANCHORS_PX: tuple[tuple[tuple[float, float], ...], ...] = (
@@ -60,6 +63,7 @@ class ModelSpec:
         strides: Input pixels per cell, by level.
         anchors_px: Anchor width and height in input pixels, by level; empty for an anchor-free head.
         head: Kind of detection head.
+        share_levels: Whether the towers of a ``decoupled`` head serve all levels.
         layout: What the exported file's output holds, see ``Layout``.
         pixel_order: Order of the colour channels that the network was trained on.
         scale: Factor from 8-bit pixel values to network input.
@@ -72,6 +76,7 @@ class ModelSpec:
     strides: tuple[int, ...] = (8, 16, 32)
     anchors_px: tuple[tuple[tuple[float, float], ...], ...] = COCO_ANCHORS_PX
     head: Head = "coupled"
+    share_levels: bool = False
     layout: Layout = "yolov5"
     pixel_order: Literal["rgb", "bgr"] = "rgb"
     scale: float = 1 / 255
@@ -85,6 +90,17 @@ class ModelSpec:
                 f"input_hw {self.input_hw} is not a multiple of the largest stride {max(self.strides)}",
                 hint="choose height and width in steps of 32, e.g. 384x640",
             )
+        if self.head == "dfl" and (self.anchors_px or self.layout != "yolov8"):
+            raise ArtifactError(
+                f"a dfl head has no anchors and layout yolov8; the spec has {len(self.anchors_px)} levels of "
+                f"them and layout {self.layout}",
+                hint="export the model again",
+            )
+        if self.share_levels and self.head != "decoupled":
+            raise ArtifactError(
+                f"share_levels is of a decoupled head, and the spec has a {self.head} one",
+                hint="export the model again",
+            )
 
     @property
     def nc(self) -> int:
@@ -93,7 +109,7 @@ class ModelSpec:
 
     @property
     def cells(self) -> int:
-        """Number of rows in the ``yolov5`` layout: anchors over all cells of all levels."""
+        """Number of boxes that the output holds: anchors over all cells of all levels; one a cell without."""
         height, width = self.input_hw
         per_cell = len(self.anchors_px[0]) if self.anchors_px else 1
         return sum(per_cell * (height // s) * (width // s) for s in self.strides)
@@ -114,7 +130,7 @@ class ModelSpec:
             ArtifactError: A field is missing or unknown.
         """
         known = {f.name for f in fields(cls)}
-        odd = sorted(set(data) ^ known)
+        odd = sorted((set(data) ^ known) - ADDED)
         if odd:
             raise ArtifactError(
                 f"the model spec has missing or unknown fields: {', '.join(odd)}",

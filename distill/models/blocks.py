@@ -27,7 +27,7 @@ class Conv(nn.Module):
         border = kernel // 2 if padding is None else padding
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, border, bias=False)
         self.bn: nn.Module = nn.BatchNorm2d(out_channels, eps=BN_EPS, momentum=BN_MOMENTUM)
-        self.act = nn.SiLU(inplace=True)
+        self.act = nn.SiLU()  # in place, its gradient would need a copy of what it overwrote
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the three in turn."""

@@ -1,4 +1,6 @@
-"""Classic YOLOv5 v6/v7 in five sizes, with the original's weight names: its weights load strictly.
+"""Classic YOLOv5 v6/v7 in five sizes, with three heads and the original's weight names.
+
+The weights of the original load strictly (``coupled``), those of YOLOv5u too (``dfl``).
 
 The table of layers is ``edgestill.architecture``.
 
@@ -9,18 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from distill.models.blocks import Conv, block
-from distill.models.coupled import AnchorsPx, Detect
-from edgestill.architecture import PREFIX, SIZES, STRIDES, TAPS, layers, level_channels
-from edgestill.errors import ArtifactError
+from distill.models.blocks import block
+from distill.models.coupled import Coupled
+from distill.models.decoupled import Decoupled
+from distill.models.dfl import Dfl
+from distill.models.head import AnchorsPx, Head
+from edgestill.architecture import PREFIX, SIZES, STRIDES, TAPS, layers, level_channels, tower_channels
+from edgestill.errors import ArtifactError, UsageError
 from edgestill.spec import COCO_ANCHORS_PX, ModelSpec
+from edgestill.spec import Head as Kind
 
-__all__ = ["TAPS", "Yolov5", "build", "from_spec", "fused", "misfit", "parameter_count", "spec"]
+__all__ = ["TAPS", "Yolov5", "build", "from_spec", "fused", "misfit", "spec"]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Yolov5(nn.Module):
@@ -29,20 +38,28 @@ class Yolov5(nn.Module):
     Attributes:
         size: ``n``, ``s``, ``m``, ``l`` or ``x``.
         channels: Channels of the maps that the head reads, by level ``p3``, ``p4``, ``p5``.
-        anchors_px: Anchor width and height in input pixels, by level.
-        strides: Input pixels per cell, by level.
+        anchors_px: Anchor width and height in input pixels, by level; empty for an anchor-free head.
     """
 
-    def __init__(self, size: str, nc: int, anchors_px: AnchorsPx, strides: Sequence[int]) -> None:
+    def __init__(
+        self,
+        size: str,
+        nc: int,
+        anchors_px: AnchorsPx,
+        strides: Sequence[int],
+        head: Kind,
+        *,
+        share_levels: bool,
+    ) -> None:
         super().__init__()
         self._table = layers(size)
         self._kept = {s for layer in self._table for s in layer.sources if s != layer.index - 1}
         self.size = size
         self.channels = level_channels(size)
         self.anchors_px = tuple(tuple((float(w), float(h)) for w, h in level) for level in anchors_px)
-        self.strides = tuple(strides)
         self.model = nn.ModuleList(block(layer) for layer in self._table)
-        self.model.append(Detect(nc, list(self.channels.values()), anchors_px, strides))
+        # The head comes last: backbone and neck then start from the same numbers, whatever the head.
+        self.model.append(_head(size, nc, self.anchors_px, strides, head, share_levels=share_levels))
 
     @property
     def nc(self) -> int:
@@ -50,15 +67,20 @@ class Yolov5(nn.Module):
         return self.head.nc
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Input pixels per cell, by level."""
+        return self.head.strides
+
+    @property
     def name(self) -> str:
         """The architecture's name, e.g. ``"yolov5n"``."""
         return PREFIX + self.size
 
     @property
-    def head(self) -> Detect:
+    def head(self) -> Head:
         """The detection head."""
         head = self.model[-1]
-        assert isinstance(head, Detect)
+        assert isinstance(head, Head)
         return head
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -68,7 +90,8 @@ class Yolov5(nn.Module):
             x: RGB images in [0, 1], float ``[B, 3, H, W]``; sides are multiples of the largest stride.
 
         Returns:
-            ``[B, 3, h, w, 5 + nc]`` by level: tx, ty, tw, th, objectness and class logits.
+            ``[B, anchors, h, w, columns]`` by level, see the head; of the anchor heads tx, ty, tw, th,
+            objectness and class logits.
         """
         kept: dict[int, Tensor] = {}
         for layer, module in zip(self._table, self.model, strict=False):  # the head follows the table
@@ -79,25 +102,40 @@ class Yolov5(nn.Module):
         return raw
 
     def decode(self, raw: Sequence[Tensor]) -> Tensor:
-        """Boxes and probabilities of raw maps, float32 ``[B, A, 5 + nc]``, see ``Detect.decode``."""
+        """Boxes and probabilities of raw maps, float32, in the head's ``layout``."""
         return self.head.decode(raw)
 
 
 def build(
-    size: str, nc: int, anchors_px: AnchorsPx = COCO_ANCHORS_PX, strides: Sequence[int] = STRIDES
+    size: str,
+    nc: int,
+    anchors_px: AnchorsPx = COCO_ANCHORS_PX,
+    strides: Sequence[int] = STRIDES,
+    *,
+    head: Kind = "coupled",
+    share_levels: bool = False,
 ) -> Yolov5:
     """A fresh network.
 
     Args:
         size: ``n``, ``s``, ``m``, ``l`` or ``x``.
         nc: Number of classes.
-        anchors_px: Anchor width and height in input pixels, by level.
+        anchors_px: Anchor width and height in input pixels, by level; a ``dfl`` head has none.
         strides: Input pixels per cell, by level.
+        head: Kind of detection head.
+        share_levels: Whether the towers of a ``decoupled`` head serve all levels.
 
     Raises:
-        UsageError: No such size.
+        UsageError: No such size, or ``share_levels`` of another head.
+        DeviceError: The head needs a library that is not installed.
     """
-    return Yolov5(size, nc, anchors_px, strides)
+    if share_levels and head != "decoupled":
+        raise UsageError(
+            f"share_levels is of the decoupled head, and head is {head}",
+            hint="--set student.head=decoupled, or --set student.share_levels=false",
+        )
+    anchors = () if head == "dfl" else anchors_px
+    return Yolov5(size, nc, anchors, strides, head, share_levels=share_levels)
 
 
 def from_spec(spec: ModelSpec) -> Yolov5:
@@ -105,20 +143,30 @@ def from_spec(spec: ModelSpec) -> Yolov5:
 
     Raises:
         ArtifactError: The spec asks for a network that this module does not build.
+        DeviceError: The head needs a library that is not installed.
     """
     size = {PREFIX + s: s for s in SIZES}.get(spec.name)
-    if (
-        size is None
-        or spec.head != "coupled"
-        or spec.strides != STRIDES
-        or len(spec.anchors_px) != len(STRIDES)
-    ):
+    levels = 0 if spec.head == "dfl" else len(STRIDES)
+    if size is None or spec.strides != STRIDES or len(spec.anchors_px) != levels:
         raise ArtifactError(
             f"cannot build {spec.name!r} with head {spec.head!r}, strides {list(spec.strides)} "
             f"and {len(spec.anchors_px)} levels of anchors",
-            hint=f"known: {PREFIX}{{{','.join(SIZES)}}}, coupled head, strides {list(STRIDES)}",
+            hint=f"known: {PREFIX}{{{','.join(SIZES)}}}, strides {list(STRIDES)}, {levels} levels of anchors",
         )
-    return build(size, spec.nc, spec.anchors_px, spec.strides)
+    return build(size, spec.nc, spec.anchors_px, spec.strides, head=spec.head, share_levels=spec.share_levels)
+
+
+def _head(
+    size: str, nc: int, anchors_px: AnchorsPx, strides: Sequence[int], kind: Kind, *, share_levels: bool
+) -> Head:
+    """A fresh head on the neck of a size."""
+    channels = list(level_channels(size).values())
+    if kind == "dfl":
+        return Dfl(nc, channels, strides)
+    if kind == "decoupled":
+        hidden = tower_channels(size)
+        return Decoupled(nc, channels, hidden, anchors_px, strides, share_levels=share_levels)
+    return Coupled(nc, channels, anchors_px, strides)
 
 
 def misfit(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
@@ -159,19 +207,18 @@ def spec(model: Yolov5, classes: Sequence[str], input_hw: tuple[int, int]) -> Mo
         classes=tuple(classes),
         strides=model.strides,
         anchors_px=model.anchors_px,
+        head=model.head.kind,
+        share_levels=model.head.share_levels,
+        layout=model.head.layout,
     )
 
 
-def fused(model: Yolov5) -> Yolov5:
+def fused(model: Network) -> Network:
     """A copy for inference with the batch norms folded into the convolutions; faster, not for training."""
     copy = deepcopy(model).eval()
     for module in copy.modules():
-        if isinstance(module, Conv) and isinstance(module.bn, nn.BatchNorm2d):
-            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
-            module.bn = nn.Identity()
+        # Ours, and those of networks of ``ultralytics``, where not every batch norm follows a convolution.
+        conv, norm = getattr(module, "conv", None), getattr(module, "bn", None)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            module.conv, module.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()
     return copy
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Number of trained values; buffers do not count."""
-    return sum(p.numel() for p in model.parameters())

@@ -70,7 +70,9 @@ def test_a_loaded_network_is_ready_to_detect(trained: tuple[Yolov5, ModelSpec], 
 
 def test_a_spec_of_other_classes_is_refused(trained: tuple[Yolov5, ModelSpec], tmp_path: Path) -> None:
     model, contract = trained
-    with pytest.raises(ArtifactError, match=r"yolov5n with 2 classes: model\.24\.m\.0\.weight is \[27, 64"):
+    with pytest.raises(
+        ArtifactError, match=r"a coupled head and 2 classes: model\.24\.m\.0\.weight is \[27, 64"
+    ):
         save(tmp_path / "best", model, replace(contract, classes=("red", "green")), {})
 
 
@@ -79,7 +81,7 @@ def test_weights_beside_a_foreign_spec_are_refused(trained: tuple[Yolov5, ModelS
     weights = {name: t.numpy() for name, t in model.state_dict().items()}
     write_checkpoint(tmp_path / "best", Checkpoint(spec=replace(contract, name="yolov5s"), weights=weights))
 
-    with pytest.raises(ArtifactError, match="the weights are not those of yolov5s with 4 classes"):
+    with pytest.raises(ArtifactError, match="not those of yolov5s with a coupled head and 4 classes"):
         load(tmp_path / "best")
 
 

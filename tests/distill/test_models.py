@@ -7,21 +7,21 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from distill.models.yolov5 import TAPS, Yolov5, build, from_spec, fused, misfit, parameter_count, spec
+from distill.models.counts import parameter_count
+from distill.models.yolov5 import TAPS, Yolov5, build, from_spec, fused, misfit, spec
 from edgestill.architecture import layers, level_channels, size_of
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.spec import COCO_ANCHORS_PX, ModelSpec
 
 # Of the original, tag v7.0: parameters with 80 classes, with 2 classes, with 80 classes and folded batch
-# norms; tensors in the state dict; GFLOPs of the convolutions at 640 x 640 once folded.
+# norms; tensors in the state dict.
 ORIGINAL = {
-    "n": (1_872_157, 1_766_623, 1_867_405, 349, 4.47),
-    "s": (7_235_389, 7_025_023, 7_225_885, 349, 16.43),
-    "m": (21_190_557, 20_875_359, 21_172_173, 481, 48.87),
-    "l": (46_563_709, 46_143_679, 46_533_693, 613, 108.99),
-    "x": (86_749_405, 86_224_543, 86_705_005, 745, 205.45),
+    "n": (1_872_157, 1_766_623, 1_867_405, 349),
+    "s": (7_235_389, 7_025_023, 7_225_885, 349),
+    "m": (21_190_557, 20_875_359, 21_172_173, 481),
+    "l": (46_563_709, 46_143_679, 46_533_693, 613),
+    "x": (86_749_405, 86_224_543, 86_705_005, 745),
 }
 SIZES = pytest.mark.parametrize("size", ORIGINAL)
 
@@ -72,15 +72,6 @@ def test_the_folded_network_has_no_batch_norm_left(nano: Yolov5) -> None:
 @SIZES
 def test_each_size_has_the_original_number_of_tensors(size: str) -> None:
     assert len(on_meta(size).state_dict()) == ORIGINAL[size][3]
-
-
-@pytest.mark.parametrize("size", ["n", "x"])
-def test_each_size_does_the_original_amount_of_work(size: str) -> None:
-    model = on_meta(size)
-    with FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, 640, 640, device="meta"))
-
-    assert counter.get_total_flops() / 1e9 == pytest.approx(ORIGINAL[size][4], abs=0.006)
 
 
 def test_tensors_carry_the_original_names() -> None:
@@ -179,7 +170,7 @@ def test_folding_batch_norms_changes_nothing_but_rounding(nano: Yolov5) -> None:
 
 @pytest.mark.parametrize(("nc", "level", "stride"), [(1, 0, 8), (4, 1, 16), (80, 2, 32)])
 def test_the_head_starts_from_the_prior_of_few_objects(nc: int, level: int, stride: int) -> None:
-    conv = build("n", nc).head.m[level]
+    conv = build("n", nc).head.get_submodule(f"m.{level}")
     assert isinstance(conv, nn.Conv2d)
     assert conv.bias is not None
     bias = conv.bias.detach().view(3, 5 + nc)
@@ -190,7 +181,9 @@ def test_the_head_starts_from_the_prior_of_few_objects(nc: int, level: int, stri
 
 
 def test_the_anchor_buffer_is_in_cells() -> None:
-    torch.testing.assert_close(build("n", 1).head.anchors[2, 2], torch.tensor([373 / 32, 326 / 32]))
+    torch.testing.assert_close(
+        build("n", 1).head.get_buffer("anchors")[2, 2], torch.tensor([373 / 32, 326 / 32])
+    )
 
 
 def test_an_unknown_size_is_a_usage_error() -> None:

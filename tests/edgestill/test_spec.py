@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,24 @@ def test_the_cells_of_a_rectangle_are_counted() -> None:
     assert LIGHTS.cells == 3 * (48 * 80 + 24 * 40 + 12 * 20)
 
 
+def test_a_head_without_anchors_has_one_box_a_cell() -> None:
+    spec = replace(LIGHTS, head="dfl", layout="yolov8", anchors_px=())
+    assert spec.cells == 48 * 80 + 24 * 40 + 12 * 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head": "dfl"}, "3 levels of them and layout yolov5"),
+        ({"head": "dfl", "anchors_px": ()}, "0 levels of them and layout yolov5"),
+        ({"share_levels": True}, "share_levels is of a decoupled head, and the spec has a coupled one"),
+    ],
+)
+def test_a_spec_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        replace(LIGHTS, **change)
+
+
 def test_a_resized_spec_differs_in_its_input_alone() -> None:
     assert LIGHTS.resized((640, 640)) == replace(LIGHTS, input_hw=(640, 640))
 
@@ -59,6 +78,12 @@ def test_a_missing_field_is_named() -> None:
     del data["layout"]
     with pytest.raises(ArtifactError, match="missing or unknown fields: layout"):
         ModelSpec.from_json(data)
+
+
+def test_a_spec_from_before_heads_could_share_levels_is_understood() -> None:
+    data = LIGHTS.to_json()
+    del data["share_levels"]
+    assert ModelSpec.from_json(data) == LIGHTS
 
 
 def test_an_anchor_file_of_yolo_export_is_understood() -> None:

@@ -1,0 +1,48 @@
+"""How large a network is: parameters and floating-point operations, as its papers count them."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgestill.architecture import IMAGE_CHANNELS
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of parameters, frozen ones too; buffers do not count."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def flops(model: nn.Module, input_hw: tuple[int, int], *, norms: bool = False) -> int:
+    """Floating-point operations of one image: two for each product that a convolution sums.
+
+    Args:
+        model: A network of images; on the ``meta`` device, counting costs no arithmetic.
+        input_hw: Height and width of the input, pixels.
+        norms: Whether to add two for each value that passes a batch norm. The figures that YOLOv5 and its
+            relatives publish have them, a network with folded batch norms does not.
+    """
+    total = 0
+
+    def count(module: nn.Module, _inputs: Any, out: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            total += 2 * out.numel() * prod(module.weight.shape[1:])
+        elif norms:
+            total += 2 * out.numel()
+
+    counted = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+    handles = [module.register_forward_hook(count) for module in counted]
+    device = next(model.parameters()).device
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, IMAGE_CHANNELS, *input_hw, device=device))
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return total
