@@ -35,7 +35,7 @@ def _conv(
 
 
 def random_weights(spec: ModelSpec, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """A state dict of the spec's architecture, with the original's names."""
+    """A state dict of the spec's architecture and head, with the original's names."""
     rng = np.random.default_rng(seed)
     size = architecture.size_of(spec.name)
     weights: dict[str, NDArray[Any]] = {}
@@ -53,15 +53,58 @@ def random_weights(spec: ModelSpec, seed: int = 0) -> dict[str, NDArray[Any]]:
         elif layer.kind == "sppf":
             _conv(weights, f"{name}.cv1", (c_in // 2, c_in, 1, 1), rng)
             _conv(weights, f"{name}.cv2", (c_out, 2 * c_in, 1, 1), rng)
+    HEADS[spec.head](weights, spec, rng)
+    return weights
+
+
+def _predictor(
+    weights: dict[str, NDArray[Any]], name: str, out: int, width: int, rng: np.random.Generator
+) -> None:
+    """One 1x1 convolution with a bias, of moderate logits."""
+    shape = (out, width, 1, 1)
+    weights[f"{name}.weight"] = rng.normal(0, 0.3 / np.sqrt(width), shape).astype(np.float32)
+    weights[f"{name}.bias"] = rng.normal(0, 1, out).astype(np.float32)
+
+
+def _coupled(weights: dict[str, NDArray[Any]], spec: ModelSpec, rng: np.random.Generator) -> None:
     out = len(spec.anchors_px[0]) * (5 + spec.nc)
+    for i, width in enumerate(architecture.level_channels(architecture.size_of(spec.name)).values()):
+        _predictor(weights, f"model.24.m.{i}", out, width, rng)
+    _anchors(weights, spec)
+
+
+def _decoupled(weights: dict[str, NDArray[Any]], spec: ModelSpec, rng: np.random.Generator) -> None:
+    size = architecture.size_of(spec.name)
+    hidden, anchors = architecture.tower_channels(size), len(spec.anchors_px[0])
     for i, width in enumerate(architecture.level_channels(size).values()):
-        weights[f"model.24.m.{i}.weight"] = rng.normal(0, 0.3 / np.sqrt(width), (out, width, 1, 1)).astype(
-            np.float32
-        )
-        weights[f"model.24.m.{i}.bias"] = rng.normal(0, 1, out).astype(np.float32)
+        _conv(weights, f"model.24.stems.{i}", (hidden, width, 1, 1), rng)
+    for i in range(1 if spec.share_levels else len(spec.strides)):
+        for tower in ("cls_convs", "reg_convs"):
+            for k in range(2):
+                _conv(weights, f"model.24.{tower}.{i}.{k}", (hidden, hidden, 3, 3), rng)
+        for kind, columns in {"cls": spec.nc, "reg": 4, "obj": 1}.items():
+            _predictor(weights, f"model.24.{kind}_preds.{i}", anchors * columns, hidden, rng)
+    _anchors(weights, spec)
+
+
+def _anchors(weights: dict[str, NDArray[Any]], spec: ModelSpec) -> None:
     strides = np.asarray(spec.strides).reshape(-1, 1, 1)
     weights["model.24.anchors"] = (np.asarray(spec.anchors_px) / strides).astype(np.float32)
-    return weights
+
+
+def _dfl(weights: dict[str, NDArray[Any]], spec: ModelSpec, rng: np.random.Generator) -> None:
+    channels = architecture.level_channels(architecture.size_of(spec.name))
+    boxes, classes = max(64, channels["p3"] // 4), max(channels["p3"], min(spec.nc, 100))
+    for i, width in enumerate(channels.values()):
+        for branch, within, out in (("cv2", boxes, 64), ("cv3", classes, spec.nc)):
+            name = f"model.24.{branch}.{i}"
+            _conv(weights, f"{name}.0", (within, width, 3, 3), rng)
+            _conv(weights, f"{name}.1", (within, within, 3, 3), rng)
+            _predictor(weights, f"{name}.2", out, within, rng)
+    weights["model.24.dfl.conv.weight"] = np.arange(16, dtype=np.float32).reshape(1, 16, 1, 1)
+
+
+HEADS = {"coupled": _coupled, "decoupled": _decoupled, "dfl": _dfl}
 
 
 @pytest.fixture(scope="session")

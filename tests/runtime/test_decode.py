@@ -90,11 +90,21 @@ def test_boxes_come_back_to_source_pixels() -> None:
     np.testing.assert_allclose(found.xyxy, [[30, 20, 50, 60]])
 
 
-def test_both_layouts_give_the_same() -> None:
-    output = v5((30, 20, 10, 20, 1, 0.1, 0.9), (60, 20, 10, 20, 1, 0.7, 0.2))
-    columns = np.delete(output, 4, axis=2).transpose(0, 2, 1)
-    a, b = run(output), run(columns, V8)
+def columns(output: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same boxes in the layout without objectness, where that is 1."""
+    return np.ascontiguousarray(np.delete(output, 4, axis=2).transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_both_layouts_give_the_same(multi_label: bool) -> None:
+    rng = np.random.default_rng(0)
+    output = np.zeros((1, 252, 7), np.float32)
+    output[0, :, :2], output[0, :, 2:4] = rng.uniform(0, 120, (252, 2)), rng.uniform(4, 40, (252, 2))
+    output[0, :, 4], output[0, :, 5:] = 1, rng.uniform(0, 1, (252, 2))
+    a, b = (run(o, spec, multi_label=multi_label) for o, spec in ((output, V5), (columns(output), V8)))
+    assert len(a) > 20
     np.testing.assert_array_equal(a.xyxy, b.xyxy)
+    np.testing.assert_array_equal(a.score, b.score)
     np.testing.assert_array_equal(a.class_id, b.class_id)
 
 
@@ -115,6 +125,15 @@ def test_an_overflow_is_not_taken_for_an_empty_street(value: float, column: int)
     output[0, 0, column] = value
     with pytest.raises(ArtifactError, match="NaN or infinity"):
         run(output)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("row", [2, 5])
+def test_an_overflow_is_seen_in_columns_too(value: float, row: int) -> None:
+    output = columns(v5((30, 20, 10, 20, 1, 0.9, 0.1)))
+    output[0, row, 0] = value
+    with pytest.raises(ArtifactError, match="NaN or infinity"):
+        run(output, V8)
 
 
 @settings(deadline=None, max_examples=40)
