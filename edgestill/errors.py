@@ -77,6 +77,7 @@ EXTRA_OF = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "openvino": "openvino",
+    "ray": "cluster",
     "safetensors": "onnx",
     "torch": "train",
     "ultralytics": "train",

@@ -71,7 +71,8 @@ def _guarded(words: list[str]) -> int:
             raise
         return _tell(verb, missing_library("this", error.name, EXTRA_OF[error.name]))
     except KeyboardInterrupt:
-        print(f"edgestill {verb}: interrupted\n  hint: long verbs go on with --resume", file=sys.stderr)
+        hint = "distill goes on with --resume, study by itself"
+        print(f"edgestill {verb}: interrupted\n  hint: {hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader went away (`| head`); Python would complain once more while it closes stdout.

@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and train nothing")
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Train; the result is the content of ``result.json``."""
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Train; the result is the content of ``result.json``. Of several processes the first alone has one."""
     from distill.recipe import load_recipe  # noqa: PLC0415 (torch)
     from edgestill.errors import UsageError  # noqa: PLC0415
 
@@ -46,9 +46,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or Path("runs") / recipe.name
     if args.dry_run:
         return {"out": str(out), "recipe": recipe.to_json()}
-    from distill.train import train  # noqa: PLC0415 (torch)
+    from distill.distributed import is_first  # noqa: PLC0415 (torch)
+    from distill.train import train  # noqa: PLC0415
 
-    return train(recipe, out, resume=args.resume, force=args.force)
+    result = train(recipe, out, resume=args.resume, force=args.force)
+    return result if is_first() else None
 
 
 def show(result: dict[str, Any]) -> Table | str:

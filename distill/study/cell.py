@@ -1,0 +1,209 @@
+"""One cell of a study: an ordinary run folder, trained and scored in a process of its own.
+
+``python -m distill.study.cell FOLDER`` does what ``FOLDER/cell.json`` says. It goes on where it was killed,
+ends when the process that started it has ended, and waits for a predecessor that has not ended yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from threading import Thread
+from time import sleep
+from typing import Any
+
+import torch
+
+import edgestill
+from distill.data import open_datasets
+from distill.recipe import Recipe, build_recipe
+from distill.state import FREE_KEYS
+from distill.study.grid import NO_TEACHER, Cell, Study
+from distill.study.process import CELL, ERROR, FINDINGS, HINT, SCORE
+from distill.study.scoring import choose_split, look, numbers, save_findings
+from distill.teachers import weights_path
+from distill.train import train
+from edgestill.checkpoint import WEIGHTS
+from edgestill.errors import ToolchainError, UsageError
+from edgestill.files import read_json, sha256_file, write_json
+
+LOCK = ".lock"
+FLOORS = ("edgestill", "runtime", "distill")
+ABSENT = "(not there)"
+
+
+def describe(cell: Cell, study: Study) -> dict[str, Any]:
+    """What a cell's folder is for; two descriptions tell whether it still is.
+
+    Raises:
+        UsageError: The teacher's or the student's first weights are not there.
+    """
+    sources = {"student.init": cell.recipe.student.init}
+    if cell.teacher != NO_TEACHER:
+        sources["teacher"] = cell.recipe.teacher
+    return {
+        "arm": cell.arm,
+        "teacher": cell.teacher,
+        "student": cell.student,
+        "seed": cell.seed,
+        "split": study.split,
+        "weights": study.weights,
+        "table": dict(cell.table),
+        "recipe": cell.recipe.to_json(),
+        "sha256": {key: digest_of(weights_path(name)) for key, name in sources.items() if name},
+    }
+
+
+def changes(folder: Path, wanted: Mapping[str, Any]) -> list[str]:
+    """How the training in a folder differs from the one that is asked for; empty if there is none.
+
+    A key that the trainer did not know yet when the cell was trained is no difference.
+    """
+    if not (folder / CELL).is_file():
+        return []
+    stored = read_json(folder / CELL, hint=HINT)
+    new, old = _flat(wanted["recipe"]), _flat(stored["recipe"])
+    try:
+        rebuilt = _flat(build_recipe(stored["arm"], stored["table"]).to_json())
+    except ToolchainError as error:
+        return [error.what]
+    pairs = {key: (old[key], new[key]) for key in old.keys() & new.keys()}
+    pairs |= {key: (rebuilt.get(key, ABSENT), new.get(key, ABSENT)) for key in rebuilt.keys() ^ new.keys()}
+    pairs |= {
+        f"sha256 of {key}": (stored["sha256"].get(key, ABSENT), wanted["sha256"].get(key, ABSENT))
+        for key in stored["sha256"].keys() | wanted["sha256"].keys()
+    }
+    return [
+        f"{key}: {before} -> {now}"
+        for key, (before, now) in sorted(pairs.items())
+        if before != now and key not in FREE_KEYS
+    ]
+
+
+def is_scored(folder: Path, study: Study) -> bool:
+    """Whether a cell is trained, and scored as the study asks."""
+    if not (folder / SCORE).is_file() or not (folder / FINDINGS).is_file():
+        return False
+    score = read_json(folder / SCORE, hint=HINT)
+    return bool(score["weights"] == study.weights and study.split in {"auto", score["split"]})
+
+
+def run_cell(folder: Path, *, threads: int = 0) -> dict[str, Any]:
+    """Train and score what ``cell.json`` in a folder says, or what is left of it.
+
+    Args:
+        folder: The cell's.
+        threads: Of this process; 0 leaves it to the recipe.
+
+    Returns:
+        The content of ``score.json``.
+    """
+    what = read_json(folder / CELL, hint=HINT)
+    recipe = _limited(build_recipe(what["arm"], what["table"]), threads)
+    code = _code()
+    datasets = open_datasets([Path(path) for path in recipe.data])
+    split = choose_split(datasets, what["split"])
+    result = train(recipe, folder, resume=True)
+    accuracy, findings = look(folder / what["weights"], datasets, split)
+    save_findings(folder / FINDINGS, findings)
+    score = {
+        **{key: what[key] for key in ("arm", "teacher", "student", "seed", "weights")},
+        "split": split,
+        "code": code,
+        "model": recipe.student.model,
+        "epochs": result["epochs"],
+        "epoch": result["best_epoch"] if what["weights"] == "best" else result["epochs"],
+        **numbers(accuracy),
+        "training_seconds": result["training_seconds"],
+        "seconds_per_step": result["seconds_per_step"],
+        "arithmetic": result["arithmetic"],
+        "taught_by": result["teacher"],
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "gpu_peak_mib": torch.cuda.max_memory_reserved() // 2**20 if torch.cuda.is_available() else 0,
+    }
+    write_json(folder / SCORE, score)
+    (folder / ERROR).unlink(missing_ok=True)
+    return score
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a cell; gives the exit code, and leaves ``error.json`` if it fails on purpose."""
+    parser = argparse.ArgumentParser(prog="python -m distill.study.cell")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--parent", type=int, default=0)
+    args = parser.parse_args(words)
+    if args.parent:
+        _end_with(args.parent)
+    lock = os.open(args.folder / LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # held until this process ends
+    (args.folder / ERROR).unlink(missing_ok=True)
+    try:
+        run_cell(args.folder, threads=args.threads)
+    except ToolchainError as error:
+        print(error, file=sys.stderr)
+        told = {"what": error.what, "hint": error.hint, "exit_code": error.exit_code}
+        write_json(args.folder / ERROR, told)
+        return error.exit_code
+    return 0
+
+
+def _limited(recipe: Recipe, threads: int) -> Recipe:
+    """The recipe for a process that may use some of the cores."""
+    if not threads:
+        return recipe
+    return replace(recipe, threads=threads, loader_threads=min(recipe.loader_threads, threads))
+
+
+def _code() -> str:
+    """Hash of the code that trains and scores, first 12 digits; a study lasts, and code changes."""
+    root = Path(edgestill.__file__).parent.parent
+    files = sorted(path for floor in FLOORS for path in (root / floor).rglob("*.py"))
+    return sha256("".join(map(sha256_file, files)).encode()).hexdigest()[:12]
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of the weights at a path: a checkpoint's folder, or a file.
+
+    Raises:
+        UsageError: There are none.
+    """
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(
+            f"there are no weights at {path}", hint="name a folder that `edgestill distill` wrote"
+        )
+    return sha256_file(file)
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key; a list is one value, an empty table is one too."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent: an orphan would write beside its successor."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,342 @@
+"""A study: which trainings, in one TOML file.
+
+A study names a base recipe and what varies: arms, teachers, students, seeds, and any key of the recipe in
+``[sweep]``. Later settings win: the recipe, ``[settings]``, the command line, teacher and student, the arm,
+the sweep, the seed. Some arms need no definition: see ``CONTROLS``, and every distillation method by its name
+with its defaults. An arm without methods needs no teacher and is trained once for all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from distill.recipe import METHODS, Recipe, build, build_recipe, override, read_recipe, read_toml
+from edgestill.errors import UsageError, unknown_name
+
+FOLDER = Path(__file__).parent.parent / "studies"
+
+#: The arms that a claim needs, as settings of the recipe.
+CONTROLS: Mapping[str, Mapping[str, Any]] = {
+    "none": {"methods": {}},
+    "default": {},  # the recipe's own methods
+    "random-teacher": {"teaching": "random"},  # by the recipe's own methods
+    "shuffled-teacher": {"teaching": "shuffled"},
+}
+NO_TEACHER = "-"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+Weights = Literal["last", "best"]
+
+
+class Paired(Protocol):
+    """What belongs to a student and a teacher."""
+
+    @property
+    def student(self) -> str:
+        """The student's name."""
+
+    @property
+    def teacher(self) -> str:
+        """The teacher's; ``-`` without one."""
+
+
+P = TypeVar("P", bound=Paired)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """What a study's file holds.
+
+    Attributes:
+        recipe: The base: a shipped recipe's name or a file, or a whole recipe as a table.
+        seeds: Each cell is trained once with each.
+        arms: By name, in the table's order.
+        arm: Settings of the recipe by arm; ``methods`` there replaces the recipe's.
+        teachers: Weights by the name that the table shows; empty for the recipe's one teacher.
+        students: Architecture, or a table ``[student]``, by name; empty for the recipe's one student.
+        settings: Settings of the recipe for all arms.
+        sweep: Values by key of the recipe, dotted; ``methods.X.*`` concerns the arms that have method X.
+        against: Arms that every other one is compared with.
+        split: What is reported; ``auto`` is ``test`` where the data has one, else ``val``.
+        weights: Which averaged weights are reported: of the ``last`` epoch, so that all arms have the same
+            number and none is picked on a few validation images, or of the ``best`` one.
+        resamples: Of the test images, for the bootstrap.
+    """
+
+    recipe: Any
+    seeds: tuple[int, ...] = (0, 1, 2)
+    arms: tuple[str, ...] = ("none", "random-teacher", "default")
+    arm: Mapping[str, Any] = field(default_factory=dict)
+    teachers: Mapping[str, Any] = field(default_factory=dict)
+    students: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sweep: Mapping[str, Any] = field(default_factory=dict)
+    against: tuple[str, ...] = ("none",)
+    split: Literal["auto", "train", "val", "test"] = "auto"
+    weights: Weights = "last"
+    resamples: int = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cell:
+    """One training of a study.
+
+    Attributes:
+        arm: The arm's name, with its values of the sweep.
+        teacher: The teacher's name; ``-`` for an arm that needs none.
+        student: The student's name.
+        seed: Of the training.
+        table: The recipe, as the table of a TOML file.
+        recipe: The same, checked, with all defaults.
+    """
+
+    arm: str
+    teacher: str
+    student: str
+    seed: int
+    table: Mapping[str, Any]
+    recipe: Recipe
+
+    @property
+    def pair(self) -> str:
+        """Student and teacher, as a folder's name."""
+        return self.student if self.teacher == NO_TEACHER else f"{self.student}-from-{self.teacher}"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is trained, below the study's folder."""
+        return Path("cells", self.arm.replace(" ", "_"), self.pair, f"seed-{self.seed}")
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return f"{self.arm}, {self.pair}, seed {self.seed}"
+
+
+def study_names() -> list[str]:
+    """The studies that ship with the project."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_study(
+    name: str, settings: Sequence[str] = (), data: Sequence[str] = (), against: Sequence[str] = ()
+) -> tuple[str, Study, list[Cell]]:
+    """Read a study.
+
+    Args:
+        name: A shipped study, or a TOML file.
+        settings: ``key=value``; a key of a study (``seeds``, ``arms``, ``arm.X``, ``teachers.X``) changes the
+            study, any other one the recipe of all arms.
+        data: ``data.yaml`` files that replace the recipe's.
+        against: Arms that every other one is compared with too.
+
+    Returns:
+        Its name, what it holds, and its cells, seed by seed: what is done after any whole seed is a table.
+
+    Raises:
+        UsageError: There is no such study, or it or one of its recipes holds what it cannot hold.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = FOLDER / f"{name}.toml"
+        if not path.is_file():
+            raise unknown_name("study", name, study_names())
+    table = read_toml(path, f"shipped studies: {', '.join(study_names())}")
+    keys = {f.name for f in fields(Study)}
+    own = [s for s in settings if s.partition("=")[0].partition(".")[0].strip() in keys]
+    for setting in own:
+        override(table, setting)
+    study = build(Study, table, "study")
+    study = replace(study, against=_references(study, against))
+    base = _base(study, [s for s in settings if s not in own], data)
+    return path.stem, study, _cells(study, base)
+
+
+def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
+    """The cells of some arms; an arm's name stands for all its values of a sweep."""
+    arms = list(dict.fromkeys(cell.arm for cell in cells))
+    plain = {arm.partition(" ")[0] for arm in arms}
+    for name in only:
+        if name not in arms and name not in plain:
+            raise unknown_name("arm", name, [*arms, *plain])
+    return [cell for cell in cells if not only or {cell.arm, cell.arm.partition(" ")[0]} & set(only)]
+
+
+def _base(study: Study, settings: Sequence[str], data: Sequence[str]) -> dict[str, Any]:
+    """The recipe that all arms start from, as a table."""
+    if not isinstance(study.recipe, (str, dict)):
+        raise UsageError(
+            f"recipe = {study.recipe!r} in the study", hint="a recipe's name, or a table [recipe]"
+        )
+    table = read_recipe(study.recipe)[1] if isinstance(study.recipe, str) else deepcopy(study.recipe)
+    table = _merged(table, study.settings)
+    for setting in settings:
+        override(table, setting)
+    if data:
+        table["data"] = list(data)
+    if study.weights == "last":
+        table["patience"] = 0  # all arms learn for the same number of epochs
+    return table
+
+
+def _cells(study: Study, base: Mapping[str, Any]) -> list[Cell]:
+    _check(study)
+    made: dict[Path, Cell] = {}
+    for seed, (student, shape), (teacher, weights), (arm, change) in product(
+        study.seeds, _students(study), _teachers(study, base), _arms(study, base)
+    ):
+        table = _merged(_merged(base, {**shape, **weights}), change)
+        table["seed"] = seed
+        recipe = build_recipe(arm, table)
+        cell = Cell(
+            arm=arm,
+            teacher=teacher if recipe.methods else NO_TEACHER,
+            student=student or recipe.student.model,
+            seed=seed,
+            table=table,
+            recipe=recipe,
+        )
+        made.setdefault(cell.folder, cell)  # an arm without methods is the same for all teachers
+    return list(made.values())
+
+
+def _students(study: Study) -> list[tuple[str, dict[str, Any]]]:
+    if not study.students:
+        return [("", {})]  # named by its architecture
+    return [
+        (name, {"student": {"model": value} if isinstance(value, str) else value})
+        for name, value in study.students.items()
+    ]
+
+
+def _teachers(study: Study, base: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    if not study.teachers:
+        return [(_teacher_name(str(base.get("teacher", ""))), {})]
+    return [(name, {"teacher": value}) for name, value in study.teachers.items()]
+
+
+def _teacher_name(weights: str) -> str:
+    """What to call a teacher that has no name: its run's folder, or its file."""
+    path = Path(weights)
+    name = path.parent.name if path.name in {"best", "last"} else path.stem
+    return name if _NAME.fullmatch(name) else "teacher"
+
+
+def _arms(study: Study, base: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Every arm with every combination of the sweep's values that concern it."""
+    found = []
+    for name in study.arms:
+        change = _arm(study, base, name)
+        methods = _merged(base, change).get("methods", {})
+        concerned = [key for key in study.sweep if _concerns(key, methods)]
+        for values in product(*(study.sweep[key] for key in concerned)):
+            swept: dict[str, Any] = deepcopy(change)
+            if any(key.startswith("methods.") for key in concerned):
+                swept["methods"] = deepcopy(methods)
+            for key, value in zip(concerned, values, strict=True):
+                _put(swept, key.split("."), value)
+            label = [f"{key.split('.')[-1]}={_short(v)}" for key, v in zip(concerned, values, strict=True)]
+            found.append((" ".join([name, *label]), swept))
+    return found
+
+
+def _arm(study: Study, base: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What an arm changes in the recipe."""
+    if name in study.arm:
+        if not isinstance(study.arm[name], dict):
+            raise UsageError(f"arm.{name} = {study.arm[name]!r}", hint=f"[arm.{name}] is a table of settings")
+        return dict(study.arm[name])
+    if name in CONTROLS:
+        if name != "none" and not base.get("methods"):
+            raise UsageError(
+                f"the arm {name} shows the recipe's own methods, and the recipe has none",
+                hint="add methods to [settings], or name a recipe that distils",
+            )
+        return deepcopy(dict(CONTROLS[name]))
+    if name in METHODS.names():
+        return {"methods": {name: {}}}
+    raise unknown_name("arm", name, _known(study))
+
+
+def _known(study: Study) -> list[str]:
+    return [*study.arm, *CONTROLS, *METHODS.names()]
+
+
+def _concerns(key: str, methods: Mapping[str, Any]) -> bool:
+    first, _, rest = key.partition(".")
+    return first != "methods" or rest.partition(".")[0] in methods
+
+
+def _check(study: Study) -> None:
+    """Refuse what would give an empty or a misleading table."""
+    for key in ("seeds", "arms"):
+        values = getattr(study, key)
+        if not values or len(set(values)) < len(values):
+            raise UsageError(f"{key} = {list(values)} in the study", hint="one or more, all different")
+    for name in study.arm:
+        if name in CONTROLS:
+            raise UsageError(f"[arm.{name}] in the study", hint=f"{name} is a fixed arm: choose another name")
+    for name in (*study.arms, *study.teachers, *study.students):
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"the name {name!r} in the study", hint="letters, digits, and . _ + - behind them"
+            )
+    for key, values in study.sweep.items():
+        if not isinstance(values, list) or not values:
+            raise UsageError(f"sweep.{key} = {values!r}", hint='"dotted.key" = [value, ...]')
+
+
+def _references(study: Study, asked: Sequence[str]) -> tuple[str, ...]:
+    """What is compared with: the study's own that are among its arms now, and what is asked for."""
+    for name in asked:
+        if name not in study.arms:
+            raise unknown_name("arm of this study", name, study.arms)
+    for name in study.against:
+        if name not in _known(study):
+            raise unknown_name("arm", name, _known(study))
+    return tuple(dict.fromkeys(name for name in (*study.against, *asked) if name in study.arms))
+
+
+def _merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """``table`` with the values of ``change``, table by table; ``methods`` is replaced as a whole."""
+    merged = deepcopy(dict(table))
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "methods":
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = deepcopy(value)
+    return merged
+
+
+def _put(table: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+    table[keys[-1]] = value
+
+
+def _short(value: Any) -> str:
+    """A value of the sweep in an arm's name; a list of equal ones is that one."""
+    items = value if isinstance(value, list) else [value]
+    texts = [f"{item:g}" if isinstance(item, float) else str(item).lower() for item in items]
+    text = "-".join(texts if len(set(texts)) > 1 else texts[:1])
+    if not _NAME.fullmatch(text):
+        raise UsageError(f"the value {value!r} in [sweep]", hint="numbers, words, true, false, lists of them")
+    return text
+
+
+def rounds(cells: Sequence[P]) -> Iterator[tuple[tuple[str, str], list[P]]]:
+    """What belongs to each student and teacher; what needs no teacher stands in each of its student's."""
+    keys = dict.fromkeys((one.student, one.teacher) for one in cells)
+    taught = {student for student, teacher in keys if teacher != NO_TEACHER}
+    for student, teacher in keys:
+        if teacher != NO_TEACHER or student not in taught:
+            yield (
+                (student, teacher),
+                [one for one in cells if one.student == student and one.teacher in {teacher, NO_TEACHER}],
+            )

@@ -1,0 +1,78 @@
+"""What a study leaves for people and scripts: tables, plots, ``study.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.plots import NAMED
+from distill.study.grid import Cell, Study
+from distill.study.plots import plot_arms, plot_classes, plot_learning
+from distill.study.run import finished
+from distill.study.summary import Row, Scored, compare, make_rows
+from distill.study.table import cell_values, markdown, row_values, test_values, write_tables
+from distill.study.teachers import teacher_rows
+from edgestill.files import write_json
+from edgestill.progress import say
+
+RESULT = "study.json"
+
+
+def report(
+    name: str, study: Study, cells: Sequence[Cell], out: Path, failed: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Write what the finished cells give.
+
+    Args:
+        name: The study's.
+        study: What it asks for.
+        cells: All of them, in order.
+        out: The study's folder.
+        failed: Why cells failed, by label.
+
+    Returns:
+        The content of ``study.json``.
+    """
+    scored = list(finished(study, cells, out))
+    result: dict[str, Any] = {
+        "study": name,
+        "out": str(out),
+        "split": scored[0][1]["split"] if scored else study.split,
+        "weights": study.weights,
+        "cells": len(cells),
+        "finished": len(scored),
+        "failed": dict(failed),
+        "rows": [],
+        "tests": [],
+        "files": [str(out / RESULT)],
+    }
+    if scored:
+        rows = make_rows(scored)
+        comparisons = compare(scored, out, study.against, study.resamples)
+        lines = [*teacher_rows([cell for cell, _ in scored], result["split"], out), *rows]
+        text = markdown(name, study, scored, lines, comparisons)
+        files = write_tables(out, text, scored, lines, comparisons)
+        result |= {
+            "rows": [row_values(row) for row in lines],
+            "tests": [test_values(one) for one in comparisons],
+            "files": [*result["files"], *map(str, [*files, *_plots(study, scored, rows, out)])],
+        }
+    write_json(out / RESULT, {**result, "settings": study, "scores": [cell_values(one) for one in scored]})
+    return result
+
+
+def _plots(study: Study, scored: Sequence[Scored], rows: Sequence[Row], out: Path) -> list[Path]:
+    """Draw the plots; none where matplotlib is not installed."""
+    labels = {name: entry["labels"] for name, entry in scored[0][1]["per_class"].items()}
+    try:
+        drawn = [
+            plot_arms(out / "arms.png", rows, study.against[0] if study.against else ""),
+            plot_learning(out / "learning.png", [cell for cell, _ in scored], out),
+        ]
+        if len(labels) <= NAMED:
+            drawn.append(plot_classes(out / "classes.png", rows, labels))
+    except ModuleNotFoundError as error:
+        say(f"no plots: {error.name} is not installed")
+        return []
+    return drawn

@@ -1,0 +1,170 @@
+"""Run a study: what is left of its cells, then its table from all that are finished."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from distill.data import open_datasets
+from distill.folder import HISTORY
+from distill.study.cell import LOCK, changes, describe, is_scored
+from distill.study.grid import Cell, Study
+from distill.study.process import CELL, ERROR, HINT, SCORE, Done, Engine, Work
+from distill.study.scoring import choose_split
+from edgestill.errors import ToolchainError, UsageError
+from edgestill.files import read_json, write_json
+from edgestill.progress import progress, say
+
+
+def run_cells(
+    study: Study, cells: Sequence[Cell], out: Path, engine: Engine, *, force: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Train and score the cells that are not finished.
+
+    Args:
+        study: What they belong to.
+        cells: Those that are to be finished now.
+        out: The study's folder.
+        engine: What runs them.
+        force: Train anew the cells whose recipe or weights have changed, and those that failed.
+
+    Returns:
+        By label, why a cell failed: ``what``, ``hint``, ``exit_code``.
+
+    Raises:
+        UsageError: A cell was trained by another recipe and ``force`` is not given, another study runs in the
+            folder, or what a recipe names is not there.
+        DataError: The data cannot be read.
+    """
+    wanted = {cell.folder: describe(cell, study) for cell in cells}
+    images = {paths: _training_images(paths, study) for paths in {cell.recipe.data for cell in cells}}
+    with _locked(out):
+        _clear(cells, wanted, out, force=force)
+        todo = [cell for cell in cells if not is_scored(out / cell.folder, study)]
+        if len(todo) < len(cells):
+            say(f"{len(cells) - len(todo)} of {len(cells)} cells are finished already")
+        if not todo:
+            return {}
+        for cell in todo:
+            write_json(out / cell.folder / CELL, wanted[cell.folder])
+        work = [
+            Work(folder=out / cell.folder, recipe=cell.recipe, images=images[cell.recipe.data])
+            for cell in todo
+        ]
+        return _watch(todo, out, engine(work))
+
+
+def finished(study: Study, cells: Sequence[Cell], out: Path) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """The cells that are trained and scored as the study asks now, with their scores."""
+    for cell in cells:
+        folder = out / cell.folder
+        try:
+            if is_scored(folder, study) and not changes(folder, describe(cell, study)):
+                yield cell, read_json(folder / SCORE, hint=HINT)
+        except UsageError as error:  # its teacher is gone: whether it taught this cell cannot be told
+            say(f"{cell.label} is left out of the table: {error.what}")
+
+
+def _watch(cells: Sequence[Cell], out: Path, events: Iterator[Done | None]) -> dict[str, dict[str, Any]]:
+    """Show how far the cells are; gives the failures."""
+    by_folder = {out / cell.folder: cell for cell in cells}
+    seen = {folder: _epochs(folder) for folder in by_folder}
+    failures: dict[str, dict[str, Any]] = {}
+    total = sum(cell.recipe.epochs - seen[out / cell.folder] for cell in cells)
+    ended = 0
+    with progress(f"training {len(cells)} cells, epochs", total) as advance:
+        for event in events:
+            for folder, before in seen.items():
+                if (now := _epochs(folder)) > before:
+                    seen[folder] = now
+                    advance(now - before, note=f"{ended}/{len(cells)} cells")
+            if event is None:
+                continue
+            ended += 1
+            cell = by_folder[event.folder]
+            if event.why:
+                failures[cell.label] = dict(event.why)
+                say(f"{cell.label} failed: {event.why['what']}\n  hint: {event.why['hint']}")
+            else:
+                score = read_json(event.folder / SCORE, hint=HINT)
+                say(f"{ended}/{len(cells)} {cell.label}: {_points(score)}")
+    return failures
+
+
+def _clear(
+    cells: Sequence[Cell], wanted: Mapping[Path, Mapping[str, Any]], out: Path, *, force: bool
+) -> None:
+    """Refuse cells that were trained by another recipe, or remove them, and with them the failed ones."""
+    changed = {
+        cell.folder: found for cell in cells if (found := changes(out / cell.folder, wanted[cell.folder]))
+    }
+    if changed and not force:
+        first, found = next(iter(changed.items()))
+        raise UsageError(
+            f"{len(changed)} cells had another recipe, e.g. {out / first}: {'; '.join(found[:3])}",
+            hint="--force trains those cells anew and keeps the others; --out names another folder",
+        )
+    failed = {cell.folder for cell in cells if (out / cell.folder / ERROR).is_file()} if force else set()
+    for folder in sorted({*changed, *failed}):
+        say(f"{folder}: trained anew, {'; '.join(changed.get(folder, ['it had failed']))}")
+        rmtree(out / folder)
+
+
+def _training_images(paths: Sequence[str], study: Study) -> int:
+    """How many images a cell trains on; data that is missing is told before any training."""
+    if not paths:
+        raise UsageError(
+            "the study names no data",
+            hint="--data DATA.yaml; `edgestill data synth --out scenes --images 500` makes some",
+        )
+    datasets = open_datasets([Path(path) for path in paths])
+    choose_split(datasets, study.split)
+    return sum(len(dataset.images("train")) for dataset in datasets)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the study's folder: one study at a time."""
+    out.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another study runs in {out}", hint="wait for it, or name another folder with --out"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _epochs(folder: Path) -> int:
+    """Epochs that a cell has behind it."""
+    try:
+        return max(0, (folder / HISTORY).read_bytes().count(b"\n") - 1)
+    except FileNotFoundError:
+        return 0
+
+
+def _points(score: Mapping[str, Any]) -> str:
+    shown = [
+        f"{name} {100 * value:.1f}" if (value := score[key]) is not None else f"{name} none"
+        for name, key in (("mAP50", "map50"), ("mAP50-95", "map50_95"))
+    ]
+    return f"{', '.join(shown)} on {score['split']}, {score['training_seconds']:.0f} s"
+
+
+def worst(failures: Mapping[str, Mapping[str, Any]], out: str) -> ToolchainError:
+    """One error for all cells that failed, of the kind of the first."""
+    label, first = next(iter(failures.items()))
+    kinds = {kind.exit_code: kind for kind in ToolchainError.__subclasses__()}
+    return kinds.get(first["exit_code"], ToolchainError)(
+        f"{len(failures)} cells failed; {label}: {first['what']}",
+        hint=f"{first['hint']}; logs: {out}/cells/*/*/*/log.txt",
+    )

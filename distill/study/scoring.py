@@ -1,0 +1,129 @@
+"""What a trained network finds in a split: its score, and every detection for later questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill import checkpoint
+from distill.torch_detector import TorchDetector
+from edgestill.dataset import Dataset, read_image
+from edgestill.detections import Detections
+from edgestill.errors import UsageError
+from edgestill.files import replacing
+from edgestill.progress import progress
+from runtime.accuracy import EVAL_CONF, EVAL_IOU, Accuracy, Truth, check_classes, score_images
+
+ANY = ("test", "val")  # what ``auto`` means, in this order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Findings:
+    """Detections and labels of a split, image by image.
+
+    Attributes:
+        images: File names, in order.
+        classes: Class names.
+        predictions: What was found, in source pixels.
+        truths: What is there, in source pixels.
+        image_hws: Height and width of each image, pixels.
+    """
+
+    images: tuple[str, ...]
+    classes: tuple[str, ...]
+    predictions: Sequence[Detections]
+    truths: Sequence[Truth]
+    image_hws: Sequence[tuple[int, int]]
+
+
+def choose_split(datasets: Sequence[Dataset], split: str) -> str:
+    """The split that is reported: the one that is asked for, or for ``auto`` ``test``, else ``val``.
+
+    Raises:
+        UsageError: No data set has it.
+    """
+    wanted = ANY if split == "auto" else (split,)
+    for name in wanted:
+        if any(name in dataset.splits for dataset in datasets):
+            return name
+    have = dict.fromkeys(name for dataset in datasets for name in dataset.splits)
+    raise UsageError(
+        f"{datasets[0].path} has no split {' or '.join(wanted)}", hint=f"it has: {', '.join(have)}"
+    )
+
+
+def look(weights: Path, datasets: Sequence[Dataset], split: str) -> tuple[Accuracy, Findings]:
+    """Run a checkpoint over a split in float32, by the project's own letterbox, decode and score.
+
+    Raises:
+        ArtifactError: The checkpoint cannot be read.
+        DataError: Its classes are not the data's, or an image or label is broken.
+    """
+    model, spec, _ = checkpoint.load(weights)
+    detector = TorchDetector(model, spec, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
+    visits = [(d, path) for d in datasets if split in d.splits for path in d.images(split)]
+    predictions, truths, image_hws = [], [], []
+    for dataset in datasets:
+        check_classes(spec.classes, dataset)
+    with progress(f"scoring on {split}", len(visits)) as advance:
+        for dataset, path in visits:
+            image, labels = read_image(path), dataset.labels(path)
+            hw = (image.shape[0], image.shape[1])
+            predictions.append(detector(image))
+            truths.append(Truth(labels.xyxy_px(hw), labels.class_id))
+            image_hws.append(hw)
+            advance()
+    paths = [path for _, path in visits]
+    accuracy = score_images(paths, predictions, truths, spec.classes, image_hws)
+    return accuracy, Findings(
+        images=tuple(path.name for path in paths),
+        classes=tuple(spec.classes),
+        predictions=predictions,
+        truths=truths,
+        image_hws=image_hws,
+    )
+
+
+def numbers(accuracy: Accuracy) -> dict[str, Any]:
+    """A score as it is kept."""
+    return {f.name: getattr(accuracy, f.name) for f in fields(accuracy)}
+
+
+def save_findings(path: Path, findings: Findings) -> None:
+    """Write them as one ``.npz``; rows of an image stand together, ``*_ends`` says where each image's end."""
+    found, truths = findings.predictions, findings.truths
+    arrays: dict[str, NDArray[np.generic]] = {
+        "images": np.array(findings.images),
+        "classes": np.array(findings.classes),
+        "image_hws": np.array(findings.image_hws, np.int64).reshape(-1, 2),
+        "xyxy": np.concatenate([d.xyxy for d in found]),
+        "score": np.concatenate([d.score for d in found]),
+        "class_id": np.concatenate([d.class_id for d in found]),
+        "ends": np.cumsum([len(d) for d in found]),
+        "true_xyxy": np.concatenate([t.xyxy for t in truths]),
+        "true_class_id": np.concatenate([t.class_id for t in truths]),
+        "true_ends": np.cumsum([len(t.class_id) for t in truths]),
+    }
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # the stub takes allow_pickle for a name
+
+
+def load_findings(path: Path) -> Findings:
+    """Read what ``save_findings`` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        held = {name: file[name] for name in file.files}
+    ends, true_ends = held["ends"][:-1], held["true_ends"][:-1]
+    found = zip(*(np.split(held[name], ends) for name in ("xyxy", "score", "class_id")), strict=True)
+    truths = zip(*(np.split(held[name], true_ends) for name in ("true_xyxy", "true_class_id")), strict=True)
+    return Findings(
+        images=tuple(map(str, held["images"])),
+        classes=tuple(map(str, held["classes"])),
+        predictions=[Detections(*arrays) for arrays in found],
+        truths=[Truth(*arrays) for arrays in truths],
+        image_hws=[(int(h), int(w)) for h, w in held["image_hws"]],
+    )

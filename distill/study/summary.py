@@ -1,0 +1,232 @@
+"""Rows of a study's table, and each arm against the ones that it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.study.bootstrap import draws, resampled, same_images
+from distill.study.grid import Cell, rounds
+from distill.study.process import FINDINGS
+from distill.study.scoring import load_findings
+from distill.study.statistics import Test, holm, paired_t, percentile_test
+from edgestill.errors import UsageError
+from edgestill.progress import progress
+
+#: What is tested, in the order of ``bootstrap.resampled``.
+METRICS = ("map50", "map50_95")
+
+Scored = tuple[Cell, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table: an arm over its seeds. Scores are fractions in [0, 1].
+
+    Attributes:
+        student: The student's name.
+        teacher: The teacher's; ``-`` without one.
+        arm: The arm's name.
+        model: The student's architecture.
+        epochs: Epochs that were trained, the most of all seeds.
+        seeds: That are finished.
+        scores: By ``map50``, ``map50_95`` and the classes' ``ap50 NAME`` and ``ap50_95 NAME``, one value
+            a seed; NaN for a class without labels.
+        sources: mAP50-95 by source of the images, one value a seed; empty where they have one source.
+    """
+
+    student: str
+    teacher: str
+    arm: str
+    model: str
+    epochs: int
+    seeds: tuple[int, ...]
+    scores: Mapping[str, tuple[float, ...]]
+    sources: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def mean(self, key: str) -> float:
+        """Mean over the seeds."""
+        return mean(self.scores[key])
+
+    def spread(self, key: str) -> float:
+        """Standard deviation over the seeds; NaN for one seed."""
+        return spread(self.scores[key])
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean over the seeds."""
+    return float(np.mean(values))
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation over the seeds; NaN for one seed."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """An arm against another one, over the seeds that both have.
+
+    Attributes:
+        student: The student's name.
+        teacher: The teacher's.
+        arm: What is compared.
+        against: With what.
+        metric: ``map50`` or ``map50_95``.
+        seeds: t test over the seeds.
+        images: Bootstrap over the images, of the difference's mean over the seeds.
+        seeds_holm: ``seeds.p``, corrected for the number of arms.
+        images_holm: ``images.p``, corrected for the number of arms.
+    """
+
+    student: str
+    teacher: str
+    arm: str
+    against: str
+    metric: str
+    seeds: Test
+    images: Test
+    seeds_holm: float = nan
+    images_holm: float = nan
+
+    @property
+    def plain_against(self) -> str:
+        """The arm that it is compared with, without values of the sweep."""
+        return self.against.partition(" ")[0]
+
+
+def make_rows(scored: Sequence[Scored]) -> list[Row]:
+    """One row an arm, student and teacher, in the study's order."""
+    groups: dict[tuple[str, str, str], list[Scored]] = {}
+    for cell, score in scored:
+        groups.setdefault((cell.student, cell.teacher, cell.arm), []).append((cell, score))
+    return [_row(group) for group in groups.values()]
+
+
+def _row(group: Sequence[Scored]) -> Row:
+    group = sorted(group, key=lambda one: one[0].seed)
+    cell = group[0][0]
+    return row(cell.student, cell.teacher, cell.arm, [score for _, score in group])
+
+
+def row(student: str, teacher: str, arm: str, scores: Sequence[Mapping[str, Any]]) -> Row:
+    """A row of the scores of some cells, which differ in their seed."""
+    return Row(
+        student=student,
+        teacher=teacher,
+        arm=arm,
+        model=scores[0]["model"],
+        epochs=max(score["epochs"] for score in scores),
+        seeds=tuple(score["seed"] for score in scores),
+        scores=_by_key([_flat(score) for score in scores]),
+        sources=_by_key([{n: s["map50_95"] for n, s in score["per_source"].items()} for score in scores]),
+    )
+
+
+def _by_key(scores: Sequence[Mapping[str, float | None]]) -> dict[str, tuple[float, ...]]:
+    values = {key: [score[key] for score in scores] for key in scores[0]}
+    return {key: tuple(nan if v is None else float(v) for v in found) for key, found in values.items()}
+
+
+def _flat(score: Mapping[str, Any]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {metric: score[metric] for metric in METRICS}
+    for name, entry in score["per_class"].items():
+        found |= {f"{key} {name}": entry[key] for key in ("ap50", "ap50_95")}
+    return found
+
+
+def compare(scored: Sequence[Scored], out: Path, against: Sequence[str], resamples: int) -> list[Comparison]:
+    """Every arm against each arm of ``against`` that has the same student, teacher and seeds.
+
+    Raises:
+        UsageError: The cells were scored on different images.
+    """
+    pairs = list(_pairs([cell for cell, _ in scored], against))
+    needed = dict.fromkeys(cell for _, _, _, both in pairs for pair in both for cell in pair)
+    scores = _resampled(list(needed), out, resamples)
+    made = [
+        Comparison(
+            student=key[0],
+            teacher=key[1],
+            arm=arm,
+            against=other,
+            metric=metric,
+            seeds=paired_t(differences[:, 0].tolist()),
+            images=percentile_test(float(differences[:, 0].mean()), differences[:, 1:].mean(0)),
+        )
+        for key, arm, other, both in pairs
+        for m, metric in enumerate(METRICS)
+        # [seeds, 1 + resamples]; the first column is what was measured.
+        for differences in [np.stack([scores[a][:, m] - scores[b][:, m] for a, b in both])]
+    ]
+    return _corrected(made)
+
+
+def _pairs(
+    cells: Sequence[Cell], against: Sequence[str]
+) -> list[tuple[tuple[str, str], str, str, list[tuple[Cell, Cell]]]]:
+    """Student and teacher, arm, reference, and their cells seed by seed."""
+    found = []
+    for key, group in rounds(cells):
+        arms: dict[str, dict[int, Cell]] = {}
+        for cell in group:
+            arms.setdefault(cell.arm, {})[cell.seed] = cell
+        for plain in against:
+            for arm, by_seed in arms.items():
+                other = _reference(arm, plain, list(arms))
+                if other is None or arm.partition(" ")[0] in {plain, *against[: against.index(plain)]}:
+                    continue
+                both = [(by_seed[s], arms[other][s]) for s in sorted(by_seed.keys() & arms[other].keys())]
+                if both:
+                    found.append((key, arm, other, both))
+    return found
+
+
+def _reference(arm: str, plain: str, arms: Sequence[str]) -> str | None:
+    """The variant of ``plain`` that fits an arm: all its values of the sweep are the arm's too."""
+    values = set(arm.split(" ")[1:])
+    fitting = [a for a in arms if a.partition(" ")[0] == plain and set(a.split(" ")[1:]) <= values]
+    return max(fitting, key=len, default=None)
+
+
+def _resampled(cells: Sequence[Cell], out: Path, resamples: int) -> dict[Cell, NDArray[np.float64]]:
+    """Mean AP of every cell for the same draws of images."""
+    if not cells:
+        return {}
+    first = load_findings(out / cells[0].folder / FINDINGS)
+    weights = draws(len(first.images), resamples)
+    scores = {}
+    with progress("resampling images, cells", len(cells)) as advance:
+        for cell in cells:
+            findings = load_findings(out / cell.folder / FINDINGS)
+            if not same_images([first, findings]):
+                raise UsageError(
+                    f"{cell.label} was scored on other images or labels than {cells[0].label}",
+                    hint=f"the data changed in between: remove {out}/cells/*/*/*/score.json and study again",
+                )
+            scores[cell] = resampled(findings, weights)
+            advance()
+    return scores
+
+
+def _corrected(made: Sequence[Comparison]) -> list[Comparison]:
+    """Holm's correction over the arms that are compared with the same one."""
+
+    def family(one: Comparison) -> tuple[str, ...]:
+        return one.student, one.teacher, one.plain_against, one.metric
+
+    def by_family(p: Callable[[Comparison], float]) -> dict[int, float]:
+        found: dict[int, float] = {}
+        for key in {family(one) for one in made}:
+            members = [i for i, one in enumerate(made) if family(one) == key]
+            found |= dict(zip(members, holm([p(made[i]) for i in members]), strict=True))
+        return found
+
+    seeds, images = by_family(lambda one: one.seeds.p), by_family(lambda one: one.images.p)
+    return [replace(one, seeds_holm=seeds[i], images_holm=images[i]) for i, one in enumerate(made)]

@@ -1,0 +1,215 @@
+"""A study's result as Markdown and CSV: one line an arm in the papers' columns, and the tests."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from distill.plots import NAMED
+from distill.study.grid import Study
+from distill.study.summary import METRICS, Comparison, Row, Scored, mean, spread
+from edgestill.files import write_bytes
+
+TITLES = {"map50": "mAP50", "map50_95": "mAP50-95", "ap50": "mAP50", "ap50_95": "mAP50-95"}
+TEST_COLUMNS = ("Student", "Teacher", "Arm", "n", "Δ", "Seeds", "p", "Holm", "Images", "p", "Holm")
+_SCORES = """\
+Scores are in points (0 to 100): the mean over the seeds ± their standard deviation."""
+_TESTS = """\
+Δ in the first table is the difference of the means of mAP50-95 to `{reference}`. Two questions are tested,
+both two-sided, both with 95 % intervals. **Seeds** is a paired t test over the seeds: would other trainings
+show it again? With few seeds only large, steady differences pass. **Images** is a paired bootstrap over the
+{images} images ({resamples} resamples, the same for both arms; mAP is computed anew, and its difference is
+the mean over the seeds): would other images show it again, with these very networks? Images of one drive are
+alike, so the true interval is wider. **Holm** is p corrected for the number of arms in the table."""
+
+
+def write_tables(
+    out: Path, text: str, scored: Sequence[Scored], rows: Sequence[Row], comparisons: Sequence[Comparison]
+) -> list[Path]:
+    """Write ``table.md``, ``table.csv``, ``tests.csv`` and ``cells.csv``; gives their paths."""
+    files = {
+        "table.md": text.encode(),
+        "table.csv": _csv([row_values(row) for row in rows]),
+        "tests.csv": _csv([test_values(one) for one in comparisons]),
+        "cells.csv": _csv([cell_values(cell_score) for cell_score in scored]),
+    }
+    for file, data in files.items():
+        write_bytes(out / file, data)
+    return [out / file for file in files]
+
+
+def markdown(
+    title: str, study: Study, scored: Sequence[Scored], rows: Sequence[Row], comparisons: Sequence[Comparison]
+) -> str:
+    """The text of ``table.md``."""
+    first_cell, first = scored[0]
+    recipe = first_cell.recipe
+    about = (
+        f"Split `{first['split']}`: {first['images']} images, {first['labels']} boxes. Averaged (EMA) "
+        f"weights of the {study.weights} epoch. Input {_size(recipe.input_hw)}, trained on windows of "
+        f"{_size(recipe.train_hw)}, {recipe.epochs} epochs, batch {recipe.batch}; {first['arithmetic']}."
+    )
+    reference = study.against[0] if study.against else ""
+    parts = [f"# {title}", about, _grid(_columns(rows), _lines(rows, comparisons, reference)), _SCORES]
+    if comparisons:
+        parts.append(_TESTS.format(reference=reference, images=first["images"], resamples=study.resamples))
+    if len(rows[0].sources) > 1:
+        parts += ["## mAP50-95 by source of the images", _sources(rows)]
+    for against in study.against:
+        for metric in reversed(METRICS):
+            lines = [_test_line(c) for c in comparisons if (c.metric, c.plain_against) == (metric, against)]
+            if lines:
+                parts += [f"## {TITLES[metric]} against `{against}`", _grid(TEST_COLUMNS, lines)]
+    doubts = dict.fromkeys(doubt for _, score in scored for doubt in score["doubts"])
+    if (codes := len({score["code"] for _, score in scored})) > 1:
+        doubts[f"the code changed while the cells were trained: {codes} versions of it"] = None
+    parts += [f"Doubtful: {doubt}." for doubt in doubts]
+    return "\n\n".join(parts) + "\n"
+
+
+def _test_line(one: Comparison) -> list[str]:
+    return [
+        one.student,
+        one.teacher,
+        one.arm,
+        str(one.seeds.n),
+        _signed(one.seeds.mean),
+        _interval(one.seeds.low, one.seeds.high),
+        _p(one.seeds.p),
+        _p(one.seeds_holm),
+        _interval(one.images.low, one.images.high),
+        _p(one.images.p),
+        _p(one.images_holm),
+    ]
+
+
+def _sources(rows: Sequence[Row]) -> str:
+    columns = ["Student", "Teacher", "Arm", *rows[0].sources]
+    lines = [
+        [row.student, row.teacher, row.arm, *(_points(mean(v), spread(v)) for v in row.sources.values())]
+        for row in rows
+    ]
+    return _grid(columns, lines)
+
+
+def _size(hw: tuple[int, int]) -> str:
+    return f"{hw[1]} x {hw[0]}"
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    parted = [key.partition(" ") for key in _per_class(rows)]
+    per_class = [f"{name} {TITLES[kind]}" for kind, _, name in parted]
+    return ["Student", "Teacher", "Arm", "mAP50", "mAP50-95", "Δ", *per_class, "Epochs", "Seeds"]
+
+
+def _per_class(rows: Sequence[Row]) -> list[str]:
+    """Scores by class, where a page has room for them; ``table.csv`` has them all."""
+    keys = [key for key in rows[0].scores if key not in METRICS]
+    return keys if len(keys) <= len(METRICS) * NAMED else []
+
+
+def _lines(rows: Sequence[Row], comparisons: Sequence[Comparison], reference: str) -> list[list[str]]:
+    deltas = {
+        (c.student, c.teacher, c.arm): _signed(c.seeds.mean)  # over the seeds that both have
+        for c in comparisons
+        if c.metric == "map50_95" and c.plain_against == reference
+    }
+    lines = []
+    for row in rows:
+        shown = {key: _points(row.mean(key), row.spread(key)) for key in row.scores}
+        names = [row.student, row.teacher, row.arm]
+        means = [shown["map50"], shown["map50_95"], deltas.get((row.student, row.teacher, row.arm), "")]
+        per_class = [shown[key] for key in _per_class(rows)]
+        lines.append([*names, *means, *per_class, str(row.epochs), str(len(row.seeds))])
+    return lines
+
+
+def _points(middle: float, width: float) -> str:
+    """A fraction in points, with its spread where there is one."""
+    if isnan(middle):
+        return "-"
+    return f"{100 * middle:.1f}" if isnan(width) else f"{100 * middle:.1f} ± {100 * width:.1f}"
+
+
+def _signed(value: float) -> str:
+    return "-" if isnan(value) else f"{100 * value:+.1f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def _p(value: float) -> str:
+    return "-" if isnan(value) else f"{value:.3f}" if value >= 0.0005 else "< 0.001"
+
+
+def _grid(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; names to the left, numbers to the right."""
+    rule = ["---" if column in {"Student", "Teacher", "Arm"} else "---:" for column in columns]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *lines))
+
+
+def row_values(row: Row) -> dict[str, Any]:
+    """A row as plain numbers, fractions in [0, 1]."""
+    values: dict[str, Any] = {
+        "student": row.student,
+        "teacher": row.teacher,
+        "arm": row.arm,
+        "model": row.model,
+        "epochs": row.epochs,
+        "seeds": len(row.seeds),
+    }
+    for key in row.scores:
+        values |= {f"{key} mean": row.mean(key), f"{key} std": row.spread(key)}
+    return _plain(values)
+
+
+def cell_values(scored: Scored) -> dict[str, Any]:
+    """A cell's scores as plain numbers."""
+    cell, score = scored
+    values: dict[str, Any] = {
+        "student": cell.student,
+        "teacher": cell.teacher,
+        "arm": cell.arm,
+        "seed": cell.seed,
+        "map50": score["map50"],
+        "map50_95": score["map50_95"],
+    }
+    for name, entry in score["per_class"].items():
+        values |= {f"ap50 {name}": entry["ap50"], f"ap50_95 {name}": entry["ap50_95"]}
+    for name, entry in score["per_source"].items():
+        values |= {f"map50 of {name}": entry["map50"], f"map50_95 of {name}": entry["map50_95"]}
+    keys = ("epoch", "epochs", "training_seconds", "seconds_per_step", "peak_mib", "gpu_peak_mib")
+    return {**values, **{key: score[key] for key in keys}, "folder": str(cell.folder)}
+
+
+def test_values(one: Comparison) -> dict[str, Any]:
+    """A comparison as plain numbers, fractions in [0, 1]."""
+    values: dict[str, Any] = {
+        key: getattr(one, key) for key in ("student", "teacher", "arm", "against", "metric")
+    }
+    for kind in ("seeds", "images"):
+        test = getattr(one, kind)
+        values |= {f"{kind} {key}": getattr(test, key) for key in ("n", "mean", "low", "high", "p")}
+        values[f"{kind} p holm"] = getattr(one, f"{kind}_holm")
+    return _plain(values)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """All rows under the union of their columns; a value that is not known is an empty field."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(row)
+    return stream.getvalue().encode()
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON and CSV can say: a number that is not known is None."""
+    return {k: None if isinstance(v, float) and isnan(v) else v for k, v in values.items()}

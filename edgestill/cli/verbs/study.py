@@ -1,0 +1,151 @@
+"""``edgestill study``: a grid of trainings, its table, and which differences are more than chance."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+    from distill.study.process import Engine
+
+SUMMARY = "Train a grid of arms, teachers, students and seeds; make its table and its tests"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of the verb."""
+    parser.add_argument("study", metavar="STUDY", help="a shipped study's name, or a TOML file")
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="DATA.yaml", help="what to train on; may be repeated"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="change a key of the study (seeds, arms, teachers.X) or of all arms' recipe; may be repeated",
+    )
+    parser.add_argument("--out", type=Path, help="folder of the study (default: runs/STUDY)")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="what runs the cells")
+    parser.add_argument(
+        "--jobs", type=int, default=0, help="cells at once (default: what memory and cores allow; local only)"
+    )
+    parser.add_argument("--only", nargs="+", default=[], metavar="ARM", help="train these arms only")
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="ARM",
+        help="compare every arm with this one too; may be repeated",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="train anew the cells whose recipe changed, and those that failed; others are kept",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list the cells and train nothing")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Train what is left of the study, which goes on by itself where it stopped, and write its tables."""
+    from distill.study.grid import load_study, select  # noqa: PLC0415 (torch)
+    from edgestill.errors import UsageError  # noqa: PLC0415
+
+    if args.jobs < 0 or (args.jobs and args.engine == "ray"):
+        raise UsageError(f"--jobs {args.jobs} --engine {args.engine}", hint="1 or more, with --engine local")
+    name, study, cells = load_study(args.study, args.settings, args.data, args.against)
+    out = args.out or Path("runs") / name
+    chosen = select(cells, args.only)
+    if args.dry_run:
+        return {"study": name, "out": str(out), "cells": [_plan(cell, out) for cell in chosen]}
+    from distill.study.report import report  # noqa: PLC0415
+    from distill.study.run import run_cells  # noqa: PLC0415
+
+    failed = run_cells(study, chosen, out, _engine(args), force=args.force)
+    return report(name, study, cells, out, failed)
+
+
+def verdict(result: dict[str, Any]) -> None:
+    """Raise for the cells that failed, once the others are shown."""
+    if result.get("failed"):
+        from distill.study.run import worst  # noqa: PLC0415
+
+        raise worst(result["failed"], result["out"])
+
+
+def show(result: dict[str, Any]) -> Group | str:
+    """The scores by arm, and the tests; of a dry run, the cells."""
+    from rich.console import Group  # noqa: PLC0415
+
+    from edgestill.files import to_json_text  # noqa: PLC0415
+
+    if "rows" not in result:
+        return to_json_text(result)
+    title = f"{result['study']} on {result['split']}: {result['finished']} of {result['cells']} cells"
+    return Group(
+        _table(
+            title, ("student", "teacher", "arm", "seeds", "mAP50", "mAP50-95"), map(_score, result["rows"])
+        ),
+        _table("Differences", _TEST_COLUMNS, map(_difference, result["tests"])),
+        "\n".join(result["files"]),
+    )
+
+
+_TEST_COLUMNS = ("student", "teacher", "arm", "against", "metric", "difference", "seeds", "p", "images", "p")
+
+
+def _score(row: dict[str, Any]) -> list[str]:
+    scores = [f"{_points(row[f'{k} mean'])} ± {_points(row[f'{k} std'])}" for k in ("map50", "map50_95")]
+    return [row["student"], row["teacher"], row["arm"], str(row["seeds"]), *scores]
+
+
+def _difference(test: dict[str, Any]) -> list[str]:
+    names = [test[key] for key in ("student", "teacher", "arm", "against", "metric")]
+    shown = []
+    for kind in ("seeds", "images"):
+        shown.append(f"{_points(test[f'{kind} low'])} to {_points(test[f'{kind} high'])}")
+        p = test[f"{kind} p holm"]
+        shown.append("-" if p is None else f"{p:.3f}")
+    return [*names, _points(test["seeds mean"]), *shown]
+
+
+def _table(title: str, columns: tuple[str, ...], lines: Iterable[list[str]]) -> Table:
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=title, caption="p: corrected for the number of arms" if "p" in columns else None)
+    for column in columns:
+        names = {"student", "teacher", "arm", "against", "metric"}
+        table.add_column(column, justify="left" if column in names else "right")
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _engine(args: argparse.Namespace) -> Engine:
+    from functools import partial  # noqa: PLC0415
+
+    if args.engine == "ray":
+        from distill.study.cluster import run_ray  # noqa: PLC0415
+
+        return run_ray
+    from distill.study.local import run_local  # noqa: PLC0415
+
+    return partial(run_local, jobs=args.jobs)
+
+
+def _plan(cell: Any, out: Path) -> dict[str, Any]:
+    return {
+        "cell": cell.label,
+        "folder": str(out / cell.folder),
+        "begun": (out / cell.folder).is_dir(),
+        "recipe": cell.recipe.to_json(),
+    }

@@ -1,0 +1,80 @@
+"""Resampled mAP is what the scorer would say of the resampled images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from distill.study.bootstrap import draws, resampled, same_images
+from distill.study.scoring import Findings
+from edgestill.detections import Detections
+from runtime.accuracy import Truth, score
+
+Truths, Finds = Callable[..., list[Truth]], Callable[..., Findings]
+
+
+def scored(findings: Findings, images: list[int]) -> tuple[float | None, float | None]:
+    """By the scorer: the images at some positions, which may repeat."""
+    found = [findings.predictions[i] for i in images]
+    whole = score(found, [findings.truths[i] for i in images], findings.classes, [(200, 200)] * len(images))
+    return whole.map50, whole.map50_95
+
+
+def test_every_draw_scores_as_the_scorer_scores_it(make_truths: Truths, make_findings: Finds) -> None:
+    findings = make_findings(make_truths(12), 0.7, seed=1)
+    weights = draws(12, 5)
+    for row, (map50, map50_95) in zip(weights, resampled(findings, weights), strict=True):
+        images = [i for i, times in enumerate(row) for _ in range(times)]
+        assert scored(findings, images) == (pytest.approx(map50, abs=1e-9), pytest.approx(map50_95, abs=1e-9))
+
+
+def test_more_than_a_hundred_detections_of_an_image_are_cut_as_the_scorer_cuts_them(
+    make_truths: Truths, make_findings: Finds
+) -> None:
+    random = np.random.default_rng(0)
+    truths = make_truths(3, seed=4)
+    predictions = []
+    for truth in truths:
+        near = np.repeat(truth.xyxy, 70, axis=0) + random.normal(0, 6, (70 * len(truth.xyxy), 4))
+        predictions.append(
+            Detections(
+                near.astype(np.float32),
+                np.sort(random.random(len(near)).astype(np.float32))[::-1],
+                np.repeat(truth.class_id, 70),
+            )
+        )
+    findings = replace(make_findings(truths, 0.5, seed=0), predictions=predictions)
+    expected = scored(findings, [0, 1, 2])
+    assert tuple(resampled(findings, draws(3, 0))[0]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_draw_without_labels_has_no_score(make_truths: Truths, make_findings: Finds) -> None:
+    empty = Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    findings = make_findings([*make_truths(1, seed=3), empty], 1.0, seed=0)
+    maps = resampled(findings, np.array([[1, 1], [2, 0], [0, 2]]))
+    assert np.isfinite(maps[:2]).all()
+    assert np.isnan(maps[2]).all()
+
+
+def test_a_network_that_finds_nothing_scores_nothing(make_truths: Truths, make_findings: Finds) -> None:
+    truths = make_truths(4)
+    findings = replace(make_findings(truths, 0.5, seed=0), predictions=[Detections.empty()] * 4)
+    assert resampled(findings, draws(4, 0)).tolist() == [[0.0, 0.0]]
+
+
+def test_draws_repeat_and_have_as_many_images_as_there_are() -> None:
+    weights = draws(9, 50)
+    assert (weights.sum(1) == 9).all()
+    assert (weights[0] == 1).all()
+    assert np.array_equal(weights, draws(9, 50))
+
+
+def test_other_images_or_labels_are_noticed(make_truths: Truths, make_findings: Finds) -> None:
+    truths = make_truths(4)
+    one, other = make_findings(truths, 0.5, seed=0), make_findings(truths, 0.9, seed=1)
+    assert same_images([one, other])
+    assert not same_images([one, replace(other, images=("a", "b", "c", "d"))])
+    assert not same_images([one, replace(other, truths=make_truths(4, seed=9))])

@@ -1,0 +1,69 @@
+"""The tests of a study, against figures from elsewhere."""
+
+from __future__ import annotations
+
+from math import isnan, nan
+
+import numpy as np
+import pytest
+
+from distill.study.statistics import holm, paired_t, percentile_test, t_quantile, t_two_sided
+
+
+@pytest.mark.parametrize(
+    ("t", "freedom", "p"),
+    [  # from SciPy 1.17: 2 * t.sf(t, freedom)
+        (1.0, 1, 0.5),
+        (12.706, 1, 0.05000080235813),
+        (2.5, 2, 0.12961172022151),
+        (4.303, 2, 0.04999252498521),
+        (2.0, 3, 0.13932596855884),
+        (2.776, 4, 0.05002277831998),
+        (0.3, 9, 0.77099070374152),
+        (3.0, 30, 0.00538996406565),
+    ],
+)
+def test_students_t_is_that_of_the_tables(t: float, freedom: int, p: float) -> None:
+    assert t_two_sided(t, freedom) == pytest.approx(p, abs=1e-12)
+    assert t_two_sided(-t, freedom) == t_two_sided(t, freedom)
+    assert t_quantile(1 - p / 2, freedom) == pytest.approx(t, rel=1e-9)
+
+
+def test_a_paired_t_test_is_the_textbooks() -> None:
+    # Differences 1, 2, 3: mean 2, standard error 1 / sqrt(3), t = 3.4641 with 2 degrees of freedom.
+    test = paired_t([1.0, 2.0, 3.0])
+    assert (test.n, test.mean) == (3, 2.0)
+    assert test.p == pytest.approx(0.0741799, abs=1e-7)
+    assert (test.low, test.high) == (pytest.approx(-0.484138, abs=1e-6), pytest.approx(4.484138, abs=1e-6))
+
+
+def test_one_pair_tells_nothing_about_chance() -> None:
+    test = paired_t([1.0])
+    assert test.mean == 1.0
+    assert isnan(test.p)
+    assert isnan(test.low)
+
+
+def test_differences_without_spread_need_no_division() -> None:
+    assert paired_t([0.0, 0.0]).p == 1.0
+    assert paired_t([0.5, 0.5]).p == 0.0
+
+
+def test_the_bootstrap_counts_resamples_on_the_other_side_of_zero() -> None:
+    resampled = np.concatenate((np.full(10, -1.0), np.full(990, 1.0), np.full(5, nan)))
+    test = percentile_test(0.9, resampled)
+    assert (test.n, test.mean) == (1000, 0.9)
+    assert test.p == pytest.approx(2 * 11 / 1001)
+    assert (test.low, test.high) == (1.0, 1.0)
+    assert percentile_test(0.0, np.zeros(100)).p == 1.0
+    assert percentile_test(0.1, np.full(99, 1.0)).p == pytest.approx(0.02)  # never 0
+    assert isnan(percentile_test(0.1, np.full(3, nan)).p)
+
+
+def test_holms_correction_is_his_example() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    corrected = holm([nan, 0.02])
+    assert isnan(corrected[0])
+    assert corrected[1] == 0.02
+    assert holm([]) == []
