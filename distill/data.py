@@ -21,7 +21,7 @@ from torch import Tensor
 from distill.augment import Augment, Sample, compose, generator
 from edgestill.boxes import xyxy_to_cxcywh
 from edgestill.dataset import Dataset, read_image
-from edgestill.errors import DataError
+from edgestill.errors import DataError, UsageError
 from edgestill.progress import progress, say
 from edgestill.spec import ModelSpec
 from runtime.letterbox import letterbox
@@ -123,7 +123,23 @@ class Batches:
     """Samples of an epoch in batches, made ahead by a pool of threads. Use it as a context manager.
 
     The last, incomplete batch of an epoch is left out (the order differs from epoch to epoch), unless it is
-    the only one.
+    the only one. Of several processes each makes its part of every batch: parts of one length, whose images
+    in the order of the processes are the batch that one process would make.
+
+    Args:
+        images: What the samples are cut from.
+        spec: Contract of the network at the size of the samples.
+        augment: How samples vary.
+        batch: Images a step, of all processes together.
+        seed: Of order and augmentation.
+        threads: How many make samples.
+        share: Number of this process, counted from 0, and how many there are.
+
+    Attributes:
+        batch: Images a step; fewer than asked for where there are not as many.
+
+    Raises:
+        UsageError: A batch cannot be divided among the processes.
     """
 
     def __init__(
@@ -135,12 +151,24 @@ class Batches:
         batch: int,
         seed: int,
         threads: int,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self._images = images
         self._spec = spec
         self._augment = augment
         self._seed = seed
-        self.batch = min(batch, len(images))
+        self._part, parts = share
+        if batch % parts:
+            raise UsageError(
+                f"batch = {batch} images for {parts} processes",
+                hint=f"batch counts the images of all processes together: a multiple of {parts}",
+            )
+        self._own = min(batch, len(images)) // parts
+        if not self._own:
+            raise UsageError(
+                f"{len(images)} training images for {parts} processes", hint="train in one process"
+            )
+        self.batch = self._own * parts
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="augment")
         self._cv2_threads = 0
 
@@ -164,13 +192,14 @@ class Batches:
             start: Batches that an interrupted run has seen already.
         """
         order = generator(self._seed, epoch, ORDER).permutation(len(self._images))
-        wanted = iter(order[start * self.batch : len(self) * self.batch])
+        whole = order[: len(self) * self.batch].reshape(len(self), -1, self._own)
+        wanted = iter(whole[start:, self._part].ravel())
         ahead: deque[Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = deque()
-        for index in islice(wanted, PREFETCH_BATCHES * self.batch):
+        for index in islice(wanted, PREFETCH_BATCHES * self._own):
             ahead.append(self._pool.submit(self._sample, epoch, int(index)))
         for _ in range(start, len(self)):
             made = []
-            for _ in range(self.batch):
+            for _ in range(self._own):
                 made.append(ahead.popleft().result())
                 for index in islice(wanted, 1):
                     ahead.append(self._pool.submit(self._sample, epoch, int(index)))

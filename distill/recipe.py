@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from distill.augment import Augment
 from distill.loss import LossGains
+from distill.loss_dfl import DflGains
 from distill.schedule import Course, Optimiser
 from edgestill.errors import UsageError, unknown_name
 from edgestill.files import to_json_text
@@ -81,7 +82,7 @@ class Recipe:
         input_hw: The deployed model's input, height and width in pixels; validation uses it.
         train_hw: Size of the windows that are trained on; they are cut at the scale of ``input_hw``.
         epochs: Passes over the training images.
-        batch: Images a step.
+        batch: Images a step, of all processes together.
         seed: Of the fresh weights, the order and the augmentation.
         eval_every: Epochs between validations.
         patience: Epochs without a better mAP after which the training stops; 0 never.
@@ -91,13 +92,15 @@ class Recipe:
         threads: Of the network's arithmetic on the CPU; 0 leaves it to torch.
         loader_threads: Threads that make samples.
         cache_mib: Memory for decoded training images; validation images take up to a quarter of it more.
-        teacher: Its weights: a checkpoint folder, a legacy ``.pt``, ``student`` or ``teacher``.
+        teacher: Its weights: a checkpoint folder, a legacy ``.pt``, a detector's ``.pt`` of ``ultralytics``,
+            ``student`` or ``teacher``.
         teaching: What the student is shown: what the ``trained`` teacher makes of its image, or, as controls
             for a claim, what a ``random`` network of the teacher's architecture makes of it, or what the
             trained one makes of another image of the batch (``shuffled``).
         student: The network that is trained.
         optimiser: Steps and their size.
-        loss: Weights of the detection loss.
+        loss: Weights of the detection loss of a student with anchors.
+        loss_dfl: Weights of the detection loss of a ``dfl`` student.
         augment: How samples vary.
         methods: Distillation methods by name; none needs no teacher.
     """
@@ -122,6 +125,7 @@ class Recipe:
     student: Student = field(default_factory=Student)
     optimiser: Optimiser = field(default_factory=Optimiser)
     loss: LossGains = field(default_factory=LossGains)
+    loss_dfl: DflGains = field(default_factory=DflGains)
     augment: Augment = field(default_factory=Augment)
     methods: Mapping[str, Term] = field(default_factory=dict)
 
@@ -171,19 +175,26 @@ def load_recipe(name: str, settings: Sequence[str] = (), data: Sequence[str] = (
     Raises:
         UsageError: There is no such recipe, or it holds what a recipe cannot hold.
     """
+    stem, table = read_recipe(name)
+    for setting in settings:
+        override(table, setting)
+    if data:
+        table["data"] = list(data)
+    return build_recipe(stem, table)
+
+
+def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
+    """The name and the table of a shipped recipe or a TOML file, as it stands there.
+
+    Raises:
+        UsageError: There is no such recipe, or it is not TOML.
+    """
     path = Path(name)
     if path.suffix != ".toml":
         path = FOLDER / f"{name}.toml"
         if not path.is_file():
             raise unknown_name("recipe", name, recipe_names())
-    table = _read(path)
-    for setting in settings:
-        _override(table, setting)
-    if data:
-        table["data"] = list(data)
-    if isinstance(table.get("data"), str):
-        table["data"] = [table["data"]]
-    return _recipe(path.stem, table)
+    return path.stem, read_toml(path, f"shipped recipes: {', '.join(recipe_names())}")
 
 
 def recipe_names() -> list[str]:
@@ -191,22 +202,27 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, hint: str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: It is missing or not TOML; the hint says what to do.
+    """
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
-        raise UsageError(
-            f"{path} does not exist", hint=f"shipped recipes: {', '.join(recipe_names())}"
-        ) from error
+        raise UsageError(f"{path} does not exist", hint=hint) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(
-            f"{path} is not a TOML file: {error}", hint=f"shipped recipes: {', '.join(recipe_names())}"
-        ) from error
+        raise UsageError(f"{path} is not a TOML file: {error}", hint=hint) from error
     return table
 
 
-def _override(table: dict[str, Any], setting: str) -> None:
-    """Put one ``key=value`` into the table; a value that is not TOML is a plain string."""
+def override(table: dict[str, Any], setting: str) -> None:
+    """Put one ``key=value`` into the table; a value that is not TOML is a plain string.
+
+    Raises:
+        UsageError: It is not ``key=value``, or the key leads into something that is not a table.
+    """
     key, separator, text = setting.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):
@@ -222,15 +238,20 @@ def _override(table: dict[str, Any], setting: str) -> None:
     table[parts[-1]] = value
 
 
-def _recipe(name: str, table: dict[str, Any]) -> Recipe:
+def build_recipe(name: str, table: Mapping[str, Any]) -> Recipe:
+    """Make a recipe of the table of a TOML file.
+
+    Raises:
+        UsageError: It holds what a recipe cannot hold.
+    """
     if "name" in table:
         raise UsageError(f"name = {table['name']!r} in recipe {name}", hint="its file's name is its name")
-    methods = table.pop("methods", {})
+    methods, data = table.get("methods", {}), table.get("data", ())
     if not isinstance(methods, dict):
         raise _mismatch("methods", "a table", methods)
     terms = {method: _term(method, settings) for method, settings in methods.items()}
-    built: Recipe = _build(Recipe, {**table, "name": name, "methods": terms}, "")
-    return built
+    paths = [data] if isinstance(data, str) else data
+    return build(Recipe, {**table, "name": name, "data": paths, "methods": terms}, "")
 
 
 def _term(method: str, settings: Any) -> Term:
@@ -244,15 +265,21 @@ def _term(method: str, settings: Any) -> Term:
     for key in settings:
         if key not in shared | own:
             raise unknown_name(f"key of [{where}]", key, shared | own)
-    config = _build(module.Config, {k: v for k, v in settings.items() if k in own}, where)
-    built: Term = _build(
-        Term, {**{k: v for k, v in settings.items() if k in shared}, "config": config}, where
-    )
-    return built
+    config = build(module.Config, {k: v for k, v in settings.items() if k in own}, where)
+    return build(Term, {**{k: v for k, v in settings.items() if k in shared}, "config": config}, where)
 
 
-def _build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    """Make a dataclass of a table, each value of the type that the class asks for."""
+def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Make a dataclass of a table, each value of the type that the class asks for.
+
+    Args:
+        cls: The dataclass; its fields are the keys.
+        table: Values by key; a key with a default may be left out.
+        where: Name of the table in the file; empty at its top.
+
+    Raises:
+        UsageError: A key is unknown or lacking, or a value is of another type.
+    """
     hints = get_type_hints(cls)
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # only dataclasses come here
     for key in table:
@@ -273,7 +300,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         if not isinstance(value, dict):
             raise _mismatch(where, "a table", value)
-        return _build(hint, value, where)  # type: ignore[arg-type]  # a class, not an instance
+        return build(hint, value, where)  # type: ignore[arg-type]  # a class, not an instance
     if origin is Literal:
         if value not in get_args(hint):
             raise _mismatch(where, " or ".join(map(str, get_args(hint))), value)

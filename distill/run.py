@@ -9,14 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from distill import distributed
+from distill.convolutions import follow
 from distill.ema import Ema
 from distill.history import Row
-from distill.loss import DetectionLoss
+from distill.losses import Loss, loss_for
 from distill.models.yolov5 import Yolov5
 from distill.precision import Arithmetic, choose
 from distill.recipe import METHODS, Recipe
 from distill.schedule import Optimiser, Rates
-from distill.teachers import Teacher, load_teacher, make_student
+from distill.teachers import Start, Teacher, make_student, make_teacher
 from distill.views import Pair
 from edgestill.progress import say
 from edgestill.spec import ModelSpec
@@ -69,7 +71,7 @@ class Run:
     model: Yolov5
     teacher: Teacher | None
     terms: nn.ModuleDict
-    loss: DetectionLoss
+    loss: Loss
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: Ema[Yolov5]
@@ -81,16 +83,21 @@ def start(recipe: Recipe, out: Path, classes: tuple[str, ...]) -> Run:
     arithmetic = choose(recipe.device, recipe.precision)
     student = make_student(recipe, classes)
     if student.left_out:
-        say(f"fresh, because {recipe.student.init} has other shapes: {', '.join(student.left_out)}")
-    teacher = load_teacher(recipe.teacher, student.spec) if recipe.methods else None
-    terms = build_terms(recipe, student.model, teacher)
+        say(f"fresh, because {recipe.student.init} has none that fit: {', '.join(student.fresh)}")
+    teacher = make_teacher(recipe, student.spec) if recipe.methods else None
+    terms = build_terms(recipe, student, teacher)
     arithmetic.place(student.model)
     arithmetic.place(terms)
+    follow(terms, arithmetic)
     if teacher is not None:
         arithmetic.place(teacher.model)
-        sums = ", ".join(f"{name} {digest}" for name, digest in teacher.checksums.items())
-        say(f"teacher {teacher.spec.name} from {teacher.path}: {sums}")
+        say(teacher.describe())
     say(f"{student.spec.name}, {arithmetic.describe()}, {torch.get_num_threads()} threads")
+    # A copy from before: its batch norms look at no batch.
+    ema = Ema(student.model, recipe.optimiser.ema_decay, recipe.optimiser.ema_steps)
+    for module in (student.model, terms):
+        distributed.join_batch_norms(module)
+    distributed.begin_alike(student.model, terms)
     return Run(
         recipe=recipe,
         out=out,
@@ -99,26 +106,28 @@ def start(recipe: Recipe, out: Path, classes: tuple[str, ...]) -> Run:
         model=student.model.train(),
         teacher=teacher,
         terms=terms.train(),
-        loss=DetectionLoss(student.spec.resized(recipe.train_hw), recipe.loss),
+        loss=loss_for(student.spec.resized(recipe.train_hw), recipe.loss, recipe.loss_dfl),
         # The adapters exist by now, so that they are trained with the student.
         optimiser=make_optimiser(student.model, terms, recipe.optimiser),
         scaler=torch.amp.GradScaler(arithmetic.device.type, enabled=arithmetic.scales_gradients),
-        ema=Ema(student.model, recipe.optimiser.ema_decay, recipe.optimiser.ema_steps),
+        ema=ema,
         at=Counters(),
     )
 
 
-def build_terms(recipe: Recipe, model: Yolov5, teacher: Teacher | None) -> nn.ModuleDict:
+def build_terms(recipe: Recipe, student: Start, teacher: Teacher | None) -> nn.ModuleDict:
     """The distillation losses of a recipe, by method."""
     if teacher is None:
         return nn.ModuleDict()
     pair = Pair(
-        student_channels=model.channels,
-        teacher_channels=teacher.model.channels,
-        strides=model.strides,
-        anchors_px=model.anchors_px,
-        nc=model.nc,
+        student_channels=student.model.channels,
+        teacher_channels=teacher.facts.channels,
+        strides=student.spec.strides,
+        anchors_px=student.spec.anchors_px,
+        nc=student.spec.nc,
         input_hw=recipe.train_hw,
+        head=student.spec.head,
+        teacher_head=teacher.facts.head,
     )
     return nn.ModuleDict(
         {name: METHODS.load(name).Loss(term.config, pair) for name, term in recipe.methods.items()}

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from distill import distributed
 from distill.run import Run
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.files import replacing, to_json_text
@@ -21,7 +23,10 @@ FREE_KEYS = ("patience", "save_every_steps", "loader_threads", "cache_mib", "thr
 
 
 def save_state(run: Run) -> None:
-    """Write the state of a run, whole or not at all."""
+    """Write the state of a run, whole or not at all. All processes of it call this together."""
+    random = {name: distributed.from_all(state) for name, state in _random(run).items()}
+    if not distributed.is_first():
+        return
     state = {
         "recipe": to_json_text(run.recipe),
         "counters": to_json_text(asdict(run.at)),  # JSON keeps every digit of a float
@@ -31,7 +36,7 @@ def save_state(run: Run) -> None:
         "ema_updates": run.ema.updates,
         "optimiser": run.optimiser.state_dict(),
         "scaler": run.scaler.state_dict(),
-        "random": torch.get_rng_state(),
+        "random": random,
     }
     with replacing(run.out / STATE) as temporary:
         torch.save(state, temporary)
@@ -41,7 +46,7 @@ def load_state(run: Run) -> None:
     """Put a run where its state file says that it was.
 
     Raises:
-        UsageError: The recipe is another one.
+        UsageError: The recipe or the number of processes is another one.
         ArtifactError: The file cannot be read.
     """
     path = run.out / STATE
@@ -59,9 +64,29 @@ def load_state(run: Run) -> None:
     run.ema.updates = state["ema_updates"]
     run.optimiser.load_state_dict(state["optimiser"])
     run.scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["random"].cpu())
+    _set_random(state["random"], path)
     for name, value in counters.items():
         setattr(run.at, name, value)
+
+
+def _random(run: Run) -> dict[str, Tensor]:
+    """The state of torch's generators that methods may draw from, by device."""
+    states = {"cpu": torch.get_rng_state()}
+    if run.arithmetic.device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _set_random(states: dict[str, list[Tensor]], path: Path) -> None:
+    processes = len(states["cpu"])
+    if processes != distributed.processes():
+        raise UsageError(
+            f"{path.parent} was begun in {processes} processes, these are {distributed.processes()}",
+            hint=f"torchrun --nproc-per-node {processes} -m edgestill distill ... --resume",
+        )
+    torch.set_rng_state(states["cpu"][distributed.rank()].cpu())
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"][distributed.rank()].cpu())
 
 
 def _check_recipe(stored: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:

@@ -1,50 +1,39 @@
 """The training loop, top to bottom: one student, no or one frozen teacher, any distillation methods.
 
-Step: batch -> teacher (no gradients) and student on the same tensor -> detection loss + distillation terms ->
-backward, clip, SGD, moving average. Epoch: a row of history, perhaps a validation, the state for
-``--resume``.
-
-Conventions: every term is multiplied by the batch size, as the detection loss is, so that a weight in a
-recipe means the same at every batch size. Distillation terms are computed in float32 and have columns of
-their own; validation looks at the averaged weights, without any of them. One batch is one step: gradients are
-not accumulated.
+Step (``distill.step``): batch -> teacher (no gradients) and student on the same tensor -> detection loss +
+distillation terms -> backward, clip, the optimiser, moving average. Epoch: a row of history, in which each
+part of the loss has a column of its own, perhaps a validation, the state for ``--resume``. Validation looks
+at the averaged weights, without any distillation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
-from shutil import rmtree
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-import edgestill
-from distill import checkpoint
-from distill.data import Batch, Batches, TrainingImages, open_datasets
-from distill.history import Row, write_history
-from distill.models.yolov5 import Yolov5
-from distill.plots import plot_history
-from distill.precision import Arithmetic
+from distill import distributed
+from distill.data import Batches, TrainingImages, open_datasets
+from distill.folder import BEST, LAST, RESULT, claim, clear, finish, keep, keep_history
+from distill.history import Row
 from distill.recipe import Recipe
-from distill.run import Counters, Run, set_rates, start
+from distill.run import Run, set_rates, start
 from distill.schedule import rates, strength
 from distill.state import STATE, load_state, save_state
-from distill.taps import Taps
+from distill.step import step
 from distill.validation import Validation
-from distill.views import View
+from distill.views import Progressive
+from edgestill.architecture import STRIDES
 from edgestill.errors import UsageError
-from edgestill.files import read_json, write_json
+from edgestill.files import read_json
 from edgestill.progress import Advance, progress, say
-
-HISTORY, RESULT, PLOT = "history.csv", "result.json", "history.png"
 
 
 def train(recipe: Recipe, out: Path, *, resume: bool = False, force: bool = False) -> dict[str, Any]:
-    """Train a student and write ``best/``, ``last/``, ``history.csv`` and ``result.json``.
+    """Train a student and write ``best/``, ``last/``, ``history.csv``, ``result.json`` and pictures.
 
     Args:
         recipe: What to train.
@@ -60,11 +49,21 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, force: bool = Fals
         finite.
         DataError: The data cannot be read, or its classes differ from the teacher's.
     """
-    if resume and (out / RESULT).is_file():
-        say(f"{out} is finished already")
-        done: dict[str, Any] = read_json(out / RESULT, hint="train again with --force")
-        return done
-    _claim(out, resume=resume, force=force)
+    with distributed.group(recipe.device):
+        claim(out, resume=resume, force=force)
+        if resume and (out / RESULT).is_file():
+            say(f"{out} is finished already")
+        else:
+            _train(recipe, out, resume=resume, force=force)
+        distributed.wait()
+    result: dict[str, Any] = read_json(out / RESULT, hint="train again with --force")
+    return result
+
+
+def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool) -> None:
+    """Put everything together, run it, and finish the folder."""
+    if distributed.is_first():
+        clear(out, force=force)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     datasets = open_datasets([Path(path) for path in recipe.data])
@@ -83,10 +82,24 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, force: bool = Fals
         batch=recipe.batch,
         seed=recipe.seed,
         threads=recipe.loader_threads,
+        share=(distributed.rank(), distributed.processes()),
     )
+    _check_cells(batches.batch, recipe.train_hw)
     with batches:
         _epochs(run, batches, validation)
-    return _finish(run, {"train": len(images), "val": len(validation)})
+    if distributed.is_first():
+        finish(run, validation, {"train": len(images), "val": len(validation)})
+
+
+def _check_cells(batch: int, train_hw: tuple[int, int]) -> None:
+    """Refuse what a batch norm cannot take a variance over."""
+    coarsest = max(STRIDES)
+    if batch * (train_hw[0] // coarsest) * (train_hw[1] // coarsest) < 2:
+        raise UsageError(
+            f"a batch of one image of {train_hw[0]} x {train_hw[1]} has one cell on the coarsest map; "
+            "a batch norm needs two",
+            hint=f"--set train_hw={[2 * side for side in train_hw]}",
+        )
 
 
 def _epochs(run: Run, batches: Batches, validation: Validation) -> None:
@@ -94,18 +107,27 @@ def _epochs(run: Run, batches: Batches, validation: Validation) -> None:
     recipe, at = run.recipe, run.at
     left = (recipe.epochs - at.epoch) * len(batches) - at.step
     with progress(f"training {recipe.name}", left) as advance:
-        while at.epoch < recipe.epochs:
+        while not distributed.word_of_first(_is_over(run)):
             row = _epoch(run, batches, advance)
             at.epoch, at.step, at.sums = at.epoch + 1, 0, {}
-            if at.epoch % recipe.eval_every == 0 or at.epoch == recipe.epochs:
-                _validate(run, validation, row)
             at.rows.append(row)
-            write_history(run.out / HISTORY, at.rows)
-            checkpoint.save(run.out / "last", run.ema.model, run.spec, _about(run, row))
+            if distributed.is_first():
+                if at.epoch % recipe.eval_every == 0 or at.epoch == recipe.epochs:
+                    _validate(run, validation, row)
+                keep_history(run)
+                keep(run, LAST, row)
             save_state(run)
-            if recipe.patience and at.best and at.epoch - at.best["epoch"] >= recipe.patience:
-                say(f"no better mAP since epoch {at.best['epoch']}: stopped in epoch {at.epoch}")
-                return
+
+
+def _is_over(run: Run) -> bool:
+    """Whether the epochs are through, or the student has not become better for long enough."""
+    recipe, at = run.recipe, run.at
+    if at.epoch >= recipe.epochs:
+        return True
+    tired = bool(recipe.patience and at.best and at.epoch - at.best["epoch"] >= recipe.patience)
+    if tired:
+        say(f"no better mAP since epoch {at.best['epoch']}: stopped in epoch {at.epoch}")
+    return tired
 
 
 def _epoch(run: Run, batches: Batches, advance: Advance) -> Row:
@@ -115,6 +137,9 @@ def _epoch(run: Run, batches: Batches, advance: Advance) -> Row:
         name: strength(term.course, term.floor, term.off_at, at.epoch, recipe.epochs)
         for name, term in recipe.methods.items()
     }
+    for loss in run.terms.values():
+        if isinstance(loss, Progressive):
+            loss.set_progress(at.epoch / recipe.epochs)
     begin, first = perf_counter(), at.step
     for batch in batches.epoch(at.epoch, at.step):
         now = rates(recipe.optimiser, at.epoch * steps + at.step, steps, recipe.epochs)
@@ -124,8 +149,8 @@ def _epoch(run: Run, batches: Batches, advance: Advance) -> Row:
         at.step += 1
         if recipe.save_every_steps and at.step % recipe.save_every_steps == 0 and at.step < steps:
             save_state(run)
-        losses = " ".join(f"{name} {value / at.step:.4f}" for name, value in at.sums.items())
-        advance(note=f"epoch {at.epoch + 1}/{recipe.epochs} {losses}")
+        speed = (at.step - first) * batches.batch / (perf_counter() - begin)
+        advance(note=_note(run, speed))
     seconds = perf_counter() - begin
     done = max(at.step - first, 1)
     return {
@@ -140,70 +165,15 @@ def _epoch(run: Run, batches: Batches, advance: Advance) -> Row:
     }
 
 
-def step(run: Run, batch: Batch, strengths: Mapping[str, float]) -> dict[str, float]:
-    """One step of the optimiser.
-
-    Args:
-        run: The training; its networks, optimiser and moving average change.
-        batch: What to learn from.
-        strengths: Factor on each distillation method in this epoch; 0 switches it off.
-
-    Returns:
-        Every part of the loss, per image.
-    """
-    arithmetic = run.arithmetic
-    images = arithmetic.images(batch.images, run.spec.scale)
-    targets = batch.targets.to(arithmetic.device)
-    active = {name: factor for name, factor in strengths.items() if factor}
-    distilled: dict[str, Tensor] = {}
-    if active and run.teacher is not None:
-        # The teacher sees the tensor that the student sees, augmentation included.
-        with torch.no_grad():
-            taught = look(run.teacher.model, images, arithmetic)
-        seen = look(run.model, images, arithmetic)
-        raw = seen.raw
-        for name, factor in active.items():
-            for part, value in run.terms[name](seen, taught, targets).items():
-                distilled[f"{name}_{part}"] = factor * value
-    else:
-        with arithmetic.autocast():
-            raw = run.model(images)
-    total, parts = run.loss(raw, targets)
-    if distilled:
-        total = total + len(images) * torch.stack(list(distilled.values())).sum()
-    values = {name: float(part.detach()) for name, part in {**parts, **distilled}.items()}
-    _check_finite(values, run.at)
-    _descend(run, total)
-    return values
-
-
-def look(model: Yolov5, images: Tensor, arithmetic: Arithmetic) -> View:
-    """What a network makes of a batch, in float32: maps of its neck and raw predictions."""
-    with Taps(model) as taps, arithmetic.autocast():
-        raw = model(images)
-        features = {level: feature.float() for level, feature in taps.features.items()}
-    return View(features, [level.float() for level in raw])
-
-
-def _descend(run: Run, total: Tensor) -> None:
-    """Backward, clip, step, average."""
-    run.optimiser.zero_grad(set_to_none=True)
-    run.scaler.scale(total).backward()
-    run.scaler.unscale_(run.optimiser)
-    parameters = [p for group in run.optimiser.param_groups for p in group["params"]]
-    nn.utils.clip_grad_norm_(parameters, run.recipe.optimiser.clip)
-    run.scaler.step(run.optimiser)
-    run.scaler.update()
-    run.ema.update(run.model)
-
-
-def _check_finite(values: Mapping[str, float], at: Counters) -> None:
-    for name, value in values.items():
-        if not isfinite(value):
-            raise UsageError(
-                f"the loss part {name} is {value} in epoch {at.epoch + 1}, step {at.step + 1}",
-                hint="lower optimiser.lr or the part's weight, or --set precision=fp32, and --force",
-            )
+def _note(run: Run, images_per_s: float) -> str:
+    """What stands beside the bar: mean losses of the epoch, those of a method added up, and the speed."""
+    recipe, at = run.recipe, run.at
+    sums: dict[str, float] = {}
+    for part, value in at.sums.items():
+        method = next((name for name in recipe.methods if part.startswith(f"{name}_")), part)
+        sums[method] = sums.get(method, 0.0) + value / at.step
+    losses = " ".join(f"{name} {value:.3g}" for name, value in sums.items())
+    return f"epoch {at.epoch + 1}/{recipe.epochs} {losses}, {images_per_s:.3g} images/s"
 
 
 def _validate(run: Run, validation: Validation, row: Row) -> None:
@@ -219,7 +189,7 @@ def _validate(run: Run, validation: Validation, row: Row) -> None:
     }
     if not run.at.best or fitness(scores) > fitness(run.at.best):
         run.at.best = scores
-        checkpoint.save(run.out / "best", run.ema.model, run.spec, _about(run, row))
+        keep(run, BEST, row)
 
 
 def fitness(scores: Mapping[str, Any]) -> float:
@@ -229,71 +199,3 @@ def fitness(scores: Mapping[str, Any]) -> float:
 
 def _points(value: float | None) -> str:
     return "none" if value is None else f"{100 * value:.1f}"
-
-
-def _about(run: Run, row: Row) -> dict[str, Any]:
-    """What a checkpoint says about its making."""
-    return {
-        "trained_by": f"edgestill {edgestill.__version__}",
-        "recipe": run.recipe.to_json(),
-        "teacher": _teacher(run),
-        "epoch": run.at.epoch,
-        "map50": row["map50"],
-        "map50_95": row["map50_95"],
-    }
-
-
-def _teacher(run: Run) -> dict[str, Any] | None:
-    if run.teacher is None:
-        return None
-    return {
-        "name": run.teacher.spec.name,
-        "path": run.recipe.teacher,
-        "checksums": dict(run.teacher.checksums),
-    }
-
-
-def _finish(run: Run, images: dict[str, int]) -> dict[str, Any]:
-    """Write the result and the plot; the state is of no use any more."""
-    rows = run.at.rows
-    seconds = [row["seconds_per_step"] or 0.0 for row in rows]
-    result = {
-        "best": str(run.out / "best"),
-        "last": str(run.out / "last"),
-        "history": str(run.out / HISTORY),
-        "plot": plot_history(run.out / PLOT, rows),
-        "best_epoch": run.at.best["epoch"],
-        "map50": run.at.best["map50"],
-        "map50_95": run.at.best["map50_95"],
-        "per_class": run.at.best["per_class"],
-        "epochs": run.at.epoch,
-        "seed": run.recipe.seed,
-        "seconds_per_step": sum(seconds) / len(seconds),
-        "images_per_s": sum(row["images_per_s"] or 0.0 for row in rows) / len(rows),
-        "training_seconds": sum(row["seconds"] or 0.0 for row in rows),
-        "arithmetic": run.arithmetic.describe(),
-        "threads": torch.get_num_threads(),
-        "images": images,
-        "teacher": _teacher(run),
-        "recipe": run.recipe.to_json(),
-    }
-    write_json(run.out / RESULT, result)
-    (run.out / STATE).unlink()
-    return result
-
-
-def _claim(out: Path, *, resume: bool, force: bool) -> None:
-    """Refuse a folder that holds a run, unless it is to go on or to be replaced."""
-    if resume and force:
-        raise UsageError("--resume and --force contradict each other", hint="give one of them")
-    taken = [name for name in (STATE, HISTORY, RESULT, "best", "last") if (out / name).exists()]
-    if taken and not resume:
-        if not force:
-            raise UsageError(
-                f"{out} holds a run already ({', '.join(taken)})",
-                hint="--resume goes on with it, --force replaces it, --out names another folder",
-            )
-        for name in (STATE, HISTORY, RESULT):
-            (out / name).unlink(missing_ok=True)
-        for name in ("best", "last"):  # a run that dies early must not leave the old one's weights as its own
-            rmtree(out / name, ignore_errors=True)

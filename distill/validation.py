@@ -27,6 +27,9 @@ class Validation:
 
     Attributes:
         paths: The images.
+        classes: Class names.
+        truths: The true boxes of each image, source pixels.
+        image_hws: Height and width of each source image.
     """
 
     def __init__(self, datasets: Sequence[Dataset], spec: ModelSpec, *, cache_mib: int, threads: int) -> None:
@@ -34,17 +37,17 @@ class Validation:
         if not self.paths:
             datasets[0].images("val")  # says what is missing
         self._spec = spec
-        self._classes = datasets[0].classes
+        self.classes = datasets[0].classes
         self._dataset = datasets[0]
         self._kept: dict[int, Image] = {}
-        self._truths: list[Truth] = []
-        self._hws: list[tuple[int, int]] = []
+        self.truths: list[Truth] = []
+        self.image_hws: list[tuple[int, int]] = []
         room = cache_mib * 2**20 // (3 * spec.input_hw[0] * spec.input_hw[1])
         with ThreadPoolExecutor(threads) as pool:
             for index, (padded, hw) in enumerate(pool.map(self._read, self.paths)):
                 labels = self._dataset.labels(self.paths[index])
-                self._truths.append(Truth(labels.xyxy_px(hw), labels.class_id))
-                self._hws.append(hw)
+                self.truths.append(Truth(labels.xyxy_px(hw), labels.class_id))
+                self.image_hws.append(hw)
                 if index < room:
                     self._kept[index] = padded
 
@@ -53,11 +56,15 @@ class Validation:
 
     def __call__(self, model: Yolov5) -> Accuracy:
         """Score a network in float32, whatever it trains in: what the saved weights score elsewhere."""
+        return score(self.detections(model), self.truths, self.classes, self.image_hws)
+
+    def detections(self, model: Yolov5) -> list[Detections]:
+        """What a network finds in each image, in source pixels, down to the evaluation's low scores."""
         network = fused(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         found: list[Detections] = []
         for start in range(0, len(self), BATCH):
             found += self._detect(network, range(start, min(start + BATCH, len(self))))
-        return score(found, self._truths, self._classes, self._hws)
+        return found
 
     def _detect(self, network: Yolov5, part: range) -> list[Detections]:
         """Detections of the images at some positions."""
@@ -70,8 +77,8 @@ class Validation:
             decode(
                 out[row : row + 1],
                 self._spec,
-                Letterbox.fit(self._hws[i], self._spec.input_hw),
-                self._hws[i],
+                Letterbox.fit(self.image_hws[i], self._spec.input_hw),
+                self.image_hws[i],
                 conf=EVAL_CONF,
                 iou=EVAL_IOU,
                 multi_label=True,

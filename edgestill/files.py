@@ -41,6 +41,12 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporaries of a file whose writers were killed; nobody may be writing it now."""
+    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+        left.unlink(missing_ok=True)
+
+
 def refuse_overwrite(path: Path, *, force: bool) -> None:
     """Raise UsageError if ``path`` exists and may not be replaced."""
     if path.exists() and not force:

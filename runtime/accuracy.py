@@ -178,12 +178,22 @@ def evaluate(
             found.append(detector(image))
             image_hws.append(hw)
             advance()
-    whole = score(found, truths, dataset.classes, image_hws)
-    sources = _by_source(images)
+    return score_images(images, found, truths, dataset.classes, image_hws)
+
+
+def score_images(
+    images: Sequence[Path],
+    predictions: Sequence[Detections],
+    truths: Sequence[Truth],
+    classes: Sequence[str],
+    image_hws: Sequence[tuple[int, int]],
+) -> Accuracy:
+    """Score, and once more by source where the names of the image files tell several, see ``score``."""
     per_source = {
-        name: _slice(found, truths, dataset.classes, image_hws, where) for name, where in sources.items()
+        name: _slice(predictions, truths, classes, image_hws, where)
+        for name, where in _by_source(images).items()
     }
-    return replace(whole, per_source=per_source)
+    return replace(score(predictions, truths, classes, image_hws), per_source=per_source)
 
 
 def check_classes(classes: Sequence[str], dataset: Dataset) -> None:
@@ -196,6 +206,21 @@ def check_classes(classes: Sequence[str], dataset: Dataset) -> None:
         k = next(k for k, pair in enumerate(zip(classes, dataset.classes, strict=True)) if len(set(pair)) > 1)
         what = f"class {k} is {classes[k]!r} in the model and {dataset.classes[k]!r} in {dataset.path}"
     raise DataError(what, hint="use data whose names are those of the model, in the same order")
+
+
+def curves(
+    predictions: Sequence[Detections],
+    truths: Sequence[Truth],
+    classes: Sequence[str],
+    image_hws: Sequence[tuple[int, int]],
+) -> dict[str, NDArray[np.float64]]:
+    """Precision at IoU 0.50 for a recall of 0, 0.01, ... 1 or more, by class; arguments as of ``score``.
+
+    Returns:
+        ``[101]`` each, 0 beyond the recall that is reached. A class without labels has no curve.
+    """
+    precision = _precision(predictions, truths, classes, image_hws)[0, :, :, 0]
+    return {name: precision[:, k] for k, name in enumerate(classes) if precision[0, k] > -1}
 
 
 def _precision(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from distill.methods._adapter import Adapter, align
-from distill.methods._maps import channel_divergence, standardise
+from distill.methods._maps import channel_divergence
 from distill.views import Compares, Pair, View
 
 COMPARES: Compares = "features"
@@ -58,12 +58,14 @@ class Loss(nn.Module):
             teacher: Maps ``[B, Ct, h, w]`` of the same sizes; no gradient goes there.
             targets: float32 ``[n, 6]``.
         """
+        config = self.config
         return {
-            level: self._level(layer(student.features[level]), teacher.features[level].detach())
+            level: config.weight
+            * channel_divergence(
+                layer(student.features[level]),
+                teacher.features[level],
+                config.temperature,
+                normalise=config.normalise,
+            )
             for level, layer in self.align.items()
         }
-
-    def _level(self, student: Tensor, teacher: Tensor) -> Tensor:
-        if self.config.normalise:
-            student, teacher = standardise(student), standardise(teacher)
-        return self.config.weight * channel_divergence(student, teacher, self.config.temperature)

@@ -21,7 +21,6 @@ Object Detection, ICCV 2023, https://arxiv.org/abs/2308.14286 (why sigmoids).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,47 +76,43 @@ class Loss(nn.Module):
             targets: float32 ``[n, 6]``.
         """
         config = self.config
-        sides = [
-            (parts(s, self._head), parts(t.detach(), self._head))
-            for s, t in zip(student.raw, teacher.raw, strict=True)
-        ]
-        heard = [(t.cls.amax(-1) if t.obj is None else t.obj).sigmoid() for _, t in sides]  # [B, A, h, w]
+        taught = [level.detach() for level in teacher.raw]
+        heard = [_sureness(parts(level, self._head)) for level in taught]  # [B, A, h, w]
+        apart = [self._distances(s, t) for s, t in zip(student.raw, taught, strict=True)]
         total = denominator(torch.stack([w.sum() for w in heard]).sum(), len(heard[0]) * processes())
-        cls = [
-            (w * self._distance(s.cls, t.cls).mean(-1)).sum() for w, (s, t) in zip(heard, sides, strict=True)
-        ]
-        box = [(w * self._boxes(s, t)).sum() for w, (s, t) in zip(heard, sides, strict=True)]
+        cls = [(w * d.cls.mean(-1)).sum() for w, d in zip(heard, apart, strict=True)]
+        box = [(w * d.box.mean(-1)).sum() for w, d in zip(heard, apart, strict=True) if d.box is not None]
         terms = {
             "cls": config.cls * torch.stack(cls).sum() / total,
             "box": config.box * torch.stack(box).sum() / total,
         }
-        if self._head != "dfl":
-            terms["obj"] = config.obj * self._objectness(sides)
+        objectness = [d.obj.mean() for d in apart if d.obj is not None]
+        if objectness:
+            balance = objectness[0].new_tensor(config.balance)
+            # Scaled by the area as in the detection loss: a mean over fewer cells holds as many objects.
+            terms["obj"] = config.obj * self._image_share * (balance * torch.stack(objectness)).sum()
         return {name: config.weight * value for name, value in terms.items()}
 
-    def _objectness(self, sides: Sequence[tuple[Parts, Parts]]) -> Tensor:
-        """Mean over all cells of a level, summed by level."""
-        levels = []
-        for (s, t), balance in zip(sides, self.config.balance, strict=True):
-            assert s.obj is not None
-            assert t.obj is not None
-            levels.append(balance * self._distance(s.obj, t.obj).mean())
-        # Scaled by the area as in the detection loss: a mean over fewer cells holds as many objects.
-        return self._image_share * torch.stack(levels).sum()
-
-    def _boxes(self, student: Parts, teacher: Parts) -> Tensor:
-        """Mean over the coordinates, or the sides; ``[B, A, h, w]``."""
-        assert student.box is not None
-        assert teacher.box is not None
-        if self._head == "dfl" and self.config.kind == "bernoulli":
-            t = self.config.temperature
-            s, wanted = (box.unflatten(-1, (SIDES, BINS)) for box in (student.box, teacher.box))
-            return t**2 * categorical(s, wanted, t).mean(-1)
-        return self._distance(student.box, teacher.box).mean(-1)
+    def _distances(self, student: Tensor, teacher: Tensor) -> Parts:
+        """Of one level's raw maps, element by element; of a ``dfl`` head's box by side, ``[..., 4]``."""
+        if self._head != "dfl" or self.config.kind == "l2":
+            # All columns at once: picked ones lie apart in memory, and take three times as long.
+            return parts(self._distance(student, teacher), self._head)
+        s, t = parts(student, self._head), parts(teacher, self._head)
+        assert s.box is not None
+        assert t.box is not None
+        temperature = self.config.temperature
+        ours, wanted = (box.unflatten(-1, (SIDES, BINS)) for box in (s.box, t.box))
+        box = temperature**2 * categorical(ours, wanted, temperature)
+        return Parts(box, None, self._distance(s.cls, t.cls))
 
     def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Element by element."""
         if self.config.kind == "l2":
             return (student - teacher).square()
         t = self.config.temperature
         return t**2 * bernoulli(student, teacher, t)
+
+
+def _sureness(teacher: Parts) -> Tensor:
+    """Objectness or, without it, the highest class probability; ``[B, A, h, w]``."""
+    return (teacher.cls.amax(-1) if teacher.obj is None else teacher.obj).sigmoid()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distill.augment import Augment, Sample
 from distill.data import Batch, Batches, TrainingImages, collate, open_datasets
-from edgestill.errors import DataError
+from edgestill.errors import DataError, UsageError
 from edgestill.spec import ModelSpec
 
 SPEC = ModelSpec(name="yolov5n", input_hw=(96, 160), classes=("red", "green"))
@@ -76,6 +76,33 @@ def test_an_incomplete_batch_is_left_out() -> None:
 
 def test_fewer_images_than_a_batch_are_one_batch() -> None:
     assert [len(b.images) for b in all_of(batches(samples(3)), 0)] == [3]
+
+
+def test_the_parts_of_several_processes_are_the_batches_of_one() -> None:
+    images = samples(19)
+    parts = [
+        all_of(Batches(images, SPEC, Augment(), batch=8, seed=0, threads=2, share=(rank, 2)), 3, start=1)
+        for rank in (0, 1)
+    ]
+    for whole, first, second in zip(all_of(batches(images, batch=8), 3, start=1), *parts, strict=True):
+        assert torch.equal(torch.cat((first.images, second.images)), whole.images)
+        moved = second.targets + torch.tensor([4, 0, 0, 0, 0, 0])
+        assert torch.equal(torch.cat((first.targets, moved)), whole.targets)
+
+
+def test_few_images_are_shared_evenly() -> None:
+    parts = [Batches(samples(7), SPEC, Augment(), batch=8, seed=0, threads=1, share=(r, 2)) for r in (0, 1)]
+    assert [[len(batch.images) for batch in all_of(part, 0)] for part in parts] == [[3], [3]]
+    assert parts[0].batch == 6
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "processes", "message"),
+    [(8, 4, 3, "batch = 4 images for 3 processes"), (1, 4, 2, "1 training images for 2 processes")],
+)
+def test_what_cannot_be_shared_is_refused(count: int, batch: int, processes: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Batches(samples(count), SPEC, Augment(), batch=batch, seed=0, threads=1, share=(0, processes))
 
 
 def test_images_are_channels_last_in_memory() -> None:

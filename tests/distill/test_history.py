@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-
 from distill.history import Row, read_history, without_timing, write_history
-from distill.plots import plot_history
 
 ROWS: list[Row] = [
     {"epoch": 1, "lr": 0.01, "box": 0.1 + 0.2, "map50": None, "seconds": 3.0},
@@ -27,9 +24,3 @@ def test_a_column_that_comes_later_is_empty_before(tmp_path: Path) -> None:
 
 def test_timing_is_not_part_of_what_repeats() -> None:
     assert set(without_timing(ROWS[0])) == {"epoch", "lr", "box", "map50"}
-
-
-def test_a_history_is_drawn(tmp_path: Path) -> None:
-    path = plot_history(tmp_path / "h.png", ROWS)
-    assert path is not None
-    assert cv2.imread(path).std() > 0

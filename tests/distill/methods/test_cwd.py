@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.methods import cwd
+from distill.methods import _maps, cwd
 from distill.views import Pair, View
 
 OneLevel = Callable[..., Pair]
@@ -37,10 +37,36 @@ def test_it_is_a_mean_over_images_and_channels_times_temperature_squared(
     assert float(value["p3"]) == pytest.approx(temperature**2 * total / 6, rel=1e-4)
 
 
-def test_normalised_maps_have_mean_0_and_variance_1() -> None:
-    some = cwd.standardise(5 * maps(0, 4, 3, 6, 6) + 2)
-    torch.testing.assert_close(some.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-5)
-    torch.testing.assert_close(some.var((0, 2, 3), correction=0), torch.ones(3), rtol=1e-4, atol=0)
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("batch", [3, 9])
+def test_its_own_gradient_is_that_of_the_plain_formula(batch: int, normalise: bool) -> None:
+    student, teacher = maps(0, batch, 3, 4, 4).double(), 3 * maps(1, batch, 3, 4, 4).double()
+
+    def plain(some: Tensor) -> Tensor:
+        prepared = [_maps.standardise(m) if normalise else m for m in (some, teacher)]
+        log_q, log_p = ((m.flatten(2) / 2).log_softmax(2) for m in prepared)
+        return 4 * (log_p.exp() * (log_p - log_q)).sum(2).mean()
+
+    def own(some: Tensor) -> Tensor:
+        return _maps.channel_divergence(some, teacher, 2.0, normalise=normalise)
+
+    found = []
+    for formula in (plain, own):
+        leaf = (2 * student + 1).requires_grad_()
+        value = formula(leaf)
+        (3 * value).backward()
+        found.append((value, leaf.grad))
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(leaf, 2 * student + 1)
+
+
+def test_a_channel_that_is_the_same_everywhere_costs_nothing() -> None:
+    flat = torch.full((2, 3, 4, 4), 7.0, requires_grad=True)
+    value = _maps.channel_divergence(flat, flat.detach() + 1, 1.0, normalise=True)
+    value.backward()
+    assert float(value.detach()) == pytest.approx(0, abs=1e-3)  # of logits of 2000
+    assert flat.grad is not None
+    assert torch.isfinite(flat.grad).all()
 
 
 def test_the_default_is_the_published_recipe(one_level: OneLevel) -> None:

@@ -1,0 +1,78 @@
+"""The order of the trainings, and what comes out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from edgestill.progress import say
+
+OURS = "edgestill"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One training.
+
+    Attributes:
+        images_per_s: Of each epoch, in order.
+        setup: What it ran with.
+        load: The machine's load when it began, see ``devices.linux``.
+    """
+
+    images_per_s: Sequence[float]
+    setup: Mapping[str, Any]
+    load: float | None
+
+    @property
+    def speed(self) -> float:
+        """Images a second: the median of the epochs after the first, in which caches and threads start."""
+        return median(self.images_per_s[1:])
+
+
+#: Runs one training in an empty folder.
+Arm = Callable[[Path], Outcome]
+
+
+def alternate(arms: Mapping[str, Arm], rounds: int, folder: Path) -> dict[str, list[Outcome]]:
+    """Run every arm in every round.
+
+    Args:
+        arms: What is compared, by name.
+        rounds: How often.
+        folder: Where each training gets a folder of its own.
+    """
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in arms}
+    for number in range(rounds):
+        for position, (name, run) in enumerate(arms.items()):
+            place = folder / f"{number}-{position}"
+            place.mkdir()
+            outcomes[name].append(run(place))
+            speed = outcomes[name][-1].speed
+            say(f"round {number + 1} of {rounds}, {name}: {speed:.1f} images/s")
+    return outcomes
+
+
+def summary(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    """Images a second by arm and round, and how many times as fast ours was, within each round."""
+    ours = [outcome.speed for outcome in outcomes[OURS]]
+    return {
+        "times_as_fast_as": {
+            name: _median_and_all([mine / other.speed for mine, other in zip(ours, several, strict=True)])
+            for name, several in outcomes.items()
+            if name != OURS
+        },
+        "images_per_s": {
+            name: _median_and_all([outcome.speed for outcome in several])
+            for name, several in outcomes.items()
+        },
+        "setup": {name: several[0].setup for name, several in outcomes.items()},
+        "load": {name: [outcome.load for outcome in several] for name, several in outcomes.items()},
+    }
+
+
+def _median_and_all(values: Sequence[float]) -> dict[str, Any]:
+    return {"median": round(median(values), 2), "by_round": [round(value, 2) for value in values]}

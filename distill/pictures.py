@@ -1,0 +1,157 @@
+"""Pictures of what a network sees: each image with its true boxes, beside it the same with those it found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgestill.detections import Detections
+from edgestill.files import write_bytes
+from runtime.accuracy import Truth
+
+Image = NDArray[np.uint8]
+
+CELL_HW = (480, 640)  # pixels that a picture is fitted into
+PAIRS = 2  # in a row of the sheet
+GAP, TITLE = 8, 34
+LETTERS = 0.55  # size of the texts at the boxes, in OpenCV's unit
+PAPER, INK, SHADE = (255, 255, 255), (38, 33, 28), (30, 30, 30)
+#: BGR; told apart by the colour-blind, and bright enough for a night scene (after Okabe and Ito, 2008).
+COLOURS = (
+    (233, 180, 86),
+    (0, 159, 230),
+    (140, 220, 60),
+    (220, 150, 220),
+    (66, 228, 240),
+    (120, 110, 255),
+    (220, 220, 220),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictured:
+    """One image and what is said of it, in its own pixels.
+
+    Attributes:
+        image_bgr: uint8 ``[H, W, 3]``.
+        truth: What is there.
+        found: What was found.
+    """
+
+    image_bgr: Image
+    truth: Truth
+    found: Detections
+
+
+def contact_sheet(path: Path, pictured: Sequence[Pictured], classes: Sequence[str]) -> Path:
+    """Write pictures in pairs, the labels left and the predictions right.
+
+    Args:
+        path: A ``.jpg``.
+        pictured: At least one.
+        classes: Class names.
+    """
+    pairs = [_pair(one, classes) for one in pictured]
+    columns, width = min(PAIRS, len(pairs)), 2 * (CELL_HW[1] + GAP) + 2 * GAP
+    rows = [_titles(columns, width)]
+    for start in range(0, len(pairs), columns):
+        side_by_side = pairs[start : start + columns]
+        height = max(len(pair) for pair in side_by_side) + GAP
+        row = np.full((height, columns * width, 3), PAPER, np.uint8)
+        for column, pair in enumerate(side_by_side):
+            row[: len(pair), column * width : column * width + pair.shape[1]] = pair
+        rows.append(row)
+    sheet = np.vstack(rows)[:, : -3 * GAP]  # without the gap behind the last column
+    done, data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])
+    assert done
+    write_bytes(path, data.tobytes())
+    return path
+
+
+def _titles(columns: int, width: int) -> Image:
+    """What stands above the pairs."""
+    line = np.full((TITLE, columns * width, 3), PAPER, np.uint8)
+    for column in range(columns):
+        for half, title in enumerate(("labels", "predictions")):
+            left = column * width + half * (CELL_HW[1] + GAP)
+            _text(line, title, (left + 4, TITLE - 11), INK, 0.75)
+    return line
+
+
+def _pair(one: Pictured, classes: Sequence[str]) -> Image:
+    """The image twice, side by side, ``[h, 2 * cell + gap, 3]``."""
+    height, width = one.image_bgr.shape[:2]
+    scale = min(CELL_HW[0] / height, CELL_HW[1] / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = np.asarray(cv2.resize(one.image_bgr, size, interpolation=way), np.uint8)
+    pair = np.full((size[1], 2 * CELL_HW[1] + GAP, 3), PAPER, np.uint8)
+    named = [classes[k] for k in one.truth.class_id]
+    scored = [f"{classes[k]} {s:.2f}" for k, s in zip(one.found.class_id, one.found.score, strict=True)]
+    for half, (boxes, ids, texts) in enumerate(
+        ((one.truth.xyxy, one.truth.class_id, named), (one.found.xyxy, one.found.class_id, scored))
+    ):
+        left = half * (CELL_HW[1] + GAP)
+        pair[:, left : left + size[0]] = _boxed(image, boxes * scale, ids, texts)
+    return pair
+
+
+def _boxed(
+    image: Image, xyxy: NDArray[np.float32], class_id: NDArray[np.int64], texts: Sequence[str]
+) -> Image:
+    """A copy of the image with boxes in the colours of their classes, and a text at each."""
+    drawn: Image = image.copy()
+    corners = np.rint(xyxy).astype(int)
+    for (x0, y0, x1, y1), k in zip(corners, class_id, strict=True):
+        cv2.rectangle(drawn, (x0 - 2, y0 - 2), (x1 + 1, y1 + 1), COLOURS[k % len(COLOURS)], 2)
+    taken: list[tuple[int, int, int, int]] = []
+    for (x0, y0, _, y1), k, text in zip(corners, class_id, texts, strict=True):
+        width, height = _size(text)
+        place = _free(drawn.shape[:2], (x0, y0, y1), (width, height), taken)
+        taken.append((*place, place[0] + width, place[1] + height))
+        drawn[place[1] : place[1] + height, place[0] : place[0] + width] = SHADE
+        _text(drawn, text, (place[0] + 3, place[1] + height - 5), COLOURS[k % len(COLOURS)], LETTERS)
+    return drawn
+
+
+def _free(
+    hw: tuple[int, int],
+    box: tuple[int, int, int],
+    size: tuple[int, int],
+    taken: list[tuple[int, int, int, int]],
+) -> tuple[int, int]:
+    """Left and top of a text at a box that covers no other text, where there is such a place.
+
+    Args:
+        hw: Height and width of the picture.
+        box: Left, top and bottom of the box.
+        size: Width and height of the text.
+        taken: Left, top, right and bottom of the texts that are there.
+    """
+    left = int(np.clip(box[0] - 3, 0, max(hw[1] - size[0], 0)))
+    above, below = box[1] - 3 - size[1], box[2] + 3
+    # Away from the box line by line, upwards or downwards.
+    tops = [t for n in range(6) for t in (above - n * size[1], below + n * size[1])]
+    inside = [t for t in tops if 0 <= t <= hw[0] - size[1]] or [0]
+    free = (
+        t for t in inside if all(_apart((left, t, left + size[0], t + size[1]), other) for other in taken)
+    )
+    return left, next(free, inside[0])
+
+
+def _apart(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+def _size(text: str) -> tuple[int, int]:
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, LETTERS, 1)
+    return width + 6, height + 8
+
+
+def _text(image: Image, text: str, at: tuple[int, int], colour: tuple[int, int, int], scale: float) -> None:
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
