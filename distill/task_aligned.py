@@ -7,7 +7,7 @@ class target too, is that measure, scaled so that the best cell of a box gets th
 Rows are cells in the order in which raw maps lie in memory: by level, then image, then y, then x. Places are
 cells of one image: by level, then y, then x.
 
-Source: Feng et al., the paper on task-aligned detection, https://arxiv.org/abs/2108.07755; constants: ``TaskAlignedAssigner`` of
+Source: Feng et al., ICCV 2021, https://arxiv.org/abs/2108.07755; constants: ``TaskAlignedAssigner`` of
 ultralytics/utils/tal.py and ``v8DetectionLoss``, https://github.com/ultralytics/ultralytics (facts only).
 """
 
