@@ -33,6 +33,8 @@ def follow(terms: nn.Module, arithmetic: Arithmetic) -> None:
 def _following(forward: Callable[[Tensor], Tensor], arithmetic: Arithmetic) -> Callable[[Tensor], Tensor]:
     def follow_networks(input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         with arithmetic.autocast():
-            return forward(input).float()
+            found = forward(input)
+        # Who hands in maps as the network made them takes them so, and saves two passes over them.
+        return found if input.dtype == arithmetic.dtype else found.float()
 
     return follow_networks

@@ -1,7 +1,8 @@
 """What distillation adds to a step: ``python -m distill.step_cost RECIPE --data DATA.yaml``.
 
 Measures, in turn and again and again, so that a busy machine slows all alike: a step of the student alone, a
-forward pass of the teacher alone, and a step of the student that is distilled. Prints the medians and
+forward pass of the teacher alone, and a step of the student that is distilled. Prints the medians, and the median
+and the quartiles over the rounds of
 
     ratio = distilled / (plain + teacher)
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
@@ -31,7 +32,7 @@ from edgestill.errors import UsageError
 from edgestill.files import to_json_text
 from edgestill.progress import track
 
-WARM_UP = 3
+WARM_UP = 12  # rounds; until then a CPU's steps still fault in memory, and take up to twice as long
 
 
 def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
@@ -53,6 +54,8 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
     batch = _first_batch(run, TrainingImages(datasets, run.spec, cache_mib=0, threads=1))
     samples = _measure(_parts(run, batch), rounds, run.arithmetic.device)
     found = {f"{name}_ms": 1000 * median(times) for name, times in samples.items()}
+    ratios = [d / (p + t) for p, t, d in zip(*samples.values(), strict=True)]
+    low, middle, high = quantiles(ratios, n=4)
     return {
         "recipe": recipe.name,
         "methods": list(recipe.methods),
@@ -64,7 +67,8 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "rounds": rounds,
         **found,
-        "ratio": found["distilled_ms"] / (found["plain_ms"] + found["teacher_ms"]),
+        "ratio": middle,
+        "ratio_quartiles": [low, high],
     }
 
 

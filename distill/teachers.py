@@ -75,8 +75,7 @@ class Teacher:
             _check_another(len(images))
         with torch.no_grad(), arithmetic.autocast():
             view: View = self.model(images)
-        view = view.in_float32()
-        return view.rolled() if self.teaching == "shuffled" else view
+        return (view.rolled() if self.teaching == "shuffled" else view).in_float32()
 
     def describe(self) -> str:
         """For the log: what it is, from where, and the checksums."""

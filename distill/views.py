@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -40,6 +40,29 @@ class Pair:
     teacher_head: Head | None = "coupled"
 
 
+class InFloat32(Mapping[str, Tensor]):
+    """Maps that are brought to float32 when somebody asks for them, once: that is a pass over all of them.
+
+    Args:
+        native: ``[B, C, h, w]`` by level, in the format that the network computed in.
+    """
+
+    def __init__(self, native: Mapping[str, Tensor]) -> None:
+        self.native = native
+        self._wide: dict[str, Tensor] = {}
+
+    def __getitem__(self, level: str) -> Tensor:
+        if level not in self._wide:
+            self._wide[level] = self.native[level].float()
+        return self._wide[level]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.native)
+
+    def __len__(self) -> int:
+        return len(self.native)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
     """What one network made of a batch; in float32 where a method sees it.
@@ -58,8 +81,12 @@ class View:
 
     def in_float32(self) -> View:
         """The same numbers in float32."""
-        features = {level: feature.float() for level, feature in self.features.items()}
-        return View(features, [level.float() for level in self.raw], self.head)
+        return View(InFloat32(self.features), [level.float() for level in self.raw], self.head)
+
+    @property
+    def native(self) -> Mapping[str, Tensor]:
+        """``features`` as the network computed them, for a method that widens them on its way."""
+        return self.features.native if isinstance(self.features, InFloat32) else self.features
 
     def rolled(self) -> View:
         """Every image's maps handed to the next image of the batch, the last one's to the first."""

@@ -68,7 +68,9 @@ class _ChannelDivergence(torch.autograd.Function):
             share += torch.mul(other, own, out=p).sum(-1).sum(0)
         share = mean(share / (batch * cells)) if normalise else torch.zeros_like(share)
         ctx.save_for_backward(z, y, centre, ours, share)
-        ctx.t, ctx.like = t, student
+        layout = torch.channels_last if student.is_contiguous(memory_format=torch.channels_last) else None
+        ctx.t, ctx.shape = t, student.shape
+        ctx.form = {"dtype": student.dtype, "memory_format": layout or torch.contiguous_format}
         return t**2 * total / (batch * channels)
 
     @staticmethod
@@ -82,7 +84,7 @@ class _ChannelDivergence(torch.autograd.Function):
         part = IN_CACHE if z.device.type == "cpu" else len(z)
         for own, found in zip(z.split(part), g.split(part), strict=True):
             found.mul_(first[:, None]).addcmul_(own, second[:, None], value=-1).add_(third[:, None])
-        return g.view(ctx.like.shape).to(ctx.like.dtype), None, None, None
+        return g.view(ctx.shape).to(**ctx.form), None, None, None
 
 
 def _logits(maps: Tensor) -> Tensor:

@@ -62,8 +62,8 @@ class Loss(nn.Module):
         return {
             level: config.weight
             * channel_divergence(
-                layer(student.features[level]),
-                teacher.features[level],
+                layer(student.native[level]),
+                teacher.native[level],
                 config.temperature,
                 normalise=config.normalise,
             )
