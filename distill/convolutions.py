@@ -1,7 +1,7 @@
 """Adapters and generators of distillation terms compute as the networks do; what they give is float32 again.
 
 They are layers that are trained, and on a CPU with bf16 they cost half as much in it. The losses behind them
-stay in float32, and so do the weights.
+stay in float32, and so do the weights. A method that hands in ``View.native`` gets the networks' format back.
 """
 
 from __future__ import annotations

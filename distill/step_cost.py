@@ -1,8 +1,8 @@
 """What distillation adds to a step: ``python -m distill.step_cost RECIPE --data DATA.yaml``.
 
 Measures, in turn and again and again, so that a busy machine slows all alike: a step of the student alone, a
-forward pass of the teacher alone, and a step of the student that is distilled. Prints the medians, and the median
-and the quartiles over the rounds of
+forward pass of the teacher alone, and a step of the student that is distilled. Prints the medians, and the
+median and the quartiles over the rounds of
 
     ratio = distilled / (plain + teacher)
 

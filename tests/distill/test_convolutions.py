@@ -46,6 +46,12 @@ def test_convolutions_take_the_networks_format_and_give_float32(dtype: torch.dty
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in layers.parameters())
 
 
+def test_maps_in_the_networks_format_stay_in_it() -> None:
+    layer = nn.Conv2d(8, 16, 1)
+    follow(layer, arithmetic(torch.bfloat16))
+    assert layer(torch.rand(2, 8, 4, 4).bfloat16()).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("channels", [(8, 1), (1, 1), (1, 8)])
 def test_a_mask_of_attention_stays_in_float32(channels: tuple[int, int]) -> None:
     layer = nn.Conv2d(*channels, 1)

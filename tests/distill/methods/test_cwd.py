@@ -101,3 +101,25 @@ def test_only_the_normalised_form_takes_no_notice_of_a_channels_scale(one_level:
     )
     plain = value(pair, student, teacher, normalise=False)
     assert value(pair, 5 * student, teacher, normalise=False) > 2 * plain
+
+
+def test_maps_as_the_networks_made_them_cost_what_their_float32_copies_cost(one_level: OneLevel) -> None:
+    shapes = ((2, 4, 8, 8), (2, 4, 8, 8))
+    student, teacher = (
+        maps(seed, *shape).bfloat16().to(memory_format=torch.channels_last)
+        for seed, shape in enumerate(shapes)
+    )
+    found = []
+    for kept in (False, True):
+        leaf = student.clone(memory_format=torch.preserve_format).requires_grad_()
+        sides = [View({"p3": side}, []) for side in (leaf, teacher)]
+        views = [
+            side.in_float32() if kept else View({"p3": side.features["p3"].float()}, []) for side in sides
+        ]
+        loss = cwd.Loss(cwd.Config(adapter="identity"), one_level(4))
+        value = loss(*views, NO_TARGETS)["p3"]
+        value.backward()
+        found.append((value, leaf.grad))
+    assert found[0][0] == found[1][0]
+    torch.testing.assert_close(found[0][1], found[1][1])
+    assert found[1][1].is_contiguous(memory_format=torch.channels_last)
