@@ -83,18 +83,19 @@ def run_local(work: Sequence[Work], *, jobs: int = 0) -> Iterator[Done | None]:
     room = look_around()
     waiting, running = deque(work), dict[Path, "subprocess.Popen[bytes]"]()
     need, gpu_need = max((item.expected_mib() for item in work), default=BASE_MIB), None
-    limit = 0
+    limit, share = 0, 1
     try:
         while waiting or running:
             now = jobs or at_once(room, need, gpu_need)
             if now != limit:
                 limit = now
-                threads = max(1, room.cores // limit)
-                say(f"{limit} cells at once, {threads} threads each; every cell decodes its own images")
+                share = max(1, room.cores // limit)
+                threads = sorted({item.recipe.threads or share for item in work})
+                numbers = " or ".join(map(str, threads))
+                say(f"{limit} cells at once, threads of each: {numbers}; every cell decodes its own images")
             while waiting and len(running) < limit:
                 item = waiting.popleft()
-                threads = 0 if item.recipe.threads else max(1, room.cores // limit)
-                running[item.folder] = launch(item.folder, threads)
+                running[item.folder] = launch(item.folder, 0 if item.recipe.threads else share)
             for folder, process in list(running.items()):
                 if (code := process.poll()) is not None:
                     del running[folder]
