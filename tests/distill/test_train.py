@@ -103,7 +103,7 @@ def test_every_part_of_the_loss_has_its_column(finished: tuple[Path, dict[str, A
         header = next(csv.reader(stream))
     detection, maps = ["box", "obj", "cls"], ["cwd_p3", "cwd_p4", "cwd_p5"]
     answers = ["logits_cls", "logits_box", "logits_obj"]
-    wanted = [*detection, *maps, *answers]
+    wanted = [*detection, *answers, *maps]
     assert [name for name in header if name in wanted] == wanted
 
 

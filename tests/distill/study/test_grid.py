@@ -49,7 +49,7 @@ def test_seeds_come_round_by_round(tmp_path: Path) -> None:
 def test_the_controls_change_what_they_say_and_nothing_else(tmp_path: Path) -> None:
     cells = {cell.arm: cell.recipe.to_json() for cell in cells_of(tmp_path, BASE) if cell.seed == 0}
     default = cells["default"]
-    assert default["methods"].keys() == {"cwd", "logits"}
+    assert default["methods"].keys() == {"logits"}
     for arm, key, value in (("none", "methods", {}), ("random-teacher", "teaching", "random")):
         assert cells[arm] == {**default, "name": arm, key: value}
     assert cells["fgfi"]["methods"].keys() == {"fgfi"}
@@ -94,7 +94,7 @@ def test_an_arm_without_a_teacher_is_trained_once_for_all_of_them(tmp_path: Path
 
 
 def test_a_sweep_concerns_the_arms_that_have_its_method(tmp_path: Path) -> None:
-    text = BASE + '[sweep]\n"methods.fgfi.psi" = [0.25, 0.5]\n"methods.cwd.weight" = [1, 2]\n'
+    text = BASE + '[sweep]\n"methods.fgfi.psi" = [0.25, 0.5]\n"methods.logits.weight" = [1, 2]\n'
     cells = cells_of(tmp_path, text.replace("[0, 1]", "[0]", 1))
     assert [cell.arm for cell in cells] == [
         "none",
@@ -106,7 +106,7 @@ def test_a_sweep_concerns_the_arms_that_have_its_method(tmp_path: Path) -> None:
         "default weight=2",
     ]
     assert [c.recipe.methods["fgfi"].config.psi for c in select(cells, ["fgfi"])] == [0.25, 0.5]
-    assert list(select(cells, ["default weight=2"])[0].recipe.methods) == ["cwd", "logits"]
+    assert list(select(cells, ["default weight=2"])[0].recipe.methods) == ["logits"]
 
 
 def test_a_swept_list_of_equal_values_is_named_by_one(tmp_path: Path) -> None:
