@@ -24,13 +24,27 @@ RUNS = 3
 KEYS = ("import_ms", "load_ms", "first_ms", "rss_mib")
 
 
-def measure(path: Path, backend: str, threads: int | None) -> dict[str, float | None]:
+def measure(
+    path: Path,
+    backend: str,
+    threads: int | None,
+    *,
+    trust_engine: bool = False,
+    tile: str = "1x1",
+    tile_overlap: float = 0.0,
+) -> dict[str, float | None]:
     """Medians over some fresh processes: ``import_ms``, ``load_ms``, ``first_ms`` and ``rss_mib``.
 
     The model file is in the page cache, as after any first start. All values are None where the process
     fails, which it has no reason to do once the model ran here.
     """
-    runs = [_start(path, backend, threads) for _ in range(RUNS)]
+    tiles = ["--tile", tile, "--tile-overlap", str(tile_overlap)]
+    command = [sys.executable, "-m", "benchmarks.cold", str(path), "--backend", backend, *tiles]
+    if threads is not None:
+        command += ["--threads", str(threads)]
+    if trust_engine:
+        command.append("--trust-engine")
+    runs = [_start(command) for _ in range(RUNS)]
     return {key: _median([run.get(key) for run in runs]) for key in KEYS}
 
 
@@ -40,18 +54,25 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--trust-engine", action="store_true")
+    parser.add_argument("--tile", default="1x1")
+    parser.add_argument("--tile-overlap", type=float, default=0.0)
     args = parser.parse_args()
     start = perf_counter()
     from benchmarks.footage import draw_street  # noqa: PLC0415 (importing is part of what is timed)
     from runtime.backend import BACKENDS, BY_SUFFIX  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
+    from runtime.tiling import TiledDetector, Tiling  # noqa: PLC0415
 
     BACKENDS.load(BY_SUFFIX[args.model.suffix] if args.backend == "auto" else args.backend)
     image = draw_street(0)
     imported = perf_counter()
-    detector = open_detector(args.model, backend=args.backend, threads=args.threads)
+    detector = open_detector(
+        args.model, backend=args.backend, threads=args.threads, trust_engine=args.trust_engine
+    )
+    looking = TiledDetector(detector, Tiling.parse(args.tile, args.tile_overlap))
     loaded = perf_counter()
-    detector(image)
+    looking(image)
     done = perf_counter()
     print(
         json.dumps(
@@ -65,10 +86,7 @@ def main() -> None:
     )
 
 
-def _start(path: Path, backend: str, threads: int | None) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.cold", str(path), "--backend", backend]
-    if threads is not None:
-        command += ["--threads", str(threads)]
+def _start(command: list[str]) -> dict[str, Any]:
     home = str(Path(edgestill.__file__).resolve().parent.parent)
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -29,6 +29,7 @@ from edgestill.manifest import read_manifest
 from edgestill.progress import Advance, progress
 from runtime.detector import ModelDetector, open_detector
 from runtime.frames import Frame
+from runtime.tiling import TiledDetector, Tiling
 
 STAGES = ("decode", "letterbox", "inference", "postprocess")
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -57,7 +58,9 @@ class Settings:
         warmup_s: Untimed seconds a model before the first sample.
         backend: ``auto`` chooses by the file.
         threads: CPU threads; None leaves the choice to the library.
+        trust_engine: Whether engines that were not built here are run.
         interleave: Whether models take turns; else one after the other.
+        tilings: Each model is measured once with each: how it looks at a frame.
     """
 
     source: str | None = None
@@ -66,7 +69,9 @@ class Settings:
     warmup_s: float = 1.0
     backend: str = "auto"
     threads: int | None = None
+    trust_engine: bool = False
     interleave: bool = False
+    tilings: tuple[Tiling, ...] = (Tiling(),)
 
     def __post_init__(self) -> None:
         if self.duration_s < 0 or self.warmup_s < 0 or self.min_samples < 1:
@@ -75,6 +80,23 @@ class Settings:
                 "nothing to measure",
                 hint="times of 0 or more, and at least one sample",
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subject:
+    """A model that is measured, and how it looks at a frame.
+
+    Attributes:
+        label: What it is called.
+        path: Its file.
+        detector: The loaded model.
+        tiling: The tiles that it is shown.
+    """
+
+    label: str
+    path: Path
+    detector: ModelDetector
+    tiling: Tiling
 
 
 @dataclass(slots=True)
@@ -126,24 +148,23 @@ def bench(
         UsageError: The source is a camera, or there is no such backend.
     """
     footage = Footage(settings.source)
-    labels = unique_names(list(names or map(str, models)))
+    options: dict[str, Any] = {"backend": settings.backend, "threads": settings.threads}
+    options["trust_engine"] = settings.trust_engine
     with ExitStack() as stack:
-        detectors = [
-            stack.enter_context(
-                closing(open_detector(path, backend=settings.backend, threads=settings.threads))
-            )
-            for path in models
-        ]
+        detectors = [stack.enter_context(closing(open_detector(path, **options))) for path in models]
         watch = Watch()
-        samples = collect(detectors, footage, settings, watch.tick)
+        subjects = _subjects(models, detectors, settings.tilings, names or list(map(str, models)))
+        looking = [TiledDetector(subject.detector, subject.tiling) for subject in subjects]
+        samples = collect(looking, footage, settings, watch.tick)
         environment = watch.finish()
         results = [
-            {**_identity(label, path, detector), **_figures(taken)}
-            for label, path, detector, taken in zip(labels, models, detectors, samples, strict=True)
+            {**_identity(subject), **_figures(taken)}
+            for subject, taken in zip(subjects, samples, strict=True)
         ]
     common = [*environment.pop("doubts"), *_picture_doubts(footage)]
-    for result, path in zip(results, models, strict=True):
-        started = cold.measure(path, settings.backend, settings.threads)
+    for result, subject in zip(results, subjects, strict=True):
+        tile, overlap = str(subject.tiling), subject.tiling.overlap
+        started = cold.measure(subject.path, tile=tile, tile_overlap=overlap, **options)
         result["cold_start_ms"] = _sum(started["load_ms"], started["first_ms"])
         result["cold_start"] = {"runs": cold.RUNS, **started}
         result["rss_mib"] = started["rss_mib"]
@@ -153,7 +174,7 @@ def bench(
         "kind": "bench",
         "scenario": "single",
         "measures": "one picture at a time, from encoded picture to boxes: " + " + ".join(STAGES),
-        "interleaved": settings.interleave and len(models) > 1,
+        "interleaved": settings.interleave and len(subjects) > 1,
         "footage": footage.describe(),
         "warmup_s": settings.warmup_s,
         "models": results,
@@ -183,6 +204,21 @@ def collect(
                 tick()
                 round_number += 1
     return samples
+
+
+def _subjects(
+    models: Sequence[Path],
+    detectors: Sequence[ModelDetector],
+    tilings: Sequence[Tiling],
+    names: Sequence[str],
+) -> list[Subject]:
+    """Every model with every way to look at a frame, the ways of one model side by side."""
+    ways = [(*one, tiling) for one in zip(models, detectors, names, strict=True) for tiling in tilings]
+    wanted = [name if tiling.is_whole else f"{name} tile {tiling}" for _, _, name, tiling in ways]
+    return [
+        Subject(label=label, path=path, detector=detector, tiling=tiling)
+        for label, (path, detector, _, tiling) in zip(unique_names(wanted), ways, strict=True)
+    ]
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:
@@ -235,10 +271,11 @@ def _enough(samples: Samples, settings: Settings) -> bool:
     return len(samples) >= settings.min_samples and samples.total_ms >= settings.duration_s * 1e3
 
 
-def _identity(label: str, path: Path, detector: ModelDetector) -> dict[str, Any]:
+def _identity(subject: Subject) -> dict[str, Any]:
+    path, detector, tiling = subject.path, subject.detector, subject.tiling
     manifest = read_manifest(path)
     return {
-        "name": label,
+        "name": subject.label,
         "file": str(path),
         "sha256": {file.name: sha256_file(file) for file in _files(path)},
         "model": detector.spec.name,
@@ -247,6 +284,8 @@ def _identity(label: str, path: Path, detector: ModelDetector) -> dict[str, Any]
         "device": detector.backend.device,
         "precision": manifest.precision if manifest else None,
         "precision_proved": detector.backend.layers_by_dtype(),
+        "tile": str(tiling),
+        "tile_overlap": None if tiling.is_whole else tiling.overlap,
         "conf": detector.conf,
         "iou": detector.iou,
     }

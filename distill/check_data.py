@@ -1,4 +1,7 @@
-"""Is a data set fit to train on? Broken files, bad labels, pictures in two splits, missing classes."""
+"""Is a data set fit to train on? Broken files, bad labels, pictures in two splits, missing classes.
+
+A picture in two splits is an error if all pixels are equal, and a warning if they only look alike.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.near_duplicates import BITS, Hash, NearDuplicates, near_duplicates, perceptual_hash
 from edgestill.dataset import Dataset, Labels, label_path, read_image
 from edgestill.errors import DataError
 from edgestill.progress import progress
@@ -62,6 +66,7 @@ class DataReport:
         classes: Class names.
         splits: By name.
         box_side_px: Square root of box areas, px: min, p5, median, p95, max; None without boxes.
+        near_duplicates: Pictures of different splits that look alike; those of equal pixels are errors.
         error_counts: Errors by kind.
         errors: The errors, at most ``LISTED`` of a kind.
         warnings: What is allowed and probably not wanted.
@@ -71,6 +76,7 @@ class DataReport:
     classes: tuple[str, ...]
     splits: dict[str, SplitReport]
     box_side_px: dict[str, float] | None
+    near_duplicates: NearDuplicates
     error_counts: dict[str, int]
     errors: tuple[Problem, ...]
     warnings: tuple[str, ...]
@@ -82,6 +88,7 @@ class _Picture:
 
     path: Path
     digest: str = ""
+    look: Hash | None = None
     size: str = ""
     labels: Labels | None = None
     sides: list[float] = field(default_factory=list)
@@ -114,6 +121,7 @@ def check_dataset(path: Path) -> DataReport:
                 errors += picture.problems
                 advance()
     errors += _in_two_splits(found)
+    alike = _alike(found)
     sides = [side for pictures in found.values() for p in pictures for side in p.sides]
     splits = {split: _summary(dataset, pictures) for split, pictures in found.items()}
     return DataReport(
@@ -121,9 +129,10 @@ def check_dataset(path: Path) -> DataReport:
         classes=dataset.classes,
         splits=splits,
         box_side_px=_spread(sides),
+        near_duplicates=alike,
         error_counts=dict(Counter(e.kind for e in errors)),
         errors=tuple(_listed(errors)),
-        warnings=(*_class_warnings(dataset, splits), *_repeats(found)),
+        warnings=(*_class_warnings(dataset, splits), *_repeats(found), *_alike_warnings(alike, splits)),
     )
 
 
@@ -136,6 +145,7 @@ def _look(dataset: Dataset, path: Path) -> _Picture:
         picture.digest = hashlib.blake2b(
             image.tobytes(), digest_size=16, key=picture.size.encode()
         ).hexdigest()
+        picture.look = perceptual_hash(image)
     except DataError as error:
         picture.problems.append(Problem(kind="image", where=path, what=error.what))
     try:
@@ -188,6 +198,29 @@ def _repeats(found: dict[str, list[_Picture]]) -> list[str]:
     for same in _places(found).values():
         extra.update({split: n - 1 for split, n in Counter(split for split, _ in same).items() if n > 1})
     return [f"{split} holds {n} pictures more than once" for split, n in sorted(extra.items())]
+
+
+def _alike(found: dict[str, list[_Picture]]) -> NearDuplicates:
+    """What looks alike across splits, without what is equal to the pixel: that is an error already."""
+    equal = {path for same in _places(found).values() if len(dict(same)) > 1 for _, path in same}
+    return near_duplicates(
+        {
+            split: [(p.path, p.look) for p in pictures if p.look is not None and p.path not in equal]
+            for split, pictures in found.items()
+        }
+    )
+
+
+def _alike_warnings(alike: NearDuplicates, splits: dict[str, SplitReport]) -> list[str]:
+    """For each two splits how many pictures of the second have a twin in the first, and the nearest pair."""
+    warnings = []
+    for one, other, images in alike.twins:
+        bits, here, there = next((p.bits, *p.paths) for p in alike.pairs if p.splits == (one, other))
+        warnings.append(
+            f"{images} of {splits[other].images} pictures of {other} look like one of {one}, e.g. {there} "
+            f"like {here} ({bits} of {BITS} bits differ): split by sequence, not by frame"
+        )
+    return warnings
 
 
 def _places(found: dict[str, list[_Picture]]) -> dict[str, list[tuple[str, Path]]]:

@@ -60,7 +60,7 @@ def _check_predictions(method: str, teacher: Facts, path: Path, student: ModelSp
         anchors = [list(map(list, level)) for level in teacher.anchors_px]
         raise UsageError(
             f"{who} has other anchors than the student",
-            hint=f"--set 'student.anchors_px={anchors}', or {_by_features()}",
+            hint=f"--set 'student.anchors_px={anchors}' --set student.auto_anchor=false, or {_by_features()}",
         )
 
 

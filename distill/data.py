@@ -1,14 +1,14 @@
-"""Training batches: images in memory at deployment scale, samples made ahead of time in threads.
+"""Training batches: images at deployment scale, samples made ahead of time in threads.
 
 What a batch holds is a pure function of the seed, the epoch and its position, whatever the threads do.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,13 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distill.ahead import ahead
 from distill.augment import Augment, Sample, compose, generator
+from distill.disk_cache import DiskCache, default_folder
+from distill.recipe import Recipe
+from distill.scaled_images import ScaledImages
 from edgestill.boxes import xyxy_to_cxcywh
-from edgestill.dataset import Dataset, read_image
+from edgestill.dataset import Dataset, Labels
 from edgestill.errors import DataError, UsageError
-from edgestill.progress import progress, say
+from edgestill.progress import track
 from edgestill.spec import ModelSpec
-from runtime.letterbox import letterbox
 
 PREFETCH_BATCHES = 3
 ORDER = 0xFFFFFFFF  # the "sample" whose random numbers order an epoch; no data set is as long
@@ -60,63 +63,58 @@ def open_datasets(paths: Sequence[Path]) -> list[Dataset]:
     return datasets
 
 
+def open_disk_cache(recipe: Recipe) -> DiskCache | None:
+    """The disk cache that a recipe asks for; None if it asks for none."""
+    if not recipe.disk_cache_mib:
+        return None
+    folder = Path(recipe.disk_cache).expanduser() if recipe.disk_cache else default_folder()
+    return DiskCache(folder, recipe.disk_cache_mib)
+
+
 class TrainingImages(Sequence[Sample]):
     """The training splits of some data sets, scaled as the letterbox scales them, without its border.
 
-    Attributes:
-        paths: The image files; the position is the index of the sample.
+    Args:
+        datasets: With the same classes.
+        spec: Says the input size.
+        cache_mib: Memory for decoded images.
+        disk: Where decoded images are kept as well; None for nowhere.
     """
 
-    def __init__(self, datasets: Sequence[Dataset], spec: ModelSpec, *, cache_mib: int, threads: int) -> None:
-        self.paths = [path for dataset in datasets for path in dataset.images("train")]
-        self._nc = len(datasets[0].classes)
-        self._labels = [dataset.labels(path) for dataset in datasets for path in dataset.images("train")]
-        self._spec = spec
-        self._kept: dict[int, Sample] = {}
-        self._fill(cache_mib, threads)
+    def __init__(
+        self, datasets: Sequence[Dataset], spec: ModelSpec, *, cache_mib: int, disk: DiskCache | None = None
+    ) -> None:
+        found = [(dataset, path) for dataset in datasets for path in dataset.images("train")]
+        self._labels = _Labels(
+            [dataset.labels(path) for dataset, path in track(found, "reading labels", len(found))]
+        )
+        self._images = ScaledImages(
+            [path for _, path in found], spec, name="training", memory_mib=cache_mib, disk=disk
+        )
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # no slices: one image each
-        return self._kept.get(index) or self._read(index)
-
-    def _read(self, index: int) -> Sample:
-        image = read_image(self.paths[index])
-        labels = self._labels[index]
-        hw = (image.shape[0], image.shape[1])
-        padded, fit = letterbox(image, self._spec)
-        left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
-        height, width = (max(1, round(side * fit.scale)) for side in hw)
-        # A copy, so that the border's memory is freed.
-        scaled = padded[top : top + height, left : left + width].copy()
+        image, labels = self._images[index].image_bgr, self._labels[index]
+        height, width = image.shape[:2]
         xyxy = np.clip(
             labels.xyxy_px((height, width)), 0, np.array([width, height, width, height], np.float32)
         )
-        return Sample(scaled, labels.class_id, np.asarray(xyxy, np.float32))
+        return Sample(image, labels.class_id, np.asarray(xyxy, np.float32))
 
-    def _fill(self, cache_mib: int, threads: int) -> None:
-        """Decode ahead what fits into the budget; the rest is decoded at every visit."""
-        used, budget = 0, cache_mib * 2**20
-        with (
-            ThreadPoolExecutor(threads) as pool,
-            progress("reading images", len(self)) as advance,
-        ):
-            # In slices: all images at once would be in memory before the budget is looked at.
-            for start in range(0, len(self), 64):
-                if used >= budget:
-                    break
-                part = range(start, min(start + 64, len(self)))
-                for index, sample in zip(part, pool.map(self._read, part), strict=True):
-                    if used < budget:
-                        self._kept[index] = sample
-                        used += sample.image_bgr.nbytes
-                    advance()
-        if len(self._kept) < len(self):
-            say(
-                f"{len(self._kept)} of {len(self)} images fit into cache_mib = {cache_mib}; "
-                "the others are decoded at every visit, which is slow"
-            )
+
+class _Labels:
+    """The labels of many images in three arrays instead of three objects an image."""
+
+    def __init__(self, labels: Sequence[Labels]) -> None:
+        self._starts = np.cumsum([0, *map(len, labels)])
+        self._class_id = np.concatenate([one.class_id for one in labels])
+        self._cxcywh = np.concatenate([one.cxcywh for one in labels])
+
+    def __getitem__(self, index: int) -> Labels:
+        part = slice(*self._starts[index : index + 2])
+        return Labels(self._class_id[part], self._cxcywh[part])
 
 
 class Batches:
@@ -193,17 +191,10 @@ class Batches:
         """
         order = generator(self._seed, epoch, ORDER).permutation(len(self._images))
         whole = order[: len(self) * self.batch].reshape(len(self), -1, self._own)
-        wanted = iter(whole[start:, self._part].ravel())
-        ahead: deque[Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = deque()
-        for index in islice(wanted, PREFETCH_BATCHES * self._own):
-            ahead.append(self._pool.submit(self._sample, epoch, int(index)))
+        wanted = whole[start:, self._part].ravel().tolist()
+        samples = ahead(self._pool, partial(self._sample, epoch), wanted, PREFETCH_BATCHES * self._own)
         for _ in range(start, len(self)):
-            made = []
-            for _ in range(self._own):
-                made.append(ahead.popleft().result())
-                for index in islice(wanted, 1):
-                    ahead.append(self._pool.submit(self._sample, epoch, int(index)))
-            yield collate(made)
+            yield collate(list(islice(samples, self._own)))
 
     def _sample(self, epoch: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Image in the spec's channel order ``[h, w, 3]``, and rows class, cx, cy, w, h, normalised."""

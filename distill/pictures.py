@@ -1,4 +1,4 @@
-"""Pictures of what a network sees: each image with its true boxes, beside it the same with those it found."""
+"""Sheets of pictures with boxes, in pairs: labels beside predictions, or an image beside a detail of it."""
 
 from __future__ import annotations
 
@@ -48,6 +48,23 @@ class Pictured:
     found: Detections
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Boxed:
+    """One picture of a pair.
+
+    Attributes:
+        image_bgr: uint8 ``[H, W, 3]``.
+        xyxy: Corners of the boxes, pixels of the image; float32 ``[N, 4]``.
+        class_id: int64 ``[N]``, for the colours.
+        texts: What stands at each box.
+    """
+
+    image_bgr: Image
+    xyxy: NDArray[np.float32]
+    class_id: NDArray[np.int64]
+    texts: Sequence[str]
+
+
 def contact_sheet(path: Path, pictured: Sequence[Pictured], classes: Sequence[str]) -> Path:
     """Write pictures in pairs, the labels left and the predictions right.
 
@@ -56,11 +73,28 @@ def contact_sheet(path: Path, pictured: Sequence[Pictured], classes: Sequence[st
         pictured: At least one.
         classes: Class names.
     """
-    pairs = [_pair(one, classes) for one in pictured]
-    columns, width = min(PAIRS, len(pairs)), 2 * (CELL_HW[1] + GAP) + 2 * GAP
-    rows = [_titles(columns, width)]
-    for start in range(0, len(pairs), columns):
-        side_by_side = pairs[start : start + columns]
+    pairs = []
+    for one in pictured:
+        named = [classes[k] for k in one.truth.class_id]
+        scored = [f"{classes[k]} {s:.2f}" for k, s in zip(one.found.class_id, one.found.score, strict=True)]
+        labels = Boxed(one.image_bgr, one.truth.xyxy, one.truth.class_id, named)
+        pairs.append((labels, Boxed(one.image_bgr, one.found.xyxy, one.found.class_id, scored)))
+    return write_sheet(path, pairs, ("labels", "predictions"))
+
+
+def write_sheet(path: Path, pairs: Sequence[tuple[Boxed, Boxed]], titles: tuple[str, str]) -> Path:
+    """Write pairs of pictures.
+
+    Args:
+        path: A ``.jpg``.
+        pairs: At least one.
+        titles: What stands above the left and the right ones.
+    """
+    drawn = [_pair(pair) for pair in pairs]
+    columns, width = min(PAIRS, len(drawn)), 2 * (CELL_HW[1] + GAP) + 2 * GAP
+    rows = [_titles(titles, columns, width)]
+    for start in range(0, len(drawn), columns):
+        side_by_side = drawn[start : start + columns]
         height = max(len(pair) for pair in side_by_side) + GAP
         row = np.full((height, columns * width, 3), PAPER, np.uint8)
         for column, pair in enumerate(side_by_side):
@@ -73,32 +107,34 @@ def contact_sheet(path: Path, pictured: Sequence[Pictured], classes: Sequence[st
     return path
 
 
-def _titles(columns: int, width: int) -> Image:
+def _titles(titles: tuple[str, str], columns: int, width: int) -> Image:
     """What stands above the pairs."""
     line = np.full((TITLE, columns * width, 3), PAPER, np.uint8)
     for column in range(columns):
-        for half, title in enumerate(("labels", "predictions")):
+        for half, title in enumerate(titles):
             left = column * width + half * (CELL_HW[1] + GAP)
             _text(line, title, (left + 4, TITLE - 11), INK, 0.75)
     return line
 
 
-def _pair(one: Pictured, classes: Sequence[str]) -> Image:
-    """The image twice, side by side, ``[h, 2 * cell + gap, 3]``."""
+def _pair(pair: tuple[Boxed, Boxed]) -> Image:
+    """Both, side by side, ``[h, 2 * cell + gap, 3]``."""
+    cells = [_cell(one) for one in pair]
+    canvas = np.full((max(map(len, cells)), 2 * CELL_HW[1] + GAP, 3), PAPER, np.uint8)
+    for half, cell in enumerate(cells):
+        left = half * (CELL_HW[1] + GAP)
+        canvas[: len(cell), left : left + cell.shape[1]] = cell
+    return canvas
+
+
+def _cell(one: Boxed) -> Image:
+    """The picture with its boxes, fitted into a cell."""
     height, width = one.image_bgr.shape[:2]
     scale = min(CELL_HW[0] / height, CELL_HW[1] / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = np.asarray(cv2.resize(one.image_bgr, size, interpolation=way), np.uint8)
-    pair = np.full((size[1], 2 * CELL_HW[1] + GAP, 3), PAPER, np.uint8)
-    named = [classes[k] for k in one.truth.class_id]
-    scored = [f"{classes[k]} {s:.2f}" for k, s in zip(one.found.class_id, one.found.score, strict=True)]
-    for half, (boxes, ids, texts) in enumerate(
-        ((one.truth.xyxy, one.truth.class_id, named), (one.found.xyxy, one.found.class_id, scored))
-    ):
-        left = half * (CELL_HW[1] + GAP)
-        pair[:, left : left + size[0]] = _boxed(image, boxes * scale, ids, texts)
-    return pair
+    return _boxed(image, one.xyxy * scale, one.class_id, one.texts)
 
 
 def _boxed(

@@ -22,6 +22,7 @@ from edgestill.errors import UsageError, unknown_name
 from edgestill.files import to_json_text
 from edgestill.shelf import Shelf
 from edgestill.spec import COCO_ANCHORS_PX, Head
+from runtime.tiling import Tiling
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -46,6 +47,8 @@ class Student:
         head: Kind of detection head.
         share_levels: Whether the towers of a ``decoupled`` head serve all levels.
         anchors_px: Anchor width and height in input pixels, three levels of three.
+        auto_anchor: Whether anchors that reach too few boxes of the data make way for others, see
+            ``distill.auto_anchor``.
     """
 
     model: str = "yolov5n"
@@ -53,6 +56,7 @@ class Student:
     head: Head = "coupled"
     share_levels: bool = False
     anchors_px: tuple[tuple[tuple[float, float], ...], ...] = COCO_ANCHORS_PX
+    auto_anchor: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,8 @@ class Recipe:
         name: The file's name without ``.toml``.
         data: ``data.yaml`` files that are trained on together.
         input_hw: The deployed model's input, height and width in pixels; validation uses it.
+        tiling: The tiles that the deployed model looks at (``--tile`` of the other verbs). Windows are cut at
+            the scale of a tile then, and validation looks at tiles too.
         train_hw: Size of the windows that are trained on; they are cut at the scale of ``input_hw``.
         epochs: Passes over the training images.
         batch: Images a step, of all processes together.
@@ -92,6 +98,9 @@ class Recipe:
         threads: Of the network's arithmetic on the CPU; 0 leaves it to torch.
         loader_threads: Threads that make samples.
         cache_mib: Memory for decoded training images; validation images take up to a quarter of it more.
+        disk_cache_mib: Disk space for decoded images at the scale of ``input_hw``, for data sets that memory
+            does not hold; 0 writes none. Processes with the same folder share what is in it.
+        disk_cache: That folder; empty is ``edgestill/images`` in the user's cache folder.
         teacher: Its weights: a checkpoint folder, a legacy ``.pt``, a detector's ``.pt`` of ``ultralytics``,
             ``student`` or ``teacher``.
         teaching: What the student is shown: what the ``trained`` teacher makes of its image, or, as controls
@@ -108,6 +117,7 @@ class Recipe:
     name: str
     data: tuple[str, ...] = ()
     input_hw: tuple[int, int] = (384, 640)
+    tiling: Tiling = field(default_factory=Tiling)
     train_hw: tuple[int, int] = (320, 320)
     epochs: int = 100
     batch: int = 16
@@ -120,6 +130,8 @@ class Recipe:
     threads: int = 0
     loader_threads: int = 2
     cache_mib: int = 4096
+    disk_cache_mib: int = 0
+    disk_cache: str = ""
     teacher: str = ""
     teaching: Teaching = "trained"
     student: Student = field(default_factory=Student)
@@ -144,6 +156,11 @@ class Recipe:
                 raise UsageError(
                     f"augment.{key} = {getattr(self.augment, key)} in recipe {self.name}", hint="from 0 to 1"
                 )
+        if self.student.auto_anchor and self.student.head == "dfl":
+            raise UsageError(
+                f"student.auto_anchor in recipe {self.name}, whose dfl head has no anchors",
+                hint="leave it out",
+            )
         if len(self.loss.balance) != len(self.student.anchors_px):
             raise UsageError(
                 f"loss.balance = {list(self.loss.balance)} in recipe {self.name}",

@@ -19,7 +19,15 @@ STATE = "state.pt"
 
 #: Recipe keys that may change when a run goes on: they decide nothing about the weights of an epoch, but for
 #: ``threads``, with which the order of additions and so the last digits change.
-FREE_KEYS = ("patience", "save_every_steps", "loader_threads", "cache_mib", "threads")
+FREE_KEYS = (
+    "patience",
+    "save_every_steps",
+    "loader_threads",
+    "cache_mib",
+    "disk_cache_mib",
+    "disk_cache",
+    "threads",
+)
 
 
 def save_state(run: Run) -> None:

@@ -51,7 +51,7 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
         torch.set_num_threads(recipe.threads)
     datasets = open_datasets([Path(path) for path in recipe.data])
     run = start(recipe, Path(), datasets[0].classes)
-    batch = _first_batch(run, TrainingImages(datasets, run.spec, cache_mib=0, threads=1))
+    batch = _first_batch(run, TrainingImages(datasets, run.spec, cache_mib=0))
     samples = _measure(_parts(run, batch), rounds, run.arithmetic.device)
     found = {f"{name}_ms": 1000 * median(times) for name, times in samples.items()}
     ratios = [d / (p + t) for p, t, d in zip(*samples.values(), strict=True)]

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from distill import distributed
-from distill.data import Batches, TrainingImages, open_datasets
+from distill.auto_anchor import with_anchors
+from distill.data import Batches, TrainingImages, open_datasets, open_disk_cache
 from distill.folder import BEST, LAST, RESULT, claim, clear, finish, keep, keep_history
 from distill.history import Row
 from distill.recipe import Recipe
@@ -67,11 +68,19 @@ def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool) -> None:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     datasets = open_datasets([Path(path) for path in recipe.data])
+    recipe = with_anchors(recipe, datasets)
     run = start(recipe, out, datasets[0].classes)
+    disk = open_disk_cache(recipe)
     validation = Validation(
-        datasets, run.spec, cache_mib=recipe.cache_mib // 4, threads=recipe.loader_threads
+        datasets,
+        run.spec,
+        cache_mib=recipe.cache_mib // 4,
+        threads=recipe.loader_threads,
+        disk=disk,
+        tiling=recipe.tiling,
     )
-    images = TrainingImages(datasets, run.spec, cache_mib=recipe.cache_mib, threads=recipe.loader_threads)
+    scale = run.spec.resized(recipe.tiling.stretched(recipe.input_hw))
+    images = TrainingImages(datasets, scale, cache_mib=recipe.cache_mib, disk=disk)
     if resume and (out / STATE).is_file():
         load_state(run)
         say(f"{out}: going on in epoch {run.at.epoch + 1}, step {run.at.step}")

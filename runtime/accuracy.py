@@ -1,14 +1,15 @@
 """Average precision by the COCO protocol, without torch.
 
 101 recall points, IoU 0.50 to 0.95 in steps of 0.05, at most 100 detections a class and image, every label
-counted. Sizes are areas in pixels of the source image: small below 32 x 32, large from 96 x 96.
+counted. Sizes are areas in pixels of the source image: small below 32 x 32, large from 96 x 96. Lights, which
+are nearly all small, are told apart by their shorter side as well.
 
 Source: https://cocodataset.org/#detection-eval
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -32,7 +33,28 @@ MAX_DETECTIONS = 100  # a class and image, the protocol's own number
 RARE_LABELS = 100  # with fewer, a handful of boxes moves the AP by whole points
 MAX_SOURCES = 20  # more prefixes than this are image numbers, not sources
 
-_AREAS_PX2 = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e5**2)}
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """How objects are told apart by size.
+
+    Attributes:
+        bounds: Least and greatest extent, by name.
+        extent: From widths and heights ``[N, 2]`` in pixels to what stands where the protocol has the area.
+    """
+
+    bounds: Mapping[str, tuple[float, float]]
+    extent: Callable[[NDArray[Any]], NDArray[Any]]
+
+
+_AREA = _Sizes(
+    {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e5**2)},
+    lambda sides: np.prod(sides, axis=1),
+)
+_SHORT_SIDE = _Sizes(
+    {"0-8": (0, 8**2), "8-16": (8**2, 16**2), "16-32": (16**2, 32**2), "32+": (32**2, 1e5**2)},
+    lambda sides: sides.min(axis=1) ** 2,
+)
 
 
 class Score(TypedDict):
@@ -81,6 +103,7 @@ class Accuracy:
         map50_95: The same over IoU 0.50 to 0.95.
         per_class: By class name; AP is None for a class without labels, which is not in the mean.
         by_size: By ``small``, ``medium``, ``large``: means over the classes that have labels of that size.
+        by_short_side_px: The same by the shorter side of a box in source pixels; filled by ``score_images``.
         per_source: By file-name prefix, where the images come from several sources.
         doubts: Reasons not to quote single numbers of this.
     """
@@ -91,6 +114,7 @@ class Accuracy:
     map50_95: float | None
     per_class: dict[str, Score]
     by_size: dict[str, Score]
+    by_short_side_px: dict[str, Score] = field(default_factory=dict)
     per_source: dict[str, SourceScore] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
@@ -118,30 +142,22 @@ def score(
             f"{len(predictions)} predictions, {len(truths)} truths, {len(image_hws)} image sizes: one each"
         )
     precision = _precision(predictions, truths, classes, image_hws)
-    counts = [_count(truths, class_id) for class_id in range(len(classes))]
+    labels = np.concatenate([np.zeros(0, np.int64), *(t.class_id for t in truths)])
     per_class: dict[str, Score] = {
         name: {
             "ap50": _mean(precision[0, :, k, 0]),
             "ap50_95": _mean(precision[:, :, k, 0]),
-            "labels": counts[k]["all"],
+            "labels": int(np.count_nonzero(labels == k)),
         }
         for k, name in enumerate(classes)
     }
-    by_size: dict[str, Score] = {
-        size: {
-            "ap50": _mean(precision[0, :, :, a]),
-            "ap50_95": _mean(precision[:, :, :, a]),
-            "labels": sum(c[size] for c in counts),
-        }
-        for a, size in enumerate(_AREAS_PX2, 1)
-    }
     return Accuracy(
         images=len(truths),
-        labels=sum(c["all"] for c in counts),
+        labels=labels.size,
         map50=_mean(precision[0, :, :, 0]),
         map50_95=_mean(precision[:, :, :, 0]),
         per_class=per_class,
-        by_size=by_size,
+        by_size=_by_size(precision, truths, _AREA),
         doubts=_doubts(per_class),
     )
 
@@ -188,12 +204,17 @@ def score_images(
     classes: Sequence[str],
     image_hws: Sequence[tuple[int, int]],
 ) -> Accuracy:
-    """Score, and once more by source where the names of the image files tell several, see ``score``."""
+    """``score``, and once more by shorter side, and by source where the names of the files tell several."""
     per_source = {
         name: _slice(predictions, truths, classes, image_hws, where)
         for name, where in _by_source(images).items()
     }
-    return replace(score(predictions, truths, classes, image_hws), per_source=per_source)
+    precision = _precision(predictions, truths, classes, image_hws, sizes=_SHORT_SIDE)
+    return replace(
+        score(predictions, truths, classes, image_hws),
+        by_short_side_px=_by_size(precision, truths, _SHORT_SIDE),
+        per_source=per_source,
+    )
 
 
 def check_classes(classes: Sequence[str], dataset: Dataset) -> None:
@@ -228,8 +249,10 @@ def _precision(
     truths: Sequence[Truth],
     classes: Sequence[str],
     image_hws: Sequence[tuple[int, int]],
+    *,
+    sizes: _Sizes = _AREA,
 ) -> NDArray[np.float64]:
-    """Precision ``[T, R, K, A]`` over IoU, recall point, class, area (all, small, ...); -1 without labels."""
+    """Precision ``[T, R, K, A]`` over IoU, recall point, class, size (all, small, ...); -1 without labels."""
     try:
         from faster_coco_eval import COCO, COCOeval_faster  # noqa: PLC0415 (an extra: only scoring needs it)
     except ImportError as error:
@@ -238,11 +261,11 @@ def _precision(
         "images": [{"id": i, "height": h, "width": w} for i, (h, w) in enumerate(image_hws, 1)],
         "categories": [{"id": k, "name": name} for k, name in enumerate(classes, 1)],
     }
-    labels = [entry for i, t in enumerate(truths, 1) for entry in _annotations(i, t.xyxy, t.class_id)]
+    labels = [entry for i, t in enumerate(truths, 1) for entry in _annotations(i, t.xyxy, t.class_id, sizes)]
     results = [
         {**entry, "score": float(s)}
         for i, p in enumerate(predictions, 1)
-        for entry, s in zip(_annotations(i, p.xyxy, p.class_id), p.score, strict=True)
+        for entry, s in zip(_annotations(i, p.xyxy, p.class_id, sizes), p.score, strict=True)
     ]
     for entries in (labels, results):
         for number, entry in enumerate(entries, 1):  # ids count from 1: 0 means "unmatched" inside
@@ -251,7 +274,7 @@ def _precision(
         COCO({**frame, "annotations": labels}),
         COCO({**frame, "annotations": results}),
         iouType="bbox",
-        ranges={name: list(bounds) for name, bounds in _AREAS_PX2.items()},
+        ranges={name: list(bounds) for name, bounds in sizes.bounds.items()},
     )
     evaluation.params.maxDets = [MAX_DETECTIONS]
     evaluation.evaluate()
@@ -260,19 +283,21 @@ def _precision(
 
 
 def _annotations(
-    image_id: int, xyxy: NDArray[np.float32], class_id: NDArray[np.int64]
+    image_id: int, xyxy: NDArray[np.float32], class_id: NDArray[np.int64], sizes: _Sizes
 ) -> list[dict[str, Any]]:
     corners = xyxy.astype(np.float64)
-    sizes = np.clip(corners[:, 2:] - corners[:, :2], 0, None)
+    sides = np.clip(corners[:, 2:] - corners[:, :2], 0, None)
     return [
         {
             "image_id": image_id,
             "category_id": int(k) + 1,
             "bbox": [float(x), float(y), float(w), float(h)],
-            "area": float(w * h),
+            "area": float(extent),
             "iscrowd": 0,
         }
-        for (x, y), (w, h), k in zip(corners[:, :2], sizes, class_id, strict=True)
+        for (x, y), (w, h), extent, k in zip(
+            corners[:, :2], sides, sizes.extent(sides), class_id, strict=True
+        )
     ]
 
 
@@ -281,15 +306,19 @@ def _mean(precision: NDArray[np.float64]) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def _count(truths: Sequence[Truth], class_id: int) -> dict[str, int]:
-    areas = [np.prod(t.xyxy[:, 2:] - t.xyxy[:, :2], axis=1)[t.class_id == class_id] for t in truths]
-    px2 = np.concatenate(areas) if areas else np.zeros(0)
-    counts = {
-        # Both bounds count, as in the protocol's own code: a box of exactly 32 x 32 is small and medium.
-        size: int(np.count_nonzero((px2 >= low) & (px2 <= high)))
-        for size, (low, high) in _AREAS_PX2.items()
+def _by_size(precision: NDArray[np.float64], truths: Sequence[Truth], sizes: _Sizes) -> dict[str, Score]:
+    """Means over the classes of what ``_precision`` gave for these sizes."""
+    sides = [t.xyxy[:, 2:].astype(np.float64) - t.xyxy[:, :2] for t in truths]
+    extents = sizes.extent(np.concatenate([np.zeros((0, 2)), *sides]))
+    return {
+        name: {
+            "ap50": _mean(precision[0, :, :, a]),
+            "ap50_95": _mean(precision[:, :, :, a]),
+            # Both bounds count, as in the protocol's own code: a box of 32 x 32 is small and medium.
+            "labels": int(np.count_nonzero((extents >= low) & (extents <= high))),
+        }
+        for a, (name, (low, high)) in enumerate(sizes.bounds.items(), 1)
     }
-    return {"all": int(px2.size), **counts}
 
 
 def _doubts(per_class: dict[str, Score]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Cells of a study on this machine: several processes at once, as many as memory and cores allow.
 
-Every process decodes its own images: what ``cache_mib`` keeps is not shared between cells. All processes use
+Every process decodes its own images: what ``cache_mib`` keeps is not shared between cells, what
+``disk_cache_mib`` keeps is. All processes use
 the first GPU where there is one; for several GPUs there is the Ray engine.
 """
 

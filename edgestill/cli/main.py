@@ -71,7 +71,7 @@ def _guarded(words: list[str]) -> int:
             raise
         return _tell(verb, missing_library("this", error.name, EXTRA_OF[error.name]))
     except KeyboardInterrupt:
-        hint = "distill goes on with --resume, study by itself"
+        hint = "distill goes on with --resume, study and data convert by themselves"
         print(f"edgestill {verb}: interrupted\n  hint: {hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:

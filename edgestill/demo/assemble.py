@@ -16,6 +16,7 @@ from runtime.frames import FrameSource
 from runtime.pipeline import Pipeline, Sink
 from runtime.sinks.images import ImageSink
 from runtime.sinks.video import VideoSink
+from runtime.tiling import TiledDetector, Tiling
 from runtime.tracking import Tracker, TrackerSettings
 
 VIDEO_SUFFIX = ".mp4"
@@ -25,7 +26,13 @@ TRACK_MEMORY_FRAMES = (3, 30)  # least and most of it in frames
 
 
 def assemble(
-    detector: ModelDetector, source: FrameSource, *, title: str, track: bool, sinks: Sequence[Sink]
+    detector: ModelDetector,
+    source: FrameSource,
+    *,
+    title: str,
+    track: bool,
+    sinks: Sequence[Sink],
+    tiling: Tiling,
 ) -> Pipeline:
     """A pipeline that suits the model and the source.
 
@@ -35,6 +42,7 @@ def assemble(
         title: What the overlay calls the model.
         track: Whether to follow objects, and to tell the state of traffic lights.
         sinks: Where results go.
+        tiling: The tiles of each frame that the model looks at.
     """
     classes = detector.spec.classes
     tracker = None
@@ -42,11 +50,12 @@ def assemble(
         least, most = TRACK_MEMORY_FRAMES
         max_age = min(max(round(TRACK_MEMORY_S * (source.fps or LIVE_FPS)), least), most)
         tracker = Tracker(TrackerSettings(by_class=not are_lights(classes), max_age=max_age))
+    suffix = "" if tiling.is_whole else f"  {tiling} tiles"
     return Pipeline(
-        detector,
+        TiledDetector(detector, tiling),
         tracker=tracker,
         judge=LightStates(classes) if are_lights(classes) else None,
-        overlay=FrameOverlay(classes, f"{title}  {detector.backend.name}"),
+        overlay=FrameOverlay(classes, f"{title}  {detector.backend.name}{suffix}"),
         sinks=sinks,
     )
 

@@ -76,6 +76,15 @@ def test_check_of_nothing_is_a_data_error(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == ""
 
 
+def test_plots_names_what_it_drew(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data", "plots", str(data), "--out", str(tmp_path / "plots")]
+    assert main(words) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert all(Path(path).is_file() for path in files.values())
+    assert main(words) == 2
+    assert main([*words, "--force"]) == 0
+
+
 def test_clip_writes_video_and_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "drive.mp4"
     words = ["--seconds", "0.3", "--fps", "10", "--seed", "1"]

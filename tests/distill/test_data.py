@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from distill.augment import Augment, Sample
-from distill.data import Batch, Batches, TrainingImages, collate, open_datasets
+from distill.data import Batch, Batches, TrainingImages, collate, open_datasets, open_disk_cache
+from distill.disk_cache import DiskCache, Scaled
+from distill.recipe import Recipe
 from edgestill.errors import DataError, UsageError
 from edgestill.spec import ModelSpec
 
@@ -136,25 +139,105 @@ def test_colours_come_in_the_order_that_the_spec_states() -> None:
 @pytest.mark.parametrize("hw", [(90, 160), (180, 320), (45, 80)])
 def test_images_are_kept_at_the_scale_of_the_letterbox(tmp_path: Path, hw: tuple[int, int]) -> None:
     datasets = open_datasets([write_dataset(tmp_path, 1, hw=hw)])
-    (sample,) = TrainingImages(datasets, SPEC, cache_mib=1, threads=1)
+    (sample,) = TrainingImages(datasets, SPEC, cache_mib=1)
     assert sample.image_bgr.shape == (90, 160, 3)
     np.testing.assert_allclose(sample.xyxy, [[64, 27, 96, 63]], atol=1e-3)
 
 
 @pytest.mark.parametrize("cache_mib", [0, 1])
-def test_an_image_is_the_same_from_memory_and_from_disk(
+def test_an_image_is_the_same_from_memory_and_from_its_file(
     tmp_path: Path, cache_mib: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     datasets = open_datasets([write_dataset(tmp_path, 3)])
-    images = TrainingImages(datasets, SPEC, cache_mib=cache_mib, threads=1)
-    grey: list[NDArray[np.uint8]] = [np.unique(images[i].image_bgr) for i in range(3)]
-    assert [g.tolist() for g in grey] == [[0], [1], [2]]
-    assert ("0 of 3 images fit" in capsys.readouterr().err) == (cache_mib == 0)
+    images = TrainingImages(datasets, SPEC, cache_mib=cache_mib)
+    for _ in range(2):
+        grey: list[NDArray[np.uint8]] = [np.unique(images[i].image_bgr) for i in range(3)]
+        assert [g.tolist() for g in grey] == [[0], [1], [2]]
+    assert capsys.readouterr().err.count("0 of 3 training images fit") == (cache_mib == 0)
+
+
+def test_memory_is_bounded_and_the_message_says_what_the_disk_would_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = SPEC.resized((384, 640))  # 675 KiB an image
+    images = TrainingImages(open_datasets([write_dataset(tmp_path, 4, hw=(9, 16))]), wide, cache_mib=2)
+    for _ in range(2):
+        for image in images:
+            assert image.image_bgr.shape == (360, 640, 3)
+    assert len(images._images._kept) == 3
+    assert "3 of 4 training images fit into memory" in (said := capsys.readouterr().err)
+    assert "disk_cache_mib = 3 would keep all on disk" in said
+
+
+def test_nothing_is_decoded_before_it_is_asked_for(tmp_path: Path) -> None:
+    datasets = open_datasets([write_dataset(tmp_path, 3)])
+    images = TrainingImages(datasets, SPEC, cache_mib=1)
+    (tmp_path / "images/train/001.png").write_bytes(b"broken")
+    assert images[0].image_bgr.shape == images[2].image_bgr.shape
+    with pytest.raises(DataError, match=r"001\.png"):
+        images[1]
+
+
+def photographs(root: Path) -> Path:
+    """Twelve JPEGs of noise in two sizes with up to three boxes each."""
+    data, random = write_dataset(root, 0), np.random.default_rng(0)
+    for i in range(12):
+        image = random.integers(0, 256, (90, 160) if i % 3 else (200, 170), np.uint8)
+        cv2.imwrite(str(root / f"images/train/{i}.jpg"), cv2.merge([image, 255 - image, image // 2]))
+        boxes = [f"{k % 2} {0.3 + 0.1 * k} 0.5 0.2 0.3" for k in range(i % 4)]
+        (root / f"labels/train/{i}.txt").write_text("\n".join(boxes))
+    return data
+
+
+def test_batches_are_the_same_bit_for_bit_with_and_without_caches(tmp_path: Path) -> None:
+    datasets = open_datasets([photographs(tmp_path / "set")])
+
+    def epochs(cache_mib: int, disk: DiskCache | None) -> list[Batch]:
+        images = TrainingImages(datasets, SPEC, cache_mib=cache_mib, disk=disk)
+        loader = batches(images, threads=3)
+        with loader:
+            return [batch for epoch in (0, 1) for batch in loader.epoch(epoch)]
+
+    plain = epochs(0, None)
+    assert same(plain, epochs(1, None))
+    for _ in ("cold", "warm"):
+        assert same(plain, epochs(0, DiskCache(tmp_path / "cache", 100, spare_mib=0)))
+    assert same(plain, epochs(1, DiskCache(tmp_path / "cache", 100, spare_mib=0)))
+    assert len(list((tmp_path / "cache").rglob("*.bgr"))) == 12
+
+
+def test_a_changed_image_is_decoded_anew(tmp_path: Path) -> None:
+    datasets = open_datasets([write_dataset(tmp_path / "set", 1)])
+    path = tmp_path / "set/images/train/000.png"
+
+    def grey() -> int:
+        disk = DiskCache(tmp_path / "cache", 100, spare_mib=0)
+        return int(TrainingImages(datasets, SPEC, cache_mib=0, disk=disk)[0].image_bgr.max())
+
+    assert grey() == grey() == 0
+    cv2.imwrite(str(path), np.full((90, 160, 3), 77, np.uint8))
+    os.utime(path, ns=(1, 1))  # however coarse the clock of the disk is
+    assert grey() == 77
+
+
+def test_an_entry_is_used_instead_of_the_file(tmp_path: Path) -> None:
+    datasets = open_datasets([write_dataset(tmp_path / "set", 1)])
+    path, disk = tmp_path / "set/images/train/000.png", DiskCache(tmp_path / "cache", 100, spare_mib=0)
+    key = disk.key(path, SPEC.input_hw)
+    assert key is not None
+    disk.put(key, Scaled(np.full((90, 160, 3), 9, np.uint8), (90, 160)))
+    assert TrainingImages(datasets, SPEC, cache_mib=0, disk=disk)[0].image_bgr.max() == 9
+
+
+@pytest.mark.parametrize("mib", [0, 5])
+def test_a_recipe_decides_about_the_disk_cache(tmp_path: Path, mib: int) -> None:
+    recipe = Recipe(name="x", disk_cache_mib=mib, disk_cache=str(tmp_path / "here"))
+    assert (open_disk_cache(recipe) is not None) == (tmp_path / "here").is_dir() == bool(mib)
 
 
 def test_data_sets_are_trained_on_together(tmp_path: Path) -> None:
     datasets = open_datasets([write_dataset(tmp_path / "a", 2), write_dataset(tmp_path / "b", 3)])
-    assert len(TrainingImages(datasets, SPEC, cache_mib=1, threads=1)) == 5
+    assert len(TrainingImages(datasets, SPEC, cache_mib=1)) == 5
 
 
 def test_data_sets_with_different_classes_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from edgestill.cli import tiles
 from edgestill.files import refuse_overwrite, write_json
 
 SUMMARY = "Measure latency: percentiles, stages, memory, conditions, doubts"
@@ -23,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--warmup-s", type=float, default=1.0, metavar="S", help="untimed seconds a model (default 1)")
     add("--backend", default="auto", metavar="NAME", help="ort, ov, or auto (by the file; default)")
     add("--threads", type=int, metavar="N", help="CPU threads; default: the library's choice")
+    add("--trust-engine", action="store_true", help="run an .engine that others built")
+    tiles.add_arguments(parser, several=True)
     add("--interleave", action="store_true", help="let models take turns, and compare all with the first")
     add("--out", type=Path, metavar="FILE", help="write the result there too")
     add("--force", action="store_true", help="replace FILE if it exists")
@@ -40,7 +43,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         warmup_s=args.warmup_s,
         backend=args.backend,
         threads=args.threads,
+        trust_engine=args.trust_engine,
         interleave=args.interleave,
+        tilings=tiles.tilings(args, args.tile or ["1x1"]),
     )
     if args.out:
         refuse_overwrite(args.out, force=args.force)
@@ -87,6 +92,10 @@ def _command(args: argparse.Namespace) -> str:
     for flag, value in {**options, "--warmup-s": args.warmup_s, "--backend": args.backend}.items():
         if value is not None:
             words += [flag, str(value)]
+    for grid in args.tile or []:
+        words += ["--tile", grid]
+    if args.tile:
+        words += ["--tile-overlap", f"{args.tile_overlap:g}"]
     return shlex.join([*words, *(["--interleave"] if args.interleave else [])])
 
 

@@ -1,4 +1,4 @@
-"""``edgestill data``: render a data set or a clip, check a data set."""
+"""``edgestill data``: render a data set or a clip, convert a downloaded one, check a data set."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from edgestill.cli import data_anchors, data_convert
 from edgestill.errors import DataError, UsageError
 from edgestill.files import to_json_text
 
-SUMMARY = "Render street scenes with traffic lights; check a data set"
+SUMMARY = "Render street scenes with traffic lights; convert, check and plot data sets"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs."""
-    verbs = parser.add_subparsers(dest="action", required=True, metavar="{synth,clip,check}")
+    verbs = parser.add_subparsers(
+        dest="action", required=True, metavar="{synth,clip,convert,check,plots,anchors}"
+    )
     synth = verbs.add_parser("synth", help="render a data set in YOLO layout", allow_abbrev=False)
     synth.add_argument("--out", type=Path, required=True, help="folder to create")
     synth.add_argument("--images", type=int, required=True, help="how many pictures, all splits together")
@@ -34,16 +37,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--size", type=_size, default=(1280, 720), metavar="WxH", help="default 1280x720"
         )
         rendered.add_argument("--force", action="store_true", help="replace what exists")
+    data_convert.add_arguments(
+        verbs.add_parser(
+            "convert",
+            help="make a data set in YOLO layout of a downloaded one",
+            description=data_convert.DESCRIPTION,
+            allow_abbrev=False,
+        )
+    )
     check = verbs.add_parser("check", help="find what is wrong with a data set", allow_abbrev=False)
     check.add_argument("data", type=Path, metavar="DATA.yaml")
+    plots = verbs.add_parser(
+        "plots", help="draw box sizes, positions and sample pictures", allow_abbrev=False
+    )
+    plots.add_argument("data", type=Path, metavar="DATA.yaml")
+    plots.add_argument("--out", type=Path, required=True, help="folder of the pictures")
+    plots.add_argument("--force", action="store_true", help="replace what exists")
+    data_anchors.add_arguments(
+        verbs.add_parser("anchors", help="do a model's anchors suit a data set?", allow_abbrev=False)
+    )
 
 
 def run(args: argparse.Namespace) -> Any:
     """Run the sub-verb."""
+    if args.action == "convert":
+        return data_convert.run(args)
+    if args.action == "anchors":
+        return data_anchors.run(args)
     if args.action == "check":
         from distill.check_data import check_dataset  # noqa: PLC0415 (opens OpenCV)
 
         return check_dataset(args.data)
+    if args.action == "plots":
+        from distill.dataset_plots import plot_dataset  # noqa: PLC0415 (opens OpenCV)
+
+        return plot_dataset(args.data, args.out, force=args.force)
     if args.action == "clip":
         from distill.scenes.clip import write_clip  # noqa: PLC0415 (opens OpenCV)
 
@@ -85,6 +113,10 @@ def show(result: Any) -> Any:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    if isinstance(result, dict) and "proposed_px" in result:
+        return data_anchors.show(result)
+    if hasattr(result, "skipped_pictures"):
+        return data_convert.show(result)
     if not hasattr(result, "splits"):
         return Text(to_json_text(result))
     table = Table("split", "images", "without boxes", *result.classes, title=str(result.data_yaml))

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgestill.cli import tiles
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 
@@ -25,18 +26,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="train, val (default) or test")
     parser.add_argument("--backend", default="auto", help="ort, ov, or auto (by the file; default)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: the library's choice")
+    tiles.add_arguments(parser)
+    parser.add_argument("--trust-engine", action="store_true", help="run an .engine that others built")
     parser.add_argument("--limit", type=int, metavar="N", help="use N images, spread over the split")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run the model over the split and score it."""
     from runtime.accuracy import EVAL_CONF, EVAL_IOU, check_classes, evaluate  # noqa: PLC0415
+    from runtime.tiling import TiledDetector  # noqa: PLC0415
 
+    tiling = tiles.tiling(args)
     dataset = Dataset.open(args.data)
     dataset.images(args.split)  # a missing split is told before a model is loaded
     detector, file, backend = _open(args)
     check_classes(detector.spec.classes, dataset)
-    accuracy = evaluate(detector, dataset, args.split, label=f"eval {args.split}", limit=args.limit)
+    accuracy = evaluate(
+        TiledDetector(detector, tiling), dataset, args.split, label=f"eval {args.split}", limit=args.limit
+    )
     return {
         "kind": "eval",
         "model": args.model,
@@ -46,7 +53,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "backend": backend,
         "data": str(args.data),
         "split": args.split,
-        "setting": {"conf": EVAL_CONF, "iou": EVAL_IOU, "limit": args.limit},
+        "setting": {
+            "conf": EVAL_CONF,
+            "iou": EVAL_IOU,
+            "limit": args.limit,
+            "tile": str(tiling),
+            "tile_overlap": None if tiling.is_whole else tiling.overlap,
+        },
         **asdict(accuracy),
     }
 
@@ -62,9 +75,11 @@ def show(result: dict[str, Any]) -> Any:
     table = Table("", "labels", "AP50", "AP50-95", title=escape(title))
     table.add_row("all", str(result["labels"]), _points(result["map50"]), _points(result["map50_95"]))
     table.add_section()
-    for group in ("per_class", "by_size"):
+    for group, unit in (("per_class", ""), ("by_size", ""), ("by_short_side_px", " px")):
         for name, row in result[group].items():
-            table.add_row(escape(name), str(row["labels"]), _points(row["ap50"]), _points(row["ap50_95"]))
+            table.add_row(
+                escape(name + unit), str(row["labels"]), _points(row["ap50"]), _points(row["ap50_95"])
+            )
         table.add_section()
     for name, row in result["per_source"].items():
         table.add_row(escape(name), str(row["labels"]), _points(row["map50"]), _points(row["map50_95"]))
@@ -82,7 +97,8 @@ def _open(args: argparse.Namespace) -> tuple[Detector, Path, str]:
     from runtime.detector import open_detector  # noqa: PLC0415
 
     file = resolve(args.model)
-    detector = open_detector(file, backend=args.backend, threads=args.threads, **setting)
+    options = {"backend": args.backend, "threads": args.threads, "trust_engine": args.trust_engine}
+    detector = open_detector(file, **options, **setting)
     return detector, file, detector.backend.name
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgestill.cli import tiles
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads (default: the library's choice)"
     )
+    tiles.add_arguments(parser)
+    parser.add_argument("--trust-engine", action="store_true", help="run an .engine that others built")
     parser.add_argument("--force", action="store_true", help="replace what --save names")
 
 
@@ -50,25 +53,30 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     _check(args)
     from edgestill.cli.models import resolve  # noqa: PLC0415
     from edgestill.demo.assemble import assemble  # noqa: PLC0415
-    from edgestill.manifest import check_files, read_manifest  # noqa: PLC0415
     from edgestill.progress import say  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
     from runtime.frames import open_source  # noqa: PLC0415
 
+    tiling = tiles.tiling(args)
     path = resolve(args.model)
-    if path.is_file() and (manifest := read_manifest(path)):
-        check_files(path, manifest)
     with (
         closing(open_source(args.source)) as source,
         closing(open_detector(path, **_detector_options(args))) as detector,
     ):
         sinks = _sinks(args, source, detector.spec.classes)
-        pipeline = assemble(detector, source, title=Path(args.model).stem, track=args.track, sinks=sinks)
+        pipeline = assemble(
+            detector,
+            source,
+            title=Path(args.model).stem,
+            track=args.track,
+            sinks=sinks,
+            tiling=tiling,
+        )
         summary = _run(pipeline, source, args)
     if args.json_lines:
         say(_line(summary))
         return None
-    about = {"model": path, "source": args.source, "backend": detector.backend.name}
+    about = {"model": path, "source": args.source, "tile": str(tiling), "backend": detector.backend.name}
     return {**about, "device": detector.backend.device, "source_frames": source.total, **asdict(summary)}
 
 
@@ -96,7 +104,7 @@ def show(result: Mapping[str, Any]) -> Table:
 
 
 def _detector_options(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in ("backend", "conf", "iou", "threads")}
+    return {name: getattr(args, name) for name in ("backend", "conf", "iou", "threads", "trust_engine")}
 
 
 def _check(args: argparse.Namespace) -> None:

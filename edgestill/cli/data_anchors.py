@@ -1,0 +1,64 @@
+"""``edgestill data anchors``: whether anchors suit a data set, and which would."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgestill.cli import tiles
+from edgestill.cli.sizes import input_hw
+
+ANCHOR_T = 4.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("data", nargs="+", type=Path, metavar="DATA.yaml", help="their training splits count")
+    parser.add_argument("--imgsz", default="384x640", metavar="HxW", help="model input (default 384x640)")
+    parser.add_argument(
+        "--anchor-t", type=float, default=ANCHOR_T, metavar="T", help=f"largest ratio (default {ANCHOR_T:g})"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of k-means and evolution (default 0)")
+    tiles.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Score the anchors of COCO on the data, and those that the data would shape."""
+    tiling, size = tiles.tiling(args), input_hw(args.imgsz)
+    from distill.auto_anchor import box_sides, check_anchors, in_words  # noqa: PLC0415 (opens OpenCV)
+    from edgestill.dataset import Dataset  # noqa: PLC0415
+    from edgestill.spec import COCO_ANCHORS_PX  # noqa: PLC0415
+
+    datasets = [Dataset.open(path) for path in args.data]
+    sides = box_sides(datasets, tiling.stretched(size), args.seed)
+    report = check_anchors(sides, COCO_ANCHORS_PX, args.anchor_t, args.seed, always=True)
+    setting = [[list(pair) for pair in level] for level in report.proposed_px or ()]
+    return {
+        "data": [str(path) for path in args.data],
+        "input_hw": list(size),
+        "tile": str(tiling),
+        "verdict": in_words(report),
+        **asdict(report),
+        "setting": f"student.anchors_px={setting}",
+    }
+
+
+def show(result: dict[str, Any]) -> Any:
+    """A table of the given and the proposed anchors, the verdict, and how the latter get into a recipe."""
+    from rich.console import Group  # noqa: PLC0415 (only a person needs it)
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    height, width = result["input_hw"]
+    title = (
+        f"{result['boxes']} boxes, {result['tiny']} below 3 px, at {width} x {height}, tiles {result['tile']}"
+    )
+    table = Table("anchors", "best possible recall", "fitness", "anchors a box", "px", title=title)
+    for which in ("given", "proposed"):
+        fit, anchors = result[which], [pair for level in result[f"{which}_px"] for pair in level]
+        numbers = (f"{fit['bpr']:.4f}", f"{fit['fitness']:.3f}", f"{fit['per_box']:.2f}")
+        table.add_row(which, *numbers, ", ".join(f"{w:g} x {h:g}" for w, h in anchors))
+    lines = f"{result['verdict']}\nthe proposed ones: --set '{result['setting']}'"
+    return Group(table, Text(lines))

@@ -1,0 +1,104 @@
+"""``edgestill data convert``: a data set in YOLO layout of a downloaded one."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from edgestill.errors import UsageError
+
+FORMATS = "dtld,bstld,lisa,coco,voc"
+DESCRIPTION = (
+    "Pictures that any reader shows rightly are not touched: they become hard links, or copies where the "
+    "file system has none (--copy always copies). Raw pictures (DTLD, BSTLD's riib) are decoded to 8 bits: "
+    "JPEG of quality 95 without colour subsampling, or PNG with --png. An interrupted conversion goes on "
+    "with the same command. docs/datasets.md tells where each data set is had and what is left out."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("format", metavar=f"{{{FORMATS}}}", help="what SRC holds")
+    parser.add_argument(
+        "source", type=Path, metavar="SRC", help="the folder as it was unpacked; never changed"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new data set")
+    parser.add_argument(
+        "--classes",
+        metavar="NAME",
+        help="state, relevance, pictogram, light or a TOML file (default: state; coco, voc: their own)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("official", "sequence", "city"),
+        help="keep the source's, or hash whole sequences or cities (default: official where it has any)",
+    )
+    for split in ("val", "test"):
+        parser.add_argument(
+            f"--{split}-share",
+            type=float,
+            default=0.1,
+            metavar="S",
+            help=f"share for {split} where it is not given (default 0.1)",
+        )
+    parser.add_argument("--seed", type=int, default=0, help="of the hash (default 0)")
+    parser.add_argument("--png", action="store_true", help="decoded pictures as PNG")
+    parser.add_argument("--copy", action="store_true", help="copies instead of hard links")
+    parser.add_argument("--workers", type=int, default=None, help="threads (default: one a CPU)")
+    parser.add_argument("--force", action="store_true", help="renew a finished conversion; what fits is kept")
+    parser.add_argument("--bulbs", action="store_true", help="lisa: boxes of lit bulbs, not of heads")
+    parser.add_argument("--zero-based", action="store_true", help="voc: pixels count from 0, not 1")
+    parser.add_argument(
+        "--sequence",
+        type=_pattern,
+        metavar="REGEX",
+        help="coco, voc: what in a file name tells the sequence, e.g. '^(.*)_[0-9]+$'",
+    )
+
+
+def run(args: argparse.Namespace) -> Any:
+    """Convert."""
+    from distill.convert_data import SplitPlan, Style, convert_dataset  # noqa: PLC0415 (opens OpenCV)
+
+    given = {"bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": args.sequence}
+    return convert_dataset(
+        args.format,
+        args.source,
+        args.out,
+        classes=args.classes,
+        plan=SplitPlan(mode=args.split, val_share=args.val_share, test_share=args.test_share, seed=args.seed),
+        style=Style(png=args.png, copy=args.copy),
+        workers=args.workers,
+        force=args.force,
+        options={name: value for name, value in given.items() if value},
+    )
+
+
+def show(result: Any) -> Any:
+    """A table of splits and classes, then what was left out and why."""
+    from rich.console import Group  # noqa: PLC0415 (only a person needs it)
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table("split", "images", "without boxes", *result.classes, title=str(result.data_yaml))
+    for split, boxes in result.boxes.items():
+        counts = (str(boxes[name]) for name in result.classes)
+        table.add_row(split, str(result.images[split]), str(result.without_boxes[split]), *counts)
+    how = ", ".join(f"{n} {word}" for word, n in result.pictures.items())
+    lines = [Text(f"split: {result.split}; pictures: {how}; boxes cut at the border: {result.clipped_boxes}")]
+    for what, reasons in (("pictures", result.skipped_pictures), ("objects", result.skipped_objects)):
+        lines += [Text(f"left out, {what}: {n} x {reason}", style="yellow") for reason, n in reasons.items()]
+    lines += [Text(f"  {example}") for example in result.examples]
+    lines += [Text(f"warning: {warning}", style="yellow") for warning in result.warnings]
+    return Group(table, *lines)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError(
+            f"--sequence {text!r} is not a regular expression: {error}", hint="e.g. '^(.*)_'"
+        ) from error
