@@ -14,7 +14,9 @@ import numpy as np
 
 from edgestill.errors import missing_library
 
-OFFLINE = "YOLO_OFFLINE"  # without it, the import asks name servers whether there is a network
+#: Read by the package once, at its import: without the first it asks name servers whether there is a network,
+#: without the second it installs what it misses (for a picture that Pillow cannot open, too).
+QUIET = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
 
 
 def borrow(module: str, noun: str) -> Any:
@@ -27,8 +29,9 @@ def borrow(module: str, noun: str) -> Any:
     Raises:
         DeviceError: The package is not installed.
     """
-    before, threads, printing = os.environ.get(OFFLINE), cv2.getNumThreads(), np.get_printoptions()
-    os.environ[OFFLINE] = "true"
+    before = {name: os.environ.get(name) for name in QUIET}
+    threads, printing = cv2.getNumThreads(), np.get_printoptions()
+    os.environ.update(QUIET)
     try:
         return import_module(f"ultralytics.{module}")
     except ModuleNotFoundError as error:
@@ -38,7 +41,8 @@ def borrow(module: str, noun: str) -> Any:
     finally:
         cv2.setNumThreads(threads)
         np.set_printoptions(**printing)
-        if before is None:
-            del os.environ[OFFLINE]
-        else:
-            os.environ[OFFLINE] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

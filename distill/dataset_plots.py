@@ -220,7 +220,8 @@ def _size_wh(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             turned = image.getexif().get(0x0112, 1) >= 5  # the tag of the camera's orientation
             return (image.height, image.width) if turned else (image.width, image.height)
-    except (OSError, SyntaxError) as error:
+    # ultralytics, once imported, has its own Image.open, which asks for a plugin first.
+    except (OSError, SyntaxError, ModuleNotFoundError) as error:
         raise DataError(
             f"{path} cannot be read: {error}", hint="edgestill data check names what is broken"
         ) from error

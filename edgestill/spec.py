@@ -21,12 +21,17 @@ Precision = Literal["fp32", "fp16", "int8"]
 Head = Literal["coupled", "decoupled", "dfl"]
 #: What the file's one output holds. ``yolov5``: [B, A, 5 + nc], rows cx, cy, w, h in input pixels,
 #: objectness, class probabilities. ``yolov8``: [B, 4 + nc, A], columns cx, cy, w, h, class probabilities.
-Layout = Literal["yolov5", "yolov8"]
+#: ``compact``: [B, K, 6], rows x0, y0, x1, y1 in input pixels, score, class id: the K best pairs of box and
+#: class, highest score first, not suppressed; a box stands once for each of its classes that is among them.
+Layout = Literal["yolov5", "yolov8", "compact"]
+#: What the file's one input takes. ``float32``: [B, 3, H, W], scaled. ``uint8``: [B, H, W, 3], the
+#: letterboxed image as it is, in ``pixel_order``; the file scales it itself.
+Pixels = Literal["float32", "uint8"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SPEC_KEY = "edgestill.spec"
 ADDED = frozenset(
-    {"share_levels"}
+    {"share_levels", "pixels"}
 )  # fields that specs written before them lack, and whose default they meant
 
 #: Anchors of the original YOLOv5 P5 models, width and height in input pixels, by level P3, P4, P5.
@@ -65,6 +70,7 @@ class ModelSpec:
         head: Kind of detection head.
         share_levels: Whether the towers of a ``decoupled`` head serve all levels.
         layout: What the exported file's output holds, see ``Layout``.
+        pixels: What the exported file's input takes, see ``Pixels``.
         pixel_order: Order of the colour channels that the network was trained on.
         scale: Factor from 8-bit pixel values to network input.
         pad_value: 8-bit grey level of the letterbox border.
@@ -78,6 +84,7 @@ class ModelSpec:
     head: Head = "coupled"
     share_levels: bool = False
     layout: Layout = "yolov5"
+    pixels: Pixels = "float32"
     pixel_order: Literal["rgb", "bgr"] = "rgb"
     scale: float = 1 / 255
     pad_value: int = 114
@@ -90,10 +97,10 @@ class ModelSpec:
                 f"input_hw {self.input_hw} is not a multiple of the largest stride {max(self.strides)}",
                 hint="choose height and width in steps of 32, e.g. 384x640",
             )
-        if self.head == "dfl" and (self.anchors_px or self.layout != "yolov8"):
+        if self.head == "dfl" and (self.anchors_px or self.layout == "yolov5"):
             raise ArtifactError(
-                f"a dfl head has no anchors and layout yolov8; the spec has {len(self.anchors_px)} levels of "
-                f"them and layout {self.layout}",
+                f"a dfl head has no anchors and layout yolov8 or compact; the spec has "
+                f"{len(self.anchors_px)} levels of them and layout {self.layout}",
                 hint="export the model again",
             )
         if self.share_levels and self.head != "decoupled":
@@ -109,10 +116,16 @@ class ModelSpec:
 
     @property
     def cells(self) -> int:
-        """Number of boxes that the output holds: anchors over all cells of all levels; one a cell without."""
+        """Number of boxes that the network decodes: anchors over all cells of all levels, or one a cell."""
         height, width = self.input_hw
         per_cell = len(self.anchors_px[0]) if self.anchors_px else 1
         return sum(per_cell * (height // s) * (width // s) for s in self.strides)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the input for one image."""
+        height, width = self.input_hw
+        return (1, height, width, 3) if self.pixels == "uint8" else (1, 3, height, width)
 
     def resized(self, input_hw: tuple[int, int]) -> ModelSpec:
         """The same model at another input size."""

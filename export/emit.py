@@ -15,6 +15,7 @@ from edgestill import __version__
 OPSET = (
     17  # readable by every ONNX Runtime, OpenVINO and TensorRT 8.5+ that we know; Q/DQ per channel is in it
 )
+BATCH = 0  # in the shape of a Reshape: the size that the tensor has there already, whatever the batch is
 IR_VERSION = 8  # the one that came with opset 17; newer ones are refused by older runtimes
 
 
@@ -61,7 +62,7 @@ class GraphWriter:
         return self.node("Mul", name, [x, self.node("Sigmoid", f"{name}.sigmoid", [x])])
 
     def reshape(self, name: str, x: str, shape: Sequence[int]) -> str:
-        """``x`` in another shape; one size may be -1."""
+        """``x`` in another shape; one size may be -1, the first may be ``BATCH``."""
         return self.node("Reshape", name, [x, self.constant(f"{name}.shape", np.asarray(shape, np.int64))])
 
     def upsample(self, name: str, x: str, factor: int) -> str:

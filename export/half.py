@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,10 +40,21 @@ def to_half(model: onnx.ModelProto, scale: float, largest: Mapping[str, float]) 
     graph = Graph(model, scale)
     half_nodes = {n.name for n in graph.nodes if n.output[0] not in graph.behind_outputs()}
     half_nodes |= set(graph.outputs)
+    return halve(model, half_nodes, largest)
+
+
+def halve(model: onnx.ModelProto, names: Set[str], largest: Mapping[str, float]) -> HalfModel:
+    """Convert the named nodes, but for those whose values come close to FP16's end.
+
+    Args:
+        model: Any model with FP32 inputs and outputs.
+        names: Nodes to convert; casts stand where the type changes.
+        largest: By tensor name, the largest magnitude that was seen on real images; empty if none were run.
+    """
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     kept: dict[str, str] = {}
-    for node in graph.nodes:
-        if node.name not in half_nodes:
+    for node in model.graph.node:
+        if node.name not in names:
             continue
         weights = [
             np.abs(stored[i]).max() for i in node.input if i in stored and stored[i].dtype == np.float32
@@ -51,7 +62,7 @@ def to_half(model: onnx.ModelProto, scale: float, largest: Mapping[str, float]) 
         peak = max([largest.get(t, 0.0) for t in (*node.input, *node.output)] + [float(w) for w in weights])
         if peak > LARGEST:
             kept[node.name] = f"values up to {peak:.0f}"
-    return HalfModel(_rewrite(model, half_nodes - set(kept)), kept)
+    return HalfModel(_rewrite(model, set(names) - set(kept)), kept)
 
 
 def _rewrite(model: onnx.ModelProto, half_nodes: set[str]) -> onnx.ModelProto:

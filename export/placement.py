@@ -12,14 +12,10 @@ from math import prod
 
 import onnx
 
-from export.ranges import Range, best_range, covering, noise_db, silu
+from export.clipping import ONNXRUNTIME, OPENVINO, TENSORRT, Tuning
+from export.ranges import Range, covering, noise_db, silu
 from export.statistics import Statistics
 
-#: A tensor stays float if 8 bits would leave it with less than this. On the COCO YOLOv5n one tensor falls
-#: below (24 to 27 dB, by the images; the next has 31), and it alone makes more than half of the error.
-MIN_SIGNAL_DB = 28.0
-#: Of the body's multiplications, the share that may stay float for that reason, worst tensors first.
-FLOAT_SHARE = 0.05
 #: Below it SiLU is zero to within 0.003, so ONNX Runtime's bytes need not reach further down. A higher floor
 #: lowers the mean squared error, but moves all of a layer's silent values the same way, and boxes with them.
 PRE_ACTIVATION_FLOOR = -8.0
@@ -36,6 +32,7 @@ class Plan:
         byte_inputs: For each such node, the range of its input.
         float_readers: Nodes that read the tensor as it was before rounding.
         integer_bias: Whether the bias is an int32 at the accumulator's scale, or stays float.
+        signed: Whether a byte is signed with zero for zero; every range must then be ``ranges.symmetric``.
         left_float: Why a tensor or convolution of the body was left out.
     """
 
@@ -44,6 +41,7 @@ class Plan:
     byte_inputs: Mapping[str, Range]
     float_readers: frozenset[str]
     integer_bias: bool
+    signed: bool = False
     left_float: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -131,10 +129,10 @@ class Graph:
         return [*made, *(n.output[0] for n in self.sums())]
 
 
-Placement = Callable[[Graph, Statistics], Plan]
+Placement = Callable[[Graph, Statistics, Tuning], Plan]
 
 
-def for_openvino(graph: Graph, statistics: Statistics) -> Plan:
+def for_openvino(graph: Graph, statistics: Statistics, tuning: Tuning = OPENVINO) -> Plan:
     """Bytes between layers, nothing inside one.
 
     OpenVINO fuses convolution, SiLU and rounding into one kernel that keeps full precision inside, so a pair
@@ -145,11 +143,11 @@ def for_openvino(graph: Graph, statistics: Statistics) -> Plan:
     branches = {n.input[1] for n in graph.sums() if len(graph.readers[n.input[1]]) == 1}
     made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
     wanted = [t for t in made if t not in branches and _is_needed(graph, t)]
-    ranges, left = _ranges(graph, statistics, wanted)
+    ranges, left = _ranges(graph, statistics, tuning, wanted)
     return _plan(graph, ranges, left, convolutions=graph.body, integer_bias=False)
 
 
-def for_onnxruntime(graph: Graph, statistics: Statistics) -> Plan:
+def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXRUNTIME) -> Plan:
     """Bytes everywhere: ONNX Runtime multiplies bytes only where the result becomes a byte at once.
 
     So the sum in front of SiLU is rounded as well, and the sigmoid, which makes it a table of 256. Layers
@@ -157,9 +155,10 @@ def for_onnxruntime(graph: Graph, statistics: Statistics) -> Plan:
     where they are cheap: with towers they are a sixth of all multiplications, and boxes hardly lose by it.
     """
     made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
-    ranges, left = _ranges(graph, statistics, [t for t in made if _is_needed(graph, t)])
-    before = {name: _before_silu(statistics, node.output[0]) for name, node in graph.body.items()}
-    left |= _unfit(graph, statistics, before)
+    ranges, left = _ranges(graph, statistics, tuning, [t for t in made if _is_needed(graph, t)])
+    seen = {name: statistics.histograms[node.output[0]] for name, node in graph.body.items()}
+    before = {name: _before_silu(tuning.range_of(histogram)) for name, histogram in seen.items()}
+    left |= _unfit(graph, statistics, tuning, before)
     convolutions = {name: node for name, node in graph.body.items() if name not in left}
     plan = _plan(graph, ranges, left, convolutions=convolutions, integer_bias=True)
     inner: dict[str, Range] = {}
@@ -172,15 +171,42 @@ def for_onnxruntime(graph: Graph, statistics: Statistics) -> Plan:
     return replace(plan, activations={**plan.activations, **inner, **moved})
 
 
-def _before_silu(statistics: Statistics, tensor: str) -> Range:
-    used = best_range(statistics.histograms[tensor])
+def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT) -> Plan:
+    """Signed bytes with zero for zero in front of every convolution of the body, nothing inside a layer.
+
+    TensorRT fuses convolution, bias, SiLU and the next rounding, and a residual addition with the convolution
+    that it follows: so a pair stands on the shortcut's side only, as in ``for_openvino``. It multiplies bytes
+    only where the pair is the convolution's own input, hence one more behind whatever moves bytes about, at
+    the same scale. The convolution that reads the image stays float: with half of its 8 bits on negative
+    numbers that no pixel has, the image would lose one, and three channels win no time.
+    """
+    branches = {n.input[1] for n in graph.sums() if len(graph.readers[n.input[1]]) == 1}
+    made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
+    wanted = [t for t in made if t not in branches and _is_needed(graph, t)]
+    ranges, left = _ranges(graph, statistics, tuning, wanted)
+    del ranges[graph.source]
+    first = {name for name, node in graph.body.items() if node.input[0] == graph.source}
+    left |= dict.fromkeys(first, "it reads the image")
+    convolutions = {name: node for name, node in graph.body.items() if name not in first}
+    plan = _plan(graph, ranges, left, convolutions=convolutions, integer_bias=False)
+    moved = {
+        n.output[0]: r for n in graph.moves() if (r := _byte_range(graph, plan.activations, n.output[0]))
+    }
+    return replace(plan, activations={**plan.activations, **moved}, signed=True)
+
+
+def _before_silu(used: Range) -> Range:
     return Range(max(used.low, PRE_ACTIVATION_FLOOR), used.high)
 
 
-def _unfit(graph: Graph, statistics: Statistics, before: Mapping[str, Range]) -> dict[str, str]:
+def _unfit(
+    graph: Graph, statistics: Statistics, tuning: Tuning, before: Mapping[str, Range]
+) -> dict[str, str]:
     """The convolutions whose result must not be rounded in front of SiLU, and why."""
     last = [n for n, node in graph.body.items() if graph.readers_of_activation(node) & set(graph.outputs)]
-    spared = last if graph.share(last) <= FLOAT_SHARE else []  # the ends of a head's towers do too much
+    spared = (
+        last if graph.share(last) <= tuning.float_share else []
+    )  # the ends of a head's towers do too much
     left = dict.fromkeys(spared, "a detection output reads it")
     noisy = {
         name: noise_db(statistics.histograms[graph.body[name].output[0]], used, silu)
@@ -189,7 +215,7 @@ def _unfit(graph: Graph, statistics: Statistics, before: Mapping[str, Range]) ->
     }
     ruined: dict[str, str] = {}
     for name, db in sorted(noisy.items(), key=lambda item: item[1]):
-        if db < MIN_SIGNAL_DB and graph.share([*ruined, name]) <= FLOAT_SHARE:
+        if db < tuning.min_signal_db and graph.share([*ruined, name]) <= tuning.float_share:
             ruined[name] = f"a byte in front of its SiLU leaves {db:.1f} dB"
     return left | ruined
 
@@ -200,10 +226,10 @@ def _is_needed(graph: Graph, tensor: str) -> bool:
 
 
 def _ranges(
-    graph: Graph, statistics: Statistics, tensors: Iterable[str]
+    graph: Graph, statistics: Statistics, tuning: Tuning, tensors: Iterable[str]
 ) -> tuple[dict[str, Range], dict[str, str]]:
     """A range for each tensor, one for all that meet in a concat, without those that 8 bits would ruin."""
-    own = {t: best_range(statistics.histograms[t]) for t in tensors}
+    own = {t: tuning.range_of(statistics.histograms[t]) for t in tensors}
     groups = _groups(graph)
     shared: dict[str, list[str]] = {}
     for tensor in own:
@@ -216,7 +242,7 @@ def _ranges(
         noisy.append((*min((noise_db(statistics.histograms[t], common), t) for t in members), members))
     left: dict[str, str] = {}
     for db, worst, members in sorted(noisy):
-        if db < MIN_SIGNAL_DB and graph.share(graph.fed_by([*left, *members])) <= FLOAT_SHARE:
+        if db < tuning.min_signal_db and graph.share(graph.fed_by([*left, *members])) <= tuning.float_share:
             left |= dict.fromkeys(members, f"8 bits leave {worst} with {db:.1f} dB")
     return {tensor: used for tensor, used in ranges.items() if tensor not in left}, left
 

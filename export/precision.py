@@ -11,6 +11,7 @@ import onnx
 from edgestill.errors import ArtifactError, VerificationError
 from edgestill.spec import Precision
 from runtime.backend import Backend
+from runtime.onnx_file import open_onnx
 
 #: Share of the convolutions and matrix products that INT8 must reach; the head's few stay in float by design.
 MIN_INT8_SHARE = 0.8
@@ -46,7 +47,9 @@ def prove(path: Path, backend: Backend, precision: Precision) -> dict[str, dict[
 
 
 def stored_elements(path: Path) -> dict[str, int]:
-    """Weight elements of a model file by data type."""
+    """Weight elements of a model file by data type; none for an engine, which does not tell."""
+    if path.suffix == ".engine":
+        return {}  # its form is nobody's but TensorRT's
     count = {".onnx": _onnx_elements, ".xml": _openvino_elements}.get(path.suffix)
     if count is None:
         raise ArtifactError(f"{path} is neither .onnx nor .xml", hint="name a model file")
@@ -66,7 +69,7 @@ def _problem(proof: Proof, precision: Precision) -> str:
 
 
 def _onnx_elements(path: Path) -> Counter[str]:
-    graph = onnx.load(str(path), load_external_data=False).graph
+    graph = open_onnx(path, custom_operators=True).graph
     counts: Counter[str] = Counter()
     tensors = [*graph.initializer, *(n.attribute[0].t for n in graph.node if n.op_type == "Constant")]
     for tensor in tensors:

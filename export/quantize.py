@@ -118,7 +118,7 @@ class _Writer:
         used: Range = self.plan.activations[name]
         pair = [
             self._store(f"{name}.scale", np.float32(used.scale)),
-            self._store(f"{name}.zero", np.uint8(used.zero)),
+            self._store(f"{name}.zero", np.int8(0) if self.plan.signed else np.uint8(used.zero)),
         ]
         self._add("QuantizeLinear", f"{name}.quantise", [name, *pair], f"{name}.bytes")
         self._add("DequantizeLinear", f"{name}.dequantise", [f"{name}.bytes", *pair], f"{name}.byte")

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from export.statistics import Histogram
 
 LEVELS = 255  # steps of an unsigned byte
+SIGNED_LEVELS = 127  # steps of a signed byte on either side of zero
 CANDIDATES = 120  # upper ends that are tried
-#: A wider range than the one of least squared error is taken if it costs at most this factor in error:
-#: objects are rare, their activations are the large ones, and a mean over mostly background undervalues them.
-WIDEN = 1.5
 LEAST_STEP = 1e-9  # of a tensor that is constant
 
 Values = NDArray[np.float64]
@@ -53,21 +51,48 @@ def whole_range(histogram: Histogram) -> Range:
     return Range(min(histogram.low, 0.0), max(histogram.high, 0.0))
 
 
-def best_range(histogram: Histogram, *, widen: float = WIDEN) -> Range:
+def best_range(histogram: Histogram, *, widen: float = 1.0) -> Range:
     """Clip the upper tail where that makes the rest finer.
 
     The lower end is not clipped: SiLU never goes below -0.28.
 
     Args:
         histogram: The tensor's values.
+        widen: The factor on the least squared error that a wider range may cost; 1 takes the least. Objects
+            are rare, their activations are large, and a mean over mostly background undervalues them.
+    """
+    return _cheap(candidates(histogram), histogram, widen)
+
+
+def candidates(histogram: Histogram) -> list[Range]:
+    """Ranges of an unsigned byte to choose from, from the narrowest to ``whole_range``."""
+    whole = whole_range(histogram)
+    return [Range(whole.low, whole.high * k / CANDIDATES) for k in range(1, CANDIDATES + 1)]
+
+
+def symmetric(high: float) -> Range:
+    """The range of a signed byte whose zero is exactly zero, ``high`` for 127: TensorRT knows no other.
+
+    Written as an unsigned byte, 128 stands for zero: the two are one grid.
+    """
+    step = high / SIGNED_LEVELS
+    return Range(-(SIGNED_LEVELS + 1) * step, high)
+
+
+def best_symmetric(histogram: Histogram, *, widen: float = 1.0) -> Range:
+    """``best_range`` on a grid that is symmetric about zero; the side that reaches further decides.
+
+    Args:
+        histogram: The tensor's values.
         widen: The factor on the least squared error that a wider range may cost; 1 takes the least.
     """
-    whole = whole_range(histogram)
-    values, counts = histogram.points()
-    tried = [Range(whole.low, whole.high * k / CANDIDATES) for k in range(1, CANDIDATES + 1)]
-    errors = [_error(r, values, counts, histogram.width) for r in tried]
-    least = min(errors)
-    return next(r for r, e in zip(reversed(tried), reversed(errors), strict=True) if e <= widen * least)
+    return _cheap(symmetric_candidates(histogram), histogram, widen)
+
+
+def symmetric_candidates(histogram: Histogram) -> list[Range]:
+    """Ranges of a signed byte to choose from, ascending to one that holds all that was seen."""
+    largest = max(histogram.high, -histogram.low, LEAST_STEP)
+    return [symmetric(largest * k / CANDIDATES) for k in range(1, CANDIDATES + 1)]
 
 
 def noise_db(
@@ -84,6 +109,14 @@ def noise_db(
 def silu(values: Values) -> Values:
     """``x * sigmoid(x)``."""
     return np.asarray(values / (1 + np.exp(-np.clip(values, -60, 60))), np.float64)
+
+
+def _cheap(tried: Sequence[Range], histogram: Histogram, widen: float) -> Range:
+    """The last, and so the widest, of the ranges that cost at most ``widen`` times the least error."""
+    values, counts = histogram.points()
+    errors = [_error(r, values, counts, histogram.width) for r in tried]
+    least = min(errors)
+    return next(r for r, e in zip(reversed(tried), reversed(errors), strict=True) if e <= widen * least)
 
 
 def _error(used: Range, values: Values, counts: Values, bin_width: float) -> float:

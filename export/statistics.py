@@ -1,4 +1,29 @@
-"""What the tensors of a network hold on real images: gathered one image at a time, in little memory."""
+"""What the tensors of a network hold on real images: gathered one image at a time, in little memory.
+
+A tensor costs its histogram and its channel means, and one image at a time is in memory with all its tensors:
+memory does not grow with the number of images. The COCO YOLOv5n at 640 x 640, two threads, had its peak of
+594 MiB at the second image and the same at the 64th; 355 MiB of it is Python with torch, to read the ``.pt``:
+
+    python -c "
+    import resource, sys
+    from pathlib import Path
+    from distill.legacy import load_legacy
+    from edgestill.dataset import read_image
+    from export.graph import build_onnx
+    from export.placement import Graph
+    from export.statistics import gather
+    from runtime.letterbox import prepare
+    def peak(when): print(when, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 'MiB')
+    def feeds():
+        for i, path in enumerate(sorted(Path(sys.argv[2]).glob('*.jpg'))[:65]):
+            peak(f'{i} images')
+            yield prepare(read_image(path), checkpoint.spec)[0]
+    checkpoint = load_legacy(Path(sys.argv[1]))
+    graph = Graph(model := build_onnx(checkpoint.spec, checkpoint.weights), checkpoint.spec.scale)
+    peak('before')
+    gather(model, feeds(), histograms=graph.to_watch(), means=graph.conv_inputs(), threads=2)
+    " yolov5n.pt FOLDER
+"""
 
 from __future__ import annotations
 
@@ -11,6 +36,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+
+from edgestill.errors import ArtifactError
 
 BINS = 8192
 START_WIDTH = 1e-6  # of a bin, in the tensor's unit; the range doubles until everything fits
@@ -33,10 +60,16 @@ class Histogram:
         self.width = START_WIDTH
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count the values of one image; a large tensor is sampled evenly, its extremes are exact."""
+        """Count the values of one image; a large tensor is sampled evenly, its extremes are exact.
+
+        Raises:
+            ValueError: A value is infinite or not a number.
+        """
         flat = values.reshape(-1)
-        self.low = min(self.low, float(flat.min()))
-        self.high = max(self.high, float(flat.max()))
+        low, high = float(flat.min()), float(flat.max())
+        if not np.isfinite((low, high)).all():
+            raise ValueError("it holds infinities or what is no number")
+        self.low, self.high = min(self.low, low), max(self.high, high)
         # Odd, so that it does not fall into step with rows of even length.
         sample = flat[:: (flat.size // SAMPLE) | 1]
         while max(-self.low, self.high) >= self.width * (BINS // 2):
@@ -91,6 +124,7 @@ def gather(
         threads: CPU threads; None leaves the choice to ONNX Runtime.
 
     Raises:
+        ArtifactError: The network makes infinities.
         ValueError: There are no feeds.
     """
     found = {name: Histogram() for name in histograms}
@@ -105,7 +139,7 @@ def gather(
         values: dict[str, NDArray[np.float32]] = {source: feed}
         values |= zip(asked, session.run(asked, {source: feed}), strict=True)
         for name in histograms:
-            found[name].add(values[name])
+            _count(found[name], values[name], name)
         for name in means:
             mean = values[name].mean(axis=(0, 2, 3), dtype=np.float64)
             sums[name] = sums[name] + mean if name in sums else mean
@@ -113,6 +147,16 @@ def gather(
     if not images:
         raise ValueError("no images to gather statistics from")
     return Statistics(histograms=found, channel_means={n: s / images for n, s in sums.items()}, images=images)
+
+
+def _count(histogram: Histogram, values: NDArray[np.float32], name: str) -> None:
+    try:
+        histogram.add(values)
+    except ValueError as error:
+        raise ArtifactError(
+            f"on a calibration image, tensor {name} of the float network is broken: {error}",
+            hint="check the checkpoint: its training may have diverged",
+        ) from error
 
 
 def _session(model: onnx.ModelProto, names: Sequence[str], threads: int | None) -> Any:

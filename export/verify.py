@@ -134,7 +134,11 @@ def load_samples(
     dataset: Dataset, split: str, classes: Sequence[str], *, limit: int | None = None
 ) -> list[Sample]:
     """The images of a split, spread evenly over it, with their labels where the classes are the model's."""
-    images = spread(dataset.images(split), limit)
+    return samples_of(dataset, spread(dataset.images(split), limit), classes)
+
+
+def samples_of(dataset: Dataset, images: Sequence[Path], classes: Sequence[str]) -> list[Sample]:
+    """Images of a data set with their labels, where its classes are the model's."""
     labelled = tuple(classes) == dataset.classes
     return [Sample(path, _truth(dataset, path) if labelled else None) for path in images]
 

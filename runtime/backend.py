@@ -9,11 +9,13 @@ from typing import Any, Protocol, cast
 from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError, UsageError
+from edgestill.manifest import checked_manifest
 from edgestill.shelf import Shelf
 from edgestill.spec import TensorSpec
 
 BACKENDS = Shelf("runtime.backends", "backend", {"ort": "onnx", "ov": "openvino"})
-BY_SUFFIX: Mapping[str, str] = {".onnx": "ort", ".xml": "ov"}
+BY_SUFFIX: Mapping[str, str] = {".onnx": "ort", ".xml": "ov", ".engine": "trt"}
+OWN_DEVICE: Mapping[str, str] = {"trt": "cuda"}  # of the backends that do not run on the CPU
 
 
 class Backend(Protocol):
@@ -48,20 +50,28 @@ class Backend(Protocol):
 
 
 def open_backend(
-    path: Path, name: str = "auto", *, device: str = "cpu", threads: int | None = None, **options: Any
+    path: Path,
+    name: str = "auto",
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    trust_engine: bool = False,
+    **options: Any,
 ) -> Backend:
-    """Load a model file.
+    """Load a model file; one that has a manifest beside it must be the file that it describes.
 
     Args:
-        path: An ``.onnx`` or OpenVINO ``.xml`` file.
+        path: An ``.onnx``, OpenVINO ``.xml`` or TensorRT ``.engine`` file.
         name: A backend; ``"auto"`` chooses by the file's suffix.
-        device: ``"cpu"``, ``"cuda"`` (ort), ``"gpu"`` (ov). There is no fallback.
+        device: ``"cpu"``, ``"cuda"`` (ort, trt), ``"gpu"`` (ov); None is cuda for engines, else cpu. There
+            is no fallback.
         threads: CPU threads; None leaves the choice to the library.
+        trust_engine: Whether an engine that was not built here is run; it is native code.
         **options: What only this backend knows, e.g. ``precision_hint`` of ov.
 
     Raises:
         UsageError: No backend has that name.
-        ArtifactError: The file is missing or cannot be loaded.
+        ArtifactError: The file is missing, altered since its manifest was written, or cannot be loaded.
         DeviceError: The library is not installed, or the device is not there.
     """
     if threads is not None and threads < 1:
@@ -79,6 +89,10 @@ def open_backend(
             )
         name = BY_SUFFIX[path.suffix]
     module = BACKENDS.load(name)
+    checked_manifest(path)
+    if name == "trt":
+        options["trust_engine"] = trust_engine
+    device = device or OWN_DEVICE.get(name, "cpu")
     return cast("Backend", module.open_model(path, device=device, threads=threads, **options))
 
 

@@ -16,7 +16,7 @@ from runtime.letterbox import Letterbox
 LIMIT = 300  # boxes an image at most, as in COCO's and YOLOv5's evaluation
 MAX_CANDIDATES = 30_000  # enters suppression at most, highest scores first; YOLOv5's max_nms
 
-# cx, cy, w, h in input pixels [K, 4]; scores [K]; class ids [K]
+# x0, y0, x1, y1 in input pixels [K, 4]; scores [K]; class ids [K]
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 
@@ -49,9 +49,9 @@ def decode(
         ArtifactError: The output has not the shape that the spec promises, or is not finite.
     """
     check_output(output.shape, spec)
-    found = _candidates(output[0], spec, conf, multi_label=multi_label)
-    boxes, score, class_id = _best(found, MAX_CANDIDATES)
-    xyxy = cxcywh_to_xyxy(boxes)
+    find = _of_rows if spec.layout == "compact" else _candidates
+    found = find(output[0], spec, conf, multi_label=multi_label)
+    xyxy, score, class_id = _best(found, MAX_CANDIDATES)
     keep = nms(_apart(xyxy, class_id), score, iou, limit)
     height, width = source_hw
     xyxy = letterbox.to_source(xyxy[keep])
@@ -60,15 +60,40 @@ def decode(
     return Detections(xyxy[seen], score[keep][seen], class_id[keep][seen])
 
 
-def check_output(shape: tuple[int | None, ...], spec: ModelSpec) -> None:
-    """Raise ArtifactError if an output of that shape, None where it is free, cannot be the spec's."""
-    columns, axis = (5 + spec.nc, 2) if spec.layout == "yolov5" else (4 + spec.nc, 1)
-    if len(shape) != 3 or shape[0] not in {1, None} or shape[axis] not in {columns, None}:
+def check_output(shape: tuple[int | None, ...], spec: ModelSpec, *, batch: int | None = 1) -> None:
+    """Raise ArtifactError if an output of that shape cannot be the spec's.
+
+    Args:
+        shape: Of the output, None where it is free.
+        spec: The model's contract.
+        batch: Images that the model's input holds; None if that is free.
+    """
+    columns, axis = {"yolov5": (5 + spec.nc, 2), "yolov8": (4 + spec.nc, 1), "compact": (6, 2)}[spec.layout]
+    if len(shape) != 3 or shape[0] not in {batch, None} or shape[axis] not in {columns, None}:
         raise ArtifactError(
             f"the model's output has shape {list(shape)}; {spec.nc} classes in layout {spec.layout} "
             f"need {columns} on axis {axis}",
             hint="the file and its spec disagree: export the model again",
         )
+
+
+def _of_rows(output: NDArray[Any], spec: ModelSpec, conf: float, *, multi_label: bool) -> Candidates:
+    """The rows of a compact output above the threshold."""
+    rows = output.astype(np.float32, copy=False)
+    _refuse_overflow(bool(np.isfinite(rows).all()))
+    rows = rows[rows[:, 4] > conf]
+    if not multi_label:
+        # A box stands once for each of its classes, the best one first; the rows of one box are equal in
+        # every bit, and those of two boxes differ.
+        _, first = np.unique(rows[:, :4], axis=0, return_index=True)
+        rows = rows[np.sort(first)]
+    class_id = rows[:, 5].astype(np.int64)
+    if (odd := class_id[(class_id < 0) | (class_id >= spec.nc)]).size:
+        raise ArtifactError(
+            f"the model's output names class {odd[0]}; its spec has {spec.nc}",
+            hint="the file and its spec disagree: export the model again",
+        )
+    return rows[:, :4], rows[:, 4], class_id
 
 
 def _candidates(output: NDArray[Any], spec: ModelSpec, conf: float, *, multi_label: bool) -> Candidates:
@@ -81,12 +106,8 @@ def _candidates(output: NDArray[Any], spec: ModelSpec, conf: float, *, multi_lab
         rows = output[:, np.flatnonzero(gate > conf)].T
     rows = rows.astype(np.float32, copy=False)
     # One NaN or infinity anywhere in the gate makes the sum so; comparisons alone would hide it.
-    if not (np.isfinite(gate.sum(dtype=np.float64)) and np.isfinite(rows).all()):
-        raise ArtifactError(
-            "the model's output holds NaN or infinity",
-            hint="a number overflowed: use a higher precision, e.g. `edgestill export --precision fp32`",
-        )
-    boxes = rows[:, :4]
+    _refuse_overflow(bool(np.isfinite(gate.sum(dtype=np.float64)) and np.isfinite(rows).all()))
+    boxes = cxcywh_to_xyxy(rows[:, :4])
     scores = rows[:, 5:] * rows[:, 4:5] if spec.layout == "yolov5" else rows[:, 4:]
     if multi_label:
         box, class_id = np.nonzero(scores > conf)
@@ -95,6 +116,14 @@ def _candidates(output: NDArray[Any], spec: ModelSpec, conf: float, *, multi_lab
     score = np.take_along_axis(scores, class_id[:, None], axis=1)[:, 0]
     keep = score > conf
     return boxes[keep], score[keep], class_id[keep]
+
+
+def _refuse_overflow(finite: bool) -> None:
+    if not finite:
+        raise ArtifactError(
+            "the model's output holds NaN or infinity",
+            hint="a number overflowed: use a higher precision, e.g. `edgestill export --precision fp32`",
+        )
 
 
 def _best(found: Candidates, limit: int) -> Candidates:

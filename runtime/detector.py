@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,19 @@ from runtime.backend import Backend, open_backend
 from runtime.decode import LIMIT, check_output, decode
 from runtime.letterbox import prepare
 from runtime.stopwatch import Stopwatch
+
+MAX_SIDE = 16384  # of an input tensor, pixels; a free shape would take any that the metadata name
+#: What reading text of others as JSON or literals may raise; nesting ends in the last two.
+_BROKEN = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    SyntaxError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
 
 
 class Detector(Protocol):
@@ -65,24 +79,50 @@ class ModelDetector:
         Returns:
             The detections, and milliseconds of the stages letterbox, inference, postprocess.
         """
+        found, stages_ms = self.timed_batch([image_bgr])
+        return found[0], stages_ms
+
+    def timed_batch(
+        self, images_bgr: Sequence[NDArray[np.uint8]]
+    ) -> tuple[list[Detections], dict[str, float]]:
+        """Find objects in several images: in one run if the model's batch is free, else as many as it takes.
+
+        Returns:
+            The detections in each image, and milliseconds by stage of all of them together.
+        """
         watch = Stopwatch()
         with watch.stage("letterbox"):
-            tensor, fit = prepare(image_bgr, self.spec)
-            feed: NDArray[Any] = tensor.astype(self._input.dtype, copy=False)
+            prepared = [prepare(image, self.spec) for image in images_bgr]
+            feeds = [t.astype(self._input.dtype, copy=False) for t, _ in prepared]
         with watch.stage("inference"):
-            output = self.backend.infer({self._input.name: feed})[self._output.name]
+            outputs = self._infer(feeds)
         with watch.stage("postprocess"):
-            found = decode(
-                output,
-                self.spec,
-                fit,
-                (image_bgr.shape[0], image_bgr.shape[1]),
-                conf=self.conf,
-                iou=self.iou,
-                multi_label=self.multi_label,
-                limit=LIMIT,
-            )
+            found = [
+                decode(
+                    output,
+                    self.spec,
+                    fit,
+                    (image.shape[0], image.shape[1]),
+                    conf=self.conf,
+                    iou=self.iou,
+                    multi_label=self.multi_label,
+                    limit=LIMIT,
+                )
+                for output, (_, fit), image in zip(outputs, prepared, images_bgr, strict=True)
+            ]
         return found, watch.stages_ms
+
+    def _infer(self, feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """The output of each input, ``[1, ...]``."""
+        name, out = self._input.name, self._output.name
+        size = self._input.shape[0] or len(feeds)
+        outputs: list[NDArray[Any]] = []
+        for start in range(0, len(feeds), size):
+            taken = list(feeds[start : start + size])
+            taken += [taken[-1]] * (size - len(taken))  # a fixed batch wants to be full
+            together = self.backend.infer({name: taken[0] if size == 1 else np.concatenate(taken)})[out]
+            outputs += [together[i : i + 1] for i in range(size)]
+        return outputs[: len(feeds)]
 
     def close(self) -> None:
         """Free the model."""
@@ -93,28 +133,30 @@ def open_detector(
     path: Path,
     *,
     backend: str = "auto",
-    device: str = "cpu",
+    device: str | None = None,
     conf: float = 0.25,
     iou: float = 0.45,
     multi_label: bool = False,
     threads: int | None = None,
+    trust_engine: bool = False,
 ) -> ModelDetector:
     """Load a detector from a model file, ours or one that ``yolo export`` wrote.
 
     Args:
-        path: An ``.onnx`` or OpenVINO ``.xml`` file.
-        backend: ``"auto"``, ``"ort"`` or ``"ov"``.
+        path: An ``.onnx``, OpenVINO ``.xml`` or TensorRT ``.engine`` file.
+        backend: ``"auto"``, ``"ort"``, ``"ov"`` or ``"trt"``.
         device: See ``runtime.backend.open_backend``.
         conf: Lowest score that is reported.
         iou: Highest overlap of two boxes of one class.
         multi_label: Whether one box may be reported as several classes.
         threads: CPU threads; None leaves the choice to the library.
+        trust_engine: Whether an engine that was not built here is run; it is native code.
 
     Raises:
         ArtifactError: The file is missing, broken, or not a detector.
         DeviceError: The backend or the device is not there.
     """
-    loaded = open_backend(path, backend, device=device, threads=threads)
+    loaded = open_backend(path, backend, device=device, threads=threads, trust_engine=trust_engine)
     try:
         spec = _spec(path, loaded)
     except ArtifactError:
@@ -127,17 +169,27 @@ def _spec(path: Path, backend: Backend) -> ModelSpec:
     """The spec that the file carries, held against its tensors."""
     try:
         spec = ModelSpec.from_metadata(backend.metadata, inputs=backend.inputs, outputs=backend.outputs)
-    except (ValueError, KeyError, TypeError) as error:
+    except _BROKEN as error:
         raise ArtifactError(
-            f"{path} carries a broken spec: {error}", hint="export the model again"
+            f"{path} carries a broken spec: {error!r}", hint="export the model again"
         ) from error
-    wanted = (1, 3, *spec.input_hw)
     shapes = [t.shape for t in backend.inputs]
+    if max(spec.input_hw) > MAX_SIDE:
+        raise ArtifactError(
+            f"{path} wants images of {spec.input_hw}; the limit is {MAX_SIDE}", hint="export the model again"
+        )
+    wanted = spec.input_shape
     fits = len(shapes) == 1 and len(shapes[0]) == 4
-    if not fits or any(side not in {None, want} for side, want in zip(shapes[0], wanted, strict=True)):
+    if not fits or any(
+        side not in {None, want} for side, want in zip(shapes[0][1:], wanted[1:], strict=True)
+    ):
         raise ArtifactError(
             f"{path} takes inputs of shape {shapes}; its spec says {list(wanted)}",
-            hint="export the model again, with batch 1",
+            hint="export the model again",
         )
-    check_output(backend.outputs[0].shape, spec)
+    if spec.pixels == "uint8" and backend.inputs[0].dtype != "uint8":
+        raise ArtifactError(
+            f"{path} takes {backend.inputs[0].dtype}; its spec says uint8", hint="export the model again"
+        )
+    check_output(backend.outputs[0].shape, spec, batch=shapes[0][0])
     return spec

@@ -6,6 +6,7 @@ Training-time evaluation, calibration and the runtime all call ``prepare``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -73,16 +74,19 @@ def letterbox(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np
     return padded, fit
 
 
-def to_tensor(padded_bgr: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
+def to_tensor(padded_bgr: NDArray[np.uint8], spec: ModelSpec) -> NDArray[Any]:
     """Turn a padded image into the network's input: channel order, scale, layout.
 
     Args:
         padded_bgr: uint8 ``[h, w, 3]``.
-        spec: Says the channel order and the scale.
+        spec: Says the channel order and the scale, and whether the file does the rest itself.
 
     Returns:
-        float32 ``[1, 3, h, w]``, C-contiguous.
+        float32 ``[1, 3, h, w]``, or uint8 ``[1, h, w, 3]`` where ``spec.pixels`` says so; C-contiguous.
     """
+    if spec.pixels == "uint8":
+        whole = cv2.cvtColor(padded_bgr, cv2.COLOR_BGR2RGB) if spec.pixel_order == "rgb" else padded_bgr
+        return np.ascontiguousarray(whole)[None]
     tensor = np.empty((1, 3, *padded_bgr.shape[:2]), np.float32)
     planes = cv2.split(padded_bgr)
     for channel, plane in enumerate(reversed(planes) if spec.pixel_order == "rgb" else planes):
@@ -90,7 +94,7 @@ def to_tensor(padded_bgr: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.floa
     return tensor
 
 
-def prepare(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np.float32], Letterbox]:
+def prepare(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[Any], Letterbox]:
     """``letterbox``, then ``to_tensor``."""
     padded, fit = letterbox(image_bgr, spec)
     return to_tensor(padded, spec), fit

@@ -1,7 +1,13 @@
 """What all tests share."""
 
+import importlib.util
+import json
 import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the cache of the person who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real traffic-light images, which is no part of the project."""
@@ -20,6 +34,54 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real images are not at {folder} (set EDGESTILL_REAL_DATA)")
     return folder
+
+
+def _standin(name: str) -> ModuleType:
+    """A module of ``tests/standins``, which is on no path."""
+    place = importlib.util.spec_from_file_location(name, ROOT / "tests" / "standins" / f"{name}.py")
+    assert place is not None
+    assert place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def make_tensorrt() -> Callable[..., Any]:
+    """Makes a stand-in for the ``tensorrt`` package of a version, see ``tests/standins``."""
+    make: Callable[..., Any] = _standin("tensorrt_surface").make
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_cuda() -> Callable[..., Any]:
+    """Makes a stand-in for the CUDA driver's library."""
+    make: Callable[..., Any] = _standin("cuda_surface").CudaLibrary
+    return make
+
+
+@pytest.fixture
+def on_gpu(
+    make_tensorrt: Callable[..., Any],
+    make_cuda: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Any]:
+    """Makes this process, and those it starts, believe in a GPU and a TensorRT; returns the CUDA stand-in."""
+    own = tmp_path_factory.mktemp("user")
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(own / name))
+
+    def believe(version: str, *, cuda: dict[str, Any] | None = None, **options: Any) -> Any:
+        library = make_cuda(**(cuda or {}))
+        shown = {name: value for name, value in options.items() if name != "breaks"}
+        monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(version, **shown))
+        monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+        monkeypatch.setenv("STANDIN", json.dumps({"version": version, **options}))
+        monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "standins" / "on_path"))
+        return library
+
+    return believe
 
 
 @pytest.fixture(scope="session")

@@ -40,14 +40,15 @@ def resolve(name: str) -> Path:
 
     checkpoint = read_checkpoint(path)
     key = f"{path.name}-{checkpoint.sha256[:16]}-{edgestill.__version__}"
-    cached = _cache_folder() / f"{key}.onnx"
+    cached = cache_folder() / f"{key}.onnx"
     if not cached.exists():
         model = build_onnx(checkpoint.spec, checkpoint.weights)
         write_bytes(cached, model.SerializeToString(deterministic=True))
     return cached
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where files are kept that can be made again, readable for this user only."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = root / "edgestill"
     # Model files of others are refused elsewhere; nobody else may plant one here.

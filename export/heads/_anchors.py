@@ -12,22 +12,21 @@ from numpy.typing import NDArray
 from edgestill import architecture
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from export.emit import GraphWriter
+from export.emit import BATCH, GraphWriter
 from export.weights import Weights
 
 PER_BOX = 5  # cx, cy, w, h, objectness, before the classes
 ANCHORS = f"model.{architecture.HEAD_INDEX}.anchors"
 
 
-def to_grid(writer: GraphWriter, name: str, x: str, shape: tuple[int, int, int, int]) -> str:
-    """Probabilities of a map ``[1, anchors * columns, h, w]`` in the shape ``(h, w, anchors, columns)``.
+def to_grid(writer: GraphWriter, name: str, x: str) -> str:
+    """Probabilities of a map ``[B, anchors * columns, h, w]`` with the channels last.
 
-    The arithmetic of the decode is done with the channels last, which is how a CPU engine holds the map, so
-    that this transpose costs nothing there.
+    The arithmetic of the decode is done in that order, which is how a CPU engine holds the map, so that this
+    transpose costs nothing there.
     """
     s = writer.node("Sigmoid", f"{name}.sigmoid", [x])
-    s = writer.node("Transpose", f"{name}.last", [s], perm=[0, 2, 3, 1])
-    return writer.reshape(f"{name}.grid", s, shape)
+    return writer.node("Transpose", f"{name}.last", [s], perm=[0, 2, 3, 1])
 
 
 def grid_hw(spec: ModelSpec, level: int) -> tuple[int, int]:
@@ -37,7 +36,7 @@ def grid_hw(spec: ModelSpec, level: int) -> tuple[int, int]:
 
 
 def rows(writer: GraphWriter, name: str, s: str, spec: ModelSpec, level: int) -> str:
-    """One level's probabilities ``[h, w, anchors, 5 + nc]`` as rows ``[1, anchors * h * w, 5 + nc]``.
+    """One level's probabilities ``[B, h, w, anchors * (5 + nc)]`` as rows ``[B, anchors * h * w, 5 + nc]``.
 
     Every column is s * (m + k * s) + cell, with m and k by column: one pass for an engine that fuses, and no
     split and join of narrow pieces.
@@ -45,24 +44,25 @@ def rows(writer: GraphWriter, name: str, s: str, spec: ModelSpec, level: int) ->
     anchors, stride = np.asarray(spec.anchors_px[level], np.float32), spec.strides[level]
     height, width = grid_hw(spec, level)
     n, columns = len(anchors), PER_BOX + spec.nc
-    linear = np.ones((1, 1, 1, columns), np.float32)
+    linear = np.ones((1, 1, 1, n, columns), np.float32)
     linear[..., :4] = (2 * stride, 2 * stride, 0, 0)
-    square = np.zeros((1, 1, n, columns), np.float32)
+    square = np.zeros((1, 1, 1, n, columns), np.float32)
     square[..., 2:4] = 4 * anchors
-    cell_x = np.zeros((1, width, 1, columns), np.float32)
-    cell_x[0, :, 0, 0] = (np.arange(width) - 0.5) * stride
-    cell_y = np.zeros((height, 1, 1, columns), np.float32)
-    cell_y[:, 0, 0, 1] = (np.arange(height) - 0.5) * stride
+    cell_x = np.zeros((1, 1, width, n, columns), np.float32)
+    cell_x[..., 0] = (np.arange(width)[:, None] - 0.5) * stride
+    cell_y = np.zeros((1, height, 1, n, columns), np.float32)
+    cell_y[..., 1] = (np.arange(height)[:, None, None] - 0.5) * stride
 
     def step(kind: str, label: str, a: str, value: NDArray[np.float32]) -> str:
-        return writer.node(kind, f"{name}.{label}", [a, writer.constant(f"{name}.{label}.by", value)])
+        flat = value.reshape(*value.shape[:3], n * columns)
+        return writer.node(kind, f"{name}.{label}", [a, writer.constant(f"{name}.{label}.by", flat)])
 
     gain = step("Add", "gain", step("Mul", "square", s, square), linear)
     boxes = writer.node("Mul", f"{name}.scaled", [s, gain])
     boxes = step("Add", "cell_y", step("Add", "cell_x", boxes, cell_x), cell_y)
-    boxes = writer.reshape(f"{name}.flat", boxes, (1, height * width, n, columns))
+    boxes = writer.reshape(f"{name}.flat", boxes, (BATCH, height * width, n, columns))
     boxes = writer.node("Transpose", f"{name}.by_anchor", [boxes], perm=[0, 2, 1, 3])
-    return writer.reshape(f"{name}.rows", boxes, (1, n * height * width, columns))
+    return writer.reshape(f"{name}.rows", boxes, (BATCH, n * height * width, columns))
 
 
 def check_anchors(weights: Weights, spec: ModelSpec) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgestill import architecture
 from edgestill.spec import ModelSpec
 from export.emit import GraphWriter
-from export.heads._anchors import PER_BOX, check_anchors, grid_hw, rows, to_grid
+from export.heads._anchors import PER_BOX, check_anchors, rows, to_grid
 from export.weights import Weights, conv_only
 
 HEAD = f"model.{architecture.HEAD_INDEX}"
@@ -21,6 +21,5 @@ def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequenc
     for i, (x, width) in enumerate(zip(levels, channels, strict=True)):
         name, anchors, columns = f"{HEAD}.decode.{i}", len(spec.anchors_px[i]), PER_BOX + spec.nc
         y = conv_only(writer, weights, f"{HEAD}.m.{i}", x, channels=(width, anchors * columns))
-        s = to_grid(writer, name, y, (*grid_hw(spec, i), anchors, columns))
-        found.append(rows(writer, name, s, spec, i))
+        found.append(rows(writer, name, to_grid(writer, name, y), spec, i))
     writer.node("Concat", output, found, axis=1)

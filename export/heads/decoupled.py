@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from edgestill import architecture
 from edgestill.spec import ModelSpec
-from export.emit import GraphWriter
+from export.emit import BATCH, GraphWriter
 from export.heads._anchors import check_anchors, grid_hw, rows, to_grid
 from export.weights import Weights, conv_only, conv_silu
 
@@ -36,9 +36,11 @@ def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequenc
 
 
 def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int, stem: str) -> str:
-    """Probabilities of one level, ``[h, w, anchors, 5 + nc]``."""
+    """Probabilities of one level, ``[B, h, w, anchors * (5 + nc)]``."""
     hidden = architecture.tower_channels(architecture.size_of(spec.name))
     owner, anchors = 0 if spec.share_levels else level, len(spec.anchors_px[level])
+    height, width = grid_hw(spec, level)
+    cells = height * width
 
     def tower(kind: str) -> str:
         x, channels = stem, (hidden, hidden)
@@ -50,10 +52,11 @@ def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int
     def predict(kind: str, x: str, columns: int) -> str:
         name, trained = f"{HEAD}.{kind}.{level}", f"{HEAD}.{kind}.{owner}"
         y = conv_only(writer, weights, name, x, channels=(hidden, anchors * columns), trained=trained)
-        shape = (*grid_hw(spec, level), anchors, columns)
-        return to_grid(writer, f"{HEAD}.decode.{level}.{kind}", y, shape)
+        place = f"{HEAD}.decode.{level}.{kind}"
+        return writer.reshape(f"{place}.grid", to_grid(writer, place, y), (BATCH, cells, anchors, columns))
 
     boxes, classes = tower("reg_convs"), tower("cls_convs")
     columns = [predict("reg_preds", boxes, 4), predict("obj_preds", boxes, 1)]
     columns.append(predict("cls_preds", classes, spec.nc))
-    return writer.node("Concat", f"{HEAD}.decode.{level}.joined", columns, axis=3)
+    joined = writer.node("Concat", f"{HEAD}.decode.{level}.joined", columns, axis=3)
+    return writer.reshape(f"{HEAD}.decode.{level}.grid", joined, (BATCH, height, width, -1))

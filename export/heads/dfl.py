@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgestill import architecture
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from export.emit import GraphWriter
+from export.emit import BATCH, GraphWriter
 from export.weights import Weights, conv_only, conv_silu
 
 HEAD = f"model.{architecture.HEAD_INDEX}"
@@ -36,9 +36,9 @@ def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequenc
     sides, classes = [], []
     for i, (x, width) in enumerate(zip(levels, channels.values(), strict=True)):
         bins = _tower(writer, weights, f"{HEAD}.cv2.{i}", x, (width, box_width, SIDES * BINS))
-        sides.append(writer.reshape(f"{HEAD}.decode.{i}.sides", bins, (1, SIDES, BINS, -1)))
+        sides.append(writer.reshape(f"{HEAD}.decode.{i}.sides", bins, (BATCH, SIDES, BINS, -1)))
         logits = _tower(writer, weights, f"{HEAD}.cv3.{i}", x, (width, class_width, spec.nc))
-        classes.append(writer.reshape(f"{HEAD}.decode.{i}.classes", logits, (1, spec.nc, -1)))
+        classes.append(writer.reshape(f"{HEAD}.decode.{i}.classes", logits, (BATCH, spec.nc, -1)))
     name = f"{HEAD}.decode"
     box = _boxes(writer, name, writer.node("Concat", f"{name}.sides", sides, axis=3), spec)
     score = writer.node("Concat", f"{name}.classes", classes, axis=2)
@@ -55,7 +55,7 @@ def _tower(writer: GraphWriter, weights: Weights, name: str, x: str, channels: t
 
 
 def _boxes(writer: GraphWriter, name: str, x: str, spec: ModelSpec) -> str:
-    """Logits of all levels ``[1, 4, 16, A]`` as ``[1, 4, A]``: cx, cy, w, h in pixels.
+    """Logits of all levels ``[B, 4, 16, A]`` as ``[B, 4, A]``: cx, cy, w, h in pixels.
 
     The expectation over the bins and the sums of sides are one matrix product, and no axis changes place: on
     ONNX Runtime's CPU a sixth of the time of a transpose, a softmax and a convolution over the bins.
@@ -63,7 +63,7 @@ def _boxes(writer: GraphWriter, name: str, x: str, spec: ModelSpec) -> str:
     to_box = np.kron(np.asarray(BOX_OF_SIDES), np.arange(BINS)).astype(np.float32)  # [4, 64]
     strides, centres = _cells(spec)
     p = writer.node("Softmax", f"{name}.softmax", [x], axis=2)
-    p = writer.reshape(f"{name}.flat", p, (1, SIDES * BINS, -1))
+    p = writer.reshape(f"{name}.flat", p, (BATCH, SIDES * BINS, -1))
     box = writer.node("MatMul", f"{name}.box", [writer.constant(f"{name}.box.by", to_box), p])
     box = writer.node("Mul", f"{name}.scaled", [box, writer.constant(f"{name}.strides", strides)])
     return writer.node("Add", f"{name}.placed", [box, writer.constant(f"{name}.centres", centres)])

@@ -5,6 +5,7 @@ Source: https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimi
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ DTYPES: Mapping[str, str] = {
     "u8": "int8",
     "i8": "int8",
 }
+MAX_REFERENCES = 8  # in `metadata.yaml`; a writer that shares a list makes one or two
 ARITHMETIC = frozenset({"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"})
 
 
@@ -109,17 +111,29 @@ def open_model(
 
 
 def _read(core: Any, path: Path) -> Any:
-    if path.suffix == ".onnx":
+    if path.suffix == ".xml":
+        _check_xml(path)
+    else:
         check_onnx(path)
-    weights = path.with_suffix(".bin")
-    if path.suffix == ".xml" and not weights.is_file():
-        raise ArtifactError(f"{path} lacks its weights {weights.name}", hint="copy both files together")
     try:
         return core.read_model(path)
     except RuntimeError as error:
         raise ArtifactError(
             f"OpenVINO cannot read {path}: {error}", hint="copy it again, or export the model again"
         ) from error
+
+
+def _check_xml(path: Path) -> None:
+    """Refuse what only calls itself ``.xml``: OpenVINO reads any format, whatever the file's name says."""
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    if not start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
+        raise ArtifactError(
+            f"{path} is not an OpenVINO model", hint="copy it again, or export the model again"
+        )
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise ArtifactError(f"{path} lacks its weights {weights.name}", hint="copy both files together")
 
 
 def _precision(core: Any, device: str, asked: str | None, metadata: Mapping[str, str]) -> str:
@@ -141,12 +155,28 @@ def _metadata(model: Any, path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     beside = path.with_name("metadata.yaml")  # where `yolo export` puts it
     if path.suffix == ".xml" and beside.is_file():
-        stored = yaml.safe_load(beside.read_text("utf-8"))
-        found |= {str(k): v if isinstance(v, str) else repr(v) for k, v in dict(stored).items()}
+        stored = _plain_yaml(beside)
+        found |= {str(k): v if isinstance(v, str) else repr(v) for k, v in stored.items()}
     for name, value in _leaves(model.get_rt_info(), ()):
         found[".".join(name)] = value
         found.setdefault(name[-1], value)
     return found
+
+
+def _plain_yaml(path: Path) -> dict[Any, Any]:
+    """The mapping in a YAML file; with references to references, a few lines could stand for gigabytes."""
+    try:
+        text = path.read_text("utf-8")
+        events = yaml.parse(text, yaml.SafeLoader)
+        references = sum(isinstance(event, yaml.AliasEvent) for event in events)
+        stored = dict(yaml.safe_load(text)) if references <= MAX_REFERENCES else None
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+        raise ArtifactError(f"{path} is no metadata of a model: {error}", hint="copy it again") from error
+    if stored is None:
+        raise ArtifactError(
+            f"{path} refers to parts of itself {references} times", hint="do not run this model"
+        )
+    return stored
 
 
 def _leaves(info: Any, prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

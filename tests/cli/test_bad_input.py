@@ -101,8 +101,8 @@ def test_an_unknown_flag(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_unknown_backend(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    what = refused(["eval", tiny_model, "--data", data, "--backend", "trt"], 2, capsys)
-    assert "no backend is called 'trt'" in what
+    what = refused(["eval", tiny_model, "--data", data, "--backend", "coreml"], 2, capsys)
+    assert "no backend is called 'coreml'" in what
 
 
 def test_a_split_that_is_not_there(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from devices.detect import DeviceSnapshot, detect
+from devices.nvidia import Gpu
 from devices.software import Extra
 from edgestill.cli.main import main
 from edgestill.cli.verbs import doctor
@@ -128,3 +129,42 @@ def test_it_imports_no_inference_library_and_no_torch() -> None:
     code = "import sys; from edgestill.cli.main import main; main(['doctor']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "ultralytics", "onnx", "onnxruntime", "openvino", "cv2"} & set(done.stdout.split())
+
+
+def card(**facts: object) -> Gpu:
+    plain = {"name": "Tesla V100-SXM2-16GB", "compute_capability": "7.0", "memory_mib": 16384}
+    rest = {"driver": "550.54", "power_limit_w": None, "max_sm_mhz": None}
+    return Gpu(**{**plain, **rest, **facts})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("installed", "gpu", "advice"),
+    [
+        ("10.16.1", card(), "TensorRT 10.16.1 has left Tesla V100-SXM2-16GB behind, 10.4 is the last"),
+        (
+            None,
+            card(),
+            "no TensorRT here, the fastest on Tesla V100-SXM2-16GB: pip install 'tensorrt-cu12==10.4.*'",
+        ),
+        (None, card(name="NVIDIA L4", compute_capability="8.9"), "pip install 'edgestill[tensorrt]'"),
+    ],
+)
+def test_a_gpu_without_its_tensorrt_is_advised(
+    installed: str | None,
+    gpu: Gpu,
+    advice: str,
+    healthy: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    healthy.setattr(doctor, "detect", lambda: replace(machine(), gpus=(gpu,)))
+    healthy.setattr(doctor, "version", lambda name: installed if name == "tensorrt" else None)
+    lines = found(capsys)["advice"]
+    assert any(advice in str(line) for line in lines)
+
+
+def test_a_gpu_with_its_tensorrt_needs_no_advice(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    healthy.setattr(doctor, "detect", lambda: replace(machine(), gpus=(card(),)))
+    healthy.setattr(doctor, "version", lambda name: "10.4.0" if name == "tensorrt" else None)
+    assert not any("TensorRT" in str(line) for line in found(capsys)["advice"])

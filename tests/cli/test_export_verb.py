@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from distill import checkpoint
 from distill.models.yolov5 import build, spec
@@ -17,6 +18,7 @@ CLASSES = ("red", "green")
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
+    torch.manual_seed(0)  # how much of a random network goes to bytes is a matter of luck
     model = build("n", len(CLASSES))
     checkpoint.save(tmp_path / "run" / "best", model, spec(model, CLASSES, (64, 96)), {})
     return tmp_path / "run" / "best"
@@ -112,6 +114,8 @@ def test_data_of_other_classes_compares_boxes_and_says_so(
         (("--precision", "fp32", "--imgsz", "100x100"), 2, "not HxW in steps of 32"),
         (("--precision", "fp32", "--verify", "nowhere.yaml"), 3, "nowhere.yaml does not exist"),
         (("--precision", "fp32", "--images", "0"), 2, "leaves nothing to compare on"),
+        (("--precision", "fp32", "--batch", "0"), 2, "a batch of 0 holds no image"),
+        (("--precision", "fp32", "--batch", "2", "--dynamic"), 2, "contradict each other"),
     ],
 )
 def test_a_mistake_is_two_lines_and_its_code(

@@ -477,7 +477,9 @@ assert "ultralytics" not in sys.modules
 build("n", 2, head="dfl")
 assert "ultralytics" in sys.modules
 assert cv2.getNumThreads() == threads
-assert "YOLO_OFFLINE" not in os.environ
+assert not {"YOLO_OFFLINE", "YOLO_AUTOINSTALL"} & os.environ.keys()
+from ultralytics.utils import AUTOINSTALL
+assert not AUTOINSTALL
 """
 
 

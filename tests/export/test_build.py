@@ -1,6 +1,7 @@
 """What passes is published whole; what does not leaves nothing behind."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from edgestill.errors import UsageError, VerificationError
 from edgestill.files import sha256_file
 from edgestill.manifest import check_files, read_manifest
 from export.build import Exported, Job, export
-from export.calibrate import choose
+from export.calibrate import Calibration, choose
 from runtime.detector import open_detector
 
 
@@ -79,6 +80,10 @@ def test_the_calibration_record_is_in_the_manifest(
     record = made.record.calibration
     assert record is not None
     assert record["images"] == calibration.record.images
+    assert record["strata"] == calibration.record.strata
+    assert record["tuning"]["method"] == "mse"
+    assert record["ranges"]["images"] == [0.0, 1.0, "pixels"]
+    assert {origin for _, _, origin in record["ranges"].values()} == {"pixels", "sigmoid", "mse"}
     assert "model.17.cv3.conv" in record["left_float"]
 
 
@@ -92,9 +97,31 @@ def test_both_int8_files_come_from_one_record(
         ).record.calibration
         for to in ("onnx", "openvino")
     ]
-    assert [{k: v for k, v in (r or {}).items() if k != "left_float"} for r in records[:1]] == [
-        {k: v for k, v in (r or {}).items() if k != "left_float"} for r in records[1:]
-    ]
+    own = {"left_float", "ranges"}  # of each family's own form
+    shared = [{k: v for k, v in (r or {}).items() if k not in own} for r in records]
+    assert shared[0] == shared[1]
+
+
+def test_a_second_export_is_the_same_to_the_byte_without_a_look_at_an_image(
+    tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibration = choose(dataset, checkpoint.spec, count=2)
+    job = Job(
+        checkpoint=checkpoint,
+        target="onnx",
+        precision="int8",
+        calibration=calibration,
+        cache=tmp_path / "cache",
+    )
+    export(job, tmp_path / "a", "m", check=passes)
+    monkeypatch.setattr(Calibration, "tensors", lambda self: pytest.fail("it looked"))
+    export(job, tmp_path / "b", "m", check=passes)
+    for name in ("m.onnx", "m.onnx.manifest.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    entropy = export(replace(job, method="entropy"), tmp_path / "c", "m", check=passes).record.calibration
+    assert entropy is not None
+    assert entropy["tuning"]["method"] == "entropy"
+    assert sha256_file(tmp_path / "c" / "m.onnx") != sha256_file(tmp_path / "a" / "m.onnx")
 
 
 def test_a_file_that_differs_too_much_is_not_published(tmp_path: Path, checkpoint: Checkpoint) -> None:

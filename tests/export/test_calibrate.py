@@ -46,6 +46,46 @@ def test_a_copy_of_a_verified_image_is_found_by_its_content(dataset: Dataset, sp
         choose(dataset, spec, verified_on=dataset.images("val"))
 
 
+def test_a_copy_in_the_data_set_s_own_test_split_is_found_unasked(dataset: Dataset, spec: ModelSpec) -> None:
+    root = dataset.path.parent
+    (root / "images" / "test").mkdir()
+    shutil.copy(root / "images" / "train" / "5.png", root / "images" / "test" / "zebra.png")
+    dataset.path.write_text(dataset.path.read_text() + "test: images/test\n")
+    with pytest.raises(DataError, match=r"5\.png is zebra\.png") as caught:
+        choose(Dataset.open(dataset.path), spec)
+    assert (caught.value.exit_code, caught.value.hint[:38]) == (3, "calibrate on images that val, test and")
+
+
+def test_what_is_fitted_to_nothing_may_look_at_any_image(dataset: Dataset, spec: ModelSpec) -> None:
+    assert len(choose(dataset, spec, split="val", fits=False).paths) == 4
+
+
+def test_ranges_may_not_come_from_an_evaluation_split(dataset: Dataset, spec: ModelSpec) -> None:
+    with pytest.raises(DataError, match="4 of 4 calibration images are also verified on"):
+        choose(dataset, spec, split="val")
+
+
+def test_a_test_split_that_is_not_on_this_disk_is_no_hindrance(dataset: Dataset, spec: ModelSpec) -> None:
+    dataset.path.write_text(dataset.path.read_text() + "test: images/elsewhere\n")
+    assert len(choose(Dataset.open(dataset.path), spec).paths) == 12
+
+
+def test_a_picture_of_equal_size_but_other_content_is_another(dataset: Dataset, spec: ModelSpec) -> None:
+    train = dataset.images("train")[0]
+    data = bytearray(train.read_bytes())
+    data[-20] ^= 1
+    (dataset.path.parent / "images" / "val" / "twin.png").write_bytes(data)
+    assert len(choose(dataset, spec).paths) == 12
+
+
+def test_the_record_names_strata_pre_processing_and_tools(dataset: Dataset, spec: ModelSpec) -> None:
+    record = choose(dataset, spec, count=8).record
+    assert sum(record.strata.values()) == 8
+    assert record.preprocessing["scale"] == spec.scale
+    assert (record.preprocessing["pixel_order"], record.preprocessing["pad_value"]) == ("rgb", 114)
+    assert set(record.tools) == {"edgestill", "numpy", "onnxruntime", "opencv"}
+
+
 def test_other_images_in_the_same_data_set_are_fine(dataset: Dataset, spec: ModelSpec) -> None:
     assert len(choose(dataset, spec, verified_on=dataset.images("val")).paths) == 12
 

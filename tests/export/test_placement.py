@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgestill.spec import ModelSpec
-from export.placement import Graph, Plan, for_onnxruntime, for_openvino
+from export.placement import Graph, Plan, for_onnxruntime, for_openvino, for_tensorrt
 from export.statistics import Histogram, Statistics
 
 HEAD = {"model.24.m.0", "model.24.m.1", "model.24.m.2"}
@@ -142,3 +142,40 @@ def test_a_tensor_feeds_convolutions_through_what_moves_it(graph: Graph) -> None
         "model.20.cv1.conv",
         "model.20.cv2.conv",
     }
+
+
+def test_tensorrt_gets_signed_bytes_about_zero(graph: Graph, statistics: Statistics) -> None:
+    plan = for_tensorrt(graph, statistics)
+    assert plan.signed
+    assert not plan.integer_bias
+    for used in plan.activations.values():
+        assert used.zero == 128  # the byte 0 of a signed one
+        assert used.scale == pytest.approx(used.high / 127)
+
+
+def test_tensorrt_rounds_the_shortcut_and_not_the_branch(graph: Graph, statistics: Statistics) -> None:
+    """So that an engine can fuse the addition with the convolution of the branch."""
+    plan = for_tensorrt(graph, statistics)
+    branches = {n.input[1] for n in graph.sums()}
+    shortcuts = {n.input[0] for n in graph.sums()}
+    assert not branches & set(plan.activations)
+    assert shortcuts <= set(plan.activations) | set(plan.left_float)
+
+
+def test_each_convolution_of_tensorrt_reads_a_pair_of_its_own_scale(
+    graph: Graph, statistics: Statistics
+) -> None:
+    plan = for_tensorrt(graph, statistics)
+    assert {graph.body[name].input[0] for name in plan.convolutions} <= set(plan.activations)
+    for node in graph.moves():
+        scales = {plan.activations.get(t) for t in (*graph.moved(node), node.output[0])}
+        assert len(scales) == 1
+
+
+def test_the_first_convolution_of_tensorrt_sees_the_image_as_it_is(
+    graph: Graph, statistics: Statistics
+) -> None:
+    plan = for_tensorrt(graph, statistics)
+    assert "images" not in plan.activations
+    assert plan.left_float["model.0.conv"] == "it reads the image"
+    assert HEAD | {"model.0.conv"} <= plan.float_readers

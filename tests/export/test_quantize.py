@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgestill.spec import ModelSpec
-from export.placement import Graph, Plan, for_onnxruntime, for_openvino
+from export.placement import Graph, Plan, for_onnxruntime, for_openvino, for_tensorrt
 from export.quantize import byte_weights, quantise
 from export.statistics import Statistics
 
@@ -20,7 +20,8 @@ Run = Callable[[Any, Any], Any]
 @pytest.fixture(scope="session")
 def plans(float_model: Any, spec: ModelSpec, statistics: Statistics) -> dict[str, Plan]:
     graph = Graph(float_model, spec.scale)
-    return {"ort": for_onnxruntime(graph, statistics), "ov": for_openvino(graph, statistics)}
+    places = {"ort": for_onnxruntime, "ov": for_openvino, "trt": for_tensorrt}
+    return {name: place(graph, statistics) for name, place in places.items()}
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +60,7 @@ def test_a_channel_of_zeros_stays_zero() -> None:
     assert np.isfinite(made.bias).all()
 
 
-@pytest.mark.parametrize("family", ["ort", "ov"])
+@pytest.mark.parametrize("family", ["ort", "ov", "trt"])
 def test_the_network_in_bytes_says_nearly_what_it_said_in_float(
     family: str, models: dict[str, Any], float_model: Any, feeds: Any, run_onnx: Run
 ) -> None:
@@ -68,29 +69,29 @@ def test_the_network_in_bytes_says_nearly_what_it_said_in_float(
     assert scores > 0.99
 
 
-@pytest.mark.parametrize("family", ["ort", "ov"])
+@pytest.mark.parametrize("family", ["ort", "ov", "trt"])
 def test_the_same_statistics_give_the_same_bytes(
     family: str, models: dict[str, Any], float_model: Any, spec: ModelSpec, statistics: Statistics
 ) -> None:
-    place = {"ort": for_onnxruntime, "ov": for_openvino}[family]
+    place = {"ort": for_onnxruntime, "ov": for_openvino, "trt": for_tensorrt}[family]
     again = quantise(float_model, place(Graph(float_model, spec.scale), statistics), statistics.channel_means)
     assert again.SerializeToString(deterministic=True) == models[family].SerializeToString(deterministic=True)
 
 
-@pytest.mark.parametrize("family", ["ort", "ov"])
+@pytest.mark.parametrize("family", ["ort", "ov", "trt"])
 def test_weights_of_a_byte_convolution_are_stored_as_bytes_only(family: str, models: dict[str, Any]) -> None:
     tensors = stored(models[family])
     assert tensors["model.3.conv.weight.bytes"].dtype == np.int8
     assert "model.3.conv.weight" not in tensors
 
 
-@pytest.mark.parametrize(("family", "kind"), [("ort", np.int32), ("ov", np.float32)])
+@pytest.mark.parametrize(("family", "kind"), [("ort", np.int32), ("ov", np.float32), ("trt", np.float32)])
 def test_the_bias_is_what_the_engine_wants(family: str, kind: Any, models: dict[str, Any]) -> None:
     tensors = stored(models[family])
     assert tensors["model.3.conv.bias.bytes" if kind is np.int32 else "model.3.conv.bias"].dtype == kind
 
 
-@pytest.mark.parametrize("family", ["ort", "ov"])
+@pytest.mark.parametrize("family", ["ort", "ov", "trt"])
 def test_detection_outputs_read_float(family: str, models: dict[str, Any]) -> None:
     nodes = {n.name: n for n in models[family].graph.node}
     assert [nodes[f"model.24.m.{i}"].input[0] for i in range(3)] == [
@@ -98,13 +99,13 @@ def test_detection_outputs_read_float(family: str, models: dict[str, Any]) -> No
     ]
 
 
-@pytest.mark.parametrize("family", ["ort", "ov"])
+@pytest.mark.parametrize("family", ["ort", "ov", "trt"])
 def test_every_rounding_is_read(family: str, models: dict[str, Any]) -> None:
     read = {name for node in models[family].graph.node for name in node.input}
     assert {n.output[0] for n in models[family].graph.node if n.op_type == "DequantizeLinear"} <= read
 
 
-@pytest.mark.parametrize("family", ["ort", "ov"])
+@pytest.mark.parametrize("family", ["ort", "ov", "trt"])
 def test_the_spec_stays_in_the_file(family: str, models: dict[str, Any], float_model: Any) -> None:
     assert list(models[family].metadata_props) == list(float_model.metadata_props)
 
@@ -130,6 +131,13 @@ def test_openvino_executes_the_bytes_that_were_planned(
     from export.to_openvino import write_openvino
     from runtime.backend import open_backend
 
-    write_openvino(models["ov"], spec, tmp_path / "m.xml", half=False)
+    write_openvino(models["ov"], spec.to_metadata(), tmp_path / "m.xml", half=False)
     executed = open_backend(tmp_path / "m.xml", threads=1).layers_by_dtype()
     assert executed["int8"] == len(plans["ov"].convolutions) > 40
+
+
+def test_tensorrts_bytes_are_signed_and_zero_is_zero(models: dict[str, Any]) -> None:
+    zeros = [value for name, value in stored(models["trt"]).items() if name.endswith(".zero")]
+    assert len(zeros) > 100
+    assert {value.dtype for value in zeros} == {np.dtype(np.int8)}
+    assert not any(value.any() for value in zeros)

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from export.ranges import Range, best_range, covering, noise_db, silu, whole_range
+from export.ranges import (
+    Range,
+    best_range,
+    best_symmetric,
+    covering,
+    noise_db,
+    silu,
+    symmetric,
+    whole_range,
+)
 from export.statistics import Histogram
 
 
@@ -67,3 +76,26 @@ def test_a_shared_range_covers_all() -> None:
 
 def test_the_whole_range_holds_zero_for_a_positive_tensor() -> None:
     assert whole_range(histogram_of(np.array([2.0, 3.0]))).low == 0
+
+
+def test_a_symmetric_range_is_the_grid_of_a_signed_byte() -> None:
+    used = symmetric(12.7)
+    assert used.zero == 128
+    np.testing.assert_allclose(used.scale, 0.1)
+    np.testing.assert_allclose(
+        used.rounded(np.array([-20.0, -0.04, 0.0, 0.06, 20.0])), [-12.8, 0, 0, 0.1, 12.7]
+    )
+
+
+def test_the_best_symmetric_range_clips_what_is_rare() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 300_000).astype(np.float32)
+    values[1] = 20.0
+    histogram = Histogram()
+    histogram.add(values)
+    assert 3.0 < best_symmetric(histogram).high < 10.0
+
+
+def test_a_symmetric_range_holds_values_below_zero_too() -> None:
+    histogram = Histogram()
+    histogram.add(np.linspace(-5, 1, 1000, dtype=np.float32))
+    assert best_symmetric(histogram, widen=1e9).high == pytest.approx(5.0)

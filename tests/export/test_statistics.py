@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgestill.errors import ArtifactError
 from export.statistics import BINS, Histogram, gather
 
 
@@ -42,6 +43,21 @@ def test_channel_means_are_those_of_the_tensors(float_model: Any, feeds: Any) ->
     np.testing.assert_allclose(
         seen.channel_means["images"], np.mean([f.mean((0, 2, 3)) for f in feeds], axis=0), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_a_network_that_overflows_is_told_with_the_tensor(float_model: Any, feeds: Any, bad: float) -> None:
+    feed = feeds[0].copy()
+    feed[0, 0, 5, 5] = bad
+    with pytest.raises(ArtifactError, match="tensor images of the float network is broken"):
+        gather(float_model, [feed], histograms=["images", "output0"], means=[], threads=1)
+
+
+def test_memory_of_statistics_does_not_grow_with_images() -> None:
+    histogram = Histogram()
+    for seed in range(20):
+        histogram.add(np.random.default_rng(seed).normal(0, 1 + seed, 50_000).astype(np.float32))
+        assert histogram.counts.nbytes == BINS * 8
 
 
 def test_nothing_to_look_at_is_an_error(float_model: Any) -> None:

@@ -1,5 +1,6 @@
 """A detector so small that its answers can be told by heart."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,45 @@ def paint(*cells: tuple[int, int, str]) -> NDArray[np.uint8]:
 def painted() -> Any:
     """``paint``."""
     return paint
+
+
+@pytest.fixture
+def lamp_engine(
+    on_gpu: Callable[..., Any], make_tensorrt: Callable[..., Any], lamp_spec: ModelSpec, tmp_path: Path
+) -> Callable[..., Path]:
+    """Builds the lamp model as an engine of a stand-in for TensorRT, with the papers of this user."""
+    from edgestill.files import sha256_file
+    from edgestill.manifest import Manifest, write_manifest
+    from runtime.cuda import open_driver
+    from runtime.engine_home import home_here, marked
+
+    def build(version: str, portable: tuple[str, ...] = (), cuda: dict[str, Any] | None = None) -> Path:
+        on_gpu(version, cuda=cuda)
+        trt = make_tensorrt(version)
+        log = trt.Logger()
+        builder = trt.Builder(log)
+        network = builder.create_network(1)
+        assert trt.OnnxParser(network, log).parse(lamp_onnx().SerializeToString())
+        config = builder.create_builder_config()
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        if "version" in portable:
+            config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        path = tmp_path / "lamps.trt.engine"
+        path.write_bytes(builder.build_serialized_network(network, config))
+        home = home_here("tensorrt", version, open_driver().facts())
+        manifest = Manifest(
+            spec=lamp_spec,
+            format="tensorrt",
+            files={path.name: sha256_file(path)},
+            precision="fp32",
+            precision_proved={"executed": {"float32": 1}},
+            inputs=(),
+            outputs=(),
+            built_with={"tensorrt": version},
+            parent_sha256="0" * 64,
+            built_on=marked(home, path, portable=portable),
+        )
+        write_manifest(path, manifest)
+        return path
+
+    return build

@@ -16,6 +16,7 @@ from runtime.letterbox import Letterbox
 
 V5 = ModelSpec(name="x", input_hw=(64, 128), classes=("red", "green"))
 V8 = ModelSpec(name="x", input_hw=(64, 128), classes=("red", "green"), anchors_px=(), layout="yolov8")
+ROWS = ModelSpec(name="x", input_hw=(64, 128), classes=("red", "green"), layout="compact")
 SAME = Letterbox(scale=1.0, pad_xy=(0, 0))
 HW = (64, 128)
 
@@ -106,6 +107,39 @@ def test_both_layouts_give_the_same(multi_label: bool) -> None:
     np.testing.assert_array_equal(a.xyxy, b.xyxy)
     np.testing.assert_array_equal(a.score, b.score)
     np.testing.assert_array_equal(a.class_id, b.class_id)
+
+
+def rows(*pairs: tuple[float, ...]) -> NDArray[np.float32]:
+    """A compact output: x0, y0, x1, y1, score, class; empty rows behind."""
+    output = np.zeros((1, 20, 6), np.float32)
+    output[0, : len(pairs)] = np.array(pairs, np.float32).reshape(-1, 6)
+    return output
+
+
+def test_rows_of_a_compact_output_are_suppressed_by_class() -> None:
+    output = rows((25, 10, 35, 30, 0.9, 1), (26, 10, 36, 30, 0.8, 1), (25, 10, 35, 31, 0.7, 0))
+    found = run(output, ROWS)
+    np.testing.assert_allclose(found.xyxy, [[25, 10, 35, 30], [25, 10, 35, 31]])
+    assert found.class_id.tolist() == [1, 0]
+
+
+def test_a_box_of_a_compact_output_has_its_best_class_only_unless_several_are_wanted() -> None:
+    output = rows((25, 10, 35, 30, 0.9, 1), (25, 10, 35, 30, 0.6, 0))
+    assert run(output, ROWS).class_id.tolist() == [1]
+    assert run(output, ROWS, multi_label=True).class_id.tolist() == [1, 0]
+
+
+def test_an_overflow_in_a_compact_output_is_seen_below_the_threshold_too() -> None:
+    output = rows((25, 10, 35, 30, 0.9, 1))
+    output[0, -1, 4] = np.nan
+    with pytest.raises(ArtifactError, match="NaN or infinity"):
+        run(output, ROWS)
+
+
+@pytest.mark.parametrize("class_id", [-1, 2])
+def test_a_compact_output_of_classes_that_there_are_not_is_refused(class_id: int) -> None:
+    with pytest.raises(ArtifactError, match=f"names class {class_id}"):
+        run(rows((25, 10, 35, 30, 0.9, class_id)), ROWS)
 
 
 def test_a_half_precision_output_is_read() -> None:

@@ -1,5 +1,6 @@
 """One frame in, detections in its pixels out."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ import onnx
 import pytest
 
 from edgestill.errors import ArtifactError
+from edgestill.files import sha256_file
+from edgestill.manifest import Manifest, write_manifest
 from edgestill.spec import SPEC_KEY, ModelSpec
-from runtime.backend import BACKENDS
 from runtime.detector import open_detector
 
 
-@pytest.mark.parametrize("backend", BACKENDS.names())
+@pytest.mark.parametrize("backend", ["ort", "ov"])
 def test_lamps_are_found_where_they_are(backend: str, lamp_model: Path, painted: Any) -> None:
     detector = open_detector(lamp_model, backend=backend, threads=1)
     found = detector(painted((1, 0, "red"), (0, 2, "green")))
@@ -49,6 +51,10 @@ def test_a_file_of_yolo_export_runs(tmp_path: Path, write_lamp_model: Any, paint
     assert detector(painted((0, 0, "green"))).class_id.tolist() == [2]
 
 
+def changed(spec: ModelSpec, **fields: object) -> str:
+    return json.dumps({**spec.to_json(), **fields})
+
+
 def other_size(spec: ModelSpec) -> dict[str, str]:
     return spec.resized((64, 128)).to_metadata()
 
@@ -60,6 +66,10 @@ def other_size(spec: ModelSpec) -> dict[str, str]:
         pytest.param(lambda _: {SPEC_KEY: "{"}, "carries a broken spec", id="broken-json"),
         pytest.param(lambda _: {SPEC_KEY: "{}"}, "missing or unknown fields", id="empty-spec"),
         pytest.param(other_size, r"its spec says \[1, 3, 64, 128\]", id="another-size"),
+        pytest.param(lambda s: {SPEC_KEY: changed(s, strides=[0])}, "carries a broken spec", id="no-stride"),
+        pytest.param(lambda s: {SPEC_KEY: changed(s, classes=7)}, "carries a broken spec", id="no-list"),
+        pytest.param(lambda _: {SPEC_KEY: "[" * 10**5}, "carries a broken spec", id="deep-json"),
+        pytest.param(lambda _: {"names": "-" * 10**5 + "1"}, "carries a broken spec", id="deep-literal"),
         pytest.param(lambda _: {"names": "{0: 'one'}"}, "cannot tell how to read", id="wrong-class-count"),
     ],
 )
@@ -79,3 +89,41 @@ def test_a_spec_with_another_class_count_is_refused(
     onnx.save(write_lamp_model(metadata), tmp_path / "x.onnx")
     with pytest.raises(ArtifactError, match="2 classes in layout yolov5 need 7"):
         open_detector(tmp_path / "x.onnx", threads=1)
+
+
+def test_a_free_shape_does_not_take_any_size(
+    tmp_path: Path, write_lamp_model: Any, lamp_spec: ModelSpec
+) -> None:
+    model = write_lamp_model(lamp_spec.resized((1 << 20, 1 << 20)).to_metadata())
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim[-2:]:
+            dim.dim_param = "free"
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(ArtifactError, match="the limit is 16384"):
+        open_detector(tmp_path / "x.onnx", threads=1)
+
+
+def test_a_file_that_is_not_the_one_of_its_manifest_is_not_opened(
+    tmp_path: Path, lamp_model: Path, lamp_spec: ModelSpec
+) -> None:
+    path = tmp_path / "lamps.onnx"
+    path.write_bytes(lamp_model.read_bytes())
+    manifest = Manifest(
+        spec=lamp_spec,
+        format="onnx",
+        files={path.name: sha256_file(path)},
+        precision="fp32",
+        precision_proved={},
+        inputs=(),
+        outputs=(),
+        built_with={},
+        parent_sha256="",
+    )
+    beside = write_manifest(path, manifest)
+    open_detector(path, threads=1).close()
+    path.write_bytes(path.read_bytes() + b"\x22\x00")  # valid, but not what was hashed
+    with pytest.raises(ArtifactError, match="not the file that its manifest describes") as caught:
+        open_detector(path, threads=1)
+    assert beside.name in caught.value.hint
+    beside.unlink()
+    open_detector(path, threads=1).close()

@@ -1,6 +1,7 @@
 """The one pre-processing, by its properties."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,3 +104,14 @@ def test_prepare_is_both_steps() -> None:
     tensor, same_fit = prepare(image, WIDE)
     assert same_fit == fit
     np.testing.assert_array_equal(tensor, to_tensor(padded, WIDE))
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_a_file_that_scales_itself_is_fed_the_image_as_it_is(order: Any) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*WIDE.input_hw, 3), np.uint8)
+    whole = to_tensor(image, replace(WIDE, pixels="uint8", pixel_order=order))
+    assert (whole.dtype, whole.shape) == (np.uint8, (1, *WIDE.input_hw, 3))
+    assert whole.flags.c_contiguous
+    planes = to_tensor(image, replace(WIDE, pixel_order=order))
+    scaled = whole.astype(np.float32) * np.float32(WIDE.scale)
+    np.testing.assert_array_equal(scaled.transpose(0, 3, 1, 2), planes)

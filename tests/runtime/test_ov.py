@@ -98,3 +98,30 @@ def test_the_metadata_file_of_yolo_export_is_read(xml: Path) -> None:
     xml.with_name("metadata.yaml").write_text("task: detect\nimgsz: [64, 96]\nnames: {0: red}\n")
     metadata = open_backend(xml).metadata
     assert metadata["task"] == "detect"
+
+
+def test_metadata_of_yolo_export_lies_beside_the_model(xml: Path) -> None:
+    xml.with_name("metadata.yaml").write_text(
+        "task: detect\nimgsz: &size\n- 64\n- 96\nargs:\n  imgsz: *size\n"
+    )
+    assert open_backend(xml).metadata["imgsz"] == "[64, 96]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(
+            "a0: &a0 [x]\n"
+            + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)),
+            "refers to parts of itself 81 times",  # and would be 9 GB of text
+            id="bomb",
+        ),
+        pytest.param("!!python/object/apply:os.abort []\n", "is no metadata", id="code"),
+        pytest.param("[" * 5000, "is no metadata", id="deep"),
+        pytest.param("- a list\n", "is no metadata", id="list"),
+    ],
+)
+def test_metadata_that_burst_or_bring_code_are_refused(xml: Path, text: str, message: str) -> None:
+    xml.with_name("metadata.yaml").write_text(text)
+    with pytest.raises(ArtifactError, match=message):
+        open_backend(xml)

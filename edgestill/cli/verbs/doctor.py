@@ -11,11 +11,13 @@ from typing import Any
 import edgestill
 from devices.detect import DeviceSnapshot, detect
 from devices.software import BASE, Extra, read_extras, shadowed, version
+from devices.tensorrt_support import LAST, is_too_new
 
 SUMMARY = "Say what is installed, what is missing, and the command that fixes it"
 
 _HOME = Path(edgestill.__file__).resolve().parent.parent
 _HIDDEN = {"dev", "all"}  # unions of the others, and tools of the project's own developers
+_TENSORRT = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
 _OPENCV = (
     "opencv-python",
     "opencv-python-headless",
@@ -105,6 +107,26 @@ def _advice(snapshot: DeviceSnapshot) -> list[str]:
         lines.append(
             f"this process may use {usable:g} of {cpu.cores} cores: give --threads {int(usable) or 1}"
         )
+    lines += _tensorrt_advice(snapshot)
     if snapshot.jetson and snapshot.jetson.clocks_locked is False:
         lines.append("clocks may move: `sudo jetson_clocks` before measuring")
+    return lines
+
+
+def _tensorrt_advice(snapshot: DeviceSnapshot) -> list[str]:
+    """Whether the TensorRT that is here fits the GPU that is here."""
+    have = next((found for name in _TENSORRT if (found := version(name))), None)
+    if have is None and snapshot.jetson:
+        return [
+            "no TensorRT here: sudo apt install python3-libnvinfer, and a venv with --system-site-packages"
+        ]
+    lines = []
+    for card in snapshot.gpus:
+        capability = card.compute_capability or ""
+        last = ".".join(map(str, LAST.get(capability, ())))
+        wanted = f"pip install 'tensorrt-cu12=={last}.*'" if last else "pip install 'edgestill[tensorrt]'"
+        if have is None:
+            lines.append(f"no TensorRT here, the fastest on {card.name}: {wanted}")
+        elif is_too_new(have, capability):
+            lines.append(f"TensorRT {have} has left {card.name} behind, {last} is the last for it: {wanted}")
     return lines

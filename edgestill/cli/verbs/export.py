@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgestill.cli import calibration_options, engine_options, form_options
+from edgestill.cli.sizes import input_hw
 from edgestill.dataset import Dataset
 from edgestill.errors import ArtifactError, UsageError, missing_library
 
@@ -19,10 +21,9 @@ if TYPE_CHECKING:
     from export.verify import Sample
     from runtime.detector import Detector
 
-SUMMARY = "Make a device's file from a checkpoint: ONNX or OpenVINO, FP32, FP16 or INT8"
+SUMMARY = "Make a device's file from a checkpoint: ONNX, OpenVINO or TensorRT; FP32, FP16 or INT8"
 
 VERIFY_IMAGES = 200  # of the split, spread; a difference of mAP between two files is steady from there on
-RANGE_IMAGES = 16  # that FP16's range is checked on where no --calib names others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
     add("checkpoint", metavar="CKPT", help="a checkpoint folder, `student`, `teacher`, or a YOLOv5 .pt file")
-    add("--to", required=True, choices=["onnx", "openvino"], help="the file format")
+    add(
+        "--to",
+        required=True,
+        choices=["onnx", "openvino", "tensorrt", "tensorrt-rtx"],
+        help="the file format; tensorrt builds on the GPU it is for, tensorrt-rtx anywhere for RTX cards",
+    )
     add("--precision", required=True, choices=["fp32", "fp16", "int8"], help="what to compute in")
-    add("--calib", type=Path, metavar="DATA.yaml", help="INT8: images to calibrate on, of its train split")
-    add("--calib-images", type=int, default=128, metavar="N", help="how many of them (default 128)")
     add("--verify", type=Path, metavar="DATA.yaml", help="images to compare on (default: those of --calib)")
     add("--split", help="the split of --verify (default: val, else test)")
     add("--images", type=int, default=VERIFY_IMAGES, metavar="N", help="compare on N images (default 200)")
@@ -50,20 +54,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("exports"), metavar="DIR", help="folder (default exports)")
     add("--name", help="the files' name (default: the checkpoint's, and the precision)")
     add("--force", action="store_true", help="replace files of that name")
+    form_options.add_arguments(parser)
+    calibration_options.add_arguments(parser)
+    engine_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Build, prove, compare, publish."""
     from export.build import Job, export  # noqa: PLC0415 (brings onnx)
 
-    if args.precision == "int8" and args.calib is None:
-        raise UsageError(
-            "INT8 needs images to calibrate on", hint="add --calib DATA.yaml; its train split is used"
-        )
+    calibration_options.refuse_senseless(args)
+    engine, form = engine_options.read(args), form_options.read(args)
     checkpoint = _checkpoint(args.checkpoint, args.imgsz)
     held = _held_out(args, checkpoint.spec)
-    calibration = _calibration(args, checkpoint.spec, held)
-    job = Job(checkpoint=checkpoint, target=args.to, precision=args.precision, calibration=calibration)
+    choice = calibration_options.read(args, checkpoint.spec, (held.dataset, held.split) if held else None)
+    job = Job(
+        checkpoint=checkpoint,
+        target=args.to,
+        precision=args.precision,
+        calibration=choice.calibration,
+        method=choice.method,
+        trial=choice.trial,
+        cache=choice.cache,
+        engine=engine,
+        form=form,
+    )
     name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
     made = export(job, args.out, name, check=_check(args, checkpoint, held), force=args.force)
     record = made.record
@@ -77,9 +92,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "manifest": str(made.manifest),
         "input_hw": list(record.spec.input_hw),
         "precision_proved": record.precision_proved,
+        "unproved": dict(record.unproved),
         "calibration": _summary(record.calibration),
         "verify": record.verify,
-        "doubts": _doubts(args, held, calibration),
+        "doubts": [*_doubts(args, held, choice.calibration), *made.doubts],
     }
 
 
@@ -124,7 +140,7 @@ def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
         checkpoint = read_checkpoint(path)
     if imgsz is None:
         return checkpoint
-    return replace(checkpoint, spec=checkpoint.spec.resized(_input_hw(imgsz)))
+    return replace(checkpoint, spec=checkpoint.spec.resized(input_hw(imgsz)))
 
 
 def _legacy(path: Path) -> Checkpoint:
@@ -133,16 +149,6 @@ def _legacy(path: Path) -> Checkpoint:
     except ImportError as error:
         raise missing_library(f"reading {path}", error.name, "train") from error
     return load_legacy(path)
-
-
-def _input_hw(text: str) -> tuple[int, int]:
-    """``384x640`` or ``640``: height and width."""
-    sides = text.lower().split("x")
-    if len(sides) not in {1, 2} or not all(side.isdigit() and int(side) % 32 == 0 for side in sides):
-        raise UsageError(
-            f"--imgsz {text} is not HxW in steps of 32", hint="e.g. --imgsz 384x640, height first"
-        )
-    return int(sides[0]), int(sides[-1])
 
 
 def _held_out(args: argparse.Namespace, spec: ModelSpec) -> _Held | None:
@@ -161,21 +167,6 @@ def _held_out(args: argparse.Namespace, spec: ModelSpec) -> _Held | None:
         split=split,
         samples=load_samples(dataset, split, spec.classes, limit=args.images),
     )
-
-
-def _calibration(args: argparse.Namespace, spec: ModelSpec, held: _Held | None) -> Calibration | None:
-    from export.calibrate import choose  # noqa: PLC0415
-
-    if args.precision == "int8":
-        verified_on = [sample.path for sample in held.samples] if held else []
-        return choose(Dataset.open(args.calib), spec, count=args.calib_images, verified_on=verified_on)
-    if args.precision == "fp16" and args.to == "onnx":
-        # Nothing is fitted to them: whether a number overflows may be asked of any image.
-        if args.calib:
-            return choose(Dataset.open(args.calib), spec, count=args.calib_images)
-        if held:
-            return choose(held.dataset, spec, split=held.split, count=RANGE_IMAGES)
-    return None
 
 
 def _check(args: argparse.Namespace, checkpoint: Checkpoint, held: _Held | None) -> Check:
@@ -239,8 +230,10 @@ def _label(name: str, checkpoint: Checkpoint) -> str:
 
 
 def _summary(record: Any) -> dict[str, Any] | None:
-    """The calibration record with the number of images in place of their hashes, which the manifest has."""
-    return None if record is None else {**record, "images": len(record["images"])}
+    """The calibration record with the number of images and ranges in place of them; the manifest has them."""
+    if record is None:
+        return None
+    return {**record, **{key: len(record[key]) for key in ("images", "ranges") if key in record}}
 
 
 def _doubts(args: argparse.Namespace, held: _Held | None, calibration: Calibration | None) -> list[str]:
@@ -249,6 +242,6 @@ def _doubts(args: argparse.Namespace, held: _Held | None, calibration: Calibrati
         found.append("the file was not compared with its source on images: add --verify DATA.yaml")
     elif any(sample.truth is None for sample in held.samples):
         found.append("the data's classes are not the model's: boxes were compared, mAP was not")
-    if args.precision == "fp16" and args.to == "onnx" and calibration is None:
+    if args.precision == "fp16" and args.to != "openvino" and calibration is None:
         found.append("no image was looked at for numbers that FP16 cannot hold: add --verify DATA.yaml")
     return found

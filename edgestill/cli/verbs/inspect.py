@@ -6,31 +6,66 @@ import argparse
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from edgestill.errors import ArtifactError, UsageError, VerificationError
+from export.linter import FAMILIES
+
+if TYPE_CHECKING:
+    from export.linter import Family
 
 SUMMARY = "Show a model file's spec, manifest, tensors, hashes, and layers by precision"
+SHOWN = 3  # places of one rule that a table names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("file", metavar="FILE", help=".onnx, OpenVINO .xml, checkpoint folder, or `student`")
     parser.add_argument("--backend", default="auto", help="ort, ov, or auto (by the file; default)")
+    parser.add_argument("--trust-engine", action="store_true", help="run an .engine that others built")
+    parser.add_argument(
+        "--lint",
+        action="store_true",
+        help="hold an .onnx, anybody's, against the rules for quantised files, without running it",
+    )
+    parser.add_argument(
+        "--for",
+        dest="family",
+        choices=FAMILIES,
+        help="with --lint: rules of this engine only; exit 6 if one of them is broken as an error",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Open the file as the runtime does, and tell all about it."""
-    from edgestill.cli.models import checkpoint_folder  # noqa: PLC0415
+    """Open the file as the runtime does, and tell all about it; to lint it is to read it only."""
+    from edgestill.cli.models import checkpoint_folder, resolve  # noqa: PLC0415
 
+    if args.lint:
+        return _lint(resolve(args.file), args.family)
+    if args.family:
+        raise UsageError("--for says for whom to --lint", hint="add --lint")
     path = checkpoint_folder(args.file)
-    return _checkpoint(path) if path.is_dir() else _model(path, args.backend)
+    return _checkpoint(path) if path.is_dir() else _model(path, args)
+
+
+def verdict(result: dict[str, Any]) -> None:
+    """Raise VerificationError, after the result was printed, if errors were found for who was asked for."""
+    family = result.get("for")
+    if family and (errors := result["errors"][family]):
+        raise VerificationError(
+            f"{result['file']} has {errors} errors for {family}",
+            hint="each finding names its remedy; `edgestill export` writes files without them",
+        )
 
 
 def show(result: dict[str, Any]) -> Any:
-    """Key and value rows; the nested ones as JSON."""
+    """Key and value rows, the nested ones as JSON; of a lint its findings, by rule."""
     from rich.table import Table  # noqa: PLC0415 (only a person needs it)
 
     from edgestill.files import to_json_text  # noqa: PLC0415
 
+    if result["kind"] == "lint":
+        return _show_lint(result)
     table = Table("", "", title=str(result["file"]), show_header=False)
     for key, value in result.items():
         table.add_row(key, value if isinstance(value, str) else to_json_text(value, indent=None))
@@ -53,16 +88,15 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
     }
 
 
-def _model(path: Path, backend: str) -> dict[str, Any]:
+def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     from edgestill.files import sha256_file  # noqa: PLC0415
-    from edgestill.manifest import check_files, read_manifest  # noqa: PLC0415
+    from edgestill.manifest import read_manifest  # noqa: PLC0415
     from export.precision import stored_elements  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
 
-    with closing(open_detector(path, backend=backend)) as detector:
+    options = {"backend": args.backend, "trust_engine": args.trust_engine}
+    with closing(open_detector(path, **options)) as detector:
         manifest = read_manifest(path)
-        if manifest:
-            check_files(path, manifest)
         return {
             "kind": "inspect",
             "file": str(path),
@@ -76,3 +110,59 @@ def _model(path: Path, backend: str) -> dict[str, Any]:
             "elements_stored": stored_elements(path),
             "manifest": None if manifest is None else asdict(manifest),
         }
+
+
+def _lint(path: Path, family: Family | None) -> dict[str, Any]:
+    from edgestill.files import sha256_file  # noqa: PLC0415
+    from edgestill.manifest import checked_manifest  # noqa: PLC0415
+    from export.linter import lint, read, rules  # noqa: PLC0415
+
+    if path.suffix in {".xml", ".engine"}:
+        raise ArtifactError(
+            f"{path} is not an .onnx file, and the rules are about those",
+            hint="lint the ONNX that it was made from",
+        )
+    checked_manifest(path)
+    families = FAMILIES if family is None else (family,)
+    graph = read(path)
+    found = list(lint(graph, families))
+    return {
+        "kind": "lint",
+        "file": str(path),
+        "sha256": sha256_file(path),
+        "producer": f"{graph.model.producer_name} {graph.model.producer_version}".strip(),
+        "opset": graph.opset,
+        "convolutions": len(graph.convolutions),
+        "convolutions_in_bytes": sum(map(graph.in_bytes, graph.convolutions)),
+        "for": family,
+        "rules": [rule.id for rule in rules() if set(families) & set(rule.matters)],
+        "errors": {f: sum(p.matters.get(f) == "error" for p in found) for f in families},
+        "findings": [
+            {
+                "rule": problem.rule.id,
+                "severity": dict(problem.matters),
+                "node": problem.finding.node,
+                "what": problem.finding.what,
+                "remedy": problem.rule.remedy,
+            }
+            for problem in found
+        ],
+    }
+
+
+def _show_lint(result: dict[str, Any]) -> Any:
+    from rich.markup import escape  # noqa: PLC0415 (only a person needs it)
+    from rich.table import Table  # noqa: PLC0415
+
+    errors = ", ".join(f"{family} {count}" for family, count in result["errors"].items())
+    title = f"{escape(result['file'])} - errors: {errors}"
+    table = Table("rule", "for", "where", "remedy", title=title, show_lines=True)
+    by_rule: dict[str, list[dict[str, Any]]] = {}
+    for finding in result["findings"]:
+        by_rule.setdefault(finding["rule"], []).append(finding)
+    for rule, found in by_rule.items():
+        places = [f"{f['node']}: {f['what']}" if f["node"] else f["what"] for f in found[:SHOWN]]
+        places += [f"and {len(found) - SHOWN} more"] * (len(found) > SHOWN)
+        severity = "\n".join(f"{family} {level}" for family, level in found[0]["severity"].items())
+        table.add_row(rule, severity, escape("\n".join(places)), escape(found[0]["remedy"]))
+    return table

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, metavar="N", help="use N images, spread over the split")
     parser.add_argument("--backend", default="auto", help="ort, ov, or auto (by the file; default)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: the library's choice")
+    parser.add_argument("--trust-engine", action="store_true", help="run an .engine that others built")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -85,6 +86,5 @@ def _open(path: Path, args: argparse.Namespace) -> ModelDetector:
     from runtime.accuracy import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
 
-    return open_detector(
-        path, backend=args.backend, threads=args.threads, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True
-    )
+    options = {"backend": args.backend, "threads": args.threads, "trust_engine": args.trust_engine}
+    return open_detector(path, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True, **options)

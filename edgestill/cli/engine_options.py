@@ -1,0 +1,51 @@
+"""The flags of ``edgestill export`` that are for engines only."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from edgestill.errors import UsageError
+
+if TYPE_CHECKING:
+    from export.tensorrt.options import EngineOptions
+
+_FLAGS = ("workspace_mib", "build_memory_mib", "dla", "hardware", "version_compatible", "compute_capability")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    add = parser.add_argument_group("TensorRT engines").add_argument
+    add("--workspace-mib", type=int, metavar="MIB", help="GPU memory for a layer's scratch (default 1024)")
+    add("--build-memory-mib", type=int, metavar="MIB", help="memory for the builder (default: 80%% of free)")
+    add("--dla", type=int, metavar="CORE", help="build for a DLA core; what it cannot do runs on the GPU")
+    add(
+        "--hardware",
+        choices=["this", "same-capability", "ampere-plus"],
+        help="GPUs that may run the engine (default this; others cost speed, and exist on no Jetson)",
+    )
+    add("--version-compatible", action="store_true", help="let later TensorRT versions run it (costs speed)")
+    add(
+        "--compute-capability",
+        metavar="CC[,CC]",
+        help="tensorrt-rtx: GPUs, e.g. 8.6,8.9 (default all but 7.5)",
+    )
+
+
+def read(args: argparse.Namespace) -> EngineOptions:
+    """The options that the flags mean.
+
+    Raises:
+        UsageError: A flag has a wrong value, or is for an engine and none is made.
+    """
+    from export.tensorrt.options import EngineOptions  # noqa: PLC0415 (after the arguments are checked)
+
+    given = {n: v for n in _FLAGS if (v := getattr(args, n)) is not None and v is not False}
+    if given and not args.to.startswith("tensorrt"):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"{flags}: only for engines", hint="leave it out, or --to tensorrt")
+    names = {"build_memory_mib": "memory_mib", "dla": "dla_core"}
+    options = {names.get(name, name): value for name, value in given.items()}
+    if "compute_capability" in options:
+        options["capabilities"] = tuple(options.pop("compute_capability").split(","))
+    return EngineOptions(**options)

@@ -1,0 +1,238 @@
+"""The one function that builds engines, for TensorRT 8.5 to 11 and TensorRT-RTX.
+
+What a version has is asked of its names, never of its number. From 10.0 on a network is strongly typed: the
+ONNX says what each layer computes in, and there is no flag to forget. Before, flags allow a precision.
+
+Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration-guide.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edgestill.errors import ArtifactError, DeviceError, UsageError
+from edgestill.spec import Precision
+from export.tensorrt.options import RTX_DEFAULT, EngineOptions
+from runtime.engine_layers import LISTING
+from runtime.tensorrt_library import Library
+
+KEPT_MESSAGES = 40
+#: A phase of the builder, its parent's name or None, its steps, and the step that is done.
+Tell = Callable[[str, str | None, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What the builder made.
+
+    Attributes:
+        plan: The engine.
+        inspected: The inspector's JSON; None where no device here can load the engine.
+        listed: The builder's own list of layers; None where it printed none.
+        fallbacks: Layers that a DLA was asked for and the GPU does.
+        timing_cache: Measured tactics, for the next build; empty where the library keeps none.
+        strongly_typed: Whether the ONNX decided the precisions, or flags allowed them.
+    """
+
+    plan: bytes
+    inspected: str | None
+    listed: str | None
+    fallbacks: tuple[str, ...]
+    timing_cache: bytes
+    strongly_typed: bool
+
+
+def build(
+    library: Library,
+    onnx: bytes,
+    precision: Precision,
+    options: EngineOptions,
+    *,
+    timing_cache: bytes = b"",
+    tell: Tell = lambda *_: None,
+) -> Built:
+    """Build an engine.
+
+    Args:
+        library: TensorRT.
+        onnx: The graph; FP16 in its tensors where FP16 is wanted, Q/DQ pairs for INT8.
+        precision: What the graph was made for.
+        options: How to build.
+        timing_cache: What an earlier build returned.
+        tell: Told of progress, where the library tells of it.
+
+    Raises:
+        ArtifactError: The graph does not parse.
+        DeviceError: The builder failed, or the machine lacks what was asked for.
+    """
+    trt = library.module
+    log = _logger(trt)
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # how the bindings tell that the library gave them nothing
+        raise DeviceError(
+            f"TensorRT {library.version} cannot start: {log.tail() or error}",
+            hint="it needs an NVIDIA GPU and driver, nvidia-smi shows them; TensorRT-RTX builds without: "
+            "--to tensorrt-rtx",
+        ) from error
+    strong = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+    network = builder.create_network(_network_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(onnx):
+        raise ArtifactError(
+            f"TensorRT {library.version} cannot read the graph: {_parser_errors(parser)}",
+            hint="edgestill inspect FILE.onnx --lint names what it does not take",
+        )
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells names only
+    _precision(trt, config, precision, strong=strong)
+    _portability(library, config, options)
+    fallbacks = _dla(trt, builder, network, config, options.dla_core)
+    _watch(trt, config, tell)
+    cache = None if library.is_rtx else config.create_timing_cache(timing_cache)
+    if cache is not None:
+        config.set_timing_cache(cache, ignore_mismatch=False)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise DeviceError(
+            f"TensorRT {library.version} could not build the engine: {log.tail()}",
+            hint="if memory ran out: a smaller --imgsz needs less, --workspace-mib is the GPU's and "
+            "--build-memory-mib the machine's",
+        )
+    return Built(
+        plan=bytes(plan),
+        inspected=_inspect(trt, log, plan, options),
+        listed=log.listing,
+        fallbacks=fallbacks,
+        timing_cache=bytes(cache.serialize()) if cache is not None else b"",
+        strongly_typed=strong,
+    )
+
+
+def _network_flags(trt: Any) -> int:
+    flags = trt.NetworkDefinitionCreationFlag
+    if hasattr(flags, "STRONGLY_TYPED"):  # 10.0 and later; 11 has nothing else and takes the flag still
+        return 1 << int(flags.STRONGLY_TYPED)
+    return 1 << int(flags.EXPLICIT_BATCH)
+
+
+def _parser_errors(parser: Any) -> str:
+    return "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors)) or "no reason given"
+
+
+def _precision(trt: Any, config: Any, precision: Precision, *, strong: bool) -> None:
+    """Flags, where there are any: a strongly typed network takes none but the one for TF32."""
+    flags = trt.BuilderFlag
+    if precision == "fp32":
+        config.clear_flag(flags.TF32)  # on by default: 10 bits of mantissa under the name of FP32
+    if strong:
+        return
+    if precision in {"fp16", "int8"}:
+        config.set_flag(flags.FP16)
+    if precision == "int8":
+        config.set_flag(flags.INT8)  # with Q/DQ pairs in the graph no calibrator is asked for
+
+
+def _portability(library: Library, config: Any, options: EngineOptions) -> None:
+    trt = library.module
+    if library.is_rtx:
+        chosen = options.capabilities or RTX_DEFAULT
+        config.num_compute_capabilities = len(chosen)
+        for i, capability in enumerate(chosen):
+            config.set_compute_capability(
+                getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}"), i
+            )
+        return
+    if options.hardware != "this":
+        name = "AMPERE_PLUS" if options.hardware == "ampere-plus" else "SAME_COMPUTE_CAPABILITY"
+        level = getattr(getattr(trt, "HardwareCompatibilityLevel", None), name, None)
+        if level is None:
+            raise _lacks(library, f"--hardware {options.hardware}")
+        config.hardware_compatibility_level = level
+    if options.version_compatible:
+        flag = getattr(trt.BuilderFlag, "VERSION_COMPATIBLE", None)
+        if flag is None:
+            raise _lacks(library, "--version-compatible")
+        config.set_flag(flag)
+
+
+def _lacks(library: Library, what: str) -> UsageError:
+    return UsageError(
+        f"TensorRT {library.version} has no {what}", hint="leave it out, or use a later version"
+    )
+
+
+def _dla(trt: Any, builder: Any, network: Any, config: Any, core: int | None) -> tuple[str, ...]:
+    """Move what can be moved to a DLA; the names of the layers that stay on the GPU."""
+    if core is None:
+        return ()
+    if core >= builder.num_DLA_cores:
+        raise DeviceError(
+            f"this machine has {builder.num_DLA_cores} DLA cores, none of number {core}",
+            hint="leave --dla out; edgestill devices lists which Jetsons have one",
+        )
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = core
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    return tuple(layer.name for layer in layers if not config.can_run_on_DLA(layer))
+
+
+def _watch(trt: Any, config: Any, tell: Tell) -> None:
+    """Tell of progress; 8.5 has no way to."""
+    if not hasattr(trt, "IProgressMonitor"):
+        return
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the base is known at run time only
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.phases: dict[str, tuple[str | None, int]] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.phases[phase_name] = (parent_phase, num_steps)
+            tell(phase_name, parent_phase, num_steps, 0)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            tell(phase_name, *self.phases[phase_name], step + 1)
+            return True  # go on
+
+        def phase_finish(self, phase_name: str) -> None:
+            parent, steps = self.phases[phase_name]
+            tell(phase_name, parent, steps, steps)
+
+    config.progress_monitor = Monitor()
+
+
+def _inspect(trt: Any, log: Any, plan: Any, options: EngineOptions) -> str | None:
+    """The inspector's JSON of the engine as a device loads it; None if none here can."""
+    runtime = trt.Runtime(log)
+    if options.version_compatible:
+        runtime.engine_host_code_allowed = True  # it was built a moment ago, by this process
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        return None
+    return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
+
+
+def _logger(trt: Any) -> Any:
+    """Keeps what the library says, instead of having it on the terminal."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]  # the base is known at run time only
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.messages: list[str] = []
+            self.listing: str | None = None
+
+        def log(self, severity: Any, msg: str) -> None:
+            if msg.startswith(LISTING):
+                self.listing = msg
+            elif severity in {trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR}:
+                self.messages = [*self.messages[1 - KEPT_MESSAGES :], msg]
+
+        def tail(self) -> str:
+            return "; ".join(self.messages[-3:])
+
+    return Log()

@@ -1,0 +1,87 @@
+"""The process that builds: ``python -m export.tensorrt.worker REQUEST.json``, which ``child`` starts.
+
+Its standard output is for the parent, one JSON array a line: phase, parent, steps, steps done. What TensorRT
+prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from edgestill.errors import ToolchainError
+from export.tensorrt.builder import Tell, build
+from export.tensorrt.options import EngineOptions
+from runtime.tensorrt_library import load_library
+
+WORST_OOM_SCORE = 1000
+
+
+def main() -> None:
+    """Build what the request names; the answer lies beside it."""
+    request = Path(sys.argv[1])
+    wanted = json.loads(request.read_text("utf-8"))
+    tell = _channel()
+    _limit(wanted["memory_mib"])
+    folder = request.parent
+    try:
+        answer = _build(folder, wanted, tell)
+    except ToolchainError as error:
+        answer = {"error": [type(error).__name__, error.what, error.hint]}
+    (folder / "answer.json").write_text(json.dumps(answer), "utf-8")
+
+
+def _build(folder: Path, wanted: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    cache = folder / "timing.cache"
+    built = build(
+        load_library(wanted["family"]),
+        Path(wanted["onnx"]).read_bytes(),
+        wanted["precision"],
+        EngineOptions.from_json(wanted["options"]),
+        timing_cache=cache.read_bytes() if cache.exists() else b"",
+        tell=tell,
+    )
+    (folder / "plan").write_bytes(built.plan)
+    cache.write_bytes(built.timing_cache)
+    return {
+        "inspected": built.inspected,
+        "listed": built.listed,
+        "fallbacks": built.fallbacks,
+        "strongly_typed": built.strongly_typed,
+    }
+
+
+def _channel() -> Tell:
+    """A line to the parent that nothing which TensorRT prints can get into."""
+    stream = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def tell(phase: str, parent: str | None, steps: int, done: int) -> None:
+        stream.write(json.dumps([phase, parent, steps, done]) + "\n")
+
+    return tell
+
+
+def _limit(memory_mib: int) -> None:
+    """Let memory run out in this process, and not on the machine.
+
+    The limit is on what a process allocates, and not on its addresses (``RLIMIT_AS``): CUDA reserves more of
+    those than any machine has memory. If the machine runs short all the same, the kernel shall take this one.
+    """
+    allowed = memory_mib << 20
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        allowed = min(allowed, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(WORST_OOM_SCORE))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""TensorRT 8.5 to 11 and TensorRT-RTX, for ``.engine`` files that were built on this machine.
+
+Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/python-api-docs.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgestill.errors import ArtifactError, DeviceError, UsageError
+from edgestill.manifest import Manifest, read_manifest
+from edgestill.spec import TensorSpec
+from runtime.backend import check_feed
+from runtime.cuda import Driver, Session, open_driver
+from runtime.engine_home import check_home, home_here, trusted_manifest
+from runtime.engine_layers import LayerList, read_layers
+from runtime.tensorrt_library import Family, Library, load_library
+
+DTYPES: Mapping[str, str] = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+#: Engines of ``yolo export`` begin with the length of a JSON text, 4 bytes, and the text.
+FOREIGN_HEADER_MAX = 1 << 20
+
+
+class TrtBackend:
+    """An engine with one context, one stream and buffers of its own; see ``runtime.backend.Backend``."""
+
+    name = "trt"
+
+    def __init__(self, library: Library, engine: Any, driver: Driver, metadata: Mapping[str, str]) -> None:
+        self._library, self._engine = library, engine
+        self.metadata = metadata
+        self.device = f"cuda: {driver.facts().name}"
+        mode = library.module.TensorIOMode
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        self.inputs = tuple(_spec(engine, n) for n in names if engine.get_tensor_mode(n) == mode.INPUT)
+        self.outputs = tuple(_spec(engine, n) for n in names if engine.get_tensor_mode(n) == mode.OUTPUT)
+        self._session: Session | None = Session(driver)
+        self._context: Any = engine.create_execution_context()
+        if self._context is None:
+            raise DeviceError(
+                "TensorRT has no memory for the engine's buffers", hint="close other programs on the GPU"
+            )
+        self._buffers = {t.name: self._buffer(self._session, t) for t in (*self.inputs, *self.outputs)}
+
+    def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run once. The page-locked buffers are used again, so the arrays are copied out of them."""
+        session = self._open()
+        check_feed(feed, self.inputs)
+        session.enter()
+        for spec in self.inputs:
+            host, device = self._buffers[spec.name]
+            np.copyto(host, feed[spec.name])
+            session.to_device(host, device)
+        if not self._context.execute_async_v3(session.stream):
+            raise DeviceError(
+                "TensorRT refused to run the engine", hint="export the model again on this machine"
+            )
+        for spec in self.outputs:
+            host, device = self._buffers[spec.name]
+            session.to_host(device, host)
+        session.wait()
+        return {spec.name: self._buffers[spec.name][0].copy() for spec in self.outputs}
+
+    def layers(self) -> LayerList:
+        """The engine's layers as its inspector tells them."""
+        self._open()
+        inspector = self._engine.create_engine_inspector()
+        return read_layers(inspector.get_engine_information(self._library.module.LayerInformationFormat.JSON))
+
+    def layers_by_dtype(self) -> dict[str, int]:
+        """Count the inspector's convolutions and matrix products."""
+        return self.layers().counts()
+
+    def close(self) -> None:
+        """Free the engine and its memory; the order is the reverse of how they were made."""
+        if self._session is None:
+            return
+        self._context = self._engine = None
+        self._buffers = {}
+        self._session.close()
+        self._session = None
+
+    def _buffer(self, session: Session, spec: TensorSpec) -> tuple[NDArray[Any], int]:
+        shape = tuple(side for side in spec.shape if side is not None)
+        if len(shape) != len(spec.shape):
+            raise ArtifactError(
+                f"the engine's {spec.name} has free sizes {list(spec.shape)}",
+                hint="build it with fixed sizes: edgestill export CKPT --to tensorrt --precision P",
+            )
+        host = session.host(shape, np.dtype(spec.dtype))
+        device = session.device(host.nbytes)
+        self._context.set_tensor_address(spec.name, device)
+        return host, device
+
+    def _open(self) -> Session:
+        if self._session is None:
+            raise UsageError("the model is closed", hint="open it again with open_backend")
+        return self._session
+
+
+def open_model(path: Path, *, device: str, threads: int | None, trust_engine: bool = False) -> TrtBackend:
+    """Load an ``.engine`` file.
+
+    Args:
+        path: The engine.
+        device: ``"cuda"``, or ``"cuda:N"`` for the Nth visible device.
+        threads: Not used: nothing of it runs on the CPU.
+        trust_engine: Whether to run native code that somebody else built.
+
+    Raises:
+        ArtifactError: The engine was not built here, not for this machine, or cannot be loaded.
+        DeviceError: TensorRT, the driver or the device is not there.
+    """
+    del threads
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or not (index or "0").isdigit():
+        raise DeviceError(f"trt has no device {device!r}", hint="it has: cuda, cuda:1, ...")
+    if path.suffix != ".engine":
+        raise ArtifactError(
+            f"{path} is not an engine", hint="edgestill export CKPT --to tensorrt --precision fp16 builds one"
+        )
+    manifest = read_manifest(path) if trust_engine else trusted_manifest(path)
+    library = load_library(_family(path, manifest))
+    driver = open_driver(int(index or 0))
+    gpu = driver.facts()
+    library.refuse_gpu(gpu.name, gpu.compute_capability)
+    if manifest and manifest.built_on and not trust_engine:
+        check_home(path, manifest.built_on, home_here(library.family, library.version, gpu))
+    data, metadata = _content(path, manifest)
+    portable = manifest.built_on["portable"] if manifest and manifest.built_on else []
+    engine = _deserialise(library, data, path, host_code="version" in portable)
+    return TrtBackend(library, engine, driver, metadata)
+
+
+def _family(path: Path, manifest: Manifest | None) -> Family:
+    """Which library reads the engine: its manifest says, else its name."""
+    if manifest and manifest.built_on:
+        return "tensorrt-rtx" if manifest.built_on["family"] == "tensorrt-rtx" else "tensorrt"
+    return "tensorrt-rtx" if path.name.endswith(".rtx.engine") else "tensorrt"
+
+
+def _content(path: Path, manifest: Manifest | None) -> tuple[bytes, dict[str, str]]:
+    """The engine itself, and what is known of it: from the manifest, else from ultralytics' header."""
+    data = path.read_bytes()
+    if manifest:
+        return data, manifest.spec.to_metadata()
+    length = int.from_bytes(data[:4], "little", signed=True)
+    if not 0 < length <= min(FOREIGN_HEADER_MAX, len(data) - 4):
+        return data, {}
+    try:
+        found = json.loads(data[4 : 4 + length])
+    except ValueError:
+        return data, {}
+    if not isinstance(found, dict):
+        return data, {}
+    return data[4 + length :], {str(k): v if isinstance(v, str) else repr(v) for k, v in found.items()}
+
+
+def _deserialise(library: Library, data: bytes, path: Path, *, host_code: bool) -> Any:
+    trt = library.module
+    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    if host_code:  # a version-compatible engine brings the runtime that reads it, as code
+        runtime.engine_host_code_allowed = True
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:
+        raise ArtifactError(
+            f"TensorRT {library.version} cannot load {path}",
+            hint="it is broken, or was built by another version: export the model again on this machine",
+        )
+    return engine
+
+
+def _spec(engine: Any, name: str) -> TensorSpec:
+    shape = tuple(None if side < 0 else int(side) for side in engine.get_tensor_shape(name))
+    kind = engine.get_tensor_dtype(name).name
+    return TensorSpec(name=name, shape=shape, dtype=DTYPES.get(kind, kind.lower()))

@@ -1,0 +1,88 @@
+"""TensorRT's Python package, 8.5 to 11, and TensorRT-RTX: what is there is asked by name, not by version.
+
+From 8.5 on the tensors have names and the calls that run an engine are the same; before, they had numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from devices.tensorrt_support import LAST, RTX_CAPABILITIES, is_too_new
+from edgestill.errors import DeviceError
+
+Family = Literal["tensorrt", "tensorrt-rtx"]
+MODULES: Mapping[Family, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+INSTALL: Mapping[Family, str] = {
+    "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer, in a venv with --system-site-packages; "
+    "elsewhere: pip install 'edgestill[tensorrt]', on a V100 'tensorrt-cu12==10.4.*'; with no GPU: "
+    "--to tensorrt-rtx",
+    "tensorrt-rtx": "pip install 'edgestill[tensorrt-rtx]'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """An imported TensorRT.
+
+    Attributes:
+        family: Full TensorRT, or the one for RTX cards.
+        module: The package; its names differ by version.
+        version: Its full version.
+    """
+
+    family: Family
+    module: Any
+    version: str
+
+    @property
+    def is_rtx(self) -> bool:
+        """Whether this is TensorRT-RTX: it builds with no GPU, for several kinds of GPU at once."""
+        return self.family == "tensorrt-rtx"
+
+    def refuse_gpu(self, name: str, compute_capability: str) -> None:
+        """Raise DeviceError if this library has no kernels for a GPU."""
+        if self.is_rtx:
+            if compute_capability not in RTX_CAPABILITIES:
+                raise DeviceError(
+                    f"TensorRT-RTX does not run on {name}, compute capability {compute_capability}, "
+                    f"only on {', '.join(RTX_CAPABILITIES)}",
+                    hint="use full TensorRT there: edgestill export CKPT --to tensorrt",
+                )
+        elif is_too_new(self.version, compute_capability):
+            last = ".".join(map(str, LAST[compute_capability]))
+            raise DeviceError(
+                f"TensorRT {self.version} has no kernels for {name}, compute capability "
+                f"{compute_capability}: {last} is the last that has",
+                hint=f"pip install 'tensorrt-cu12=={last}.*', which needs CUDA 12"
+                if last.startswith("10.")
+                else f"use TensorRT {last}, with its JetPack on a Jetson",
+            )
+
+
+def load_library(family: Family) -> Library:
+    """Import TensorRT.
+
+    Raises:
+        DeviceError: It is not installed, does not load, or is older than 8.5.
+    """
+    name = MODULES[family]
+    try:
+        module = import_module(name)
+    except (ImportError, OSError) as error:  # OSError: a shared library of another CUDA
+        missing = isinstance(error, ModuleNotFoundError) and error.name == name
+        raise DeviceError(
+            f"{name} is not installed" if missing else f"{name} is installed and cannot be loaded: {error}",
+            hint=INSTALL[family],
+        ) from error
+    version = str(getattr(module, "__version__", "unknown"))
+    if not hasattr(module.ICudaEngine, "num_io_tensors"):
+        raise DeviceError(
+            f"TensorRT {version} has the older interface without named tensors; edgestill drives 8.5 to 11",
+            hint="build there with its own tool, from the file of `edgestill export CKPT --to onnx "
+            "--precision fp32`: /usr/src/tensorrt/bin/trtexec --onnx=FILE.onnx --fp16 --workspace=1024 "
+            "--saveEngine=FILE.engine",
+        )
+    return Library(family, module, version)

@@ -1,0 +1,147 @@
+"""``edgestill export --to tensorrt`` and ``--to tensorrt-rtx`` through the door, and verbs that follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edgestill.cli.main import main
+from edgestill.cli.models import SHIPPED
+
+SMALL = ("--imgsz", "64x96")
+OnGpu = Callable[..., Any]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 2), ("val", 2)):
+        for folder in ("images", "labels"):
+            (tmp_path / folder / split).mkdir(parents=True)
+        for i in range(count):
+            image = rng.integers(0, 255, (48, 64, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), image)
+            (tmp_path / "labels" / split / f"{i}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    path = tmp_path / "data.yaml"
+    path.write_text("train: images/train\nval: images/val\nnames: [red, yellow, green, off]\n")
+    return path
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    from importlib.util import find_spec
+
+    # The FP32 graph is the reference: torch has its own tests, and costs seconds.
+    monkeypatch.setattr(
+        "edgestill.cli.verbs.export.find_spec", lambda name: None if name == "torch" else find_spec(name)
+    )
+
+    def run(*words: object) -> Any:
+        assert main([str(word) for word in words]) == 0, capsys.readouterr().err
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def test_tensorrt_writes_an_engine_its_graph_and_its_papers(
+    data: Path, tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any]
+) -> None:
+    on_gpu("10.3.0")
+    out = tmp_path / "out"
+    told = call(
+        *("export", "student", "--to", "tensorrt", "--precision", "int8", *SMALL),
+        *("--calib", data, "--max-drop", "100", "--out", out),
+    )
+    assert [Path(name).name for name in told["files"]] == ["student-int8.trt.engine", "student-int8.trt.onnx"]
+    assert told["precision_proved"]["executed"]["int8"] >= 50
+    assert told["precision_proved"]["executed"]["float16"] <= 10
+    assert told["unproved"] == {}
+    assert told["verify"]["images"] == 2
+    assert "lost accuracy with INT8 on TensorRT 10.3" in told["doubts"][-1]
+    papers = json.loads(Path(told["manifest"]).read_text())
+    assert papers["built_on"]["version"] == "10.3.0"
+    assert papers["calibration"]["method"].startswith("activations s8 symmetric")
+    engine = told["files"][0]
+    assert call("inspect", engine)["layers_executed"] == told["precision_proved"]["executed"]
+    ran = call("run", engine, "--source", data.parent / "images" / "val" / "0.png")
+    assert (ran["backend"], ran["device"]) == ("trt", "cuda: NVIDIA L4")
+
+
+def test_a_copied_engine_is_refused_until_it_is_trusted(
+    tmp_path: Path,
+    on_gpu: OnGpu,
+    call: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_gpu("11.4.0")
+    out = tmp_path / "out"
+    told = call("export", "student", "--to", "tensorrt", "--precision", "fp16", *SMALL, "--out", out)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "elsewhere"))
+    assert main(["inspect", told["files"][0]]) == 4
+    assert "--trust-engine" in capsys.readouterr().err
+    assert call("inspect", told["files"][0], "--trust-engine")["layers_executed"] == {"float16": 60}
+
+
+def test_tensorrt_without_a_gpu_is_a_device_error_before_anything_is_built(
+    tmp_path: Path, on_gpu: OnGpu, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_gpu("10.16.1", cuda={"count": 0})
+    out = tmp_path / "out"
+    assert main(["export", "student", "--to", "tensorrt", "--precision", "fp16", "--out", str(out)]) == 5
+    assert "writes the graph for TensorRT beside its engine" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_silent_fp32_engine_is_not_published(
+    tmp_path: Path, on_gpu: OnGpu, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_gpu("11.4.0", obeys=False)
+    out = tmp_path / "out"
+    words = ["export", "student", "--to", "tensorrt", "--precision", "fp16", *SMALL, "--out", str(out)]
+    assert main(words) == 6
+    assert "0 are executed in float16" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_tensorrt_rtx_is_built_for_real_and_claims_no_more_than_it_knows(
+    tmp_path: Path, data: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="no TensorRT-RTX for this machine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    told = call(
+        *("export", SHIPPED / "student", "--to", "tensorrt-rtx", "--precision", "fp16", *SMALL),
+        *("--verify", data, "--compute-capability", "8.6", "--out", tmp_path / "out"),
+    )
+    assert [Path(name).name for name in told["files"]] == ["student-fp16.rtx.engine", "student-fp16.rtx.onnx"]
+    assert told["precision_proved"]["planned"] == {"float16": 60}
+    assert "executed" not in told["precision_proved"]
+    assert told["unproved"]["executed"].startswith("needs the device")
+    assert told["unproved"]["verify"].startswith("needs the device")
+    assert told["verify"]["failures"] == []
+    assert any("was not proved: needs the device" in doubt for doubt in told["doubts"])
+    assert json.loads(Path(told["manifest"]).read_text())["built_on"]["compute_capability"] == "8.6"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--to", "onnx", "--dla", "0"), "--dla: only for engines"),
+        (("--to", "openvino", "--version-compatible"), "--version-compatible: only for engines"),
+        (("--to", "tensorrt", "--workspace-mib", "0"), "workspace mib is 0"),
+        (("--to", "tensorrt-rtx", "--compute-capability", "8.7"), "no compute capability 8.7"),
+    ],
+)
+def test_flags_that_make_no_sense_are_usage_errors(
+    words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--out", str(tmp_path / "out"))
+    assert main(["export", "student", "--precision", "fp16", *words, *out]) == 2
+    assert said in capsys.readouterr().err

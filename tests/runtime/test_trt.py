@@ -1,0 +1,196 @@
+"""The TensorRT backend beyond what all backends share: whose engine it is, and where it may run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgestill.errors import ArtifactError, DeviceError, UsageError
+from edgestill.manifest import Manifest, manifest_path, read_manifest, write_manifest
+from runtime.backend import open_backend
+from runtime.detector import open_detector
+
+VERSIONS = pytest.mark.parametrize("version", ["8.5.2", "8.6.1", "10.3.0", "10.4.0", "10.16.1", "11.4.0"])
+Build = Callable[..., Path]
+
+
+def feed() -> dict[str, Any]:
+    return {"images": np.random.default_rng(0).random((1, 3, 64, 96), dtype=np.float32)}
+
+
+@VERSIONS
+def test_every_version_runs_the_network_that_it_was_built_from(
+    version: str, lamp_engine: Build, lamp_model: Path
+) -> None:
+    engine = lamp_engine(version)
+    reference = open_backend(lamp_model, threads=1).infer(feed())["output0"]
+    np.testing.assert_allclose(open_backend(engine).infer(feed())["output0"], reference, atol=1e-6)
+
+
+@VERSIONS
+def test_the_inspector_tells_the_layers(version: str, lamp_engine: Build) -> None:
+    assert open_backend(lamp_engine(version)).layers_by_dtype() == {"float32": 1}
+
+
+def test_closing_frees_the_gpus_memory(lamp_engine: Build) -> None:
+    engine = lamp_engine("10.3.0")
+    loaded = open_backend(engine)
+    cuda = loaded._session._driver._library  # type: ignore[attr-defined]
+    assert len(cuda.live) == 4  # a buffer here and one there, for one input and one output
+    loaded.close()
+    assert (len(cuda.live), cuda.contexts) == (0, 0)
+
+
+def test_an_engine_without_a_manifest_is_refused(lamp_engine: Build) -> None:
+    engine = lamp_engine("10.3.0")
+    manifest_path(engine).unlink()
+    with pytest.raises(ArtifactError, match="no manifest says who built it") as caught:
+        open_backend(engine)
+    assert "--trust-engine" in caught.value.hint
+
+
+def test_an_engine_that_was_changed_is_refused(lamp_engine: Build) -> None:
+    engine = lamp_engine("10.3.0")
+    engine.write_bytes(engine.read_bytes() + b" ")
+    with pytest.raises(ArtifactError, match="is not the file that its manifest describes"):
+        open_backend(engine)
+
+
+def test_a_strangers_manifest_does_not_make_an_engine_ours(
+    lamp_engine: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever ships an engine can ship a manifest that names this machine; the mark he cannot make."""
+    engine = lamp_engine("10.3.0")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "another user"))
+    with pytest.raises(ArtifactError, match="was not built by you on this machine"):
+        open_backend(engine)
+    assert open_backend(engine, trust_engine=True).layers_by_dtype() == {"float32": 1}
+
+
+def test_a_mark_of_another_engine_does_not_count(lamp_engine: Build) -> None:
+    engine = lamp_engine("10.3.0")
+    manifest = read_manifest(engine)
+    assert manifest is not None
+    assert manifest.built_on is not None
+    write_manifest(engine, replace(manifest, built_on={**manifest.built_on, "mark": "0" * 64}))
+    with pytest.raises(ArtifactError, match="was not built by you"):
+        open_backend(engine)
+
+
+@pytest.mark.parametrize(
+    ("version", "cuda", "said"),
+    [
+        ("10.4.0", {}, r"version is 10\.4\.0, was 10\.3\.0"),
+        (
+            "10.3.0",
+            {"name": "NVIDIA A10", "capability": (8, 6), "sms": 72},
+            "the GPU is NVIDIA A10, was NVIDIA L4",
+        ),
+        ("10.3.0", {"sms": 20}, "multiprocessors is 20, was 58"),
+    ],
+)
+def test_an_engine_of_another_machine_is_refused_by_what_differs(
+    version: str,
+    cuda: dict[str, Any],
+    said: str,
+    lamp_engine: Build,
+    on_gpu: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = lamp_engine("10.3.0")
+    home = os.environ["XDG_DATA_HOME"]
+    on_gpu(version, cuda=cuda)
+    monkeypatch.setenv("XDG_DATA_HOME", home)
+    with pytest.raises(ArtifactError, match=said) as caught:
+        open_backend(engine)
+    assert "edgestill export CKPT --to tensorrt" in caught.value.hint
+
+
+def test_a_later_version_may_run_what_was_built_for_it(
+    lamp_engine: Build, make_tensorrt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = lamp_engine("10.3.0", portable=("version",))
+    monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt("11.4.0"))
+    assert open_backend(engine).infer(feed())["output0"].shape == (1, 6, 9)
+
+
+def test_no_driver_is_a_device_error(lamp_engine: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = lamp_engine("10.3.0")
+
+    def absent(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr("ctypes.CDLL", absent)
+    with pytest.raises(DeviceError, match="no NVIDIA driver"):
+        open_backend(engine)
+
+
+def test_a_v100_under_a_tensorrt_that_left_it_is_a_device_error(
+    lamp_engine: Build, on_gpu: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = lamp_engine("10.16.1")
+    on_gpu("10.16.1", cuda={"name": "Tesla V100-SXM2-16GB", "capability": (7, 0)})
+    with pytest.raises(DeviceError, match=r"10\.4 is the last"):
+        open_backend(engine, trust_engine=True)
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu", "cuda:x"])
+def test_an_engine_runs_on_nothing_but_cuda(device: str, lamp_engine: Build) -> None:
+    with pytest.raises(DeviceError, match="trt has no device"):
+        open_backend(lamp_engine("10.3.0"), device=device)
+
+
+def test_another_format_is_no_engine(lamp_model: Path) -> None:
+    with pytest.raises(ArtifactError, match="is not an engine"):
+        open_backend(lamp_model, "trt")
+
+
+def test_what_tensorrt_cannot_load_is_told(lamp_engine: Build, tmp_path: Path) -> None:
+    lamp_engine("10.3.0")
+    (tmp_path / "x.engine").write_bytes(b"\x00" * 64)
+    with pytest.raises(ArtifactError, match=r"TensorRT 10\.3\.0 cannot load"):
+        open_backend(tmp_path / "x.engine", trust_engine=True)
+
+
+def test_an_engine_of_yolo_export_runs_once_it_is_trusted(
+    lamp_engine: Build, lamp_spec: Any, tmp_path: Path
+) -> None:
+    """It begins with the length of a JSON text, and the text."""
+    names = dict(enumerate(lamp_spec.classes))
+    about = json.dumps({"task": "detect", "names": names, "stride": 32, "imgsz": [64, 96]}).encode()
+    foreign = tmp_path / "foreign.engine"
+    plan = lamp_engine("10.3.0").read_bytes()
+    foreign.write_bytes(len(about).to_bytes(4, "little", signed=True) + about + plan)
+    detector = open_detector(foreign, trust_engine=True)
+    assert detector.spec.classes == lamp_spec.classes
+    with pytest.raises(ArtifactError, match="native code"):
+        open_detector(foreign)
+
+
+def test_a_closed_engine_says_so(lamp_engine: Build) -> None:
+    loaded = open_backend(lamp_engine("10.3.0"))
+    loaded.close()
+    with pytest.raises(UsageError, match="the model is closed"):
+        loaded.infer(feed())
+
+
+def test_the_key_of_the_mark_is_the_users_alone(lamp_engine: Build) -> None:
+    lamp_engine("10.3.0")
+    key = Path(os.environ["XDG_DATA_HOME"]) / "edgestill" / "engine.key"
+    assert key.stat().st_mode & 0o077 == 0
+    assert len(key.read_bytes()) == 32
+    assert [path.name for path in key.parent.iterdir()] == ["engine.key"]
+
+
+def test_the_manifest_survives_its_file(lamp_engine: Build) -> None:
+    manifest = read_manifest(lamp_engine("10.3.0"))
+    assert isinstance(manifest, Manifest)
+    assert asdict(manifest)["built_on"]["gpu"] == "NVIDIA L4"
