@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
 import yaml
 
+from distill.ahead import ahead
 from distill.convert._class_map import ClassMap, Rule, load_class_map, own_classes
 from distill.convert._records import LeftOut, Record, Source, UnusableError
 from distill.convert._result import OBJECTS, Converted, Tally
@@ -208,14 +207,9 @@ def _remove_leftovers(out: Path) -> None:
 
 def _parallel(work: Callable[[T], R], jobs: Iterable[T], workers: int) -> Iterator[R]:
     """Results in order, with a bounded number of jobs under way: OpenCV decodes outside of Python's lock."""
-    left = iter(jobs)
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[R]] = deque(pool.submit(work, job) for job in islice(left, AHEAD * workers))
         try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(work, job) for job in islice(left, 1))
-                yield result
+            yield from ahead(pool, work, jobs, AHEAD * workers)
         finally:
             pool.shutdown(cancel_futures=True)
 
