@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.image_header import header_hw
 from edgestill.dataset import Dataset, read_image
-from edgestill.errors import DataError, missing_library
+from edgestill.errors import DataError
 from edgestill.progress import say, track
 from runtime.letterbox import Letterbox
 
@@ -40,7 +41,6 @@ CHANGED = 0.9  # probability that a side of an anchor changes in a generation
 SPREAD = 0.1  # standard deviation of a change, times a random number for the whole generation
 CLIP = (0.3, 3.0)  # factors of a change
 RESTARTS = 30  # of k-means; the best is kept
-ORIENTATION, TURNED = 274, 5  # EXIF tag, and its first value that swaps height and width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,14 +242,7 @@ def _fitness(best: NDArray[np.float64], anchor_t: float) -> float:
 def _image_hw(path: Path) -> tuple[int, int]:
     """Height and width of an image as it is read, from the head of its file where that tells."""
     try:
-        from PIL import Image  # noqa: PLC0415 (an extra: only this needs it)
-    except ImportError as error:
-        raise missing_library("measuring boxes", "pillow", "train") from error
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(ORIENTATION, 1) >= TURNED
-    except (OSError, ValueError):  # PIL does not know it; what OpenCV makes of it counts
+        return header_hw(path)
+    except OSError:  # what OpenCV makes of it counts
         height, width = read_image(path).shape[:2]
-        turned = False
-    return (width, height) if turned else (height, width)
+        return height, width

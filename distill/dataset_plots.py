@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.image_header import header_hw
 from distill.pictures import Boxed, write_sheet
 from distill.plots import GRID, INK, NAMED, SOFT, canvas, line_style
 from edgestill.dataset import Dataset, Labels, read_image
@@ -213,18 +214,13 @@ def _read(dataset: Dataset, name: str, paths: Sequence[Path], advance: Any) -> _
 
 
 def _size_wh(path: Path) -> tuple[int, int]:
-    """Width and height as OpenCV would decode it, out of the file's header: decoding 41,000 takes minutes."""
-    from PIL import Image  # noqa: PLC0415 (comes with matplotlib)
-
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) >= 5  # the tag of the camera's orientation
-            return (image.height, image.width) if turned else (image.width, image.height)
-    # ultralytics, once imported, has its own Image.open, which asks for a plugin first.
-    except (OSError, SyntaxError, ModuleNotFoundError) as error:
+        height, width = header_hw(path)
+    except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error}", hint="edgestill data check names what is broken"
         ) from error
+    return width, height
 
 
 def _frequent(splits: Sequence[_Split], nc: int) -> list[int]:
