@@ -79,19 +79,22 @@ def compose(
     *,
     rng: np.random.Generator,
     pad: int,
+    among: range | None = None,
 ) -> Sample:
     """Make one training sample.
 
     Args:
-        images: All training images; a mosaic draws three more from them.
+        images: All training images.
         index: The image that the sample is made for.
         hw: Height and width of the sample, pixels.
         augment: How samples vary.
         rng: Where the chance comes from.
         pad: Grey level outside of the images.
+        among: Images of which a mosaic draws three more; None for all of them.
     """
     if rng.random() < augment.mosaic:
-        others = rng.integers(0, len(images), 3)
+        among = among or range(len(images))
+        others = rng.integers(among.start, among.stop, 3)
         sample = _mosaic([images[i] for i in (index, *map(int, others))], hw, augment, rng, pad)
     else:
         sample = cut(images[index], hw, augment, rng, pad)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from distill.disk_cache import DiskCache, default_folder
 from distill.recipe import Recipe
 from distill.scaled_images import ScaledImages
 from edgestill.boxes import xyxy_to_cxcywh
-from edgestill.dataset import Dataset, Labels
+from edgestill.dataset import Dataset, Labels, images_under
 from edgestill.errors import DataError, UsageError
 from edgestill.progress import track
 from edgestill.spec import ModelSpec
@@ -40,10 +40,12 @@ class Batch:
     Attributes:
         images: uint8 ``[B, 3, H, W]`` in the spec's channel order, channels last in memory.
         targets: image, class, cx, cy, w, h, normalised to the sample; float32 ``[n, 6]``.
+        labelled: Which images the targets speak of; bool ``[B]``, None for all.
     """
 
     images: Tensor
     targets: Tensor
+    labelled: Tensor | None = None
 
 
 def open_datasets(paths: Sequence[Path]) -> list[Dataset]:
@@ -71,6 +73,31 @@ def open_disk_cache(recipe: Recipe) -> DiskCache | None:
     return DiskCache(folder, recipe.disk_cache_mib)
 
 
+def find_unlabelled(folders: Sequence[Path], datasets: Sequence[Dataset]) -> list[Path]:
+    """The images of some folders, for a student that learns from its teacher alone there.
+
+    Raises:
+        DataError: A folder is missing or holds no image, or an image belongs to a split of the data sets.
+    """
+    hint = "unlabelled names folders of images that no split of the data sets holds"
+    taken = {
+        path.resolve(): f"the {split} split of {dataset.path}"
+        for dataset in (datasets if folders else ())
+        for split in dataset.splits
+        for path in dataset.images(split)
+    }
+    found: list[Path] = []
+    for folder in folders:
+        inside = images_under(folder)
+        if not inside:
+            raise DataError(f"{folder} is not a folder with images", hint=hint)
+        for path in inside:
+            if path.resolve() in taken:
+                raise DataError(f"{path} belongs to {taken[path.resolve()]}", hint=hint)
+        found += inside
+    return found
+
+
 class TrainingImages(Sequence[Sample]):
     """The training splits of some data sets, scaled as the letterbox scales them, without its border.
 
@@ -79,18 +106,30 @@ class TrainingImages(Sequence[Sample]):
         spec: Says the input size.
         cache_mib: Memory for decoded images.
         disk: Where decoded images are kept as well; None for nowhere.
+        unlabelled: Images that nothing is known of; they follow the labelled ones.
+
+    Attributes:
+        labelled: How many are labelled.
     """
 
     def __init__(
-        self, datasets: Sequence[Dataset], spec: ModelSpec, *, cache_mib: int, disk: DiskCache | None = None
+        self,
+        datasets: Sequence[Dataset],
+        spec: ModelSpec,
+        *,
+        cache_mib: int,
+        disk: DiskCache | None = None,
+        unlabelled: Sequence[Path] = (),
     ) -> None:
         found = [(dataset, path) for dataset in datasets for path in dataset.images("train")]
+        self.labelled = len(found)
+        nothing = Labels(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
         self._labels = _Labels(
             [dataset.labels(path) for dataset, path in track(found, "reading labels", len(found))]
+            + [nothing] * len(unlabelled)
         )
-        self._images = ScaledImages(
-            [path for _, path in found], spec, name="training", memory_mib=cache_mib, disk=disk
-        )
+        paths = [*(path for _, path in found), *unlabelled]
+        self._images = ScaledImages(paths, spec, name="training", memory_mib=cache_mib, disk=disk)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -132,6 +171,8 @@ class Batches:
         seed: Of order and augmentation.
         threads: How many make samples.
         share: Number of this process, counted from 0, and how many there are.
+        labelled: How many of the images are labelled, those at the front; None for all. The others are
+            spread evenly over an epoch, and no mosaic mixes the two.
 
     Attributes:
         batch: Images a step; fewer than asked for where there are not as many.
@@ -150,8 +191,10 @@ class Batches:
         seed: int,
         threads: int,
         share: tuple[int, int] = (0, 1),
+        labelled: int | None = None,
     ) -> None:
         self._images = images
+        self._labelled = len(images) if labelled is None else labelled
         self._spec = spec
         self._augment = augment
         self._seed = seed
@@ -189,18 +232,33 @@ class Batches:
             epoch: Counted from 0.
             start: Batches that an interrupted run has seen already.
         """
-        order = generator(self._seed, epoch, ORDER).permutation(len(self._images))
-        whole = order[: len(self) * self.batch].reshape(len(self), -1, self._own)
-        wanted = whole[start:, self._part].ravel().tolist()
+        whole = self._order(epoch)[: len(self) * self.batch].reshape(len(self), -1, self._own)
+        own = whole[start:, self._part]
+        wanted = own.ravel().tolist()
         samples = ahead(self._pool, partial(self._sample, epoch), wanted, PREFETCH_BATCHES * self._own)
-        for _ in range(start, len(self)):
-            yield collate(list(islice(samples, self._own)))
+        for indices in own:
+            batch = collate(list(islice(samples, self._own)))
+            known = indices < self._labelled
+            yield batch if known.all() else replace(batch, labelled=torch.from_numpy(known))
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The images of an epoch in the order in which they are seen; int64 ``[images]``."""
+        rng = generator(self._seed, epoch, ORDER)
+        count, unlabelled = len(self._images), len(self._images) - self._labelled
+        order = np.empty(count, np.int64)
+        # One after every count / unlabelled images, so that every batch has its share of both.
+        turns = np.diff(np.arange(count + 1) * unlabelled // count) > 0
+        order[~turns] = rng.permutation(self._labelled)
+        order[turns] = self._labelled + rng.permutation(unlabelled)
+        return order
 
     def _sample(self, epoch: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Image in the spec's channel order ``[h, w, 3]``, and rows class, cx, cy, w, h, normalised."""
         rng = generator(self._seed, epoch, index)
-        hw = self._spec.input_hw
-        sample = compose(self._images, index, hw, self._augment, rng=rng, pad=self._spec.pad_value)
+        hw, pad = self._spec.input_hw, self._spec.pad_value
+        ends = (0, self._labelled, len(self._images))
+        among = range(*(ends[:2] if index < self._labelled else ends[1:]))
+        sample = compose(self._images, index, hw, self._augment, rng=rng, pad=pad, among=among)
         rgb = self._spec.pixel_order == "rgb"
         image = cv2.cvtColor(sample.image_bgr, cv2.COLOR_BGR2RGB) if rgb else sample.image_bgr
         boxes = xyxy_to_cxcywh(sample.xyxy) / np.array([hw[1], hw[0], hw[1], hw[0]], np.float32)

@@ -83,6 +83,8 @@ class Recipe:
     Attributes:
         name: The file's name without ``.toml``.
         data: ``data.yaml`` files that are trained on together.
+        unlabelled: Folders of images without labels, e.g. frames of the camera that the model is for. The
+            student sees them as it sees the others, but learns from its teacher alone there.
         input_hw: The deployed model's input, height and width in pixels; validation uses it.
         tiling: The tiles that the deployed model looks at (``--tile`` of the other verbs). Windows are cut at
             the scale of a tile then, and validation looks at tiles too.
@@ -116,6 +118,7 @@ class Recipe:
 
     name: str
     data: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
     input_hw: tuple[int, int] = (384, 640)
     tiling: Tiling = field(default_factory=Tiling)
     train_hw: tuple[int, int] = (320, 320)
@@ -169,6 +172,11 @@ class Recipe:
         low, high = self.augment.zoom
         if not 0 < low <= high:
             raise UsageError(f"augment.zoom = {[low, high]} in recipe {self.name}", hint="e.g. [0.6, 1.7]")
+        if self.unlabelled and not self.methods:
+            raise UsageError(
+                f"recipe {self.name} has unlabelled images and no method to learn from a teacher there",
+                hint="--set 'unlabelled=[]', or name a method, e.g. --set methods.logits.weight=1",
+            )
         if self.methods and not self.teacher:
             raise UsageError(
                 f"recipe {self.name} distils by {', '.join(self.methods)} and names no teacher",
@@ -263,12 +271,12 @@ def build_recipe(name: str, table: Mapping[str, Any]) -> Recipe:
     """
     if "name" in table:
         raise UsageError(f"name = {table['name']!r} in recipe {name}", hint="its file's name is its name")
-    methods, data = table.get("methods", {}), table.get("data", ())
+    methods = table.get("methods", {})
     if not isinstance(methods, dict):
         raise _mismatch("methods", "a table", methods)
     terms = {method: _term(method, settings) for method, settings in methods.items()}
-    paths = [data] if isinstance(data, str) else data
-    return build(Recipe, {**table, "name": name, "data": paths, "methods": terms}, "")
+    paths = {key: [table[key]] for key in ("data", "unlabelled") if isinstance(table.get(key), str)}
+    return build(Recipe, {**table, **paths, "name": name, "methods": terms}, "")
 
 
 def _term(method: str, settings: Any) -> Term:

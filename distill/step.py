@@ -7,7 +7,7 @@ gradients are not accumulated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 import torch
@@ -69,10 +69,30 @@ def losses(run: Run, batch: Batch, strengths: Mapping[str, float]) -> tuple[Tens
     else:
         with arithmetic.autocast():
             raw = run.model(images)
-    total, parts = run.loss(raw, targets)
+    total, parts = _detection(run, raw, targets, batch.labelled)
     if distilled:
         total = total + len(images) * torch.stack(list(distilled.values())).sum()
     return total, {name: part.detach() for name, part in {**parts, **distilled}.items()}
+
+
+def _detection(
+    run: Run, raw: Sequence[Tensor], targets: Tensor, labelled: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The detection loss of the labelled images, times their number, and its parts for each of them.
+
+    Of several processes, the weight of a box may differ from one process to the next as the numbers of
+    labelled images do, by one.
+    """
+    if labelled is None:
+        return run.loss(raw, targets)
+    if not labelled.any():  # the loss is computed all the same: processes meet in it
+        total, parts = run.loss(raw, targets)
+        return 0.0 * total, {name: 0.0 * part for name, part in parts.items()}
+    number = labelled.cumsum(0) - 1  # among the labelled images
+    rows = labelled.nonzero().flatten().to(raw[0].device)
+    moved = targets.clone()
+    moved[:, 0] = number.to(targets)[targets[:, 0].long()]
+    return run.loss([level.index_select(0, rows) for level in raw], moved)
 
 
 def _clip(run: Run) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 
 from distill import distributed
 from distill.auto_anchor import with_anchors
-from distill.data import Batches, TrainingImages, open_datasets, open_disk_cache
+from distill.data import Batches, TrainingImages, find_unlabelled, open_datasets, open_disk_cache
 from distill.folder import BEST, LAST, RESULT, claim, clear, finish, keep, keep_history
 from distill.history import Row
 from distill.recipe import Recipe
@@ -80,7 +80,8 @@ def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool) -> None:
         tiling=recipe.tiling,
     )
     scale = run.spec.resized(recipe.tiling.stretched(recipe.input_hw))
-    images = TrainingImages(datasets, scale, cache_mib=recipe.cache_mib, disk=disk)
+    unlabelled = find_unlabelled([Path(folder) for folder in recipe.unlabelled], datasets)
+    images = TrainingImages(datasets, scale, cache_mib=recipe.cache_mib, disk=disk, unlabelled=unlabelled)
     if resume and (out / STATE).is_file():
         load_state(run)
         say(f"{out}: going on in epoch {run.at.epoch + 1}, step {run.at.step}")
@@ -92,12 +93,14 @@ def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool) -> None:
         seed=recipe.seed,
         threads=recipe.loader_threads,
         share=(distributed.rank(), distributed.processes()),
+        labelled=images.labelled,
     )
     _check_cells(batches.batch, recipe.train_hw)
     with batches:
         _epochs(run, batches, validation)
     if distributed.is_first():
-        finish(run, validation, {"train": len(images), "val": len(validation)})
+        counts = {"train": images.labelled, "unlabelled": len(unlabelled), "val": len(validation)}
+        finish(run, validation, counts)
 
 
 def _check_cells(batch: int, train_hw: tuple[int, int]) -> None:

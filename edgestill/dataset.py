@@ -115,7 +115,7 @@ class Dataset:
                     f"{folder}, the {split} split of {self.path}, is not a folder",
                     hint="correct the path in data.yaml",
                 )
-            found += (p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            found += images_under(folder)
         if not found:
             raise DataError(
                 f"the {split} split of {self.path} holds no image",
@@ -126,6 +126,11 @@ class Dataset:
     def labels(self, image: Path) -> Labels:
         """The labels of one image of this data set, see ``read_labels``."""
         return read_labels(label_path(image), len(self.classes))
+
+
+def images_under(folder: Path) -> list[Path]:
+    """The image files in a folder and in those below it, sorted by path."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def label_path(image: Path) -> Path:

@@ -13,7 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from distill.augment import Augment, Sample
-from distill.data import Batch, Batches, TrainingImages, collate, open_datasets, open_disk_cache
+from distill.data import (
+    Batch,
+    Batches,
+    TrainingImages,
+    collate,
+    find_unlabelled,
+    open_datasets,
+    open_disk_cache,
+)
 from distill.disk_cache import DiskCache, Scaled
 from distill.recipe import Recipe
 from edgestill.errors import DataError, UsageError
@@ -244,3 +252,81 @@ def test_data_sets_with_different_classes_are_refused(tmp_path: Path) -> None:
     paths = [write_dataset(tmp_path / "a", 1), write_dataset(tmp_path / "b", 1, ("green", "red"))]
     with pytest.raises(DataError, match=r"green, red.*red, green"):
         open_datasets(paths)
+
+
+def count_by_kind(loader: Batches, epoch: int) -> list[tuple[int, int]]:
+    """Labelled and unlabelled images of each batch, by what the batch itself says."""
+    return [
+        (len(batch.images), 0)
+        if batch.labelled is None
+        else (int(batch.labelled.sum()), int((~batch.labelled).sum()))
+        for batch in all_of(loader, epoch)
+    ]
+
+
+def unlabelled_at_the_end(labelled: int, count: int) -> list[Sample]:
+    """Grey 100 with a box, and grey 200 without one."""
+    nothing = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
+    return [
+        Sample(np.full((96, 160, 3), 100, np.uint8), np.array([0]), np.array([[70, 40, 90, 60]], np.float32))
+        if i < labelled
+        else Sample(np.full((96, 160, 3), 200, np.uint8), *nothing)
+        for i in range(count)
+    ]
+
+
+PLAIN = Augment(hue=0, saturation=0, value=0, mosaic=1.0, zoom=(1.0, 1.0), visible=0.0)
+
+
+@pytest.mark.parametrize(("labelled", "count"), [(8, 16), (12, 16), (4, 16), (15, 16)])
+def test_every_batch_has_its_share_of_unlabelled_images(labelled: int, count: int) -> None:
+    images = unlabelled_at_the_end(labelled, count)
+    loader = Batches(images, SPEC, PLAIN, batch=4, seed=0, threads=1, labelled=labelled)
+    seen = count_by_kind(loader, 2)
+    assert sum(known for known, _ in seen) == labelled
+    assert {unknown for _, unknown in seen} <= {
+        4 * (count - labelled) // count,
+        -(-4 * (count - labelled) // count),
+    }
+
+
+def test_no_mosaic_mixes_labelled_and_unlabelled_images() -> None:
+    loader = Batches(unlabelled_at_the_end(6, 12), SPEC, PLAIN, batch=4, seed=0, threads=2, labelled=6)
+    for batch in all_of(loader, 0):
+        assert batch.labelled is not None
+        greys = {100: batch.images[batch.labelled], 200: batch.images[~batch.labelled]}
+        for grey, images in greys.items():
+            assert set(images.unique().tolist()) <= {grey, SPEC.pad_value}
+        assert set(batch.targets[:, 0].tolist()) <= set(batch.labelled.nonzero().flatten().tolist())
+
+
+def test_unlabelled_images_change_with_the_epoch_and_not_with_a_resume() -> None:
+    def loader() -> Batches:
+        return Batches(samples(12), SPEC, Augment(), batch=4, seed=0, threads=2, labelled=7)
+
+    assert same(all_of(loader(), 1)[1:], all_of(loader(), 1, start=1))
+    assert not same(all_of(loader(), 1), all_of(loader(), 2))
+
+
+def test_training_images_without_labels_follow_the_labelled_ones(tmp_path: Path) -> None:
+    datasets = open_datasets([write_dataset(tmp_path / "known", 3)])
+    (tmp_path / "frames/a").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "frames/a/1.png"), np.full((90, 160, 3), 77, np.uint8))
+    unlabelled = find_unlabelled([tmp_path / "frames"], datasets)
+    images = TrainingImages(datasets, SPEC, cache_mib=1, unlabelled=unlabelled)
+    assert (len(images), images.labelled) == (4, 3)
+    assert images[3].image_bgr[0, 0, 0] == 77
+    assert [len(images[i].class_id) for i in range(4)] == [1, 1, 1, 0]
+
+
+def test_an_image_of_a_split_is_not_an_unlabelled_one(tmp_path: Path) -> None:
+    datasets = open_datasets([write_dataset(tmp_path, 2)])
+    with pytest.raises(DataError, match=r"000.png belongs to the train split of .*data.yaml"):
+        find_unlabelled([tmp_path / "images"], datasets)
+
+
+def test_unlabelled_images_are_somewhere(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    for name in ("labels", "nowhere"):
+        with pytest.raises(DataError, match=f"{name} is not a folder with images"):
+            find_unlabelled([tmp_path / name], [])

@@ -78,13 +78,13 @@ def test_one_class_trains(small: Recipe, tmp_path: Path) -> None:
 
 def test_images_smaller_than_a_cell_train(small: Recipe, tmp_path: Path) -> None:
     write(tmp_path, {"train": [MIDDLE, [], MIDDLE], "val": [MIDDLE]}, hw=(5, 7))
-    assert train(small, tmp_path / "run")["images"] == {"train": 3, "val": 1}
+    assert train(small, tmp_path / "run")["images"] == {"train": 3, "unlabelled": 0, "val": 1}
 
 
 def test_one_image_trains_in_a_batch_of_many(small: Recipe, tmp_path: Path) -> None:
     write(tmp_path, {"train": [MIDDLE], "val": [MIDDLE]})
     result = train(replace(small, batch=64), tmp_path / "run")
-    assert result["images"] == {"train": 1, "val": 1}
+    assert result["images"] == {"train": 1, "unlabelled": 0, "val": 1}
     assert (tmp_path / "run/best").is_dir()
 
 

@@ -115,3 +115,9 @@ def test_a_recipe_can_be_kept_as_json(file: Path) -> None:
     assert (
         json.loads(json.dumps(load_recipe(str(file)).to_json()))["methods"]["cwd"]["config"]["weight"] == 2.0
     )
+
+
+def test_unlabelled_images_take_a_teacher(file: Path) -> None:
+    assert load_recipe(str(file), ["unlabelled=frames"]).unlabelled == ("frames",)
+    with pytest.raises(UsageError, match="unlabelled images and no method to learn from a teacher there"):
+        load_recipe(str(file), ["unlabelled=frames", "methods={}", "teacher="])

@@ -12,7 +12,7 @@ from distill.data import Batch
 from distill.models.yolov5 import build
 from distill.recipe import Recipe, load_recipe
 from distill.run import Run, start
-from distill.step import step
+from distill.step import losses, step
 from edgestill.errors import UsageError
 
 CLASSES = ("red", "green")
@@ -104,3 +104,31 @@ def test_the_way_on_after_a_loss_that_is_not_finite_is_from_the_last_weights(run
     run.loss.gain_box = nan
     with pytest.raises(UsageError, match=rf"--set student.init={run.out}/last and another --out go on"):
         step(run, batch(), STRENGTHS)
+
+
+def test_unlabelled_images_join_no_detection_loss(run: Run) -> None:
+    alone = batch(1)
+    both = Batch(batch().images, torch.tensor([[1, 1, 0.5, 0.5, 0.3, 0.3]]), torch.tensor([False, True]))
+    run.model.eval()  # so that the images do not see each other in the batch norms
+    second = Batch(both.images[1:], alone.targets)
+    wanted, parts = losses(run, second, {})
+    found, found_parts = losses(run, both, {})
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found_parts, parts)
+
+
+def test_the_teacher_is_heard_on_unlabelled_images(run: Run) -> None:
+    run.model.eval()
+    nothing = torch.zeros(0, 6)
+    known = losses(run, Batch(batch().images, nothing), {"logits": 1.0})[1]
+    unknown = losses(run, Batch(batch().images, nothing, torch.tensor([False, False])), {"logits": 1.0})[1]
+    assert [unknown[part] for part in ("box", "obj", "cls")] == [0, 0, 0]
+    assert known["obj"] > 0
+    for part in ("logits_box", "logits_obj", "logits_cls"):
+        torch.testing.assert_close(unknown[part], known[part])
+
+
+def test_a_batch_of_unlabelled_images_is_a_step(run: Run) -> None:
+    before = weights(run)
+    step(run, Batch(batch().images, torch.zeros(0, 6), torch.tensor([False, False])), {"logits": 1.0})
+    assert not all(map(torch.equal, before, weights(run)))

@@ -94,7 +94,7 @@ def test_the_result_says_how_good_and_how_fast(finished: tuple[Path, dict[str, A
     result = finished[1]
     assert {"map50", "map50_95", "per_class", "seconds_per_step", "images_per_s", "seed"} <= set(result)
     assert set(result["per_class"]) == set(CLASSES)
-    assert result["images"] == {"train": 8, "val": 2}
+    assert result["images"] == {"train": 8, "unlabelled": 0, "val": 2}
     assert result["teacher"]["path"] == str(teacher)
 
 
@@ -283,3 +283,16 @@ def test_initial_weights_of_another_architecture_are_refused(plain: Recipe, tmp_
     checkpoint.save(tmp_path / "w", model, spec(model, CLASSES, INPUT_HW), {})
     with pytest.raises(UsageError, match="are yolov5m"):
         start(replace(plain, student=replace(plain.student, init=str(tmp_path / "w"))), tmp_path, CLASSES)
+
+
+def test_unlabelled_images_change_what_is_learnt_and_are_counted(recipe: Recipe, tmp_path: Path) -> None:
+    short = replace(recipe, epochs=1, eval_every=1)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i in range(4):
+        noise = np.random.default_rng(i).integers(0, 255, (90, 160, 3), np.uint8)
+        cv2.imwrite(str(frames / f"{i}.png"), noise)
+    result = train.train(replace(short, unlabelled=(str(frames),)), tmp_path / "more")
+    alone = train.train(short, tmp_path / "less")
+    assert result["images"] == {**alone["images"], "unlabelled": 4}
+    assert losses(tmp_path / "more") != losses(tmp_path / "less")
