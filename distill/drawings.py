@@ -15,7 +15,7 @@ from distill.validation import Validation
 from edgestill.dataset import read_image
 from edgestill.detections import Detections
 from edgestill.progress import say
-from runtime.accuracy import curves
+from runtime.coco_precision import curves
 from runtime.confusion import CONF, confusion
 
 HISTORY, CURVES, CONFUSION, PREDICTIONS = "history.png", "curves.png", "confusion.png", "predictions.jpg"

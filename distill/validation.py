@@ -18,7 +18,8 @@ from distill.torch_detector import TorchDetector
 from edgestill.dataset import Dataset, read_image
 from edgestill.detections import Detections
 from edgestill.spec import ModelSpec
-from runtime.accuracy import EVAL_CONF, EVAL_IOU, Accuracy, Truth, score
+from runtime.accuracy import EVAL_CONF, EVAL_IOU, Accuracy, score
+from runtime.coco_precision import Truth
 from runtime.decode import decode
 from runtime.letterbox import Letterbox, letterbox, to_tensor
 from runtime.tiling import TiledDetector, Tiling

@@ -1,26 +1,20 @@
-"""Average precision by the COCO protocol, without torch.
-
-101 recall points, IoU 0.50 to 0.95 in steps of 0.05, at most 100 detections a class and image, every label
-counted. Sizes are areas in pixels of the source image: small below 32 x 32, large from 96 x 96. Lights, which
-are nearly all small, are told apart by their shorter side as well.
-
-Source: https://cocodataset.org/#detection-eval
-"""
+"""How good a detector is on labelled images: average precision by the COCO protocol, without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgestill.dataset import Dataset, read_image
 from edgestill.detections import Detections
-from edgestill.errors import DataError, UsageError, missing_library
+from edgestill.errors import DataError, UsageError
 from edgestill.progress import progress
+from runtime.coco_precision import AREA, SHORT_SIDE, Score, Truth, by_size, mean, precision_table
+from runtime.confusion import taken_for
 
 if TYPE_CHECKING:
     from runtime.detector import Detector
@@ -29,40 +23,8 @@ if TYPE_CHECKING:
 EVAL_CONF = 0.001
 EVAL_IOU = 0.6
 
-MAX_DETECTIONS = 100  # a class and image, the protocol's own number
 RARE_LABELS = 100  # with fewer, a handful of boxes moves the AP by whole points
 MAX_SOURCES = 20  # more prefixes than this are image numbers, not sources
-
-
-@dataclass(frozen=True, slots=True)
-class _Sizes:
-    """How objects are told apart by size.
-
-    Attributes:
-        bounds: Least and greatest extent, by name.
-        extent: From widths and heights ``[N, 2]`` in pixels to what stands where the protocol has the area.
-    """
-
-    bounds: Mapping[str, tuple[float, float]]
-    extent: Callable[[NDArray[Any]], NDArray[Any]]
-
-
-_AREA = _Sizes(
-    {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e5**2)},
-    lambda sides: np.prod(sides, axis=1),
-)
-_SHORT_SIDE = _Sizes(
-    {"0-8": (0, 8**2), "8-16": (8**2, 16**2), "16-32": (16**2, 32**2), "32+": (32**2, 1e5**2)},
-    lambda sides: sides.min(axis=1) ** 2,
-)
-
-
-class Score(TypedDict):
-    """Average precision of one class or size; None where there is nothing to find."""
-
-    ap50: float | None
-    ap50_95: float | None
-    labels: int
 
 
 class SourceScore(TypedDict):
@@ -72,24 +34,7 @@ class SourceScore(TypedDict):
     labels: int
     map50: float | None
     map50_95: float | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Truth:
-    """The true boxes of one image.
-
-    Attributes:
-        xyxy: Corners in pixels of the source image; float32 ``[N, 4]``.
-        class_id: int64 ``[N]``.
-    """
-
-    xyxy: NDArray[np.float32]
-    class_id: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        n = len(self.class_id)
-        if self.xyxy.shape != (n, 4):
-            raise ValueError(f"Truth.xyxy has shape {self.xyxy.shape}, expected {(n, 4)}")
+    per_class: dict[str, Score]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +50,8 @@ class Accuracy:
         by_size: By ``small``, ``medium``, ``large``: means over the classes that have labels of that size.
         by_short_side_px: The same by the shorter side of a box in source pixels; filled by ``score_images``.
         per_source: By file-name prefix, where the images come from several sources.
+        taken_for: What the true boxes of a class were taken for, see ``runtime.confusion``; filled by
+            ``score_images``.
         doubts: Reasons not to quote single numbers of this.
     """
 
@@ -116,6 +63,7 @@ class Accuracy:
     by_size: dict[str, Score]
     by_short_side_px: dict[str, Score] = field(default_factory=dict)
     per_source: dict[str, SourceScore] = field(default_factory=dict)
+    taken_for: dict[str, dict[str, int]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
 
@@ -141,12 +89,12 @@ def score(
         raise ValueError(
             f"{len(predictions)} predictions, {len(truths)} truths, {len(image_hws)} image sizes: one each"
         )
-    precision = _precision(predictions, truths, classes, image_hws)
+    precision = precision_table(predictions, truths, classes, image_hws)
     labels = np.concatenate([np.zeros(0, np.int64), *(t.class_id for t in truths)])
     per_class: dict[str, Score] = {
         name: {
-            "ap50": _mean(precision[0, :, k, 0]),
-            "ap50_95": _mean(precision[:, :, k, 0]),
+            "ap50": mean(precision[0, :, k, 0]),
+            "ap50_95": mean(precision[:, :, k, 0]),
             "labels": int(np.count_nonzero(labels == k)),
         }
         for k, name in enumerate(classes)
@@ -154,10 +102,10 @@ def score(
     return Accuracy(
         images=len(truths),
         labels=labels.size,
-        map50=_mean(precision[0, :, :, 0]),
-        map50_95=_mean(precision[:, :, :, 0]),
+        map50=mean(precision[0, :, :, 0]),
+        map50_95=mean(precision[:, :, :, 0]),
         per_class=per_class,
-        by_size=_by_size(precision, truths, _AREA),
+        by_size=by_size(precision, truths, AREA),
         doubts=_doubts(per_class),
     )
 
@@ -204,16 +152,17 @@ def score_images(
     classes: Sequence[str],
     image_hws: Sequence[tuple[int, int]],
 ) -> Accuracy:
-    """``score``, and once more by shorter side, and by source where the names of the files tell several."""
+    """``score``, and more: by shorter side, by source where file names tell several, what is taken for what."""
     per_source = {
         name: _slice(predictions, truths, classes, image_hws, where)
         for name, where in _by_source(images).items()
     }
-    precision = _precision(predictions, truths, classes, image_hws, sizes=_SHORT_SIDE)
+    precision = precision_table(predictions, truths, classes, image_hws, sizes=SHORT_SIDE)
     return replace(
         score(predictions, truths, classes, image_hws),
-        by_short_side_px=_by_size(precision, truths, _SHORT_SIDE),
+        by_short_side_px=by_size(precision, truths, SHORT_SIDE),
         per_source=per_source,
+        taken_for=taken_for(predictions, truths, classes),
     )
 
 
@@ -227,98 +176,6 @@ def check_classes(classes: Sequence[str], dataset: Dataset) -> None:
         k = next(k for k, pair in enumerate(zip(classes, dataset.classes, strict=True)) if len(set(pair)) > 1)
         what = f"class {k} is {classes[k]!r} in the model and {dataset.classes[k]!r} in {dataset.path}"
     raise DataError(what, hint="use data whose names are those of the model, in the same order")
-
-
-def curves(
-    predictions: Sequence[Detections],
-    truths: Sequence[Truth],
-    classes: Sequence[str],
-    image_hws: Sequence[tuple[int, int]],
-) -> dict[str, NDArray[np.float64]]:
-    """Precision at IoU 0.50 for a recall of 0, 0.01, ... 1 or more, by class; arguments as of ``score``.
-
-    Returns:
-        ``[101]`` each, 0 beyond the recall that is reached. A class without labels has no curve.
-    """
-    precision = _precision(predictions, truths, classes, image_hws)[0, :, :, 0]
-    return {name: precision[:, k] for k, name in enumerate(classes) if precision[0, k] > -1}
-
-
-def _precision(
-    predictions: Sequence[Detections],
-    truths: Sequence[Truth],
-    classes: Sequence[str],
-    image_hws: Sequence[tuple[int, int]],
-    *,
-    sizes: _Sizes = _AREA,
-) -> NDArray[np.float64]:
-    """Precision ``[T, R, K, A]`` over IoU, recall point, class, size (all, small, ...); -1 without labels."""
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster  # noqa: PLC0415 (an extra: only scoring needs it)
-    except ImportError as error:
-        raise missing_library("scoring a detector", "faster-coco-eval", "eval") from error
-    frame: dict[str, Any] = {
-        "images": [{"id": i, "height": h, "width": w} for i, (h, w) in enumerate(image_hws, 1)],
-        "categories": [{"id": k, "name": name} for k, name in enumerate(classes, 1)],
-    }
-    labels = [entry for i, t in enumerate(truths, 1) for entry in _annotations(i, t.xyxy, t.class_id, sizes)]
-    results = [
-        {**entry, "score": float(s)}
-        for i, p in enumerate(predictions, 1)
-        for entry, s in zip(_annotations(i, p.xyxy, p.class_id, sizes), p.score, strict=True)
-    ]
-    for entries in (labels, results):
-        for number, entry in enumerate(entries, 1):  # ids count from 1: 0 means "unmatched" inside
-            entry["id"] = number
-    evaluation = COCOeval_faster(
-        COCO({**frame, "annotations": labels}),
-        COCO({**frame, "annotations": results}),
-        iouType="bbox",
-        ranges={name: list(bounds) for name, bounds in sizes.bounds.items()},
-    )
-    evaluation.params.maxDets = [MAX_DETECTIONS]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"], np.float64)[..., 0]
-
-
-def _annotations(
-    image_id: int, xyxy: NDArray[np.float32], class_id: NDArray[np.int64], sizes: _Sizes
-) -> list[dict[str, Any]]:
-    corners = xyxy.astype(np.float64)
-    sides = np.clip(corners[:, 2:] - corners[:, :2], 0, None)
-    return [
-        {
-            "image_id": image_id,
-            "category_id": int(k) + 1,
-            "bbox": [float(x), float(y), float(w), float(h)],
-            "area": float(extent),
-            "iscrowd": 0,
-        }
-        for (x, y), (w, h), extent, k in zip(
-            corners[:, :2], sides, sizes.extent(sides), class_id, strict=True
-        )
-    ]
-
-
-def _mean(precision: NDArray[np.float64]) -> float | None:
-    known = precision[precision > -1]
-    return float(known.mean()) if known.size else None
-
-
-def _by_size(precision: NDArray[np.float64], truths: Sequence[Truth], sizes: _Sizes) -> dict[str, Score]:
-    """Means over the classes of what ``_precision`` gave for these sizes."""
-    sides = [t.xyxy[:, 2:].astype(np.float64) - t.xyxy[:, :2] for t in truths]
-    extents = sizes.extent(np.concatenate([np.zeros((0, 2)), *sides]))
-    return {
-        name: {
-            "ap50": _mean(precision[0, :, :, a]),
-            "ap50_95": _mean(precision[:, :, :, a]),
-            # Both bounds count, as in the protocol's own code: a box of 32 x 32 is small and medium.
-            "labels": int(np.count_nonzero((extents >= low) & (extents <= high))),
-        }
-        for a, (name, (low, high)) in enumerate(sizes.bounds.items(), 1)
-    }
 
 
 def _doubts(per_class: dict[str, Score]) -> tuple[str, ...]:
@@ -361,4 +218,10 @@ def _slice(
 ) -> SourceScore:
     picked = [found[i] for i in where], [truths[i] for i in where], [image_hws[i] for i in where]
     part = score(picked[0], picked[1], classes, picked[2])
-    return {"images": part.images, "labels": part.labels, "map50": part.map50, "map50_95": part.map50_95}
+    return {
+        "images": part.images,
+        "labels": part.labels,
+        "map50": part.map50,
+        "map50_95": part.map50_95,
+        "per_class": part.per_class,
+    }

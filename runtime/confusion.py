@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgestill.boxes import pairwise_iou
 from edgestill.detections import Detections
-from runtime.accuracy import Truth
+from runtime.coco_precision import Truth
 
 CONF, IOU = 0.25, 0.5
 
@@ -54,3 +54,20 @@ def confusion(
                 counts[nc, class_id] += 1
         np.add.at(counts[:, nc], truth.class_id[free], 1)
     return counts
+
+
+def taken_for(
+    predictions: Sequence[Detections], truths: Sequence[Truth], classes: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """What the true boxes of each class were taken for, in words; arguments as of ``confusion``.
+
+    Returns:
+        By true class, the number of its boxes by found class and ``missed``; under ``nothing``, the
+        detections of nothing by class.
+    """
+    counts = confusion(predictions, truths, len(classes)).tolist()
+    table = {
+        name: dict(zip((*classes, "missed"), row, strict=True))
+        for name, row in zip(classes, counts[:-1], strict=True)
+    }
+    return {**table, "nothing": dict(zip(classes, counts[-1][:-1], strict=True))}

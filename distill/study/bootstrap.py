@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from distill.study.scoring import Findings
 from edgestill.boxes import pairwise_iou
 from edgestill.detections import Detections
-from runtime.accuracy import MAX_DETECTIONS, Truth
+from runtime.coco_precision import MAX_DETECTIONS, Truth
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)

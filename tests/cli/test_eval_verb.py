@@ -40,6 +40,7 @@ def test_a_model_that_is_right_scores_one(
     assert (result["images"], result["map50"], result["map50_95"]) == (2, 1.0, 1.0)
     assert result["per_class"]["green"] == {"ap50": None, "ap50_95": None, "labels": 0}
     assert result["by_size"]["small"]["labels"] == 2
+    assert result["taken_for"]["red"] == {"red": 2, "green": 0, "missed": 0}
     assert result["kind"] == "eval"
 
 
@@ -54,7 +55,9 @@ def test_a_person_gets_a_table(tiny_model: Path, data: Path, capsys: pytest.Capt
     main(words(tiny_model, data))
     console = Console(width=120, record=True)
     console.print(eval_verb.show(json.loads(capsys.readouterr().out)))
-    assert "100.0" in console.export_text()
+    text = console.export_text()
+    assert "100.0" in text
+    assert "taken for" in text
 
 
 def test_no_training_library_is_imported(tiny_model: Path, data: Path) -> None:

@@ -15,7 +15,7 @@ from distill.history import Row
 from distill.pictures import CELL_HW, COLOURS, GAP, TITLE, Pictured, contact_sheet
 from distill.plots import plot_confusion, plot_curves, plot_history
 from edgestill.detections import Detections
-from runtime.accuracy import Truth
+from runtime.coco_precision import Truth
 
 NONE = Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
 

@@ -12,7 +12,8 @@ from edgestill.dataset import Dataset
 from edgestill.detections import Detections
 from edgestill.errors import DataError, UsageError
 from edgestill.spec import ModelSpec
-from runtime.accuracy import MAX_SOURCES, Accuracy, Truth, evaluate, score
+from runtime.accuracy import MAX_SOURCES, Accuracy, evaluate, score
+from runtime.coco_precision import Truth
 
 HW = (480, 640)
 BOX = (10.0, 10.0, 50.0, 110.0)  # 40 x 100: medium
@@ -198,6 +199,7 @@ def make_data(folder: Path, names: list[str], classes: str = "[a, b]") -> Datase
 def test_a_split_is_read_detected_and_scored(tmp_path: Path) -> None:
     result = evaluate(Oracle(), make_data(tmp_path, ["one", "two"]), "val")
     assert (result.images, result.labels, result.map50_95) == (2, 2, 1.0)
+    assert result.taken_for["nothing"] == {"a": 0, "b": 0}
 
 
 def test_several_sources_are_scored_apart(tmp_path: Path) -> None:
@@ -205,6 +207,7 @@ def test_several_sources_are_scored_apart(tmp_path: Path) -> None:
     (tmp_path / "labels" / "y_1.txt").write_text("0 0.1 0.1 0.1 0.1\n")
     sources = evaluate(Oracle(), data, "val").per_source
     assert {name: (s["images"], s["map50"]) for name, s in sources.items()} == {"x": (2, 1.0), "y": (1, 0.0)}
+    assert [s["per_class"]["a"]["labels"] for s in sources.values()] == [2, 1]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from edgestill.detections import Detections
-from runtime.accuracy import Truth, curves, score
-from runtime.confusion import confusion
+from runtime.accuracy import score
+from runtime.coco_precision import Truth, curves
+from runtime.confusion import confusion, taken_for
 
 NAMES = ["red", "green"]
 Box = tuple[float, float, float, float]
@@ -44,6 +45,16 @@ def test_what_is_not_sure_or_overlaps_too_little_does_not_count() -> None:
     beside = (5.0, 0.0, 15.0, 10.0)
     counts = confusion([found((HERE, 0.2, 0), (beside, 0.9, 0))], [truth((HERE, 0))], 2)
     assert counts.tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
+
+
+def test_words_for_what_is_taken_for_what() -> None:
+    predictions = [found((HERE, 0.9, 1), (NOWHERE, 0.7, 0))]
+    table = taken_for(predictions, [truth((HERE, 0), (THERE, 1))], NAMES)
+    assert table == {
+        "red": {"red": 0, "green": 1, "missed": 0},
+        "green": {"red": 0, "green": 0, "missed": 1},
+        "nothing": {"red": 1, "green": 0},
+    }
 
 
 def test_nothing_at_all_is_all_zeros() -> None:

@@ -14,7 +14,7 @@ from edgestill.errors import UsageError
 if TYPE_CHECKING:
     from runtime.detector import Detector
 
-SUMMARY = "Score a model on a labelled split: mAP, per class, by size, by source"
+SUMMARY = "Score a model on a labelled split: mAP by class, size and source, and what is taken for what"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +71,8 @@ def show(result: dict[str, Any]) -> Any:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from runtime.confusion import CONF, IOU  # noqa: PLC0415
+
     title = f"{result['model']} on {result['split']}: {result['images']} images, {result['labels']} labels"
     table = Table("", "labels", "AP50", "AP50-95", title=escape(title))
     table.add_row("all", str(result["labels"]), _points(result["map50"]), _points(result["map50_95"]))
@@ -83,7 +85,11 @@ def show(result: dict[str, Any]) -> Any:
         table.add_section()
     for name, row in result["per_source"].items():
         table.add_row(escape(name), str(row["labels"]), _points(row["map50"]), _points(row["map50_95"]))
-    return Group(table, Text("\n".join(f"doubt: {line}" for line in result["doubts"])))
+    columns = (*result["taken_for"], "missed")
+    found = Table("taken for", *columns, title=f"true boxes, scores of {CONF} and overlaps of {IOU} or more")
+    for name, row in result["taken_for"].items():
+        found.add_row(escape(name), *(str(row.get(column, "")) for column in columns))
+    return Group(table, found, Text("\n".join(f"doubt: {line}" for line in result["doubts"])))
 
 
 def _open(args: argparse.Namespace) -> tuple[Detector, Path, str]:

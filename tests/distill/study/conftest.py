@@ -17,7 +17,8 @@ from distill.study.process import CELL, FINDINGS, SCORE
 from distill.study.scoring import Findings, numbers, save_findings
 from edgestill.detections import Detections
 from edgestill.files import write_json
-from runtime.accuracy import Truth, score_images
+from runtime.accuracy import score_images
+from runtime.coco_precision import Truth
 
 CLASSES = ("red", "yellow", "green", "off")
 HW = (200, 200)

@@ -11,7 +11,8 @@ import pytest
 from distill.study.bootstrap import draws, resampled, same_images
 from distill.study.scoring import Findings
 from edgestill.detections import Detections
-from runtime.accuracy import Truth, score
+from runtime.accuracy import score
+from runtime.coco_precision import Truth
 
 Truths, Finds = Callable[..., list[Truth]], Callable[..., Findings]
 

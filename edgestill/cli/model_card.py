@@ -1,0 +1,132 @@
+"""The figures of a model card, as Markdown: every model on every split, by class, size and source.
+
+python -m edgestill.cli.model_card student teacher --data street/data.yaml --split val --split test
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgestill.cli.verbs import eval as eval_verb
+from edgestill.errors import ToolchainError
+
+Result = Mapping[str, Any]
+#: What must not happen: a light that stops cars is taken for one that lets them go.
+STOP, GO = "red", "green"
+
+
+def card(results: Sequence[Result]) -> str:
+    """The tables of some results of ``edgestill eval`` on the same classes.
+
+    Args:
+        results: In the order of the rows.
+    """
+    tables = (
+        _table("data | model", _classes(results[0]), ((_name(r), _class_cells(r)) for r in results)),
+        _table("data | model", _sides(results[0]), ((_name(r), _side_cells(r)) for r in results)),
+        _table("data | model", _sources(results), ((_name(r), _source_cells(r, results)) for r in results)),
+        _table("data | model", _MISTAKES, ((_name(r), _mistake_cells(r)) for r in results)),
+    )
+    return "\n\n".join(tables) + "\n"
+
+
+def _table(corner: str, columns: Sequence[str], rows: Iterator[tuple[str, Sequence[str]]]) -> str:
+    head = f"| {corner} | {' | '.join(columns)} |"
+    rule = "|---|---|" + "---:|" * len(columns)
+    return "\n".join([head, rule, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows)])
+
+
+def _name(result: Result) -> str:
+    return f"{result['split']}, {result['images']} images | {result['model']}"
+
+
+def _classes(result: Result) -> list[str]:
+    return ["mAP50-95", "mAP50", *(f"AP50 {name}" for name in result["per_class"])]
+
+
+def _class_cells(result: Result) -> list[str]:
+    means = [_points(result["map50_95"]), _points(result["map50"])]
+    return means + [_counted(score) for score in result["per_class"].values()]
+
+
+def _sides(result: Result) -> list[str]:
+    return [f"shorter side {name} px" for name in result["by_short_side_px"]]
+
+
+def _side_cells(result: Result) -> list[str]:
+    return [_counted(score) for score in result["by_short_side_px"].values()]
+
+
+def _sources(results: Sequence[Result]) -> list[str]:
+    names = dict.fromkeys(name for result in results for name in result["per_source"])
+    return [f"{name} {light}" for name in names for light in (STOP, GO)]
+
+
+def _source_cells(result: Result, results: Sequence[Result]) -> list[str]:
+    cells = []
+    for column in _sources(results):
+        name, _, light = column.rpartition(" ")
+        source = result["per_source"].get(name)
+        cells.append(_counted(source["per_class"][light]) if source else "-")
+    return cells
+
+
+_MISTAKES = (
+    f"{STOP} found as {STOP}",
+    f"{STOP} taken for {GO}",
+    f"{GO} found as {GO}",
+    f"{GO} taken for {STOP}",
+    "detections of nothing, an image",
+)
+
+
+def _mistake_cells(result: Result) -> list[str]:
+    table = result["taken_for"]
+    cells = [
+        _share(table[true][seen], sum(table[true].values()))
+        for true, seen in ((STOP, STOP), (STOP, GO), (GO, GO), (GO, STOP))
+    ]
+    return [*cells, f"{sum(table['nothing'].values()) / result['images']:.2f}"]
+
+
+def _counted(score: Mapping[str, Any]) -> str:
+    """AP50 and, in brackets, the labels that it rests on."""
+    return f"{_points(score['ap50'])} ({score['labels']})"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({100 * part / whole:.1f} %)" if whole else "-"
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Score the models and print the tables; exit codes are those of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m edgestill.cli.model_card", description=__doc__)
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="`student`, a checkpoint, a model file")
+    parser.add_argument("--data", required=True, type=Path, metavar="DATA.yaml", help="the labelled images")
+    parser.add_argument("--split", action="append", required=True, help="val or test; may be repeated")
+    args = parser.parse_args(words)
+    verb = argparse.ArgumentParser()
+    eval_verb.add_arguments(verb)
+    try:
+        results = [
+            eval_verb.run(verb.parse_args([model, "--data", str(args.data), "--split", split]))
+            for split in args.split
+            for model in args.models
+        ]
+    except ToolchainError as error:
+        print(f"model_card: {error}", file=sys.stderr)
+        return error.exit_code
+    print(card(results), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
