@@ -15,6 +15,7 @@ from distill.models.yolov5 import Yolov5, from_spec, misfit
 from edgestill.architecture import HEAD_INDEX
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgestill.errors import ArtifactError
+from edgestill.roundings import Roundings
 from edgestill.spec import ModelSpec
 
 ANCHOR_TOLERANCE = 1e-3  # relative; FP16 storage rounds by at most half of it
@@ -22,7 +23,13 @@ HINT = "weights and spec must come from the same training: copy both again"
 
 
 def save(
-    folder: Path, model: Yolov5, spec: ModelSpec, about: Mapping[str, Any], *, half: bool = False
+    folder: Path,
+    model: Yolov5,
+    spec: ModelSpec,
+    about: Mapping[str, Any],
+    *,
+    half: bool = False,
+    roundings: Roundings | None = None,
 ) -> None:
     """Write a checkpoint folder with every tensor of the network.
 
@@ -32,6 +39,7 @@ def save(
         spec: Its contract.
         about: How it was trained; JSON data.
         half: Whether to store floats as FP16, half the size.
+        roundings: What the network was trained to be rounded to; its scales are never halved.
 
     Raises:
         ArtifactError: The spec does not describe the network, or a value is not finite in the stored type.
@@ -45,7 +53,8 @@ def save(
                 f"{name} has values that {'FP16' if half else 'FP32'} cannot hold, {folder} was not written",
                 hint="store it as FP32" if half else "the training diverged: lower the learning rate",
             )
-    write_checkpoint(folder, Checkpoint(spec=spec, weights=weights, about=about), half=half)
+    made = Checkpoint(spec=spec, weights=weights, about=about, roundings=roundings)
+    write_checkpoint(folder, made, half=half)
 
 
 def load(path: Path) -> tuple[Yolov5, ModelSpec, Mapping[str, Any]]:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 import edgestill
-from distill import checkpoint
 from distill.drawings import draw
 from distill.history import Row, write_history
+from distill.qat import checkpoint
+from distill.qat.begin import BEGIN
 from distill.run import Run
 from distill.state import STATE
 from distill.validation import Validation
@@ -31,7 +32,7 @@ def claim(out: Path, *, resume: bool, force: bool) -> None:
     """
     if resume and force:
         raise UsageError("--resume and --force contradict each other", hint="give one of them")
-    taken = [name for name in (*FILES, BEST, LAST) if (out / name).exists()]
+    taken = [name for name in (*FILES, BEGIN, BEST, LAST) if (out / name).exists()]
     if taken and not (resume or force):
         raise UsageError(
             f"{out} holds a run already ({', '.join(taken)})",
@@ -46,7 +47,7 @@ def clear(out: Path, *, force: bool) -> None:
         if force:
             (out / name).unlink(missing_ok=True)
     if force:  # a run that dies early must not leave the old one's weights as its own
-        for name in (BEST, LAST):
+        for name in (BEGIN, BEST, LAST):
             rmtree(out / name, ignore_errors=True)
 
 
@@ -82,6 +83,7 @@ def finish(run: Run, validation: Validation, images: dict[str, int]) -> None:
         "map50": best["map50"],
         "map50_95": best["map50_95"],
         "per_class": best["per_class"],
+        **({"before": run.at.before} if run.at.before else {}),
         "epochs": run.at.epoch,
         "seed": run.recipe.seed,
         "seconds_per_step": sum(seconds) / len(seconds),
@@ -102,7 +104,7 @@ def _teacher(run: Run) -> dict[str, Any] | None:
         return None
     return {
         "name": run.teacher.facts.name,
-        "path": run.recipe.teacher,
+        "path": run.recipe.taught_by,
         "teaching": run.teacher.teaching,
         "checksums": dict(run.teacher.checksums),
     }

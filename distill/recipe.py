@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from distill.augment import Augment
 from distill.loss import LossGains
 from distill.loss_dfl import DflGains
+from distill.qat.settings import Quantisation
 from distill.schedule import Course, Optimiser
 from edgestill.errors import UsageError, unknown_name
 from edgestill.files import to_json_text
@@ -104,7 +105,7 @@ class Recipe:
             does not hold; 0 writes none. Processes with the same folder share what is in it.
         disk_cache: That folder; empty is ``edgestill/images`` in the user's cache folder.
         teacher: Its weights: a checkpoint folder, a legacy ``.pt``, a detector's ``.pt`` of ``ultralytics``,
-            ``student`` or ``teacher``.
+            ``student`` or ``teacher``. Empty, with ``quantisation``: the student's own, before rounding.
         teaching: What the student is shown: what the ``trained`` teacher makes of its image, or, as controls
             for a claim, what a ``random`` network of the teacher's architecture makes of it, or what the
             trained one makes of another image of the batch (``shuffled``).
@@ -114,6 +115,7 @@ class Recipe:
         loss_dfl: Weights of the detection loss of a ``dfl`` student.
         augment: How samples vary.
         methods: Distillation methods by name; none needs no teacher.
+        quantisation: Training with the roundings of INT8.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Recipe:
     loss_dfl: DflGains = field(default_factory=DflGains)
     augment: Augment = field(default_factory=Augment)
     methods: Mapping[str, Term] = field(default_factory=dict)
+    quantisation: Quantisation = field(default_factory=Quantisation)
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch", "eval_every", "loader_threads"):
@@ -177,11 +180,21 @@ class Recipe:
                 f"recipe {self.name} has unlabelled images and no method to learn from a teacher there",
                 hint="--set 'unlabelled=[]', or name a method, e.g. --set methods.logits.weight=1",
             )
-        if self.methods and not self.teacher:
+        if self.quantisation.family and not self.student.init:
+            raise UsageError(
+                f"recipe {self.name} rounds a student that has learnt nothing yet",
+                hint="--set student.init=runs/x/best: train it in float first",
+            )
+        if self.methods and not self.taught_by:
             raise UsageError(
                 f"recipe {self.name} distils by {', '.join(self.methods)} and names no teacher",
                 hint="--set teacher=runs/x/best, or --set methods={} to train without one",
             )
+
+    @property
+    def taught_by(self) -> str:
+        """The teacher's weights; with rounding and no other named, those that the student begins with."""
+        return self.teacher or (self.student.init if self.quantisation.family else "")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data, as it is kept in checkpoints and results."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from distill.history import Row
 from distill.losses import Loss, loss_for
 from distill.models.yolov5 import Yolov5
 from distill.precision import Arithmetic, choose
+from distill.qat.begin import BEGIN, Place, begin
 from distill.recipe import METHODS, Recipe
 from distill.schedule import Optimiser, Rates
 from distill.teachers import Start, Teacher, make_student, make_teacher
@@ -36,6 +37,7 @@ class Counters:
         sums: Sums of the loss parts over those steps.
         rows: History of the epochs before.
         best: Epoch (counted from 1) and scores of the best validation; empty before the first.
+        before: Scores before the first step of a student with rounding; empty of others.
     """
 
     epoch: int = 0
@@ -43,6 +45,7 @@ class Counters:
     sums: dict[str, float] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,12 +81,22 @@ class Run:
     at: Counters
 
 
-def start(recipe: Recipe, out: Path, classes: tuple[str, ...]) -> Run:
-    """Build the networks, the losses and the optimiser of a recipe."""
+def start(recipe: Recipe, out: Path, classes: tuple[str, ...], place: Place | None = None) -> Run:
+    """Build the networks, the losses and the optimiser of a recipe.
+
+    Args:
+        recipe: What was asked for.
+        out: The folder of the run.
+        classes: Of the data.
+        place: Finds the roundings of a student with rounding; None if they are in the folder.
+    """
     arithmetic = choose(recipe.device, recipe.precision)
     student = make_student(recipe, classes)
     if student.left_out:
         say(f"fresh, because {recipe.student.init} has none that fit: {', '.join(student.fresh)}")
+    if recipe.quantisation.family:
+        rounded = begin(student, recipe.quantisation, recipe.data, out / BEGIN, place)
+        student = replace(student, model=rounded)
     teacher = make_teacher(recipe, student.spec) if recipe.methods else None
     terms = build_terms(recipe, student, teacher)
     arithmetic.place(student.model)

@@ -134,7 +134,7 @@ def make_teacher(recipe: Recipe, student: ModelSpec) -> Teacher:
     """
     if recipe.teaching == "shuffled":
         _check_another(recipe.batch // distributed.processes())
-    teacher = load_teacher(recipe.teacher, recipe.teaching, recipe.seed)
+    teacher = load_teacher(recipe.taught_by, recipe.teaching, recipe.seed)
     check_comparable(recipe.methods, teacher.facts, teacher.path, student)
     return teacher
 

@@ -20,6 +20,7 @@ from distill.auto_anchor import with_anchors
 from distill.data import Batches, TrainingImages, find_unlabelled, open_datasets, open_disk_cache
 from distill.folder import BEST, LAST, RESULT, claim, clear, finish, keep, keep_history
 from distill.history import Row
+from distill.qat.begin import Place
 from distill.recipe import Recipe
 from distill.run import Run, set_rates, start
 from distill.schedule import rates, strength
@@ -33,7 +34,9 @@ from edgestill.files import read_json
 from edgestill.progress import Advance, progress, say
 
 
-def train(recipe: Recipe, out: Path, *, resume: bool = False, force: bool = False) -> dict[str, Any]:
+def train(
+    recipe: Recipe, out: Path, *, resume: bool = False, force: bool = False, place: Place | None = None
+) -> dict[str, Any]:
     """Train a student and write ``best/``, ``last/``, ``history.csv``, ``result.json`` and pictures.
 
     Args:
@@ -41,6 +44,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, force: bool = Fals
         out: Folder of the run.
         resume: Go on where a run in that folder stopped; a fresh start if there is none.
         force: Replace a run in that folder.
+        place: Finds where a student with rounding is rounded.
 
     Returns:
         The content of ``result.json``.
@@ -55,13 +59,13 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, force: bool = Fals
         if resume and (out / RESULT).is_file():
             say(f"{out} is finished already")
         else:
-            _train(recipe, out, resume=resume, force=force)
+            _train(recipe, out, resume=resume, force=force, place=place)
         distributed.wait()
     result: dict[str, Any] = read_json(out / RESULT, hint="train again with --force")
     return result
 
 
-def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool) -> None:
+def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool, place: Place | None) -> None:
     """Put everything together, run it, and finish the folder."""
     if distributed.is_first():
         clear(out, force=force)
@@ -69,7 +73,8 @@ def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool) -> None:
         torch.set_num_threads(recipe.threads)
     datasets = open_datasets([Path(path) for path in recipe.data])
     recipe = with_anchors(recipe, datasets)
-    run = start(recipe, out, datasets[0].classes)
+    goes_on = resume and (out / STATE).is_file()
+    run = start(recipe, out, datasets[0].classes, None if goes_on else place)
     disk = open_disk_cache(recipe)
     validation = Validation(
         datasets,
@@ -82,7 +87,7 @@ def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool) -> None:
     scale = run.spec.resized(recipe.tiling.stretched(recipe.input_hw))
     unlabelled = find_unlabelled([Path(folder) for folder in recipe.unlabelled], datasets)
     images = TrainingImages(datasets, scale, cache_mib=recipe.cache_mib, disk=disk, unlabelled=unlabelled)
-    if resume and (out / STATE).is_file():
+    if goes_on:
         load_state(run)
         say(f"{out}: going on in epoch {run.at.epoch + 1}, step {run.at.step}")
     batches = Batches(
@@ -96,6 +101,8 @@ def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool) -> None:
         labelled=images.labelled,
     )
     _check_cells(batches.batch, recipe.train_hw)
+    if recipe.quantisation.family and not run.at.before and distributed.is_first():
+        run.at.before = _scores(run, validation, "rounded, before the first step")
     with batches:
         _epochs(run, batches, validation)
     if distributed.is_first():
@@ -190,18 +197,18 @@ def _note(run: Run, images_per_s: float) -> str:
 
 def _validate(run: Run, validation: Validation, row: Row) -> None:
     """Score the averaged weights; keep them as ``best/`` if they are."""
-    accuracy = validation(run.ema.model)
-    row["map50"], row["map50_95"] = accuracy.map50, accuracy.map50_95
-    say(f"epoch {run.at.epoch}: mAP50 {_points(accuracy.map50)}, mAP50-95 {_points(accuracy.map50_95)}")
-    scores = {
-        "epoch": run.at.epoch,
-        "map50": accuracy.map50,
-        "map50_95": accuracy.map50_95,
-        "per_class": accuracy.per_class,
-    }
+    scores = {"epoch": run.at.epoch, **_scores(run, validation, f"epoch {run.at.epoch}")}
+    row["map50"], row["map50_95"] = scores["map50"], scores["map50_95"]
     if not run.at.best or fitness(scores) > fitness(run.at.best):
         run.at.best = scores
         keep(run, BEST, row)
+
+
+def _scores(run: Run, validation: Validation, when: str) -> dict[str, Any]:
+    """Scores of the averaged weights, told in one line."""
+    accuracy = validation(run.ema.model)
+    say(f"{when}: mAP50 {_points(accuracy.map50)}, mAP50-95 {_points(accuracy.map50_95)}")
+    return {"map50": accuracy.map50, "map50_95": accuracy.map50_95, "per_class": accuracy.per_class}
 
 
 def fitness(scores: Mapping[str, Any]) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError, missing_library
 from edgestill.files import read_json, sha256_file, write_bytes, write_json
+from edgestill.roundings import PREFIX, Roundings
 from edgestill.spec import ModelSpec
 
 WEIGHTS = "model.safetensors"
@@ -26,12 +27,14 @@ class Checkpoint:
         spec: The model's contract.
         weights: Tensors by the original YOLOv5 state-dict name; float32 (stored as FP16 or FP32) or int64.
         about: How it was trained: recipe, data, scores; free JSON data.
+        roundings: What it was trained to be rounded to; None if it was not.
         sha256: Hash of the weights file.
     """
 
     spec: ModelSpec
     weights: Mapping[str, NDArray[Any]]
     about: Mapping[str, Any] = field(default_factory=dict)
+    roundings: Roundings | None = None
     sha256: str = ""
 
 
@@ -46,8 +49,12 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, half: bool = False
         name: np.asarray(w.astype(np.float16) if half and w.dtype == np.float32 else w, order="C")
         for name, w in checkpoint.weights.items()
     }
+    beside = {"spec": checkpoint.spec.to_json(), "about": dict(checkpoint.about)}
+    if checkpoint.roundings is not None:
+        tensors |= checkpoint.roundings.to_tensors()  # never halved: they are what was trained
+        beside["quantisation"] = checkpoint.roundings.to_json()
     write_bytes(folder / WEIGHTS, save(tensors))
-    write_json(folder / SPEC, {"spec": checkpoint.spec.to_json(), "about": dict(checkpoint.about)})
+    write_json(folder / SPEC, beside)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -73,7 +80,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise ArtifactError(
             f"{path} is not a safetensors file: {error}", hint="copy the checkpoint again"
         ) from error
-    weights = {n: t.astype(np.float32) if t.dtype == np.float16 else t for n, t in tensors.items()}
+    scales = {n: t for n, t in tensors.items() if n.startswith(PREFIX)}
+    weights = {
+        n: t.astype(np.float32) if t.dtype == np.float16 else t for n, t in tensors.items() if n not in scales
+    }
     return Checkpoint(
-        spec=ModelSpec.from_json(data["spec"]), weights=weights, about=data["about"], sha256=sha256_file(path)
+        spec=ModelSpec.from_json(data["spec"]),
+        weights=weights,
+        about=data["about"],
+        roundings=Roundings.from_parts(data["quantisation"], scales) if "quantisation" in data else None,
+        sha256=sha256_file(path),
     )

@@ -12,7 +12,9 @@ from edgestill.files import read_json, sha256_file, write_json
 from edgestill.spec import ModelSpec, Precision, TensorSpec
 
 SCHEMA = 1
-ADDED = frozenset({"unproved", "built_on"})  # fields that manifests written before them lack
+ADDED = frozenset(
+    {"unproved", "built_on", "repair", "recalibration"}
+)  # fields that manifests written before them lack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,9 @@ class Manifest:
         unproved: What could not be shown where the file was made, and what it needs, e.g. ``{"executed":
             "needs the device"}``.
         built_on: Of an engine: where it is valid, see ``runtime.engine_home``.
+        repair: What was moved to a higher precision because the file was beyond the limits without, and what
+            that cost, see ``export.repair``; None if nothing was.
+        recalibration: Where the spec's map of scores comes from, see ``export.recalibrate``; None for no map.
     """
 
     spec: ModelSpec
@@ -51,6 +56,8 @@ class Manifest:
     verify: Mapping[str, Any] | None = None
     unproved: Mapping[str, str] = field(default_factory=dict)
     built_on: Mapping[str, Any] | None = None
+    repair: Mapping[str, Any] | None = None
+    recalibration: Mapping[str, Any] | None = None
 
 
 def manifest_path(model: Path) -> Path:

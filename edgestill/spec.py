@@ -11,6 +11,7 @@ import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from edgestill.errors import ArtifactError
@@ -27,11 +28,14 @@ Layout = Literal["yolov5", "yolov8", "compact"]
 #: What the file's one input takes. ``float32``: [B, 3, H, W], scaled. ``uint8``: [B, H, W, 3], the
 #: letterboxed image as it is, in ``pixel_order``; the file scales it itself.
 Pixels = Literal["float32", "uint8"]
+#: Pairs of a network's score and the one that is reported for it, both rising, see ``runtime.score_map``;
+#: none where scores are reported as they are.
+ScoreMap = tuple[tuple[float, float], ...]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SPEC_KEY = "edgestill.spec"
 ADDED = frozenset(
-    {"share_levels", "pixels"}
+    {"share_levels", "pixels", "score_map"}
 )  # fields that specs written before them lack, and whose default they meant
 
 #: Anchors of the original YOLOv5 P5 models, width and height in input pixels, by level P3, P4, P5.
@@ -74,6 +78,7 @@ class ModelSpec:
         pixel_order: Order of the colour channels that the network was trained on.
         scale: Factor from 8-bit pixel values to network input.
         pad_value: 8-bit grey level of the letterbox border.
+        score_map: What the runtime reports for the scores of the network, see ``ScoreMap``.
     """
 
     name: str
@@ -88,6 +93,7 @@ class ModelSpec:
     pixel_order: Literal["rgb", "bgr"] = "rgb"
     scale: float = 1 / 255
     pad_value: int = 114
+    score_map: ScoreMap = ()
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -108,6 +114,13 @@ class ModelSpec:
                 f"share_levels is of a decoupled head, and the spec has a {self.head} one",
                 hint="export the model again",
             )
+        for column in zip(*self.score_map, strict=True):
+            ends = (0.0, *column, 1.0)
+            if not all(low < high for low, high in pairwise(ends)):  # NaN fails every comparison
+                raise ArtifactError(
+                    f"the map of scores does not rise from 0 to 1: {self.score_map}",
+                    hint="export the model again",
+                )
 
     @property
     def nc(self) -> int:
@@ -155,6 +168,7 @@ class ModelSpec:
         frozen["anchors_px"] = tuple(
             tuple((float(w), float(h)) for w, h in level) for level in data["anchors_px"]
         )
+        frozen["score_map"] = tuple((float(a), float(b)) for a, b in data.get("score_map", ()))
         return cls(**frozen)
 
     def to_metadata(self) -> dict[str, str]:

@@ -4,90 +4,39 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from importlib import import_module
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 
-from edgestill.checkpoint import Checkpoint
-from edgestill.errors import UsageError
-from edgestill.files import refuse_overwrite, sha256_file
+from edgestill.errors import UsageError, VerificationError
+from edgestill.files import refuse_overwrite
 from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.progress import say
-from edgestill.spec import ModelSpec, Precision
-from export.calibrate import Calibration
-from export.clipping import ONNXRUNTIME, OPENVINO, TENSORRT, Method
-from export.form import Form, reform
+from edgestill.roundings import Roundings
+from export.blocks import Block
+from export.clipping import Method
 from export.graph import build_onnx
-from export.half import to_half
-from export.int8 import Family, largest, make_int8
-from export.method_trial import Trial, choose_method
-from export.placement import Graph, for_onnxruntime, for_openvino, for_tensorrt
-from export.precision import prove, stored_elements
+from export.job import BESIDE, FAMILY, SUFFIX, Job, Target
+from export.method_trial import choose_method
+from export.placement import Graph
+from export.precision import Moved
+from export.product import engine_doubts, make_files, parts, workplace_of, write_graph
+from export.recalibrate import Recalibration
+from export.repair import Candidate, Pace, repair
+from export.sensitivity import rank
+from export.sensitivity_plot import draw, plot_path
 from export.statistics_cache import Watched, gathered
-from export.tensorrt.engine import Workplace, make_engine, workplace
-from export.tensorrt.options import EngineOptions
-from runtime.backend import open_backend
-
-Target = Literal["onnx", "openvino", "tensorrt", "tensorrt-rtx"]
-SUFFIX: Mapping[Target, str] = {
-    "onnx": ".onnx",
-    "openvino": ".xml",
-    "tensorrt": ".trt.engine",
-    "tensorrt-rtx": ".rtx.engine",
-}
-FAMILY: Mapping[Target, Family] = {
-    "onnx": Family(place=for_onnxruntime, tuning=ONNXRUNTIME),
-    "openvino": Family(place=for_openvino, tuning=OPENVINO),
-    "tensorrt": Family(place=for_tensorrt, tuning=TENSORRT, halves=True),
-    "tensorrt-rtx": Family(place=for_tensorrt, tuning=TENSORRT, halves=True),
-}
-BACKEND_PACKAGE: Mapping[Target, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
-#: What belongs to a model file, by its suffix: OpenVINO's weights; the graph that an engine was built from.
-BESIDE: Mapping[Target, str] = {"openvino": ".bin", "tensorrt": ".onnx", "tensorrt-rtx": ".onnx"}
-TOOLS = ("edgestill", "onnx", "numpy")
-RANGE_CHECK = "largest magnitude of each tensor, with headroom, against the end of FP16"
-
-STOOD_IN = "needs the device: what is compared here is the graph, on ONNX Runtime"
+from export.tensorrt.engine import Workplace
+from export.trained import Trained
+from export.variant import Half, Int8, Plain, Variant, Variants
+from export.verify import BeyondLimitsError
 
 #: Compares a built file with its source, given it and the source as FP32 ONNX; raises VerificationError.
 Check = Callable[[Path, Path], Mapping[str, Any] | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Job:
-    """What to build.
-
-    Attributes:
-        checkpoint: The weights, and the spec at the input size that is wanted.
-        target: Whose file format.
-        precision: What to compute in.
-        calibration: Images for INT8's ranges; for FP16, to check its range on; not used for FP32.
-        method: How INT8's ranges are found; None for what the family of engines is tuned to.
-        trial: Images to choose that method on, in place of naming one.
-        cache: Folder of statistics of earlier exports; None keeps none.
-        engine: How to build an engine; not used for other files.
-        form: How the file takes images and gives boxes.
-    """
-
-    checkpoint: Checkpoint
-    target: Target
-    precision: Precision
-    calibration: Calibration | None = None
-    method: Method | None = None
-    trial: Trial | None = None
-    cache: Path | None = None
-    engine: EngineOptions = field(default_factory=EngineOptions)
-    form: Form = field(default_factory=Form)
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The contract of the file, which is the checkpoint's in the form that is wanted."""
-        return self.form.spec(self.checkpoint.spec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,23 +48,86 @@ class Exported:
         manifest: The record of it, which lies beside it.
         record: Its content.
         doubts: What speaks against the file though it was published.
+        plot: The picture of a repair's sensitivities; None without a repair, or without matplotlib.
     """
 
     files: tuple[Path, ...]
     manifest: Path
     record: Manifest
     doubts: tuple[str, ...] = ()
+    plot: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Variant:
-    """A graph at one precision, and what its making depended on."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Shop:
+    """One export at work.
 
-    model: onnx.ModelProto
-    calibration: dict[str, Any] | None = None
+    Attributes:
+        job: What to build.
+        place: Where an engine is built; None for other files.
+        check: Compares a built file with its source.
+        folder: For what is built on the way.
+        name: Of the model file.
+        source: The FP32 ONNX.
+        variants: Makes the graphs.
+        recalibration: Fits the map of scores; None for none.
+    """
+
+    job: Job
+    place: Workplace | None
+    check: Check
+    folder: Path
+    name: str
+    source: Path
+    variants: Variants
+    recalibration: Recalibration | None
+
+    def attempt(self, moved: Sequence[Block] = ()) -> Candidate:
+        """Build the file without some blocks, prove its precision, compare it."""
+        variant = self.variants.make(moved)
+        job, fitted = self._recalibrated(variant)
+        built = self.folder / f"built-{len(moved)}" / self.name
+        built.parent.mkdir()
+        left_out = Moved(
+            layers=sum(len(block.convolutions) for block in moved),
+            elements=sum(block.elements for block in moved),
+        )
+        record, judged = make_files(job, self.place, variant, built, left_out)
+        record = replace(record, recalibration=fitted)
+        try:
+            record, refusal = replace(record, verify=self.check(judged, self.source)), None
+        except BeyondLimitsError as error:
+            refusal = error
+        return Candidate(path=built, record=record, judged=judged, refusal=refusal)
+
+    def _recalibrated(self, variant: Variant) -> tuple[Job, dict[str, Any] | None]:
+        """The job with the map of scores for a graph, and where that comes from."""
+        if self.recalibration is None:
+            return self.job, None
+        path = _written(variant, self.job, self.source.with_name("as-it-is"))
+        knots, fitted = self.recalibration.fit(path)
+        return self.job.with_map(knots), fitted
+
+    def repaired(
+        self, first: Candidate, source: onnx.ModelProto, pace: Pace
+    ) -> tuple[Candidate, Path | None]:
+        """The file that holds the limits, and the picture of the sensitivities."""
+        variants, images = self.variants, self.variants.calibration
+        if images is None or not variants.blocks:
+            raise VerificationError(
+                f"{self.name} is beyond its limits, and nothing of it can be moved to a higher precision",
+                hint="name images with --calib; an FP32 file and OpenVINO's FP16 have no other to move to",
+            )
+        ranking = rank(source, variants.blocks, variants.alone, images)
+        made = repair(first, ranking, self.attempt, pace)
+        drawn = draw(made.candidate.path, self.folder, ranking, made.moved)
+        record = {**made.record, "plot": drawn.name if drawn else None}
+        return replace(made.candidate, record=replace(made.candidate.record, repair=record)), drawn
 
 
-def export(job: Job, out: Path, name: str, *, check: Check, force: bool = False) -> Exported:
+def export(
+    job: Job, out: Path, name: str, *, check: Check, force: bool = False, repair_with: Pace | None = None
+) -> Exported:
     """Build, prove, compare, publish. Nothing appears under its final name unless all of it went well.
 
     Args:
@@ -124,6 +136,8 @@ def export(job: Job, out: Path, name: str, *, check: Check, force: bool = False)
         name: The files' name without suffix.
         check: Compares the file with its source.
         force: Whether files of that name may be replaced.
+        repair_with: Repair a file that is beyond the limits, see ``export.repair``, and measure with this
+            what that costs; None refuses the file.
 
     Raises:
         ArtifactError: The checkpoint does not fit its spec.
@@ -134,33 +148,42 @@ def export(job: Job, out: Path, name: str, *, check: Check, force: bool = False)
     """
     final = out / f"{name}{SUFFIX[job.target]}"
     beside = [final.with_suffix(BESIDE[job.target])] if job.target in BESIDE else []
+    beside += [plot_path(final)] if repair_with else []
     for path in (final, *beside, manifest_path(final)):
         refuse_overwrite(path, force=force)
     job.form.check(job.target, job.precision)
-    place = _workplace(job)
+    place = workplace_of(job)
     with _workshop(out) as folder:
         say(f"build {final.name}")
         source = build_onnx(job.checkpoint.spec, job.checkpoint.weights)
         source_path = folder / "source.onnx"
         source_path.write_bytes(source.SerializeToString(deterministic=True))
-        variant = _at_precision(source, source_path, job)
-        built = folder / "built" / final.name
-        built.parent.mkdir()
-        if place is None:
-            _write(variant.model, job, built)
-            record, judged = _record(job, built, variant.calibration), built
-        else:
-            record, judged = _engine(job, place, variant, built)
-        files = _parts(built)
-        record = replace(record, verify=check(judged, source_path))
+        shop = _Shop(
+            job=job,
+            place=place,
+            check=check,
+            folder=folder,
+            name=final.name,
+            source=source_path,
+            variants=_variants(source, source_path, job),
+            recalibration=Recalibration(job.recalibration, source_path) if job.recalibration else None,
+        )
+        made, drawn = shop.attempt(), None
+        if made.refusal and repair_with is None:
+            raise made.refusal
+        if made.refusal and repair_with:
+            made, drawn = shop.repaired(made, source, repair_with)
+        files = parts(made.path)
         # The model file is last but for its manifest: who sees it sees its weights too.
-        for path in [*reversed(files), write_manifest(built, record)]:
+        written = [drawn] if drawn else []
+        for path in [*written, *reversed(files), write_manifest(made.path, made.record)]:
             path.replace(out / path.name)
     return Exported(
         files=tuple(out / p.name for p in files),
         manifest=manifest_path(final),
-        record=record,
-        doubts=() if place is None else _engine_doubts(place, record),
+        record=made.record,
+        doubts=() if place is None else engine_doubts(place, made.record),
+        plot=out / drawn.name if drawn else None,
     )
 
 
@@ -181,127 +204,60 @@ def _workshop(out: Path) -> Iterator[Path]:
             out.rmdir()
 
 
-def _at_precision(source: onnx.ModelProto, source_path: Path, job: Job) -> _Variant:
-    """The graph at the precision that was asked for."""
+def _variants(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
+    """The graphs at the precision that was asked for."""
+    if job.precision == "int8" and job.checkpoint.roundings is not None:
+        return _trained(source, job, job.checkpoint.roundings)
     if job.precision == "int8":
         return _int8(source, source_path, job)
     if job.precision == "fp16" and job.target != "openvino":
         return _fp16(source, job)
-    return _Variant(source)  # OpenVINO halves the stored constants itself and computes as the device likes
+    return Plain(source)  # OpenVINO halves the stored constants itself and computes as the device likes
 
 
-def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> _Variant:
-    if job.calibration is None:
+def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
+    calibration = job.calibration
+    if calibration is None:
         raise UsageError("INT8 needs images to calibrate on", hint="add --calib DATA.yaml")
-    graph, family = Graph(source, job.checkpoint.spec.scale), FAMILY[job.target]
+    scale, family = job.checkpoint.spec.scale, FAMILY[job.target]
+    graph = Graph(source, scale)
     watched = Watched(histograms=graph.to_watch(), means=graph.conv_inputs())
-    seen = gathered(source, watched, job.calibration, job.cache)
+    seen = gathered(source, watched, calibration, job.cache)
 
-    def make(method: Method) -> _Variant:
+    def by(method: Method, tried: Mapping[str, Any]) -> Variants:
         tuned = replace(family, tuning=replace(family.tuning, method=method))
-        return _Variant(*make_int8(source, graph, seen, tuned))
+        return Int8(source, scale, seen, tuned, calibration=calibration, chosen=tried)
 
     def write(method: Method) -> Path:
-        target: Target = "openvino" if job.target == "openvino" else "onnx"
-        path = source_path.with_name(f"{method}{SUFFIX[target]}")
-        _write(make(method).model, replace(job, target=target), path)
-        return path
+        return _written(by(method, {}).make(), job, source_path.with_name(method))
 
     method, tried = job.method or family.tuning.method, {}
     if job.trial is not None:
         method, tried["trial"] = choose_method(job.trial, source_path, write, family.tuning.method)
-    made = make(method)
-    return replace(made, calibration={**asdict(job.calibration.record), **tried, **(made.calibration or {})})
+    return by(method, tried)
 
 
-def _fp16(source: onnx.ModelProto, job: Job) -> _Variant:
+def _trained(source: onnx.ModelProto, job: Job, roundings: Roundings) -> Variants:
+    scale, images, family, seen = job.checkpoint.spec.scale, job.calibration, FAMILY[job.target], None
+    if images is not None and family.halves:
+        watched = Watched(histograms=Graph(source, scale).to_watch())
+        seen = gathered(source, watched, images, job.cache)
+    made = Trained(source, scale, roundings, family, calibration=images, seen=seen)
+    say(f"scales are those that were trained for {roundings.family}")
+    return made
+
+
+def _written(variant: Variant, job: Job, stem: Path) -> Path:
+    """A file to look at before the final one: OpenVINO's, or ONNX, from which engines are built too."""
+    target: Target = "openvino" if job.target == "openvino" else "onnx"
+    path = stem.with_name(f"{stem.name}{SUFFIX[target]}")
+    write_graph(variant.model, replace(job, target=target), path)
+    return path
+
+
+def _fp16(source: onnx.ModelProto, job: Job) -> Variants:
     scale = job.checkpoint.spec.scale
     if job.calibration is None:
-        return _Variant(to_half(source, scale, {}).model)
+        return Half(source, scale, None, None)
     watched = Watched(histograms=Graph(source, scale).to_watch())
-    seen = gathered(source, watched, job.calibration, job.cache)
-    made = to_half(source, scale, largest(seen))
-    record = {**asdict(job.calibration.record), "method": RANGE_CHECK, "left_float": dict(made.kept)}
-    return _Variant(made.model, record)
-
-
-def _workplace(job: Job) -> Workplace | None:
-    """Where an engine is built; None for other files."""
-    if job.target == "tensorrt" or job.target == "tensorrt-rtx":  # noqa: PLR1714 (mypy narrows this form)
-        return workplace(job.target, job.precision, job.engine)
-    return None
-
-
-def _engine(job: Job, place: Workplace, variant: _Variant, built: Path) -> tuple[Manifest, Path]:
-    """Build an engine; its record, and the file to compare: the engine, or its graph where it cannot run."""
-    graph = built.with_suffix(".onnx")
-    graph.write_bytes(_reformed(variant.model, job).SerializeToString(deterministic=True))
-    engine = make_engine(place, graph, job.precision, job.engine, built)
-    with closing(open_backend(graph)) as backend:
-        record = Manifest(
-            spec=job.spec,
-            format=job.target,
-            files={built.name: sha256_file(built)},
-            precision=job.precision,
-            precision_proved={**engine.proved, "stored": stored_elements(graph)},
-            inputs=backend.inputs,
-            outputs=backend.outputs,
-            built_with=_versions(place.family.replace("-", "_"), place.home.version),
-            parent_sha256=job.checkpoint.sha256,
-            calibration=variant.calibration,
-            unproved=engine.unproved if engine.runs_here else {**engine.unproved, "verify": STOOD_IN},
-            built_on=engine.built_on,
-        )
-    write_manifest(built, record)  # the runtime loads no engine without
-    return record, built if engine.runs_here else graph
-
-
-def _engine_doubts(place: Workplace, record: Manifest) -> tuple[str, ...]:
-    found = [*place.doubts, *(f"{what} was not proved: {why}" for what, why in record.unproved.items())]
-    fallbacks = (record.built_on or {})["dla_fallbacks"]
-    if fallbacks:
-        found.append(f"{len(fallbacks)} layers run on the GPU and not on the DLA: {', '.join(fallbacks[:8])}")
-    return tuple(found)
-
-
-def _write(model: onnx.ModelProto, job: Job, path: Path) -> None:
-    model = _reformed(model, job)
-    if job.target == "onnx":
-        path.write_bytes(model.SerializeToString(deterministic=True))
-        return
-    from export.to_openvino import write_openvino  # noqa: PLC0415 (an ONNX file is made without it)
-
-    metadata = job.form.metadata(job.checkpoint.spec)
-    write_openvino(model, metadata, path, half=job.precision == "fp16")
-
-
-def _reformed(model: onnx.ModelProto, job: Job) -> onnx.ModelProto:
-    return reform(model, job.checkpoint.spec, job.form)
-
-
-def _record(job: Job, built: Path, calibration: dict[str, Any] | None) -> Manifest:
-    """Open what was built, prove its precision, and write down what it is."""
-    package = BACKEND_PACKAGE[job.target]
-    with closing(open_backend(built)) as backend:
-        return Manifest(
-            spec=job.spec,
-            format=job.target,
-            files={path.name: sha256_file(path) for path in _parts(built)},
-            precision=job.precision,
-            precision_proved=prove(built, backend, job.precision),
-            inputs=backend.inputs,
-            outputs=backend.outputs,
-            built_with=_versions(package, import_module(package).__version__),
-            parent_sha256=job.checkpoint.sha256,
-            calibration=calibration,
-        )
-
-
-def _versions(package: str, version: str) -> dict[str, str]:
-    return {**{tool: str(import_module(tool).__version__) for tool in TOOLS}, package: version}
-
-
-def _parts(built: Path) -> list[Path]:
-    """The model file first, then what belongs to it."""
-    files = [path for path in built.parent.iterdir() if path != manifest_path(built)]
-    return sorted(files, key=lambda path: path != built)
+    return Half(source, scale, gathered(source, watched, job.calibration, job.cache), job.calibration)

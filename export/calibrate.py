@@ -25,6 +25,7 @@ from edgestill.files import sha256_file
 from edgestill.progress import track
 from edgestill.spec import ModelSpec
 from export.strata import stratified
+from runtime.accuracy import spread
 from runtime.letterbox import prepare
 
 SPLIT = "train"
@@ -67,6 +68,10 @@ class Calibration:
         """The images as the network will see them, float32 ``[1, 3, H, W]``, one at a time."""
         for path in track(self.paths, "look at activations", len(self.paths)):
             yield self._tensor(path)
+
+    def some(self, count: int) -> list[NDArray[np.float32]]:
+        """At most ``count`` of the images, spread evenly, as the network will see them."""
+        return [self._tensor(path) for path in spread([*self.paths], count)]
 
     def probe(self) -> str:
         """SHA-256 of the first image as the network will see it: another with other decoding or letterbox."""

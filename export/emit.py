@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from edgestill import __version__
 
@@ -30,6 +31,7 @@ class GraphWriter:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
+        self._folded: set[str] = set()
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """A constant tensor; the same name may be given again and is written once."""
@@ -41,6 +43,20 @@ class GraphWriter:
         """One node with one output."""
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
+
+    def fold(self, kind: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """One node, or the constant that it would make where it reads nothing but constants.
+
+        The same name may be given again and is written once.
+        """
+        if name in self._folded:
+            return name
+        self._folded.add(name)
+        if any(i not in self.constants for i in inputs):
+            return self.node(kind, name, inputs, **attributes)
+        node = helper.make_node(kind, list(inputs), [name], **attributes)
+        known = {i: numpy_helper.to_array(self.constants[i]) for i in inputs}
+        return self.constant(name, np.asarray(ReferenceEvaluator(node).run(None, known)[0]))
 
     def conv(
         self,
@@ -63,7 +79,24 @@ class GraphWriter:
 
     def reshape(self, name: str, x: str, shape: Sequence[int]) -> str:
         """``x`` in another shape; one size may be -1, the first may be ``BATCH``."""
-        return self.node("Reshape", name, [x, self.constant(f"{name}.shape", np.asarray(shape, np.int64))])
+        return self.fold("Reshape", name, [x, self.constant(f"{name}.shape", np.asarray(shape, np.int64))])
+
+    def part(self, name: str, x: str, axis: int, start: int, end: int) -> str:
+        """``x`` from start to end along an axis."""
+        bounds = {"start": start, "end": end, "axis": axis}
+        stored = [self.constant(f"{name}.{k}", np.asarray([v], np.int64)) for k, v in bounds.items()]
+        return self.fold("Slice", name, [x, *stored])
+
+    def top(self, name: str, x: str, count: str) -> tuple[str, str]:
+        """The largest of ``[B, N]``, largest first: values and places, ``[B, count]``; count is int64."""
+        made = [f"{name}.value", f"{name}.place"]
+        self.nodes.append(helper.make_node("TopK", [x, count], made, name=name, axis=1, largest=1, sorted=1))
+        return made[0], made[1]
+
+    def pick(self, name: str, x: str, places: str) -> str:
+        """Of ``[B, N, C]`` the rows at places ``[B, count]``."""
+        column = self.reshape(f"{name}.places", places, (BATCH, -1, 1))
+        return self.node("GatherND", name, [x, column], batch_dims=1)
 
     def upsample(self, name: str, x: str, factor: int) -> str:
         """Nearest neighbour, height and width times ``factor``."""
@@ -83,6 +116,11 @@ class GraphWriter:
             "MaxPool", name, [x], kernel_shape=[kernel] * 2, strides=[1, 1], pads=[kernel // 2] * 4
         )
 
+    def used_constants(self) -> list[onnx.TensorProto]:
+        """The constants that a node reads; what was folded leaves others behind."""
+        used = {name for node in self.nodes for name in node.input}
+        return [tensor for name, tensor in self.constants.items() if name in used]
+
     def model(
         self,
         name: str,
@@ -97,7 +135,7 @@ class GraphWriter:
             name,
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s)) for n, s in inputs.items()],
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s)) for n, s in outputs.items()],
-            list(self.constants.values()),
+            self.used_constants(),
         )
         model = helper.make_model(
             graph,

@@ -17,6 +17,7 @@ from edgestill.architecture import Layer
 from edgestill.shelf import Shelf
 from edgestill.spec import ModelSpec
 from export.emit import GraphWriter
+from export.grid import Grid
 from export.weights import Weights, conv_silu
 
 INPUT = "images"  # the names that Ultralytics' tools expect
@@ -44,7 +45,8 @@ def build_onnx(spec: ModelSpec, weights: Mapping[str, NDArray[np.generic]]) -> o
     for layer in architecture.layers(architecture.size_of(spec.name)):
         sources = [outputs[s] for s in layer.sources]
         outputs[layer.index] = _EMIT[layer.kind](writer, reader, layer, sources)
-    head.emit(writer, reader, spec, [outputs[i] for i in architecture.TAPS.values()], OUTPUT)
+    head.emit(writer, reader, spec, [outputs[i] for i in architecture.TAPS.values()])
+    head.every_box(writer, spec, Grid(writer, spec), OUTPUT)
     reader.finish()
     by_row = spec.layout == "yolov5"
     return writer.model(

@@ -29,18 +29,21 @@ class HalfModel:
     kept: Mapping[str, str]
 
 
-def to_half(model: onnx.ModelProto, scale: float, largest: Mapping[str, float]) -> HalfModel:
+def to_half(
+    model: onnx.ModelProto, scale: float, largest: Mapping[str, float], *, moved: Set[str] = frozenset()
+) -> HalfModel:
     """Convert the body and the detection outputs; what is behind them stays FP32.
 
     Args:
         model: An FP32 model of ``export.graph``.
         scale: The spec's factor on pixel values.
         largest: By tensor name, the largest magnitude that was seen on real images; empty if none were run.
+        moved: Nodes that stay FP32 whatever they hold, see ``export.blocks``.
     """
     graph = Graph(model, scale)
     half_nodes = {n.name for n in graph.nodes if n.output[0] not in graph.behind_outputs()}
     half_nodes |= set(graph.outputs)
-    return halve(model, half_nodes, largest)
+    return halve(model, half_nodes - moved, largest)
 
 
 def halve(model: onnx.ModelProto, names: Set[str], largest: Mapping[str, float]) -> HalfModel:

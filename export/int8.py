@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 
+from edgestill.roundings import EngineFamily
 from export.clipping import Tuning
 from export.half import halve
 from export.placement import Graph, Placement, Plan
@@ -22,19 +23,26 @@ class Family:
     """Engines that need the same form of INT8.
 
     Attributes:
+        name: What a training with rounding calls them.
         place: Says what goes to bytes.
         tuning: How ranges are found, and what may stay float.
         halves: Whether what stays float is written as FP16: TensorRT runs a float layer as it is written, and
             FP32 beside bytes has cost more than the bytes saved.
     """
 
+    name: EngineFamily
     place: Placement
     tuning: Tuning
     halves: bool = False
 
 
 def make_int8(
-    source: onnx.ModelProto, graph: Graph, seen: Statistics, family: Family
+    source: onnx.ModelProto,
+    graph: Graph,
+    seen: Statistics,
+    family: Family,
+    *,
+    plan: Plan | None = None,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """A quantised copy of an FP32 model, and the record of its ranges.
 
@@ -43,8 +51,9 @@ def make_int8(
         graph: Of that model.
         seen: What its tensors hold.
         family: For whom.
+        plan: What goes to bytes; None for what the family's placement says.
     """
-    plan = family.place(graph, seen, family.tuning)
+    plan = plan or family.place(graph, seen, family.tuning)
     record = {
         "method": f"{family.tuning.words}; {WEIGHTS}",
         "tuning": asdict(family.tuning),

@@ -20,7 +20,8 @@ from edgestill.files import sha256_file
 from export.calibrate import Calibration, same_content
 from export.clipping import METHODS, Method
 from export.verify import Sample, Seen, look, samples_of
-from runtime.accuracy import EVAL_CONF, EVAL_IOU, Truth, score, spread
+from runtime.accuracy import EVAL_CONF, EVAL_IOU, score, spread
+from runtime.coco_precision import Truth
 from runtime.detector import open_detector
 
 IMAGES = 100

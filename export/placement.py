@@ -19,6 +19,9 @@ from export.statistics import Statistics
 #: Below it SiLU is zero to within 0.003, so ONNX Runtime's bytes need not reach further down. A higher floor
 #: lowers the mean squared error, but moves all of a layer's silent values the same way, and boxes with them.
 PRE_ACTIVATION_FLOOR = -8.0
+#: Maps of this many input pixels a cell, and finer ones, stay float for TensorRT. See ``for_tensorrt``.
+FRONT_STRIDE = 4
+FRONT = f"its map has a stride of {FRONT_STRIDE} or less"
 SAME_SCALE = frozenset({"Concat", "MaxPool", "Resize"})  # move bytes about, so need one scale
 
 
@@ -59,6 +62,9 @@ class Graph:
                 self.readers.setdefault(name, []).append(node)
         weights = {t.name: tuple(t.dims) for t in model.graph.initializer}
         shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}
+        height = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+        sides = {name: shape[2] for name, shape in shapes.items() if len(shape) == 4}
+        self._strides = {n.name: height // sides[n.output[0]] for n in self.nodes if sides.get(n.output[0])}
         self._work = {
             n.name: prod(weights[n.input[1]]) * prod(shapes[n.output[0]][2:])
             for n in self.nodes
@@ -81,6 +87,12 @@ class Graph:
             if node.op_type in SAME_SCALE and reached & set(self.moved(node)):
                 reached.add(node.output[0])
         return {name for name, node in self.body.items() if node.input[0] in reached}
+
+    def front(self, stride: int) -> frozenset[str]:
+        """The nodes of the body that make maps of at most that many input pixels a cell."""
+        behind = self.behind_outputs()
+        made = {n.name for n in self.nodes if n.output[0] not in behind}
+        return frozenset(name for name in made if self._strides.get(name, stride + 1) <= stride)
 
     def activation(self, conv: onnx.NodeProto) -> str:
         """The tensor behind a body convolution's SiLU."""
@@ -177,22 +189,33 @@ def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT
     TensorRT fuses convolution, bias, SiLU and the next rounding, and a residual addition with the convolution
     that it follows: so a pair stands on the shortcut's side only, as in ``for_openvino``. It multiplies bytes
     only where the pair is the convolution's own input, hence one more behind whatever moves bytes about, at
-    the same scale. The convolution that reads the image stays float: with half of its 8 bits on negative
-    numbers that no pixel has, the image would lose one, and three channels win no time.
+    the same scale.
+
+    All in front of the first map of stride 8 stays float. A signed byte spends half of its values on numbers
+    that no pixel and hardly a SiLU has, and what is lost on the finest maps moves boxes most, see
+    docs/calibration.md. These layers have 16 and 32 channels, where bytes win least, and in one piece they
+    cost one change of format.
     """
+    front = graph.front(FRONT_STRIDE)
     branches = {n.input[1] for n in graph.sums() if len(graph.readers[n.input[1]]) == 1}
     made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
-    wanted = [t for t in made if t not in branches and _is_needed(graph, t)]
+    read = [t for t in made if t not in branches and _is_needed(graph, t)]
+    wanted = [t for t in read if any(r.name not in front for r in graph.readers[t])]
     ranges, left = _ranges(graph, statistics, tuning, wanted)
     del ranges[graph.source]
-    first = {name for name, node in graph.body.items() if node.input[0] == graph.source}
-    left |= dict.fromkeys(first, "it reads the image")
-    convolutions = {name: node for name, node in graph.body.items() if name not in first}
+    left |= dict.fromkeys([t for t in read if t not in wanted] + sorted(front & graph.body.keys()), FRONT)
+    left |= {name: "it reads the image" for name, n in graph.body.items() if n.input[0] == graph.source}
+    convolutions = {name: node for name, node in graph.body.items() if name not in front}
     plan = _plan(graph, ranges, left, convolutions=convolutions, integer_bias=False)
     moved = {
         n.output[0]: r for n in graph.moves() if (r := _byte_range(graph, plan.activations, n.output[0]))
     }
-    return replace(plan, activations={**plan.activations, **moved}, signed=True)
+    return replace(
+        plan,
+        activations={**plan.activations, **moved},
+        float_readers=plan.float_readers | front,
+        signed=True,
+    )
 
 
 def _before_silu(used: Range) -> Range:
@@ -230,7 +253,7 @@ def _ranges(
 ) -> tuple[dict[str, Range], dict[str, str]]:
     """A range for each tensor, one for all that meet in a concat, without those that 8 bits would ruin."""
     own = {t: tuning.range_of(statistics.histograms[t]) for t in tensors}
-    groups = _groups(graph)
+    groups = groups_of(graph)
     shared: dict[str, list[str]] = {}
     for tensor in own:
         shared.setdefault(groups.get(tensor, tensor), []).append(tensor)
@@ -247,7 +270,7 @@ def _ranges(
     return {tensor: used for tensor, used in ranges.items() if tensor not in left}, left
 
 
-def _groups(graph: Graph) -> dict[str, str]:
+def groups_of(graph: Graph) -> dict[str, str]:
     """For each tensor that is moved about, the name of its group: all of a group need one scale."""
     parent: dict[str, str] = {}
 

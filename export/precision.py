@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -22,13 +23,29 @@ MIN_WEIGHT_ELEMENTS = 16  # scalars and shapes are no weights
 Proof = Mapping[str, Mapping[str, int]]
 
 
-def prove(path: Path, backend: Backend, precision: Precision) -> dict[str, dict[str, int]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What was left out of a precision on purpose, and so need not be found in it.
+
+    Attributes:
+        layers: Convolutions.
+        elements: Weights in them.
+    """
+
+    layers: int = 0
+    elements: int = 0
+
+
+def prove(
+    path: Path, backend: Backend, precision: Precision, moved: Moved = Moved()
+) -> dict[str, dict[str, int]]:
     """Read the precision out of a built file and hold it against the request.
 
     Args:
         path: The model file.
         backend: The same file, loaded.
         precision: What was asked for.
+        moved: What was left out of it on purpose.
 
     Returns:
         ``executed``: arithmetic layers of the compiled model by data type; ``stored``: weight elements of the
@@ -38,7 +55,7 @@ def prove(path: Path, backend: Backend, precision: Precision) -> dict[str, dict[
         VerificationError: The file is not of the precision that was asked for.
     """
     proof = {"executed": backend.layers_by_dtype(), "stored": stored_elements(path)}
-    if problem := _problem(proof, precision):
+    if problem := _problem(proof, precision, moved):
         raise VerificationError(
             f"{path.name} was asked for as {precision}: {problem}",
             hint=f"edgestill inspect {path} lists the layers by precision",
@@ -56,12 +73,12 @@ def stored_elements(path: Path) -> dict[str, int]:
     return dict(count(path).most_common())
 
 
-def _problem(proof: Proof, precision: Precision) -> str:
+def _problem(proof: Proof, precision: Precision, moved: Moved) -> str:
     executed, stored = proof["executed"], proof["stored"]
     layers, elements = sum(executed.values()), sum(stored.values())
-    if precision == "int8" and executed.get("int8", 0) < MIN_INT8_SHARE * max(layers, 1):
+    if precision == "int8" and executed.get("int8", 0) < MIN_INT8_SHARE * max(layers - moved.layers, 1):
         return f"only {executed.get('int8', 0)} of {layers} layers run in int8"
-    if precision == "fp16" and stored.get("float16", 0) < MIN_FP16_SHARE * max(elements, 1):
+    if precision == "fp16" and stored.get("float16", 0) < MIN_FP16_SHARE * max(elements - moved.elements, 1):
         return f"only {stored.get('float16', 0)} of {elements} weights are stored as float16"
     if precision == "fp32" and (executed.get("float32", 0) < layers or not layers):
         return f"its {layers} layers run as {dict(executed)}"

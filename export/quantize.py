@@ -5,7 +5,7 @@ The pair is how ONNX says "a byte is enough here"; the engines fuse it into thei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,24 @@ def byte_weights(
     return ByteWeights(values.astype(np.int8), scale, (bias - error @ input_means).astype(np.float32))
 
 
+def trained_bytes(
+    weight: NDArray[np.float32], bias: NDArray[np.float32], scale: NDArray[np.float32]
+) -> ByteWeights:
+    """Round weights to bytes of trained scales, and leave alone the bias that was trained with them.
+
+    Args:
+        weight: float32 ``[out, in, k, k]``.
+        bias: float32 ``[out]``.
+        scale: float32 ``[out]``.
+    """
+    levels = np.rint(weight / scale.reshape(-1, 1, 1, 1))
+    return ByteWeights(np.clip(levels, -WEIGHT_LEVELS, WEIGHT_LEVELS).astype(np.int8), scale, bias)
+
+
+#: Makes bytes of a convolution's weights, given the node, its weights and its bias.
+Rounds = Callable[[onnx.NodeProto, NDArray[np.float32], NDArray[np.float32]], ByteWeights]
+
+
 def quantise(
     model: onnx.ModelProto, plan: Plan, channel_means: Mapping[str, NDArray[np.float64]]
 ) -> onnx.ModelProto:
@@ -70,14 +88,19 @@ def quantise(
         plan: What goes to bytes.
         channel_means: By tensor name, the channel means of every input of a planned convolution.
     """
-    return _Writer(model, plan).write(channel_means)
+    return write(model, plan, lambda node, w, b: byte_weights(w, b, channel_means[node.input[0]]))
+
+
+def write(model: onnx.ModelProto, plan: Plan, rounds: Rounds) -> onnx.ModelProto:
+    """A copy of an FP32 model with the plan's roundings in it, and weights as ``rounds`` makes them."""
+    return _Writer(model, plan, rounds).write()
 
 
 class _Writer:
     """Walks the nodes once, in order."""
 
-    def __init__(self, model: onnx.ModelProto, plan: Plan) -> None:
-        self.model, self.plan = onnx.ModelProto(), plan
+    def __init__(self, model: onnx.ModelProto, plan: Plan, rounds: Rounds) -> None:
+        self.model, self.plan, self.rounds = onnx.ModelProto(), plan, rounds
         self.model.CopyFrom(model)
         self.graph = self.model.graph
         self.stored = {t.name: t for t in self.graph.initializer}
@@ -91,12 +114,12 @@ class _Writer:
             if name in plan.activations
         }
 
-    def write(self, channel_means: Mapping[str, NDArray[np.float64]]) -> onnx.ModelProto:
+    def write(self) -> onnx.ModelProto:
         for source in self.graph.input:
             self._round(source.name)
         for node in self.graph.node:
             if node.name in self.plan.convolutions:
-                self._weights(node, channel_means[node.input[0]])
+                self._weights(node)
             if node.name not in self.plan.float_readers:
                 for i, name in enumerate(node.input):
                     if name in self.rounded:
@@ -124,12 +147,12 @@ class _Writer:
         self._add("DequantizeLinear", f"{name}.dequantise", [f"{name}.bytes", *pair], f"{name}.byte")
         self.rounded.add(name)
 
-    def _weights(self, node: onnx.NodeProto, input_means: NDArray[np.float64]) -> None:
+    def _weights(self, node: onnx.NodeProto) -> None:
         """Replace a convolution's weights by bytes and what turns them back."""
         weight_name, bias_name = node.input[1], node.input[2]
         weight = numpy_helper.to_array(self.stored.pop(weight_name))
         bias = numpy_helper.to_array(self.stored.pop(bias_name))
-        made = byte_weights(weight, bias, input_means)
+        made = self.rounds(node, weight, bias)
         node.input[1] = self._dequantised(weight_name, made.values, made.scale)
         if not self.plan.integer_bias:
             self._store(bias_name, made.bias)

@@ -79,14 +79,16 @@ def symmetric(high: float) -> Range:
     return Range(-(SIGNED_LEVELS + 1) * step, high)
 
 
-def best_symmetric(histogram: Histogram, *, widen: float = 1.0) -> Range:
+def best_symmetric(histogram: Histogram, *, widen: float = 1.0, power: float = 2.0) -> Range:
     """``best_range`` on a grid that is symmetric about zero; the side that reaches further decides.
 
     Args:
         histogram: The tensor's values.
-        widen: The factor on the least squared error that a wider range may cost; 1 takes the least.
+        widen: The factor on the least error that a wider range may cost; 1 takes the least.
+        power: Of the error. Above 2, what clipping does to a few large values weighs more against what
+            rounding does to many: another way than ``widen`` to give the rare objects their due.
     """
-    return _cheap(symmetric_candidates(histogram), histogram, widen)
+    return _cheap(symmetric_candidates(histogram), histogram, widen, power)
 
 
 def symmetric_candidates(histogram: Histogram) -> list[Range]:
@@ -111,20 +113,21 @@ def silu(values: Values) -> Values:
     return np.asarray(values / (1 + np.exp(-np.clip(values, -60, 60))), np.float64)
 
 
-def _cheap(tried: Sequence[Range], histogram: Histogram, widen: float) -> Range:
+def _cheap(tried: Sequence[Range], histogram: Histogram, widen: float, power: float = 2.0) -> Range:
     """The last, and so the widest, of the ranges that cost at most ``widen`` times the least error."""
     values, counts = histogram.points()
-    errors = [_error(r, values, counts, histogram.width) for r in tried]
+    errors = [_error(r, values, counts, histogram.width, power) for r in tried]
     least = min(errors)
     return next(r for r, e in zip(reversed(tried), reversed(errors), strict=True) if e <= widen * least)
 
 
-def _error(used: Range, values: Values, counts: Values, bin_width: float) -> float:
-    """Squared error of a range: what clipping costs, and rounding as uniform noise of a step.
+def _error(used: Range, values: Values, counts: Values, bin_width: float, power: float) -> float:
+    """Error of a range to a power: what clipping costs, and rounding as uniform noise of a step.
 
-    A bin that is narrower than a step cannot tell where in the step its values lie, hence the mean.
+    The noise has a mean of (step / 2)^power / (power + 1). A bin that is narrower than a step cannot tell
+    where in the step its values lie, hence the mean.
     """
     step = used.scale
     clipped = np.clip(values, used.low, used.high)
-    rounding = max(step**2, bin_width**2) / 12
-    return float(counts @ ((values - clipped) ** 2 + np.where(values <= used.high, rounding, 0.0)))
+    rounding = (max(step, bin_width) / 2) ** power / (power + 1)
+    return float(counts @ (np.abs(values - clipped) ** power + np.where(values <= used.high, rounding, 0.0)))

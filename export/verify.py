@@ -20,7 +20,8 @@ from edgestill.detections import Detections
 from edgestill.errors import VerificationError
 from edgestill.progress import track
 from edgestill.spec import Precision
-from runtime.accuracy import Truth, score, spread
+from runtime.accuracy import score, spread
+from runtime.coco_precision import Truth
 
 SURE = 0.5  # a detection of one side above this ...
 SEEN = 0.25  # ... must be found by the other above that: nothing hangs on a threshold's edge
@@ -28,6 +29,18 @@ SAME_BOX = 0.5  # IoU
 SMALL_PX2 = 32.0**2  # COCO's small, in pixels of the source image
 
 Detect = Callable[[NDArray[np.uint8]], Detections]
+
+
+class BeyondLimitsError(VerificationError):
+    """A comparison was beyond the limits.
+
+    Attributes:
+        told: The comparison, as ``describe`` gives it.
+    """
+
+    def __init__(self, what: str, *, hint: str, told: Mapping[str, Any]) -> None:
+        super().__init__(what, hint=hint)
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,9 +219,10 @@ def describe(comparison: Comparison, limits: Limits) -> dict[str, Any]:
 
 
 def refuse_beyond(comparison: Comparison, limits: Limits, what: str, hint: str) -> None:
-    """Raise VerificationError if the comparison is beyond the limits."""
+    """Raise BeyondLimitsError, a VerificationError, if the comparison is beyond the limits."""
     if beyond := failures(comparison, limits):
-        raise VerificationError(f"{what}: {'; '.join(beyond)}", hint=hint)
+        told = describe(comparison, limits)
+        raise BeyondLimitsError(f"{what}: {'; '.join(beyond)}", hint=hint, told=told)
 
 
 class _Tally:

@@ -152,7 +152,7 @@ def score_images(
     classes: Sequence[str],
     image_hws: Sequence[tuple[int, int]],
 ) -> Accuracy:
-    """``score``, and more: by shorter side, by source where file names tell several, what is taken for what."""
+    """``score``, and more: by shorter side, by source where file names tell, what is taken for what."""
     per_source = {
         name: _slice(predictions, truths, classes, image_hws, where)
         for name, where in _by_source(images).items()

@@ -27,6 +27,7 @@ class Backend(Protocol):
         inputs: The model's inputs.
         outputs: The model's outputs.
         metadata: Key and value strings that the file carries.
+        max_batch: Where the number of images is free, how many one run takes; None for as many as there are.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Backend(Protocol):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     metadata: Mapping[str, str]
+    max_batch: int | None
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name. The arrays are the caller's to keep: a later call does not change them.

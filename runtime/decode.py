@@ -12,6 +12,7 @@ from edgestill.detections import Detections
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
 from runtime.letterbox import Letterbox
+from runtime.score_map import network_threshold, reported
 
 LIMIT = 300  # boxes an image at most, as in COCO's and YOLOv5's evaluation
 MAX_CANDIDATES = 30_000  # enters suppression at most, highest scores first; YOLOv5's max_nms
@@ -39,7 +40,7 @@ def decode(
         letterbox: How the image got into the input.
         source_hw: Height and width of the source frame, pixels; boxes are clipped to it.
         conf: A box stays if its score (objectness times class probability, where there is an
-            objectness) is above this.
+            objectness; what the spec's map makes of it, where there is a map) is above this.
         iou: A box of the same class that overlaps a better one by more than this is dropped.
         multi_label: Whether one box may be reported once per class above ``conf``, as evaluation
             does; else only its best class counts.
@@ -50,14 +51,14 @@ def decode(
     """
     check_output(output.shape, spec)
     find = _of_rows if spec.layout == "compact" else _candidates
-    found = find(output[0], spec, conf, multi_label=multi_label)
+    found = find(output[0], spec, network_threshold(conf, spec.score_map), multi_label=multi_label)
     xyxy, score, class_id = _best(found, MAX_CANDIDATES)
     keep = nms(_apart(xyxy, class_id), score, iou, limit)
     height, width = source_hw
     xyxy = letterbox.to_source(xyxy[keep])
     xyxy = np.clip(xyxy, 0, np.array([width, height, width, height], np.float32))
     seen = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])  # not wholly in the border
-    return Detections(xyxy[seen], score[keep][seen], class_id[keep][seen])
+    return Detections(xyxy[seen], reported(score[keep][seen], spec.score_map), class_id[keep][seen])
 
 
 def check_output(shape: tuple[int | None, ...], spec: ModelSpec, *, batch: int | None = 1) -> None:

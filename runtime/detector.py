@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.detections import Detections
-from edgestill.errors import ArtifactError
-from edgestill.spec import ModelSpec
+from edgestill.errors import ArtifactError, ToolchainError, UsageError
+from edgestill.spec import ModelSpec, TensorSpec
 from runtime.backend import Backend, open_backend
 from runtime.decode import LIMIT, check_output, decode
 from runtime.letterbox import prepare
@@ -85,7 +85,7 @@ class ModelDetector:
     def timed_batch(
         self, images_bgr: Sequence[NDArray[np.uint8]]
     ) -> tuple[list[Detections], dict[str, float]]:
-        """Find objects in several images: in one run if the model's batch is free, else as many as it takes.
+        """Find objects in several images: as many in one run as the model takes, all if its batch is free.
 
         Returns:
             The detections in each image, and milliseconds by stage of all of them together.
@@ -115,7 +115,7 @@ class ModelDetector:
     def _infer(self, feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """The output of each input, ``[1, ...]``."""
         name, out = self._input.name, self._output.name
-        size = self._input.shape[0] or len(feeds)
+        size = self._input.shape[0] or min(len(feeds), self.backend.max_batch or len(feeds))
         outputs: list[NDArray[Any]] = []
         for start in range(0, len(feeds), size):
             taken = list(feeds[start : start + size])
@@ -139,6 +139,7 @@ def open_detector(
     multi_label: bool = False,
     threads: int | None = None,
     trust_engine: bool = False,
+    input_hw: tuple[int, int] | None = None,
 ) -> ModelDetector:
     """Load a detector from a model file, ours or one that ``yolo export`` wrote.
 
@@ -151,18 +152,43 @@ def open_detector(
         multi_label: Whether one box may be reported as several classes.
         threads: CPU threads; None leaves the choice to the library.
         trust_engine: Whether an engine that was not built here is run; it is native code.
+        input_hw: Height and width to run at, for a file that leaves them free; None for the file's own.
 
     Raises:
         ArtifactError: The file is missing, broken, or not a detector.
         DeviceError: The backend or the device is not there.
+        UsageError: The file's size is fixed, and another one.
     """
     loaded = open_backend(path, backend, device=device, threads=threads, trust_engine=trust_engine)
     try:
-        spec = _spec(path, loaded)
-    except ArtifactError:
+        spec = _at_size(path, _spec(path, loaded), loaded.inputs[0], input_hw)
+    except ToolchainError:
         loaded.close()
         raise
     return ModelDetector(spec, loaded, conf=conf, iou=iou, multi_label=multi_label)
+
+
+def _at_size(path: Path, spec: ModelSpec, taken: TensorSpec, input_hw: tuple[int, int] | None) -> ModelSpec:
+    """The spec at the size that was asked for, if the file can run at that."""
+    if input_hw is None or input_hw == spec.input_hw:
+        return spec
+    sides = taken.shape[1:3] if spec.pixels == "uint8" else taken.shape[2:]
+    if any(side is not None for side in sides):
+        (height, width), (own_height, own_width) = input_hw, spec.input_hw
+        raise UsageError(
+            f"{path} is made for {own_height}x{own_width} and not for {height}x{width}",
+            hint="leave --imgsz out, or export it with --dynamic size",
+        )
+    return _limited(path, spec.resized(input_hw))
+
+
+def _limited(path: Path, spec: ModelSpec) -> ModelSpec:
+    """The spec, if its size is within reason."""
+    if max(spec.input_hw) > MAX_SIDE:
+        raise ArtifactError(
+            f"{path} wants images of {spec.input_hw}; the limit is {MAX_SIDE}", hint="export the model again"
+        )
+    return spec
 
 
 def _spec(path: Path, backend: Backend) -> ModelSpec:
@@ -174,11 +200,7 @@ def _spec(path: Path, backend: Backend) -> ModelSpec:
             f"{path} carries a broken spec: {error!r}", hint="export the model again"
         ) from error
     shapes = [t.shape for t in backend.inputs]
-    if max(spec.input_hw) > MAX_SIDE:
-        raise ArtifactError(
-            f"{path} wants images of {spec.input_hw}; the limit is {MAX_SIDE}", hint="export the model again"
-        )
-    wanted = spec.input_shape
+    wanted = _limited(path, spec).input_shape
     fits = len(shapes) == 1 and len(shapes[0]) == 4
     if not fits or any(
         side not in {None, want} for side, want in zip(shapes[0][1:], wanted[1:], strict=True)

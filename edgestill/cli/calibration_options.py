@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgestill.checkpoint import Checkpoint
     from edgestill.spec import ModelSpec
     from export.calibrate import Calibration
     from export.clipping import Method
@@ -21,7 +22,7 @@ RANGE_IMAGES = 16  # that FP16's range is checked on where no --calib names othe
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Choice:
-    """What was asked for; the fields are those of ``export.build.Job``."""
+    """What was asked for; the fields are those of ``export.job.Job``."""
 
     calibration: Calibration | None = None
     method: Method | None = None
@@ -41,17 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "four by mAP on 100 images that are neither calibrated nor verified on, which costs four builds "
         "and 500 looks at an image",
     )
+    add(
+        "--calib-anew",
+        action="store_true",
+        help="INT8 of a checkpoint that was trained with rounding: calibrate, and leave its trained scales",
+    )
 
 
 def refuse_senseless(args: argparse.Namespace) -> None:
     """Tell of flags that do not go together before anything is opened.
 
     Raises:
-        UsageError: INT8 without images, or a method for another precision.
+        UsageError: A method, or to calibrate anew, for another precision.
     """
-    if args.precision == "int8" and args.calib is None:
+    if args.precision != "int8" and args.calib_anew:
         raise UsageError(
-            "INT8 needs images to calibrate on", hint="add --calib DATA.yaml; its train split is used"
+            f"--calib-anew is for INT8, not for {args.precision}", hint="leave it out, or --precision int8"
         )
     if args.precision != "int8" and args.calib_method is not None:
         raise UsageError(
@@ -59,12 +65,32 @@ def refuse_senseless(args: argparse.Namespace) -> None:
         )
 
 
-def read(args: argparse.Namespace, spec: ModelSpec, held: tuple[Dataset, str] | None) -> Choice:
+def with_scales(args: argparse.Namespace, checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with the scales that an export uses: those it was trained with, unless told otherwise.
+
+    Raises:
+        UsageError: INT8 without scales and without images, or a method for scales that are trained.
+    """
+    if args.calib_anew:
+        checkpoint = replace(checkpoint, roundings=None)
+    if args.precision == "int8" and checkpoint.roundings is None and args.calib is None:
+        raise UsageError(
+            "INT8 needs images to calibrate on", hint="add --calib DATA.yaml; its train split is used"
+        )
+    if checkpoint.roundings is not None and args.calib_method is not None:
+        raise UsageError(
+            f"--calib-method {args.calib_method}, and the checkpoint's scales are trained",
+            hint="leave it out, or add --calib-anew to leave the trained scales",
+        )
+    return checkpoint
+
+
+def read(args: argparse.Namespace, checkpoint: Checkpoint, held: tuple[Dataset, str] | None) -> Choice:
     """Choose images, and the method or what to try methods on.
 
     Args:
         args: The parsed flags of the verb.
-        spec: The model's.
+        checkpoint: What is exported, from ``with_scales``.
         held: The data set and the split that the file is compared on; None if it is not.
 
     Raises:
@@ -73,8 +99,9 @@ def read(args: argparse.Namespace, spec: ModelSpec, held: tuple[Dataset, str] | 
     from edgestill.cli.models import cache_folder  # noqa: PLC0415
     from export.calibrate import choose  # noqa: PLC0415 (brings onnxruntime)
 
-    cache = cache_folder() / "calibration"
-    if args.precision == "int8":
+    cache, spec = cache_folder() / "calibration", checkpoint.spec
+    is_trained = checkpoint.roundings is not None
+    if args.precision == "int8" and not is_trained:
         dataset, auto = Dataset.open(args.calib), args.calib_method == "auto"
         judges = held[0].images(held[1]) if held else []
         chosen = choose(dataset, spec, count=args.calib_images, verified_on=judges)
@@ -82,7 +109,7 @@ def read(args: argparse.Namespace, spec: ModelSpec, held: tuple[Dataset, str] | 
         return Choice(
             calibration=chosen, method=None if auto else args.calib_method, trial=trial, cache=cache
         )
-    if args.precision == "fp16" and args.to != "openvino":
+    if _is_checked(args, is_trained=is_trained):
         # Nothing is fitted to them: whether a number overflows may be asked of any image.
         if args.calib:
             dataset = Dataset.open(args.calib)
@@ -92,6 +119,14 @@ def read(args: argparse.Namespace, spec: ModelSpec, held: tuple[Dataset, str] | 
             chosen = choose(dataset, spec, split=split, count=RANGE_IMAGES, fits=False)
             return Choice(calibration=chosen, cache=cache)
     return Choice()
+
+
+def _is_checked(args: argparse.Namespace, *, is_trained: bool) -> bool:
+    """Whether images are looked at that nothing is fitted to: for FP16's range, or to rank blocks on."""
+    if args.precision == "int8":
+        has_half = args.to in {"tensorrt", "tensorrt-rtx"}
+        return is_trained and (has_half or (args.repair and args.calib is not None))
+    return bool(args.precision == "fp16" and args.to != "openvino")
 
 
 def _trial(dataset: Dataset, spec: ModelSpec, chosen: Calibration, judges: list[Path]) -> Trial:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from edgestill.cli.sizes import input_hw
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
     from export.tensorrt.options import EngineOptions
 
-_FLAGS = ("workspace_mib", "build_memory_mib", "dla", "hardware", "version_compatible", "compute_capability")
+_FLAGS = (
+    "workspace_mib",
+    "build_memory_mib",
+    "dla",
+    "hardware",
+    "version_compatible",
+    "compute_capability",
+    "profile_batch",
+    "profile_size",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CC[,CC]",
         help="tensorrt-rtx: GPUs, e.g. 8.6,8.9 (default all but 7.5)",
     )
+    add(
+        "--profile-batch",
+        metavar="LEAST,BEST,MOST",
+        help="images at once with --dynamic batch (default 1,1,8); memory is taken for the most",
+    )
+    add(
+        "--profile-size",
+        metavar="HxW,HxW,HxW",
+        help="sizes with --dynamic size: least, best, most (default: half, whole and 1.5 of --imgsz)",
+    )
 
 
 def read(args: argparse.Namespace) -> EngineOptions:
@@ -44,8 +64,26 @@ def read(args: argparse.Namespace) -> EngineOptions:
     if given and not args.to.startswith("tensorrt"):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(f"{flags}: only for engines", hint="leave it out, or --to tensorrt")
-    names = {"build_memory_mib": "memory_mib", "dla": "dla_core"}
+    names = {
+        "build_memory_mib": "memory_mib",
+        "dla": "dla_core",
+        "profile_batch": "batches",
+        "profile_size": "sizes",
+    }
     options = {names.get(name, name): value for name, value in given.items()}
     if "compute_capability" in options:
         options["capabilities"] = tuple(options.pop("compute_capability").split(","))
+    if "batches" in options:
+        options["batches"] = _numbers(options["batches"])
+    if "sizes" in options:
+        options["sizes"] = tuple(input_hw(size, "--profile-size") for size in options["sizes"].split(","))
     return EngineOptions(**options)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"--profile-batch {text} is not numbers", hint="e.g. --profile-batch 1,4,8"
+        ) from error

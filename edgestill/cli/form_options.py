@@ -17,8 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--output",
         choices=["raw", "compact"],
-        default="raw",
-        help="raw: every box, as other YOLO tools read it (default); compact: the 1000 best, [B, K, 6]",
+        default="compact",
+        help="compact: the 1000 best pairs of box and class, [B, K, 6] (default); raw: every box, as "
+        "other YOLO tools read it",
     )
     add(
         "--input",
@@ -27,7 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="float: scaled, [B, 3, H, W] (default); uint8: the image, [B, H, W, 3], scaled in the file",
     )
     add("--batch", type=int, metavar="N", help="images at once (default 1)")
-    add("--dynamic", action="store_true", help="leave the number of images free; not for engines")
+    add(
+        "--dynamic",
+        nargs="?",
+        const="batch",
+        choices=["batch", "size", "both"],
+        help="leave free: the number of images (what it means alone), height and width, or both",
+    )
 
 
 def read(args: argparse.Namespace) -> Form:
@@ -38,12 +45,17 @@ def read(args: argparse.Namespace) -> Form:
     """
     from export.form import Form  # noqa: PLC0415 (brings onnx)
 
-    if args.dynamic and args.batch is not None:
-        raise UsageError(f"--batch {args.batch} and --dynamic contradict each other", hint="give one of them")
+    free_batch = args.dynamic in {"batch", "both"}
+    if free_batch and args.batch is not None:
+        raise UsageError(
+            f"--batch {args.batch} and --dynamic {args.dynamic} contradict each other",
+            hint="give one of them; --dynamic size leaves height and width free only",
+        )
     form = Form(
         output=args.output,
         pixels="uint8" if args.input == "uint8" else "float32",
-        batch=None if args.dynamic else 1 if args.batch is None else args.batch,
+        batch=None if free_batch else 1 if args.batch is None else args.batch,
+        free_hw=args.dynamic in {"size", "both"},
     )
     form.check(args.to, args.precision)
     return form

@@ -6,20 +6,44 @@ from collections.abc import Sequence
 
 from edgestill import architecture
 from edgestill.spec import ModelSpec
-from export.emit import GraphWriter
-from export.heads._anchors import PER_BOX, check_anchors, rows, to_grid
+from export.compact import Boxes
+from export.emit import BATCH, GraphWriter
+from export.grid import Grid
+from export.heads import _anchors
+from export.heads._anchors import DECODE, PER_BOX, check_anchors
 from export.weights import Weights, conv_only
 
 HEAD = f"model.{architecture.HEAD_INDEX}"
 
 
-def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str], output: str) -> None:
+def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
     """Write the head; see ``export.heads``."""
     check_anchors(weights, spec)
     channels = architecture.level_channels(architecture.size_of(spec.name)).values()
+    for i, (x, width, made) in enumerate(zip(levels, channels, maps(spec), strict=True)):
+        out = len(spec.anchors_px[i]) * (PER_BOX + spec.nc)
+        y = conv_only(writer, weights, f"{HEAD}.m.{i}", x, channels=(width, out))
+        writer.node("Sigmoid", made, [y])
+
+
+def maps(spec: ModelSpec) -> tuple[str, ...]:
+    """Probabilities ``[B, anchors * (5 + nc), h, w]``, one map a level."""
+    return tuple(f"{DECODE}.{i}.sigmoid" for i in range(len(spec.strides)))
+
+
+def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> None:
+    """Write the raw output."""
     found = []
-    for i, (x, width) in enumerate(zip(levels, channels, strict=True)):
-        name, anchors, columns = f"{HEAD}.decode.{i}", len(spec.anchors_px[i]), PER_BOX + spec.nc
-        y = conv_only(writer, weights, f"{HEAD}.m.{i}", x, channels=(width, anchors * columns))
-        found.append(rows(writer, name, to_grid(writer, name, y), spec, i))
+    for i, s in enumerate(maps(spec)):
+        last = writer.node("Transpose", f"{DECODE}.{i}.last", [s], perm=[0, 2, 3, 1])
+        found.append(_anchors.rows(writer, spec, grid, i, last))
     writer.node("Concat", output, found, axis=1)
+
+
+def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> Boxes:
+    """Write the choice of the best boxes."""
+    levels = [
+        writer.reshape(f"{DECODE}.{i}.apart", s, (BATCH, len(spec.anchors_px[i]), PER_BOX + spec.nc, -1))
+        for i, s in enumerate(maps(spec))
+    ]
+    return _anchors.best_boxes(writer, spec, grid, levels, limit)

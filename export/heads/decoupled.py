@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from edgestill import architecture
 from edgestill.spec import ModelSpec
+from export.compact import Boxes
 from export.emit import BATCH, GraphWriter
-from export.heads._anchors import check_anchors, grid_hw, rows, to_grid
+from export.grid import Grid
+from export.heads import _anchors
+from export.heads._anchors import DECODE, check_anchors
 from export.weights import Weights, conv_only, conv_silu
 
 HEAD = f"model.{architecture.HEAD_INDEX}"
 TOWER = 2  # 3x3 convolutions
+BRANCHES = ("reg_preds", "obj_preds", "cls_preds")  # in the order of a row: box, objectness, classes
 
 
-def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str], output: str) -> None:
+def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
     """Write the head; see ``export.heads``.
 
     Towers that serve all levels are written once for each: ranges, and the biases of INT8, are a level's own.
@@ -27,20 +33,50 @@ def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequenc
     check_anchors(weights, spec)
     size = architecture.size_of(spec.name)
     hidden = architecture.tower_channels(size)
-    found = []
     for i, (x, width) in enumerate(zip(levels, architecture.level_channels(size).values(), strict=True)):
         stem = conv_silu(writer, weights, f"{HEAD}.stems.{i}", x, channels=(width, hidden))
-        s = _branches(writer, weights, spec, i, stem)
-        found.append(rows(writer, f"{HEAD}.decode.{i}", s, spec, i))
+        _branches(writer, weights, spec, i, stem)
+
+
+def maps(spec: ModelSpec) -> tuple[str, ...]:
+    """Probabilities ``[B, anchors * columns, h, w]``: of each level box, objectness and classes."""
+    return tuple(f"{DECODE}.{i}.{kind}.sigmoid" for i in range(len(spec.strides)) for kind in BRANCHES)
+
+
+def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> None:
+    """Write the raw output."""
+    found = []
+    for i in range(len(spec.strides)):
+        columns = []
+        for kind, width in _columns(spec).items():
+            name = f"{DECODE}.{i}.{kind}"
+            last = writer.node("Transpose", f"{name}.last", [f"{name}.sigmoid"], perm=[0, 2, 3, 1])
+            columns.append(writer.reshape(f"{name}.grid", last, (BATCH, -1, len(spec.anchors_px[i]), width)))
+        joined = writer.node("Concat", f"{DECODE}.{i}.joined", columns, axis=3)
+        found.append(_anchors.rows(writer, spec, grid, i, _as_map(writer, grid, i, joined)))
     writer.node("Concat", output, found, axis=1)
 
 
-def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int, stem: str) -> str:
-    """Probabilities of one level, ``[B, h, w, anchors * (5 + nc)]``."""
+def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> Boxes:
+    """Write the choice of the best boxes."""
+    levels = []
+    for i in range(len(spec.strides)):
+        parts = [
+            writer.reshape(
+                f"{DECODE}.{i}.{kind}.apart",
+                f"{DECODE}.{i}.{kind}.sigmoid",
+                (BATCH, len(spec.anchors_px[i]), width, -1),
+            )
+            for kind, width in _columns(spec).items()
+        ]
+        levels.append(writer.node("Concat", f"{DECODE}.{i}.joined", parts, axis=2))
+    return _anchors.best_boxes(writer, spec, grid, levels, limit)
+
+
+def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int, stem: str) -> None:
+    """The towers of one level, up to its maps."""
     hidden = architecture.tower_channels(architecture.size_of(spec.name))
     owner, anchors = 0 if spec.share_levels else level, len(spec.anchors_px[level])
-    height, width = grid_hw(spec, level)
-    cells = height * width
 
     def tower(kind: str) -> str:
         x, channels = stem, (hidden, hidden)
@@ -49,14 +85,26 @@ def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int
             x = conv_silu(writer, weights, name, x, channels=channels, kernel=3, padding=1, trained=trained)
         return x
 
-    def predict(kind: str, x: str, columns: int) -> str:
-        name, trained = f"{HEAD}.{kind}.{level}", f"{HEAD}.{kind}.{owner}"
-        y = conv_only(writer, weights, name, x, channels=(hidden, anchors * columns), trained=trained)
-        place = f"{HEAD}.decode.{level}.{kind}"
-        return writer.reshape(f"{place}.grid", to_grid(writer, place, y), (BATCH, cells, anchors, columns))
-
     boxes, classes = tower("reg_convs"), tower("cls_convs")
-    columns = [predict("reg_preds", boxes, 4), predict("obj_preds", boxes, 1)]
-    columns.append(predict("cls_preds", classes, spec.nc))
-    joined = writer.node("Concat", f"{HEAD}.decode.{level}.joined", columns, axis=3)
-    return writer.reshape(f"{HEAD}.decode.{level}.grid", joined, (BATCH, height, width, -1))
+    for kind, columns in _columns(spec).items():
+        name, trained = f"{HEAD}.{kind}.{level}", f"{HEAD}.{kind}.{owner}"
+        x, channels = classes if kind == "cls_preds" else boxes, (hidden, anchors * columns)
+        y = conv_only(writer, weights, name, x, channels=channels, trained=trained)
+        writer.node("Sigmoid", f"{DECODE}.{level}.{kind}.sigmoid", [y])
+
+
+def _columns(spec: ModelSpec) -> dict[str, int]:
+    """Columns of each branch."""
+    return dict(zip(BRANCHES, (4, 1, spec.nc), strict=True))
+
+
+def _as_map(writer: GraphWriter, grid: Grid, level: int, joined: str) -> str:
+    """``[B, h * w, anchors, 5 + nc]`` as ``[B, h, w, anchors * (5 + nc)]``."""
+    name = f"{DECODE}.{level}.grid"
+    parts = [
+        writer.constant(f"{name}.batch", np.asarray([BATCH], np.int64)),
+        grid.side(level, "y"),
+        grid.side(level, "x"),
+        writer.constant(f"{name}.rest", np.asarray([-1], np.int64)),
+    ]
+    return writer.node("Reshape", name, [joined, writer.fold("Concat", f"{name}.shape", parts, axis=0)])

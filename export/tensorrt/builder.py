@@ -15,6 +15,7 @@ from typing import Any
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.spec import Precision
 from export.tensorrt.options import RTX_DEFAULT, EngineOptions
+from export.tensorrt.profile import Profile
 from runtime.engine_layers import LISTING
 from runtime.tensorrt_library import Library
 
@@ -50,6 +51,7 @@ def build(
     precision: Precision,
     options: EngineOptions,
     *,
+    profile: Profile | None = None,
     timing_cache: bytes = b"",
     tell: Tell = lambda *_: None,
 ) -> Built:
@@ -60,6 +62,7 @@ def build(
         onnx: The graph; FP16 in its tensors where FP16 is wanted, Q/DQ pairs for INT8.
         precision: What the graph was made for.
         options: How to build.
+        profile: Sizes of the graph's one input if it leaves some free: TensorRT refuses such a graph without.
         timing_cache: What an earlier build returned.
         tell: Told of progress, where the library tells of it.
 
@@ -89,6 +92,7 @@ def build(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells names only
     _precision(trt, config, precision, strong=strong)
+    _profile(builder, network, config, profile)
     _portability(library, config, options)
     fallbacks = _dla(trt, builder, network, config, options.dla_core)
     _watch(trt, config, tell)
@@ -134,6 +138,19 @@ def _precision(trt: Any, config: Any, precision: Precision, *, strong: bool) -> 
         config.set_flag(flags.FP16)
     if precision == "int8":
         config.set_flag(flags.INT8)  # with Q/DQ pairs in the graph no calibrator is asked for
+
+
+def _profile(builder: Any, network: Any, config: Any, profile: Profile | None) -> None:
+    """What sizes to build for; the same calls from 8.5 to 11."""
+    if profile is None:
+        return
+    made = builder.create_optimization_profile()
+    made.set_shape(network.get_input(0).name, profile.least, profile.best, profile.most)
+    if config.add_optimization_profile(made) < 0:
+        raise DeviceError(
+            f"TensorRT does not take the profile {profile.to_json()}",
+            hint="--profile-size and --profile-batch",
+        )
 
 
 def _portability(library: Library, config: Any, options: EngineOptions) -> None:

@@ -19,6 +19,7 @@ from edgestill.errors import DeviceError, ToolchainError
 from edgestill.progress import progress
 from edgestill.spec import Precision
 from export.tensorrt.options import EngineOptions
+from export.tensorrt.profile import Profile
 from runtime.tensorrt_library import Family
 
 SHARE = 0.8  # of what is free now
@@ -41,7 +42,13 @@ class Answer:
 
 
 def build_in_child(
-    family: Family, onnx: Path, precision: Precision, options: EngineOptions, folder: Path
+    family: Family,
+    onnx: Path,
+    precision: Precision,
+    options: EngineOptions,
+    folder: Path,
+    *,
+    profile: Profile | None = None,
 ) -> Answer:
     """Build an engine.
 
@@ -51,6 +58,7 @@ def build_in_child(
         precision: What it was made for.
         options: How to build.
         folder: An empty folder, or one with the ``timing.cache`` of an earlier build; the answer's files.
+        profile: Sizes to build for, where the graph leaves some free.
 
     Raises:
         ArtifactError: The graph does not parse.
@@ -65,6 +73,7 @@ def build_in_child(
                 "onnx": str(onnx),
                 "precision": precision,
                 "options": options.to_json(),
+                "profile": profile and profile.to_json(),
                 "memory_mib": allowed,
             }
         ),

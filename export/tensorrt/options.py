@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from devices.tensorrt_support import RTX_CAPABILITIES
@@ -27,6 +28,8 @@ class EngineOptions:
         version_compatible: Whether later versions of TensorRT may run it, which costs speed.
         capabilities: TensorRT-RTX: compute capabilities to build for; empty for ``RTX_DEFAULT``.
         memory_mib: Memory that the builder may take from the machine; None for most of what is free.
+        batches: Images at once, where their number is free: least, best, most; None for the usual.
+        sizes: Height and width, where they are free: least, best, most; None for the usual.
     """
 
     workspace_mib: int = 1024
@@ -35,6 +38,8 @@ class EngineOptions:
     version_compatible: bool = False
     capabilities: tuple[str, ...] = ()
     memory_mib: int | None = None
+    batches: tuple[int, ...] | None = None
+    sizes: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("workspace_mib", "memory_mib"):
@@ -43,6 +48,8 @@ class EngineOptions:
                 raise UsageError(f"{name.replace('_', ' ')} is {value}", hint="give 1 or more, in MiB")
         if self.dla_core is not None and self.dla_core < 0:
             raise UsageError(f"there is no DLA core {self.dla_core}", hint="cores count from 0")
+        _check_profile("--profile-batch", [(n,) for n in self.batches or ()], "1,4,8")
+        _check_profile("--profile-size", self.sizes or (), "320x320,640x640,960x960")
 
     @property
     def portable(self) -> tuple[str, ...]:
@@ -81,4 +88,16 @@ class EngineOptions:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EngineOptions:
         """Rebuild options from ``to_json``'s data."""
-        return cls(**{**data, "capabilities": tuple(data["capabilities"])})
+        told = {**data, "capabilities": tuple(data["capabilities"])}
+        told["batches"] = tuple(data["batches"]) if data["batches"] else None
+        told["sizes"] = tuple((h, w) for h, w in data["sizes"]) if data["sizes"] else None
+        return cls(**told)
+
+
+def _check_profile(flag: str, values: Sequence[tuple[int, ...]], example: str) -> None:
+    """Raise UsageError unless there are none, or least, best and most, rising in every side."""
+    if not values:
+        return
+    rising = all(a <= b for low, high in pairwise(values) for a, b in zip(low, high, strict=True))
+    if len(values) != 3 or not rising or min(values[0]) < 1:
+        raise UsageError(f"{flag} is not least, best and most, in this order", hint=f"e.g. {flag} {example}")

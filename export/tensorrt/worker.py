@@ -17,6 +17,7 @@ from typing import Any
 from edgestill.errors import ToolchainError
 from export.tensorrt.builder import Tell, build
 from export.tensorrt.options import EngineOptions
+from export.tensorrt.profile import Profile
 from runtime.tensorrt_library import load_library
 
 WORST_OOM_SCORE = 1000
@@ -43,6 +44,7 @@ def _build(folder: Path, wanted: dict[str, Any], tell: Tell) -> dict[str, Any]:
         Path(wanted["onnx"]).read_bytes(),
         wanted["precision"],
         EngineOptions.from_json(wanted["options"]),
+        profile=Profile.from_json(wanted["profile"]),
         timing_cache=cache.read_bytes() if cache.exists() else b"",
         tell=tell,
     )

@@ -45,6 +45,7 @@ class OrtBackend:
     """An ONNX Runtime session pinned to one execution provider; see ``runtime.backend.Backend``."""
 
     name = "ort"
+    max_batch: int | None = None
 
     def __init__(self, path: Path, provider: str, threads: int | None) -> None:
         self._path, self._threads = path, threads

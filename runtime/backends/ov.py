@@ -37,6 +37,7 @@ class OvBackend:
     """A compiled OpenVINO model with one request; see ``runtime.backend.Backend``."""
 
     name = "ov"
+    max_batch: int | None = None
 
     def __init__(self, model: Any, compiled: Any, device: str, metadata: Mapping[str, str]) -> None:
         self.device, self.metadata = device, metadata

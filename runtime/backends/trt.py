@@ -6,6 +6,7 @@ Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/p
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,15 @@ class TrtBackend:
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         self.inputs = tuple(_spec(engine, n) for n in names if engine.get_tensor_mode(n) == mode.INPUT)
         self.outputs = tuple(_spec(engine, n) for n in names if engine.get_tensor_mode(n) == mode.OUTPUT)
+        self._limits = {t.name: _limits(engine, t) for t in self.inputs}
+        self.max_batch = self._limits[self.inputs[0].name][1][0] if self.inputs[0].shape[0] is None else None
         self._session: Session | None = Session(driver)
         self._context: Any = engine.create_execution_context()
         if self._context is None:
             raise DeviceError(
                 "TensorRT has no memory for the engine's buffers", hint="close other programs on the GPU"
             )
-        self._buffers = {t.name: self._buffer(self._session, t) for t in (*self.inputs, *self.outputs)}
+        self._buffers = self._largest_buffers(self._session)
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run once. The page-locked buffers are used again, so the arrays are copied out of them."""
@@ -62,18 +65,20 @@ class TrtBackend:
         check_feed(feed, self.inputs)
         session.enter()
         for spec in self.inputs:
-            host, device = self._buffers[spec.name]
-            np.copyto(host, feed[spec.name])
+            given = feed[spec.name]
+            self._shape(spec, given.shape)
+            host, device = self._view(spec, given.shape)
+            np.copyto(host, given)
             session.to_device(host, device)
         if not self._context.execute_async_v3(session.stream):
             raise DeviceError(
                 "TensorRT refused to run the engine", hint="export the model again on this machine"
             )
-        for spec in self.outputs:
-            host, device = self._buffers[spec.name]
+        made = {spec.name: self._view(spec, self._now(spec)) for spec in self.outputs}
+        for host, device in made.values():
             session.to_host(device, host)
         session.wait()
-        return {spec.name: self._buffers[spec.name][0].copy() for spec in self.outputs}
+        return {name: host.copy() for name, (host, _) in made.items()}
 
     def layers(self) -> LayerList:
         """The engine's layers as its inspector tells them."""
@@ -94,17 +99,40 @@ class TrtBackend:
         self._session.close()
         self._session = None
 
-    def _buffer(self, session: Session, spec: TensorSpec) -> tuple[NDArray[Any], int]:
-        shape = tuple(side for side in spec.shape if side is not None)
-        if len(shape) != len(spec.shape):
-            raise ArtifactError(
-                f"the engine's {spec.name} has free sizes {list(spec.shape)}",
-                hint="build it with fixed sizes: edgestill export CKPT --to tensorrt --precision P",
+    def _largest_buffers(self, session: Session) -> dict[str, tuple[NDArray[Any], int]]:
+        """Memory here and on the device for the largest shape of every tensor, and its address there."""
+        for spec in self.inputs:
+            self._shape(spec, self._limits[spec.name][1])
+        made = {}
+        for spec in (*self.inputs, *self.outputs):
+            shape = self._limits[spec.name][1] if spec.name in self._limits else self._now(spec)
+            host = session.host((math.prod(shape),), np.dtype(spec.dtype))
+            made[spec.name] = host, session.device(host.nbytes)
+            self._context.set_tensor_address(spec.name, made[spec.name][1])
+        return made
+
+    def _shape(self, spec: TensorSpec, shape: tuple[int, ...]) -> None:
+        """Tell the engine an input's shape, if it leaves a side free."""
+        if None not in spec.shape:
+            return
+        least, most = self._limits[spec.name]
+        inside = all(low <= side <= high for low, side, high in zip(least, shape, most, strict=True))
+        if not inside or not self._context.set_input_shape(spec.name, shape):
+            raise UsageError(
+                f"the engine takes {spec.name} from {list(least)} to {list(most)}, not {list(shape)}",
+                hint="export it with a --profile-batch and --profile-size that hold this",
             )
-        host = session.host(shape, np.dtype(spec.dtype))
-        device = session.device(host.nbytes)
-        self._context.set_tensor_address(spec.name, device)
-        return host, device
+
+    def _now(self, spec: TensorSpec) -> tuple[int, ...]:
+        """An output's shape for the inputs' shapes that were told."""
+        if None not in spec.shape:
+            return tuple(side or 0 for side in spec.shape)
+        return tuple(int(side) for side in self._context.get_tensor_shape(spec.name))
+
+    def _view(self, spec: TensorSpec, shape: tuple[int, ...]) -> tuple[NDArray[Any], int]:
+        """The beginning of a tensor's memory, in a shape, and its address on the device."""
+        host, device = self._buffers[spec.name]
+        return host[: math.prod(shape)].reshape(shape), device
 
     def _open(self) -> Session:
         if self._session is None:
@@ -182,6 +210,15 @@ def _deserialise(library: Library, data: bytes, path: Path, *, host_code: bool) 
             hint="it is broken, or was built by another version: export the model again on this machine",
         )
     return engine
+
+
+def _limits(engine: Any, spec: TensorSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The smallest and the largest shape of an input."""
+    if None not in spec.shape:
+        fixed = tuple(side or 0 for side in spec.shape)
+        return fixed, fixed
+    least, _, most = engine.get_tensor_profile_shape(spec.name, 0)
+    return tuple(int(side) for side in least), tuple(int(side) for side in most)
 
 
 def _spec(engine: Any, name: str) -> TensorSpec:

@@ -130,9 +130,29 @@ def test_tensorrt_rtx_is_built_for_real_and_claims_no_more_than_it_knows(
     assert json.loads(Path(told["manifest"]).read_text())["built_on"]["compute_capability"] == "8.6"
 
 
+def test_an_engine_of_free_sizes_says_for_which_it_was_built(
+    data: Path, tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any]
+) -> None:
+    on_gpu("10.3.0")
+    told = call(
+        *("export", "student", "--to", "tensorrt", "--precision", "fp16", *SMALL, "--dynamic", "both"),
+        *("--profile-batch", "1,1,2", "--profile-size", "32x64,64x96,96x128", "--out", tmp_path / "out"),
+    )
+    papers = json.loads(Path(told["manifest"]).read_text())
+    assert papers["built_on"]["profile"] == [[1, 3, 32, 64], [1, 3, 64, 96], [2, 3, 96, 128]]
+    image = data.parent / "images" / "val" / "0.png"
+    assert call("run", told["files"][0], "--source", image, "--imgsz", "96x128")["backend"] == "trt"
+    assert main(["run", told["files"][0], "--source", str(image), "--imgsz", "256"]) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("--to", "onnx", "--profile-batch", "1,2,3"), "--profile-batch: only for engines"),
+        (("--to", "tensorrt", "--profile-batch", "1,2,x"), "is not numbers"),
+        (("--to", "tensorrt", "--profile-batch", "1,2"), "not least, best and most"),
+        (("--to", "tensorrt", "--profile-size", "64,100,128"), "not HxW in steps of 32"),
+        (("--to", "tensorrt-rtx", "--profile-batch", "1,2,4"), "is for a free batch"),
         (("--to", "onnx", "--dla", "0"), "--dla: only for engines"),
         (("--to", "openvino", "--version-compatible"), "--version-compatible: only for engines"),
         (("--to", "tensorrt", "--workspace-mib", "0"), "workspace mib is 0"),

@@ -87,6 +87,46 @@ def test_the_input_size_can_be_chosen(
     assert run(capsys, trained, *words)["input_hw"] == [96, 128]
 
 
+@pytest.mark.parametrize(
+    ("words", "layout", "shape"),
+    [
+        ((), "compact", [1, 756, 6]),
+        (("--output", "raw"), "yolov5", [1, 378, 7]),
+        (("--dynamic",), "compact", [None, 756, 6]),
+        (("--dynamic", "size"), "compact", [1, None, 6]),
+    ],
+    ids=["usual", "raw", "free-batch", "free-size"],
+)
+def test_the_output_is_compact_unless_raw_is_asked_for(
+    words: tuple[str, ...],
+    layout: str,
+    shape: list[int | None],
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = run(capsys, trained, "--to", "onnx", "--precision", "fp32", *words, "--out", tmp_path / "out")
+    assert told["layout"] == layout
+    papers = json.loads(Path(told["manifest"]).read_text())
+    assert (papers["spec"]["layout"], papers["outputs"][0]["shape"]) == (layout, shape)
+
+
+def test_a_file_of_free_size_is_run_at_the_size_that_is_asked_for(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--to", "onnx", "--precision", "fp32", "--dynamic", "both", "--out", tmp_path / "out")
+    [file] = run(capsys, trained, *words)["files"]
+    assert main(["inspect", file]) == 0
+    assert json.loads(capsys.readouterr().out)["free"] == ["batch", "height", "width"]
+    assert main(["eval", file, "--data", str(data), "--imgsz", "128x160"]) == 0
+    assert json.loads(capsys.readouterr().out)["input_hw"] == [128, 160]
+    image = str(data.parent / "images" / "val" / "0.png")
+    assert main(["run", file, "--source", image, "--imgsz", "96"]) == 0
+    capsys.readouterr()
+    assert main(["run", file, "--source", image, "--imgsz", "100"]) == 2
+    assert "not HxW in steps of 32" in capsys.readouterr().err
+
+
 def test_a_file_that_no_image_was_shown_to_is_doubted(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +156,7 @@ def test_data_of_other_classes_compares_boxes_and_says_so(
         (("--precision", "fp32", "--images", "0"), 2, "leaves nothing to compare on"),
         (("--precision", "fp32", "--batch", "0"), 2, "a batch of 0 holds no image"),
         (("--precision", "fp32", "--batch", "2", "--dynamic"), 2, "contradict each other"),
+        (("--precision", "fp32", "--dynamic", "width"), 2, "invalid choice: 'width'"),
     ],
 )
 def test_a_mistake_is_two_lines_and_its_code(

@@ -12,8 +12,9 @@ from edgestill.dataset import Dataset
 from edgestill.errors import UsageError, VerificationError
 from edgestill.files import sha256_file
 from edgestill.manifest import check_files, read_manifest
-from export.build import Exported, Job, export
+from export.build import Exported, export
 from export.calibrate import Calibration, choose
+from export.job import Job
 from runtime.detector import open_detector
 
 

@@ -85,6 +85,7 @@ def test_each_family_says_how_it_clips() -> None:
     assert ONNXRUNTIME.words == OPENVINO.words
     assert "u8 asymmetric per tensor, widest range within 1.5 x least squared error" in ONNXRUNTIME.words
     assert "s8 symmetric" in TENSORRT.words
+    assert "least cubed error" in TENSORRT.words
 
 
 def test_a_placement_obeys_the_tuning_it_is_given(

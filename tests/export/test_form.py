@@ -19,10 +19,11 @@ from edgestill.dataset import Dataset
 from edgestill.detections import Detections
 from edgestill.errors import UsageError
 from edgestill.spec import ModelSpec
-from export.build import Job, export
+from export.build import export
 from export.calibrate import choose
 from export.form import ROWS, Form, reform
 from export.graph import build_onnx
+from export.job import Job
 from runtime.decode import decode
 from runtime.detector import ModelDetector, open_detector
 from runtime.letterbox import Letterbox, prepare
@@ -190,6 +191,22 @@ def test_every_precision_takes_bytes_and_gives_rows(target: Any, precision: Any,
             np.testing.assert_allclose(np.sort(a.score)[::-1][:5], b.score[:5], atol=0.02)
 
 
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_rows_put_no_more_layers_into_bytes(target: Any, open_as: Any) -> None:
+    """The head stays float, and what chooses the rows is not rounded."""
+    raw, rows = (open_as(target, "int8", Form(output=output)) for output in ("raw", "compact"))
+    assert rows.backend.layers_by_dtype() == raw.backend.layers_by_dtype()
+
+
+def test_rows_are_decoded_only_once_they_are_chosen(models: Any) -> None:
+    """Of the decode, nothing but the choice reads what is there for every cell."""
+    for name, spec in SPECS.items():
+        made = reform(models[name], spec, FORMS["few"])
+        shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in made.graph.value_info}
+        centre = shapes["model.24.decode.best.centre"]
+        assert centre == [1, 40, 2]
+
+
 def test_a_free_batch_runs_all_images_at_once(open_as: Any) -> None:
     plain = open_as("onnx", "fp32", Form())
     free = open_as("onnx", "fp32", Form(output="compact", batch=None))
@@ -198,18 +215,12 @@ def test_a_free_batch_runs_all_images_at_once(open_as: Any) -> None:
         assert_same(a, plain(image))
 
 
-@pytest.mark.parametrize(
-    ("target", "precision", "what"),
-    [
-        pytest.param("tensorrt-rtx", "fp16", "fixed sizes", id="engines"),
-        pytest.param("openvino", "int8", "crashes OpenVINO", id="openvino-int8"),
-    ],
-)
-def test_a_free_batch_that_cannot_be_is_refused(
-    target: Any, precision: Any, what: str, checkpoint: Checkpoint, tmp_path: Path
+@pytest.mark.parametrize("free", [{"batch": None}, {"free_hw": True}], ids=["batch", "size"])
+def test_a_free_size_that_cannot_be_is_refused(
+    free: dict[str, Any], checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
-    job = Job(checkpoint=checkpoint, target=target, precision=precision, form=Form(batch=None))
-    with pytest.raises(UsageError, match=what):
+    job = Job(checkpoint=checkpoint, target="openvino", precision="int8", form=Form(**free))
+    with pytest.raises(UsageError, match="crashes OpenVINO"):
         export(job, tmp_path / "out", "m", check=lambda built, source: None)
     assert not (tmp_path / "out").exists()
 

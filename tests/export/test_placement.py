@@ -172,6 +172,16 @@ def test_each_convolution_of_tensorrt_reads_a_pair_of_its_own_scale(
         assert len(scales) == 1
 
 
+def test_the_finest_maps_stay_float_for_tensorrt_in_one_piece(graph: Graph, statistics: Statistics) -> None:
+    plan = for_tensorrt(graph, statistics)
+    fine = {n.name for n in graph.nodes if n.name.startswith(("model.0.", "model.1.", "model.2."))}
+    assert graph.front(4) == fine
+    assert fine <= plan.float_readers
+    assert not {"model.1.act", "model.2.cat", "model.2.m.0.add"} & set(plan.activations)
+    assert "model.2.cv3.act" in plan.activations  # the first that a coarser map is made of
+    assert not {n for n in plan.float_readers if ".decode." in n}
+
+
 def test_the_first_convolution_of_tensorrt_sees_the_image_as_it_is(
     graph: Graph, statistics: Statistics
 ) -> None:

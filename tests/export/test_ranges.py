@@ -99,3 +99,17 @@ def test_a_symmetric_range_holds_values_below_zero_too() -> None:
     histogram = Histogram()
     histogram.add(np.linspace(-5, 1, 1000, dtype=np.float32))
     assert best_symmetric(histogram, widen=1e9).high == pytest.approx(5.0)
+
+
+def test_cubes_clip_less_than_squares_and_count_rounding_as_it_is() -> None:
+    values = np.concatenate([np.random.default_rng(0).normal(0, 1, 100_000), np.linspace(5, 20, 200)])
+    histogram = Histogram()
+    histogram.add(values.astype(np.float32))
+    squares, cubes = (best_symmetric(histogram, power=power) for power in (2.0, 3.0))
+    assert squares.high < cubes.high
+    errors = {
+        used.high: float((np.abs(used.rounded(values) - values) ** 3).mean())
+        for used in map(symmetric, np.linspace(2, 20, 60))
+    }
+    best = min(errors, key=lambda high: errors[high])
+    assert cubes.high == pytest.approx(best, rel=0.1)

@@ -9,7 +9,7 @@ import pytest
 from edgestill.detections import Detections
 from edgestill.errors import VerificationError
 from export.verify import LIMITS, Comparison, Sample, Seen, compare, describe, failures, refuse_beyond
-from runtime.accuracy import Truth
+from runtime.coco_precision import Truth
 
 CLASSES = ("red", "yellow", "green", "off")
 

@@ -65,6 +65,9 @@ NAMES: dict[str, tuple[float, float]] = {
         (
             "ICudaEngine.num_io_tensors",
             *(f"ICudaEngine.get_tensor_{what}" for what in ("name", "mode", "shape", "dtype")),
+            "ICudaEngine.get_tensor_profile_shape",
+            "IExecutionContext.set_input_shape",
+            "IExecutionContext.get_tensor_shape",
             "IExecutionContext.set_tensor_address",
             "IExecutionContext.execute_async_v3",
         ),
@@ -164,6 +167,28 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
             object.__setattr__(self, "name", node.name)
             object.__setattr__(self, "type", node.op_type)
 
+    class ITensor(_Strict):
+        name, shape = "", ()
+
+        def __init__(self, value: Any) -> None:
+            sides = value.type.tensor_type.shape.dim
+            object.__setattr__(self, "name", value.name)
+            object.__setattr__(
+                self, "shape", tuple(s.dim_value if s.HasField("dim_value") else -1 for s in sides)
+            )
+
+    class IOptimizationProfile(_Strict):
+        def __init__(self) -> None:
+            self._shapes: dict[str, list[list[int]]] = {}
+
+        def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+            _expect(str, input)
+            _expect(tuple, min, opt, max)
+            _expect(int, *min, *opt, *max)
+            if not all(a <= b <= c for a, b, c in zip(min, opt, max, strict=True)):
+                raise ValueError("Shape provided for min is inconsistent with other shapes.")
+            self._shapes[input] = [list(min), list(opt), list(max)]
+
     class INetworkDefinition(_Strict):
         def __init__(self, flags: int) -> None:
             self._flags, self._model = flags, None
@@ -174,6 +199,13 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
 
         def get_layer(self, index: int) -> Any:
             return ILayer(self._model.graph.node[index])
+
+        @property
+        def num_inputs(self) -> int:
+            return len(self._model.graph.input)
+
+        def get_input(self, index: int) -> Any:
+            return ITensor(self._model.graph.input[index])
 
         def has(self, flag: str) -> bool:
             wanted = getattr(trt.NetworkDefinitionCreationFlag, flag, None)
@@ -223,6 +255,12 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
 
         def __init__(self) -> None:
             self._flags, self._pools, self._cache = {trt.BuilderFlag.TF32}, {}, None
+            self._profiles: list[Any] = []
+
+        def add_optimization_profile(self, profile: Any) -> int:
+            _expect(IOptimizationProfile, profile)
+            self._profiles.append(profile._shapes)
+            return len(self._profiles) - 1
 
         def set_flag(self, flag: Any) -> None:
             _expect(trt.BuilderFlag, flag)
@@ -275,12 +313,18 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
         def create_builder_config(self) -> Any:
             return IBuilderConfig()
 
+        def create_optimization_profile(self) -> Any:
+            return IOptimizationProfile()
+
         def build_serialized_network(self, network: Any, config: Any) -> bytes | None:
             _expect(INetworkDefinition, network)
             _expect(IBuilderConfig, config)
             strong = v >= 11 or network.has("STRONGLY_TYPED")
             if strong and (config.has("FP16") or config.has("INT8")):
                 self._logger.log(ILogger.ERROR, "a strongly typed network takes no precision flags")
+                return None
+            if problem := _unprofiled(network, config, v):
+                self._logger.log(ILogger.ERROR, problem)
                 return None
             if monitor := getattr(config, "progress_monitor", None):
                 monitor.phase_start("Building", None, 2)
@@ -297,6 +341,7 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
                 "portable": config.has("VERSION_COMPATIBLE"),
                 "layers": [layer["Name"] for layer in layers] if named else layers,
                 "onnx": network._model.SerializeToString().hex(),
+                "profiles": config._profiles,
                 "asked": {
                     "flags": sorted(flag.name for flag in config._flags),
                     "network": network._flags,
@@ -318,6 +363,23 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
     class IExecutionContext(_Strict):
         def __init__(self, engine: Any) -> None:
             self._engine, self._addresses = engine, {}
+            self._shapes = {n: engine.get_tensor_shape(n) for n in engine._inputs}
+
+        def set_input_shape(self, name: str, shape: Any) -> bool:
+            _expect(str, name)
+            _expect(tuple, shape)
+            least, _, most = self._engine.get_tensor_profile_shape(name, 0)
+            if not all(a <= b <= c for a, b, c in zip(least, shape, most, strict=True)):
+                return False
+            self._shapes[name] = shape
+            return True
+
+        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+            if name in self._shapes:
+                return tuple(self._shapes[name])
+            if any(-1 in shape for shape in self._shapes.values()):
+                return self._engine.get_tensor_shape(name)
+            return self._engine._shape_of(name, self._shapes)
 
         def set_tensor_address(self, name: str, memory: int) -> bool:
             _expect(str, name)
@@ -328,9 +390,9 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
         def execute_async_v3(self, stream_handle: int) -> bool:
             _expect(int, stream_handle)
             missing = set(self._engine._tensors) - set(self._addresses)
-            if missing:
+            if missing or any(-1 in shape for shape in self._shapes.values()):
                 return False
-            self._engine._run(self._addresses)
+            self._engine._run(self._addresses, self._shapes)
             return True
 
     class ICudaEngine(_Strict):
@@ -362,17 +424,30 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
             assert self._tensors[name].type == "tensor(float)"
             return trt.DataType.FLOAT
 
+        def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+            _expect(int, profile_index)
+            if name not in self._inputs:
+                raise ValueError(f"{name} is no input")
+            profiles = self._plan["profiles"]
+            told = profiles[profile_index][name] if profiles else [self.get_tensor_shape(name)] * 3
+            return [tuple(shape) for shape in told]
+
         def create_execution_context(self) -> Any:
             return IExecutionContext(self)
 
         def create_engine_inspector(self) -> Any:
             return EngineInspector(self._plan)
 
-        def _run(self, addresses: dict[str, int]) -> None:
-            feed = {n: _array(addresses[n], self.get_tensor_shape(n)).copy() for n in self._inputs}
+        def _run(self, addresses: dict[str, int], shapes: dict[str, tuple[int, ...]]) -> None:
+            feed = {n: _array(addresses[n], shapes[n]).copy() for n in self._inputs}
             names = [n for n in self._tensors if n not in self._inputs]
             for name, value in zip(names, self._session.run(names, feed), strict=True):
                 _array(addresses[name], value.shape)[...] = value
+
+        def _shape_of(self, name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+            """Of an output, for shapes of the inputs: it is tried out."""
+            feed = {n: np.zeros(shapes[n], np.float32) for n in self._inputs}
+            return tuple(self._session.run([name], feed)[0].shape)
 
     class Runtime(_Strict):
         engine_host_code_allowed = _typed("engine_host_code_allowed", bool, default=False)
@@ -391,13 +466,42 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
             return ICudaEngine(plan) if plan["version"] == f"{v:.2f}" else None
 
     yield from (ILogger, Logger, IProgressMonitor, IInt8EntropyCalibrator2, IAlgorithmSelector, ILayer)
-    yield from (INetworkDefinition, OnnxParser, ITimingCache, IBuilderConfig, Builder, EngineInspector)
+    yield from (
+        ITensor,
+        IOptimizationProfile,
+        INetworkDefinition,
+        OnnxParser,
+        ITimingCache,
+        IBuilderConfig,
+        Builder,
+        EngineInspector,
+    )
     yield from (IExecutionContext, ICudaEngine, Runtime)
 
 
 def _array(address: int, shape: tuple[int, ...]) -> Any:
     count = int(np.prod(shape))
     return np.frombuffer((ctypes.c_float * count).from_address(address), np.float32).reshape(shape)
+
+
+def _unprofiled(network: Any, config: Any, v: float) -> str:
+    """What is wrong with the profiles of a network, in the builder's words; empty if nothing is."""
+    for i in range(network.num_inputs):
+        tensor = network.get_input(i)
+        if -1 not in tensor.shape:
+            continue
+        if not config._profiles:
+            return "Network has dynamic or shape inputs, but no optimization profile has been defined."
+        for shapes in config._profiles:
+            if tensor.name not in shapes:
+                return f"{tensor.name}: optimization profile is missing values for the shape"
+            for shape in shapes[tensor.name]:
+                if not all(a in {-1, b} for a, b in zip(tensor.shape, shape, strict=True)):
+                    return f"{tensor.name}: dimension of the profile does not match the network"
+    stored = {t.name for t in network._model.graph.initializer}
+    if v < 8.06 and any(n.op_type == "TopK" and n.input[1] not in stored for n in network._model.graph.node):
+        return "TopK: K must be an initializer"
+    return ""
 
 
 def _forbidden(model: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli import tiles
+from edgestill.cli import sizes, tiles
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="train, val (default) or test")
     parser.add_argument("--backend", default="auto", help="ort, ov, or auto (by the file; default)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: the library's choice")
+    sizes.add_argument(parser)
     tiles.add_arguments(parser)
     parser.add_argument("--trust-engine", action="store_true", help="run an .engine that others built")
     parser.add_argument("--limit", type=int, metavar="N", help="use N images, spread over the split")
@@ -104,15 +105,15 @@ def _open(args: argparse.Namespace) -> tuple[Detector, Path, str]:
 
     file = resolve(args.model)
     options = {"backend": args.backend, "threads": args.threads, "trust_engine": args.trust_engine}
-    detector = open_detector(file, **options, **setting)
+    detector = open_detector(file, **options, **setting, input_hw=sizes.chosen(args))
     return detector, file, detector.backend.name
 
 
 def _legacy(args: argparse.Namespace, setting: dict[str, Any]) -> Detector:
     """An original YOLOv5 file, run by torch: what its exports are to be compared with."""
-    if args.backend != "auto" or args.threads is not None:
+    if args.backend != "auto" or args.threads is not None or args.imgsz:
         raise UsageError(
-            f"{args.model} is run by torch, which takes no --backend and no --threads",
+            f"{args.model} is run by torch, which takes no --backend, no --threads and no --imgsz",
             hint=f"edgestill export {args.model} --to onnx makes a file for the backends",
         )
     from distill.checkpoint import load  # noqa: PLC0415 (brings torch)

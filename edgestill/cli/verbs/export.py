@@ -8,7 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli import calibration_options, engine_options, form_options
+from edgestill.cli import (
+    calibration_options,
+    engine_options,
+    form_options,
+    recalibrate_options,
+    repair_options,
+)
 from edgestill.cli.sizes import input_hw
 from edgestill.dataset import Dataset
 from edgestill.errors import ArtifactError, UsageError, missing_library
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     from edgestill.spec import ModelSpec
     from export.build import Check
     from export.calibrate import Calibration
-    from export.verify import Sample
+    from export.verify import Sample, Seen
     from runtime.detector import Detector
 
 SUMMARY = "Make a device's file from a checkpoint: ONNX, OpenVINO or TensorRT; FP32, FP16 or INT8"
@@ -56,18 +62,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="replace files of that name")
     form_options.add_arguments(parser)
     calibration_options.add_arguments(parser)
+    repair_options.add_arguments(parser)
+    recalibrate_options.add_arguments(parser)
     engine_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Build, prove, compare, publish."""
-    from export.build import Job, export  # noqa: PLC0415 (brings onnx)
+    from export.build import export  # noqa: PLC0415 (brings onnx)
+    from export.job import Job  # noqa: PLC0415
 
     calibration_options.refuse_senseless(args)
+    repair_options.refuse_senseless(args)
+    recalibrate_options.refuse_senseless(args)
     engine, form = engine_options.read(args), form_options.read(args)
-    checkpoint = _checkpoint(args.checkpoint, args.imgsz)
+    checkpoint = calibration_options.with_scales(args, _checkpoint(args.checkpoint, args.imgsz))
     held = _held_out(args, checkpoint.spec)
-    choice = calibration_options.read(args, checkpoint.spec, (held.dataset, held.split) if held else None)
+    judges = (held.dataset, held.split) if held else None
+    choice = calibration_options.read(args, checkpoint, judges)
     job = Job(
         checkpoint=checkpoint,
         target=args.to,
@@ -75,12 +87,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         calibration=choice.calibration,
         method=choice.method,
         trial=choice.trial,
+        recalibration=recalibrate_options.read(args, choice.calibration, judges),
         cache=choice.cache,
         engine=engine,
         form=form,
     )
     name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
-    made = export(job, args.out, name, check=_check(args, checkpoint, held), force=args.force)
+    made = export(
+        job,
+        args.out,
+        name,
+        check=_check(args, checkpoint, held),
+        force=args.force,
+        repair_with=repair_options.read(args, held.samples[0].path.parent if held else None),
+    )
     record = made.record
     return {
         "kind": "export",
@@ -91,10 +111,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "bytes": sum(path.stat().st_size for path in made.files),
         "manifest": str(made.manifest),
         "input_hw": list(record.spec.input_hw),
+        "layout": record.spec.layout,
         "precision_proved": record.precision_proved,
         "unproved": dict(record.unproved),
         "calibration": _summary(record.calibration),
         "verify": record.verify,
+        "recalibration": record.recalibration,
+        "repair": repair_options.told(args, made),
         "doubts": [*_doubts(args, held, choice.calibration), *made.doubts],
     }
 
@@ -107,6 +130,7 @@ def show(result: dict[str, Any]) -> Any:
     table = Table("", "", title=escape(f"{result['checkpoint']} to {result['to']}"), show_header=False)
     for path in (*result["files"], result["manifest"]):
         table.add_row("written", escape(path))
+    table.add_row("output", result["layout"])
     for kind, counts in result["precision_proved"].items():
         table.add_row(kind, ", ".join(f"{dtype} {count}" for dtype, count in counts.items()))
     for name, reason in ((result["calibration"] or {}).get("left_float") or {}).items():
@@ -118,6 +142,9 @@ def show(result: dict[str, Any]) -> Any:
     for key in ("score_drift_mean", "iou_mean", "drop_points"):
         if told.get(key) is not None:
             table.add_row(key.replace("_", " "), f"{told[key]:.4f}")
+    rows = recalibrate_options.rows(result["recalibration"], result["verify"])
+    for name, text in [*rows, *repair_options.rows(result["repair"])]:
+        table.add_row(name, escape(text))
     for doubt in result["doubts"]:
         table.add_row("doubt", doubt)
     return table
@@ -172,47 +199,55 @@ def _held_out(args: argparse.Namespace, spec: ModelSpec) -> _Held | None:
 def _check(args: argparse.Namespace, checkpoint: Checkpoint, held: _Held | None) -> Check:
     """Compares a built file with the torch checkpoint, or without torch with the FP32 graph."""
     from export import verify  # noqa: PLC0415
+    from export.recalibrate import effect  # noqa: PLC0415
 
     limits = verify.LIMITS[args.precision]
     if args.max_drop is not None:
         limits = replace(limits, max_drop=args.max_drop)
+    known: dict[str, Seen] = {}  # what the reference finds, looked at once however often a repair asks
 
     def check(built: Path, source: Path) -> dict[str, Any] | None:
         if held is None:
             return None
-        reference, what = _reference(args.checkpoint, checkpoint.spec, source)
-        classes = checkpoint.spec.classes
-        seen = [
-            verify.look(detector, held.samples, label)
-            for detector, label in ((reference, f"look: {what}"), (_open(built), f"look: {built.name}"))
-        ]
-        comparison = verify.compare(seen[0], seen[1], held.samples, classes)
+        if not known:
+            is_rounded = args.precision == "int8" and checkpoint.roundings is not None
+            reference, what = _reference(args.checkpoint, checkpoint.spec, source, is_rounded=is_rounded)
+            known[what] = verify.look(reference, held.samples, f"look: {what}")
+        [(what, true)] = known.items()
+        detector, classes = _open(built), checkpoint.spec.classes
+        seen = verify.look(detector, held.samples, f"look: {built.name}")
+        comparison = verify.compare(true, seen, held.samples, classes)
         verify.refuse_beyond(
             comparison,
             limits,
             f"{built.name} was not published, it differs from its source",
-            "calibrate on more images, or keep a higher precision"
+            "calibrate on more images, let --repair move the worst layers, or keep a higher precision"
             if args.precision == "int8"
             else "this is a fault of the exporter: report it with the checkpoint",
         )
         where = {"reference": what, "data": str(held.dataset.path), "split": held.split}
-        return where | verify.describe(comparison, limits)
+        told = where | verify.describe(comparison, limits)
+        if knots := detector.spec.score_map:
+            told["recalibration"] = effect(true, seen, held.samples, classes, knots)
+        return told
 
     return check
 
 
-def _reference(name: str, spec: ModelSpec, source: Path) -> tuple[Detector, str]:
-    """The detector that a file is compared with, and what it is."""
+def _reference(name: str, spec: ModelSpec, source: Path, *, is_rounded: bool) -> tuple[Detector, str]:
+    """The detector that a file is compared with, and what it is: with trained scales, what was trained."""
     if find_spec("torch") is None:
         return _open(source), "FP32 ONNX of the checkpoint"
-    from distill.checkpoint import load  # noqa: PLC0415 (brings torch)
+    from distill import checkpoint  # noqa: PLC0415 (brings torch)
+    from distill.qat.checkpoint import load  # noqa: PLC0415
     from distill.torch_detector import TorchDetector  # noqa: PLC0415
     from edgestill.cli.models import checkpoint_folder  # noqa: PLC0415
     from runtime.accuracy import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
 
-    model, _, _ = load(checkpoint_folder(name))
+    path = checkpoint_folder(name)
+    model = load(path)[0] if is_rounded else checkpoint.load(path)[0]
     detector = TorchDetector(model, spec, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
-    return detector, "torch checkpoint"
+    return detector, f"torch checkpoint{', rounded as it was trained' if is_rounded else ''}"
 
 
 def _open(path: Path) -> Detector:
@@ -242,6 +277,7 @@ def _doubts(args: argparse.Namespace, held: _Held | None, calibration: Calibrati
         found.append("the file was not compared with its source on images: add --verify DATA.yaml")
     elif any(sample.truth is None for sample in held.samples):
         found.append("the data's classes are not the model's: boxes were compared, mAP was not")
-    if args.precision == "fp16" and args.to != "openvino" and calibration is None:
+    has_half = args.to.startswith("tensorrt") if args.precision == "int8" else args.to != "openvino"
+    if args.precision != "fp32" and has_half and calibration is None:
         found.append("no image was looked at for numbers that FP16 cannot hold: add --verify DATA.yaml")
     return found

@@ -13,6 +13,7 @@ from export.linter import FAMILIES
 
 if TYPE_CHECKING:
     from export.linter import Family
+    from runtime.detector import ModelDetector
 
 SUMMARY = "Show a model file's spec, manifest, tensors, hashes, and layers by precision"
 SHOWN = 3  # places of one rule that a table names
@@ -105,11 +106,23 @@ def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
             "spec": detector.spec.to_json(),
             "inputs": [asdict(t) for t in detector.backend.inputs],
             "outputs": [asdict(t) for t in detector.backend.outputs],
+            "free": _free(detector),
             "metadata": dict(detector.backend.metadata),
             "layers_executed": detector.backend.layers_by_dtype(),
             "elements_stored": stored_elements(path),
             "manifest": None if manifest is None else asdict(manifest),
         }
+
+
+def _free(detector: ModelDetector) -> list[str]:
+    """What of its input a file leaves free; its spec says what is used then."""
+    axes = (
+        ("batch", "height", "width", None)
+        if detector.spec.pixels == "uint8"
+        else ("batch", None, "height", "width")
+    )
+    sides = detector.backend.inputs[0].shape
+    return [axis for axis, side in zip(axes, sides, strict=True) if axis and side is None]
 
 
 def _lint(path: Path, family: Family | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli import tiles
+from edgestill.cli import sizes, tiles
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads (default: the library's choice)"
     )
+    sizes.add_argument(parser)
     tiles.add_arguments(parser)
     parser.add_argument("--trust-engine", action="store_true", help="run an .engine that others built")
     parser.add_argument("--force", action="store_true", help="replace what --save names")
@@ -104,7 +105,8 @@ def show(result: Mapping[str, Any]) -> Table:
 
 
 def _detector_options(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in ("backend", "conf", "iou", "threads", "trust_engine")}
+    names = ("backend", "conf", "iou", "threads", "trust_engine")
+    return {**{name: getattr(args, name) for name in names}, "input_hw": sizes.chosen(args)}
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from export.build import FAMILY
 from export.int8 import make_int8
+from export.job import FAMILY
 from export.lint._graph import LintGraph
 from export.linter import FAMILIES, Family, lint, read
 from export.placement import Graph

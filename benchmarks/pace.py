@@ -1,0 +1,39 @@
+"""How many times the time of one model file another one takes, measured in turns."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compare import compare_models
+from benchmarks.footage import Footage
+from benchmarks.latency import Samples, Settings, collect
+from runtime.detector import open_detector
+
+KEPT = ("measure", "a_ms", "b_ms", "ratio", "low", "high", "confidence", "verdict")
+
+
+def pace(a: Path, b: Path, source: str | None, *, duration_s: float = 2.0) -> dict[str, Any]:
+    """Inference of ``b`` over inference of ``a``, both shown the same pictures in turns.
+
+    Args:
+        a: The model file that is compared with.
+        b: The other one.
+        source: An image, a folder, a video; None for the drawn street.
+        duration_s: Timed seconds a model, at least.
+
+    Returns:
+        Medians in milliseconds, their ratio with its interval, and the verdict, see ``benchmarks.compare``.
+    """
+    settings = Settings(source=source, duration_s=duration_s, interleave=True)
+    with ExitStack() as stack:
+        detectors = [stack.enter_context(closing(open_detector(path))) for path in (a, b)]
+        first, second = collect(detectors, Footage(source), settings, lambda: None)
+    compared = compare_models(_told(a, first), _told(b, second), paired=True)
+    found = next(c for c in compared if c["measure"] == "inference")
+    return {"samples": len(first), **{name: found[name] for name in KEPT}}
+
+
+def _told(path: Path, taken: Samples) -> dict[str, Any]:
+    return {"name": path.name, "samples_ms": taken.stages_ms, "rounds": taken.rounds}

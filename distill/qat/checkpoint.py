@@ -1,0 +1,52 @@
+"""Networks to and from disk with their roundings, where they have some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distill import checkpoint
+from distill.models.yolov5 import Yolov5
+from distill.qat.network import RoundedYolov5
+from edgestill.checkpoint import read_checkpoint
+from edgestill.errors import ArtifactError
+from edgestill.spec import ModelSpec
+
+
+def save(folder: Path, model: Yolov5, spec: ModelSpec, about: Mapping[str, Any]) -> None:
+    """Write a checkpoint folder; of a network with roundings an ordinary one, and its scales beside it.
+
+    Raises:
+        ArtifactError: See ``distill.checkpoint.save``.
+    """
+    if not isinstance(model, RoundedYolov5):
+        checkpoint.save(folder, model, spec, about)
+        return
+    plain, roundings = model.settled(spec)
+    checkpoint.save(folder, plain, spec, about, roundings=roundings)
+
+
+def load(path: Path, *, speed: float = 1.0) -> tuple[Yolov5, ModelSpec]:
+    """A network as it was trained, with its roundings if it has some.
+
+    It is float32, on the CPU, in evaluation mode.
+
+    Args:
+        path: A checkpoint folder, or an original ``.pt`` file.
+        speed: See ``settings.Quantisation.step_speed``; of no meaning where nothing is trained.
+
+    Raises:
+        ArtifactError: See ``distill.checkpoint.load``; or the scales are those of another network.
+    """
+    model, spec, _ = checkpoint.load(path)
+    roundings = read_checkpoint(path).roundings if path.is_dir() else None
+    if roundings is None:
+        return model, spec
+    try:
+        return RoundedYolov5(model, roundings, speed=speed).eval(), spec
+    except (AttributeError, KeyError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{path}: the scales are of another network: {error!r}",
+            hint="weights and spec must come from the same training: copy both again",
+        ) from error

@@ -1,0 +1,45 @@
+"""Joins training with rounding to the export that says where its numbers are rounded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgestill.dataset import Dataset
+
+if TYPE_CHECKING:
+    from distill.qat.settings import Quantisation
+    from edgestill.checkpoint import Checkpoint
+    from edgestill.roundings import PostTraining
+
+
+def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...]) -> PostTraining:
+    """Where an export for a recipe's engines would round a network, and the scales that it would choose.
+
+    Args:
+        checkpoint: The network, in float.
+        settings: The recipe's; ``family`` is set.
+        data: The recipe's data sets; ranges come from the training split of the first, unless ``calib`` names
+            another.
+
+    Raises:
+        DataError: An image to calibrate on is also one that the result is judged by.
+        UsageError: The data set has no training split.
+    """
+    from edgestill.cli.models import cache_folder  # noqa: PLC0415
+    from export.calibrate import choose  # noqa: PLC0415 (brings onnxruntime)
+    from export.graph import build_onnx  # noqa: PLC0415
+    from export.job import FAMILY  # noqa: PLC0415
+    from export.placement import Graph  # noqa: PLC0415
+    from export.statistics_cache import Watched, gathered  # noqa: PLC0415
+    from export.trained import begin  # noqa: PLC0415
+
+    assert settings.family
+    source = build_onnx(checkpoint.spec, checkpoint.weights)
+    graph = Graph(source, checkpoint.spec.scale)
+    dataset = Dataset.open(Path(settings.calib or data[0]))
+    calibration = choose(dataset, checkpoint.spec, count=settings.calib_images)
+    watched = Watched(histograms=graph.to_watch(), means=graph.conv_inputs())
+    seen = gathered(source, watched, calibration, cache_folder() / "calibration")
+    return begin(source, graph, seen, FAMILY[settings.family], asdict(calibration.record))

@@ -1,0 +1,142 @@
+"""Where a network's numbers become bytes, and which: what a training with rounding and an export agree on.
+
+An export says where its family of engines rounds and where the scales begin; a training moves the scales; the
+checkpoint keeps them; the next export writes them as they are. Names are those of the exported graph's nodes
+and tensors, which follow from the network's own, see ``edgestill.architecture``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgestill.errors import ArtifactError
+
+#: Engines that need the same form of INT8, as `edgestill export --to` calls them; tensorrt-rtx is tensorrt's.
+EngineFamily = Literal["onnx", "openvino", "tensorrt"]
+FAMILIES: tuple[EngineFamily, ...] = get_args(EngineFamily)
+PREFIX = "quantisation."  # of tensors beside the weights
+STEPS, WEIGHT_STEPS = f"{PREFIX}steps", f"{PREFIX}weights."
+HINT = "train it again, or copy the checkpoint again"
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The numbers that a byte can say: ``(byte - zero) * step``.
+
+    Attributes:
+        step: Between two neighbours; a float32 value.
+        zero: The byte that stands for zero, 0 to 255; 128 of a signed byte, whose own zero that is.
+        is_learnt: Whether a training moves the step; those of pixels and sigmoids are known.
+    """
+
+    step: float
+    zero: int
+    is_learnt: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Roundings:
+    """All roundings of one network for one family of engines.
+
+    Attributes:
+        family: For whom.
+        is_signed: Whether activations are signed bytes with zero for zero.
+        has_integer_bias: Whether a bias is a whole number of products of a weight's and an activation's step.
+        grids: By name. Tensors that meet in a concat share one.
+        activations: By rounded tensor, the name of its grid.
+        weights: By convolution that multiplies bytes, the step of each output channel, float32 ``[out]``.
+        inputs: By such a convolution, the name of its input's grid.
+        reads: By node, for each of its inputs the name of the grid that the node reads it rounded to; ``""``
+            where it reads the number as it is, or one that is on its grid already.
+        float_readers: Nodes that compute in float, and read tensors as they were before rounding.
+        left_float: Why a tensor or convolution was left out.
+    """
+
+    family: EngineFamily
+    is_signed: bool
+    has_integer_bias: bool
+    grids: Mapping[str, Grid]
+    activations: Mapping[str, str]
+    weights: Mapping[str, NDArray[np.float32]]
+    inputs: Mapping[str, str]
+    reads: Mapping[str, tuple[str, ...]]
+    float_readers: tuple[str, ...]
+    left_float: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but what is trained, as plain JSON data."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"weights", "grids"}}
+        grids = {name: {"zero": g.zero, "is_learnt": g.is_learnt} for name, g in self.grids.items()}
+        return {**plain, "grids": grids}
+
+    def to_tensors(self) -> dict[str, NDArray[np.float32]]:
+        """What is trained, by name in the checkpoint, float32."""
+        steps = np.array([self.grids[name].step for name in sorted(self.grids)], np.float32)
+        return {STEPS: steps, **{f"{WEIGHT_STEPS}{name}": w for name, w in self.weights.items()}}
+
+    @classmethod
+    def from_parts(cls, data: Mapping[str, Any], tensors: Tensors) -> Roundings:
+        """The inverse of ``to_json`` and ``to_tensors``.
+
+        Raises:
+            ArtifactError: They do not fit together.
+        """
+        try:
+            steps = tensors[STEPS].astype(np.float32).tolist()
+            grids = {
+                name: Grid(step=step, **data["grids"][name])
+                for name, step in zip(sorted(data["grids"]), steps, strict=True)
+            }
+            found = cls(
+                **{
+                    **data,
+                    "grids": grids,
+                    "reads": {node: tuple(names) for node, names in data["reads"].items()},
+                    "float_readers": tuple(data["float_readers"]),
+                    "weights": {
+                        name.removeprefix(WEIGHT_STEPS): t.astype(np.float32)
+                        for name, t in tensors.items()
+                        if name.startswith(WEIGHT_STEPS)
+                    },
+                }
+            )
+            found._check()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError(f"the checkpoint's scales are broken: {error!r}", hint=HINT) from error
+        return found
+
+    def _check(self) -> None:
+        named = {*self.activations.values(), *self.inputs.values()}
+        named |= {grid for grids in self.reads.values() for grid in grids if grid}
+        steps = np.concatenate([[g.step for g in self.grids.values()], *self.weights.values()])
+        if self.family not in FAMILIES:
+            raise ValueError(f"no engines are called {self.family}")
+        if odd := named - self.grids.keys():
+            raise ValueError(f"no grid is called {min(odd)}")
+        if self.inputs.keys() != self.weights.keys():
+            raise ValueError("convolutions and their inputs differ")
+        if not (np.isfinite(steps) & (steps > 0)).all():
+            raise ValueError("a step is not a positive number")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PostTraining:
+    """Where a training with rounding begins: what an export without it would have written.
+
+    Attributes:
+        roundings: With the scales of a calibration.
+        shifts: By convolution that multiplies bytes, what is added to its bias to take back what rounding its
+            weights moved, float32 ``[out]``.
+        record: Which images the scales come from, and how.
+    """
+
+    roundings: Roundings
+    shifts: Mapping[str, NDArray[np.float32]]
+    record: Mapping[str, Any]

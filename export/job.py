@@ -1,0 +1,74 @@
+"""What to build: a job, and what each kind of file asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from edgestill.checkpoint import Checkpoint
+from edgestill.spec import ModelSpec, Precision, ScoreMap
+from export.calibrate import Calibration
+from export.clipping import ONNXRUNTIME, OPENVINO, TENSORRT, Method
+from export.form import Form
+from export.int8 import Family
+from export.method_trial import Trial
+from export.placement import for_onnxruntime, for_openvino, for_tensorrt
+from export.recalibrate import HeldOut
+from export.tensorrt.options import EngineOptions
+
+Target = Literal["onnx", "openvino", "tensorrt", "tensorrt-rtx"]
+SUFFIX: Mapping[Target, str] = {
+    "onnx": ".onnx",
+    "openvino": ".xml",
+    "tensorrt": ".trt.engine",
+    "tensorrt-rtx": ".rtx.engine",
+}
+FAMILY: Mapping[Target, Family] = {
+    "onnx": Family(name="onnx", place=for_onnxruntime, tuning=ONNXRUNTIME),
+    "openvino": Family(name="openvino", place=for_openvino, tuning=OPENVINO),
+    "tensorrt": Family(name="tensorrt", place=for_tensorrt, tuning=TENSORRT, halves=True),
+    "tensorrt-rtx": Family(name="tensorrt", place=for_tensorrt, tuning=TENSORRT, halves=True),
+}
+#: What belongs to a model file, by its suffix: OpenVINO's weights; the graph that an engine was built from.
+BESIDE: Mapping[Target, str] = {"openvino": ".bin", "tensorrt": ".onnx", "tensorrt-rtx": ".onnx"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Job:
+    """What to build.
+
+    Attributes:
+        checkpoint: The weights, and the spec at the input size that is wanted.
+        target: Whose file format.
+        precision: What to compute in.
+        calibration: Images for INT8's ranges; for FP16, to check its range on; not used for FP32.
+        method: How INT8's ranges are found; None for what the family of engines is tuned to.
+        trial: Images to choose that method on, in place of naming one.
+        recalibration: Images to fit a map of scores on, see ``export.recalibrate``; None for no map.
+        cache: Folder of statistics of earlier exports; None keeps none.
+        engine: How to build an engine; not used for other files.
+        form: How the file takes images and gives boxes.
+    """
+
+    checkpoint: Checkpoint
+    target: Target
+    precision: Precision
+    calibration: Calibration | None = None
+    method: Method | None = None
+    trial: Trial | None = None
+    recalibration: HeldOut | None = None
+    cache: Path | None = None
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    form: Form = field(default_factory=Form)
+
+    def with_map(self, knots: ScoreMap) -> Job:
+        """The same job for a file that carries a map of scores."""
+        spec = replace(self.checkpoint.spec, score_map=knots)
+        return replace(self, checkpoint=replace(self.checkpoint, spec=spec))
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The contract of the file, which is the checkpoint's in the form that is wanted."""
+        return self.form.spec(self.checkpoint.spec)

@@ -1,0 +1,14 @@
+"""Two files in turns: what is told of their times. No test asserts a time."""
+
+from pathlib import Path
+
+from benchmarks.pace import KEPT, pace
+
+
+def test_the_ratio_comes_with_its_interval_and_its_samples(tiny_model: Path) -> None:
+    told = pace(tiny_model, tiny_model, None, duration_s=0)
+    assert set(told) == {"samples", *KEPT}
+    assert told["measure"] == "inference"
+    assert told["samples"] >= 50
+    assert told["low"] <= told["ratio"] <= told["high"]
+    assert told["a_ms"] > 0

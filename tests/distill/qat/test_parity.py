@@ -1,0 +1,135 @@
+"""What was trained is what is exported: the torch network against the file, on ONNX Runtime as it optimises.
+
+A number that lies between two bytes may fall to either side by the order of a sum, in which torch and ONNX
+Runtime differ; one such byte moves others behind it. So the pictures are small, and most of eight must agree
+to float32's precision, a tenth and less of what rounding changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from distill.models.yolov5 import Yolov5
+from distill.qat.network import RoundedYolov5
+from distill.qat.steps import Steps
+from edgestill.roundings import FAMILIES, EngineFamily, Roundings
+from edgestill.spec import Head, ModelSpec
+from export.graph import build_onnx
+from export.job import FAMILY
+from export.trained import Trained
+
+SAME = 3e-4  # logits
+Floats = NDArray[np.float32]
+
+
+def graph(model: Yolov5, spec: ModelSpec, roundings: Roundings, *, halves: bool = False) -> Any:
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    family = replace(FAMILY[roundings.family], halves=halves)
+    return Trained(build_onnx(spec, weights), spec.scale, roundings, family).make().model
+
+
+def trained(started: Any, family: EngineFamily) -> RoundedYolov5:
+    """A network whose weights and steps have moved, as training moves them."""
+    network = RoundedYolov5(started.model, started.begin(family).roundings)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue  # the bins of a dfl head
+            size = 0.05 if name.endswith("growth") else 0.02 * parameter.abs().mean()
+            parameter.add_(size * torch.randn_like(parameter))
+    return network.eval()
+
+
+def logits(model: Yolov5, decoded: Floats) -> Floats:
+    p = decoded[..., 4:] if model.head.layout == "yolov5" else decoded[:, 4:]
+    return np.asarray(np.log(p / (1 - p)), np.float32).reshape(len(p), -1)
+
+
+def decoded(model: Yolov5, images: Floats) -> Floats:
+    with torch.no_grad():
+        return model.decode(model(torch.from_numpy(images))).numpy()
+
+
+CASES: list[tuple[EngineFamily, Head]] = [
+    *((family, "coupled") for family in FAMILIES),
+    ("tensorrt", "decoupled"),
+    ("onnx", "dfl"),
+]
+
+
+@pytest.mark.parametrize(("family", "head"), CASES)
+def test_the_file_computes_what_was_trained(
+    family: EngineFamily,
+    head: Head,
+    students: Callable[[Head], Any],
+    pictures: Callable[[int, int], Floats],
+    run_onnx: Callable[[Any, Floats], Floats],
+) -> None:
+    started = students(head)
+    network = trained(started, family)
+    plain, roundings = network.settled(started.spec)
+    images = np.concatenate([pictures(1, seed) for seed in range(8)])
+    ours = logits(plain, decoded(network, images))
+    floats = logits(plain, decoded(plain, images))
+    theirs = logits(plain, run_onnx(graph(plain, started.spec, roundings), images))
+    apart, rounding = (np.abs(other - ours).max(axis=1) for other in (theirs, floats))
+    assert sorted(apart)[4] < SAME
+    assert apart.max() < 3 * rounding.max()
+    assert np.median(rounding) > 10 * SAME
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_file_holds_the_scales_bit_for_bit(family: EngineFamily, student: Any) -> None:
+    plain, roundings = trained(student, family).settled(student.spec)
+    made = graph(plain, student.spec, roundings, halves=FAMILY[family].halves)
+    stored = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
+    rounded = [name for name in roundings.activations if f"{name}.scale" in stored]
+    assert len(rounded) > 30
+    for name in rounded:
+        grid = roundings.grids[roundings.activations[name]]
+        assert stored[f"{name}.scale"] == np.float32(grid.step)
+        assert stored[f"{name}.zero"] == (0 if family == "tensorrt" else grid.zero)
+    for name, steps in roundings.weights.items():
+        np.testing.assert_array_equal(stored[f"{name}.weight.scale"], steps)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_first_step_begins_with_what_an_export_writes(
+    family: EngineFamily,
+    student: Any,
+    pictures: Callable[[int, int], Floats],
+    run_onnx: Callable[[Any, Floats], Floats],
+) -> None:
+    """But for the biases' corrections, which ``begin`` puts into the weights."""
+    found = student.begin(family)
+    assert set(found.shifts) == set(found.roundings.weights)
+    network = RoundedYolov5(student.model, found.roundings).eval()
+    images = pictures(4, 7)
+    ours = decoded(network, images)
+    theirs = run_onnx(graph(student.model, student.spec, found.roundings), images)
+    apart = np.abs(logits(network, ours) - logits(network, theirs)).max(axis=1)
+    assert apart.min() < SAME
+
+
+def test_a_copy_has_steps_of_its_own(student: Any, pictures: Callable[[int, int], Floats]) -> None:
+    """The moving average is a copy: what its blocks read must be rounded by its own steps."""
+    network = RoundedYolov5(student.model, student.begin("tensorrt").roundings).eval()
+    copy, images = deepcopy(network), pictures(1, 0)
+    before = decoded(network, images)
+    with torch.no_grad():
+        for steps in copy.grids:
+            assert isinstance(steps, Steps)
+            steps.growth += 1.0
+    assert (decoded(network, images) == before).all()
+    assert (decoded(copy, images) != before).any()
+    assert len(network.state_dict()) == len({t.data_ptr() for t in network.state_dict().values()})

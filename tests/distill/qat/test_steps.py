@@ -1,0 +1,74 @@
+"""Rounding with a gradient: what an engine does forward, the published gradients backward."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from distill.qat.steps import Steps
+
+
+def steps(value: float = 0.5, low: int = -4, high: int = 3, **more: float) -> Steps:
+    return Steps(torch.tensor(value), low, high, speed=more.get("speed", 1.0))
+
+
+def test_numbers_go_to_the_nearest_byte_and_halves_to_the_even_one() -> None:
+    x = torch.tensor([0.2, 0.25, 0.75, -0.26, 1.4, 9.0, -9.0])
+    assert steps()(x).tolist() == [0.0, 0.0, 1.0, -0.5, 1.5, 1.5, -2.0]
+
+
+def test_only_what_is_clipped_gets_no_gradient() -> None:
+    x = torch.tensor([0.3, 1.6, 1.74, 1.76, -2.2, -2.3], requires_grad=True)
+    steps()(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1, 1, 1, 0, 1, 0]
+
+
+def test_the_step_learns_from_rounding_and_from_clipping() -> None:
+    """Source: equation 3 of the paper, by hand; the logarithm multiplies it by the step."""
+    x = torch.tensor([0.3, 1.2, 9.0, -9.0], requires_grad=True)
+    one = steps(speed=2.0)
+    one(x).sum().backward()
+    by_hand = (1 - 0.6) + (2 - 2.4) + 3 - 4
+    assert one.growth.grad is not None
+    assert one.growth.grad.item() == pytest.approx(2.0 * 0.5 * by_hand / math.sqrt(4 * 3), rel=1e-5)
+
+
+def test_a_weight_has_a_step_for_each_output_channel() -> None:
+    one = Steps(torch.tensor([0.5, 0.1]), -127, 127, speed=1.0)
+    weight = torch.full((2, 3, 1, 1), 0.26)
+    out = one(weight)
+    out.sum().backward()
+    assert out[:, 0, 0, 0].tolist() == pytest.approx([0.5, 0.3])
+    assert one.growth.grad is not None
+    alone = Steps(torch.tensor(0.1), -127, 127, speed=1.0)
+    alone(weight[1:]).sum().backward()
+    assert alone.growth.grad is not None
+    torch.testing.assert_close(one.growth.grad[1], alone.growth.grad)
+
+
+def test_a_known_step_is_not_learnt() -> None:
+    known = Steps(torch.tensor(1 / 255), 0, 255, speed=1.0, is_learnt=False)
+    assert not list(known.parameters())
+
+
+def test_bf16_is_rounded_in_float32() -> None:
+    """Divided in bf16, whose eight bits end there, the upper bytes would be off by one."""
+    x = torch.linspace(0, 2.5, 300).to(torch.bfloat16)
+    one = Steps(torch.tensor(0.01), 0, 255, speed=1.0)
+    assert torch.equal(one(x), one(x.float()).to(torch.bfloat16))
+    assert one(x).dtype == torch.bfloat16
+
+
+def test_a_step_grows_by_a_share_of_itself() -> None:
+    """One step of Adam moves a large and a small step alike."""
+    grown = []
+    for size in (0.5, 0.005):
+        one = steps(size, speed=10.0)
+        optimiser = torch.optim.AdamW(one.parameters(), lr=1e-3)
+        one(torch.tensor([9.0 * size])).sum().backward()
+        optimiser.step()
+        grown.append(one.now.item() / size)
+    assert grown == pytest.approx([math.exp(-0.01)] * 2, rel=1e-4)
