@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distill import distributed
+from distill.recipe import Recipe
 from distill.run import Run
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.files import replacing, to_json_text
@@ -98,6 +99,8 @@ def _set_random(states: dict[str, list[Tensor]], path: Path) -> None:
 
 
 def _check_recipe(stored: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    # A key that did not exist when the run began had its default: new keys change nothing by it.
+    stored = _over(Recipe(name="").to_json(), stored)
     changed = [
         key
         for key in sorted(stored.keys() | wanted.keys())
@@ -108,3 +111,13 @@ def _check_recipe(stored: dict[str, Any], wanted: dict[str, Any], path: Path) ->
             f"{path.parent} was begun with another recipe: {', '.join(changed)} differ",
             hint="resume with the same recipe and --set, or start again with --force",
         )
+
+
+def _over(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """``given``, and the defaults of the keys that it lacks, in its tables too."""
+    tables = {
+        key: _over(value, given[key])
+        for key, value in defaults.items()
+        if isinstance(value, dict) and isinstance(given.get(key), dict)
+    }
+    return {**defaults, **given, **tables}

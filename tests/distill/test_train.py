@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -227,6 +228,22 @@ def test_resume_with_another_recipe_names_what_differs(
             train.train(plain, tmp_path)
     with pytest.raises(UsageError, match="another recipe: batch, epochs differ"):
         train.train(replace(plain, batch=2, epochs=9), tmp_path, resume=True)
+
+
+def test_a_run_goes_on_that_began_before_a_key_existed(
+    plain: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_state", interrupt_after(1))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(plain, tmp_path)
+    state = torch.load(tmp_path / STATE, weights_only=True)  # noqa: TID251
+    stored = json.loads(state["recipe"])
+    del stored["unlabelled"], stored["student"]["auto_anchor"]
+    torch.save({**state, "recipe": json.dumps(stored)}, tmp_path / STATE)
+    with pytest.raises(UsageError, match="another recipe: student differ"):
+        train.train(replace(plain, student=replace(plain.student, auto_anchor=True)), tmp_path, resume=True)
+    assert train.train(plain, tmp_path, resume=True)["epochs"] == plain.epochs
 
 
 def test_a_broken_state_is_an_artifact_error(plain: Recipe, tmp_path: Path) -> None:
