@@ -19,6 +19,10 @@ from edgestill.errors import ArtifactError
 #: Engines that need the same form of INT8, as `edgestill export --to` calls them; tensorrt-rtx is tensorrt's.
 EngineFamily = Literal["onnx", "openvino", "tensorrt"]
 FAMILIES: tuple[EngineFamily, ...] = get_args(EngineFamily)
+#: The largest byte of a weight by the bits it is given: symmetric, so that zero is exact. An x86 CPU without
+#: a dot product of bytes (VNNI) adds two products of an activation's byte and a weight's in 16 bits, and cuts
+#: off what does not fit: 2 * 255 * 127 does not, 2 * 255 * 64 does.
+WEIGHT_LEVELS: Mapping[int, int] = {7: 64, 8: 127}
 PREFIX = "quantisation."  # of tensors beside the weights
 STEPS, WEIGHT_STEPS = f"{PREFIX}steps", f"{PREFIX}weights."
 HINT = "train it again, or copy the checkpoint again"
@@ -47,11 +51,13 @@ class Roundings:
 
     Attributes:
         family: For whom.
-        is_signed: Whether activations are signed bytes with zero for zero.
+        is_signed: Whether activations are signed bytes whose zero means zero, on tensors that are shifted so
+            that it may; else unsigned ones with a zero point.
         has_integer_bias: Whether a bias is a whole number of products of a weight's and an activation's step.
         grids: By name. Tensors that meet in a concat share one.
         activations: By rounded tensor, the name of its grid.
         weights: By convolution that multiplies bytes, the step of each output channel, float32 ``[out]``.
+        weight_levels: The largest byte of a weight, see ``WEIGHT_LEVELS``.
         inputs: By such a convolution, the name of its input's grid.
         reads: By node, for each of its inputs the name of the grid that the node reads it rounded to; ``""``
             where it reads the number as it is, or one that is on its grid already.
@@ -62,6 +68,7 @@ class Roundings:
     family: EngineFamily
     is_signed: bool
     has_integer_bias: bool
+    weight_levels: int
     grids: Mapping[str, Grid]
     activations: Mapping[str, str]
     weights: Mapping[str, NDArray[np.float32]]

@@ -20,7 +20,7 @@ from edgestill.roundings import Roundings
 from export.blocks import Block
 from export.clipping import Method
 from export.graph import build_onnx
-from export.job import BESIDE, FAMILY, SUFFIX, Job, Target
+from export.job import BESIDE, SUFFIX, Job, Target
 from export.method_trial import choose_method
 from export.placement import Graph
 from export.precision import Moved
@@ -219,7 +219,7 @@ def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
     calibration = job.calibration
     if calibration is None:
         raise UsageError("INT8 needs images to calibrate on", hint="add --calib DATA.yaml")
-    scale, family = job.checkpoint.spec.scale, FAMILY[job.target]
+    scale, family = job.checkpoint.spec.scale, job.family
     graph = Graph(source, scale)
     watched = Watched(histograms=graph.to_watch(), means=graph.conv_inputs())
     seen = gathered(source, watched, calibration, job.cache)
@@ -238,7 +238,7 @@ def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
 
 
 def _trained(source: onnx.ModelProto, job: Job, roundings: Roundings) -> Variants:
-    scale, images, family, seen = job.checkpoint.spec.scale, job.calibration, FAMILY[job.target], None
+    scale, images, family, seen = job.checkpoint.spec.scale, job.calibration, job.family, None
     if images is not None and family.halves:
         watched = Watched(histograms=Graph(source, scale).to_watch())
         seen = gathered(source, watched, images, job.cache)

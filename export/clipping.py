@@ -12,7 +12,7 @@ All work on a ``Histogram``, so that trying another one looks at no image again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -48,6 +48,9 @@ class Tuning:
         power: For ``mse`` on signed bytes: of the error; the squared one's is 2.
         min_signal_db: A tensor stays float if 8 bits would leave it with less than this.
         float_share: Of the body's multiplications, the share that may stay float for it, worst first.
+        front_signal_db: As ``min_signal_db``, on the finest maps (``placement.FRONT_STRIDE``): what is lost
+            there goes through all of the network.
+        front_share: As ``float_share``, for them.
     """
 
     signed: bool = False
@@ -56,6 +59,8 @@ class Tuning:
     power: float = 2.0
     min_signal_db: float = 28.0
     float_share: float = 0.05
+    front_signal_db: float = 30.0
+    front_share: float = 0.1
 
     def range_of(self, histogram: Histogram) -> Range:
         """What a byte of this family should cover of a tensor's values."""
@@ -65,10 +70,14 @@ class Tuning:
             return best_range(histogram, widen=self.widen)
         return _SIGNED[self.method](histogram) if self.signed else _UNSIGNED[self.method](histogram)
 
+    def unsigned(self) -> Tuning:
+        """The same for a byte that has a zero point, with the numbers that were tuned for such bytes."""
+        return replace(self, signed=False, widen=ONNXRUNTIME.widen, power=ONNXRUNTIME.power)
+
     @property
     def words(self) -> str:
         """The method as a record tells it."""
-        grid = "s8 symmetric" if self.signed else "u8 asymmetric"
+        grid = "s8, shifted in front of 1 x 1 convolutions" if self.signed else "u8 asymmetric"
         how = {
             "mse": f"widest range within {self.widen} x least {_ERROR.get(self.power, 'error')}",
             "max": "everything that was seen",
@@ -86,7 +95,7 @@ OPENVINO = Tuning()
 #: that better than squares with a margin, see docs/calibration.md. Nothing is left float for its own noise:
 #: the tensors of the student that have the least dB (18.6 to 26) lie deep in it, and make a twentieth of
 #: the noise in its boxes. What matters is where a tensor lies, which ``placement.for_tensorrt`` knows.
-TENSORRT = Tuning(signed=True, widen=1.0, power=3.0, float_share=0.0)
+TENSORRT = Tuning(signed=True, widen=1.0, power=3.0, float_share=0.0, front_share=0.0)
 
 
 def _everything(histogram: Histogram) -> Range:

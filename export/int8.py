@@ -8,14 +8,14 @@ from typing import Any
 
 import onnx
 
-from edgestill.roundings import EngineFamily
+from edgestill.roundings import WEIGHT_LEVELS, EngineFamily
 from export.clipping import Tuning
 from export.half import halve
 from export.placement import Graph, Placement, Plan
 from export.quantize import quantise
 from export.statistics import Statistics
 
-WEIGHTS = "weights s8 per channel, bias corrected by input means; detection outputs float"
+WEIGHTS = "per channel, bias corrected by input means; detection outputs float"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +28,19 @@ class Family:
         tuning: How ranges are found, and what may stay float.
         halves: Whether what stays float is written as FP16: TensorRT runs a float layer as it is written, and
             FP32 beside bytes has cost more than the bytes saved.
+        weight_bits: That a weight is given, 7 or 8; a byte stores it either way.
     """
 
     name: EngineFamily
     place: Placement
     tuning: Tuning
     halves: bool = False
+    weight_bits: int = 8
+
+    @property
+    def weight_levels(self) -> int:
+        """The largest byte of a weight."""
+        return WEIGHT_LEVELS[self.weight_bits]
 
 
 def make_int8(
@@ -55,12 +62,12 @@ def make_int8(
     """
     plan = plan or family.place(graph, seen, family.tuning)
     record = {
-        "method": f"{family.tuning.words}; {WEIGHTS}",
+        "method": f"{family.tuning.words}; weights s8 of {family.weight_bits} bits {WEIGHTS}",
         "tuning": asdict(family.tuning),
         "ranges": _ranges(graph, plan, family.tuning),
         "left_float": dict(plan.left_float),
     }
-    quantised = quantise(source, plan, seen.channel_means)
+    quantised = quantise(source, plan, seen.channel_means, family.weight_levels)
     if not family.halves:
         return quantised, record
     made = halve(quantised, plan.float_readers, largest(seen))

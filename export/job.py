@@ -45,6 +45,7 @@ class Job:
         precision: What to compute in.
         calibration: Images for INT8's ranges; for FP16, to check its range on; not used for FP32.
         method: How INT8's ranges are found; None for what the family of engines is tuned to.
+        weight_bits: That INT8 weights use in a file for CPUs; engines have 8.
         trial: Images to choose that method on, in place of naming one.
         recalibration: Images to fit a map of scores on, see ``export.recalibrate``; None for no map.
         cache: Folder of statistics of earlier exports; None keeps none.
@@ -57,6 +58,7 @@ class Job:
     precision: Precision
     calibration: Calibration | None = None
     method: Method | None = None
+    weight_bits: int = 8
     trial: Trial | None = None
     recalibration: HeldOut | None = None
     cache: Path | None = None
@@ -67,6 +69,12 @@ class Job:
         """The same job for a file that carries a map of scores."""
         spec = replace(self.checkpoint.spec, score_map=knots)
         return replace(self, checkpoint=replace(self.checkpoint, spec=spec))
+
+    @property
+    def family(self) -> Family:
+        """For whom its INT8 graph is."""
+        family = FAMILY[self.target]
+        return family if family.halves else replace(family, weight_bits=self.weight_bits)
 
     @property
     def spec(self) -> ModelSpec:

@@ -35,7 +35,8 @@ class Plan:
         byte_inputs: For each such node, the range of its input.
         float_readers: Nodes that read the tensor as it was before rounding.
         integer_bias: Whether the bias is an int32 at the accumulator's scale, or stays float.
-        signed: Whether a byte is signed with zero for zero; every range must then be ``ranges.symmetric``.
+        signed: Whether a byte is signed, and zero stands for zero. A range that is not ``ranges.symmetric``
+            is then that of the tensor before it is shifted: see ``for_tensorrt``.
         left_float: Why a tensor or convolution of the body was left out.
     """
 
@@ -87,6 +88,14 @@ class Graph:
             if node.op_type in SAME_SCALE and reached & set(self.moved(node)):
                 reached.add(node.output[0])
         return {name for name, node in self.body.items() if node.input[0] in reached}
+
+    def byte_readers(self, tensor: str) -> Iterator[onnx.NodeProto]:
+        """The convolutions of the body that read a tensor, directly or moved about."""
+        for node in self.readers.get(tensor, []):
+            if node.op_type in SAME_SCALE:
+                yield from self.byte_readers(node.output[0])
+            elif node.name in self.body:
+                yield node
 
     def front(self, stride: int) -> frozenset[str]:
         """The nodes of the body that make maps of at most that many input pixels a cell."""
@@ -184,15 +193,19 @@ def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXR
 
 
 def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT) -> Plan:
-    """Signed bytes with zero for zero in front of every convolution of the body, nothing inside a layer.
+    """Signed bytes in front of every convolution of the body, nothing inside a layer; zero stands for zero.
 
     TensorRT fuses convolution, bias, SiLU and the next rounding, and a residual addition with the convolution
     that it follows: so a pair stands on the shortcut's side only, as in ``for_openvino``. It multiplies bytes
     only where the pair is the convolution's own input, hence one more behind whatever moves bytes about, at
     the same scale.
 
-    All in front of the first map of stride 8 stays float. A signed byte spends half of its values on numbers
-    that no pixel and hardly a SiLU has, and what is lost on the finest maps moves boxes most, see
+    A signed byte spends half of its values on numbers that hardly a SiLU has. So a tensor is shifted to the
+    middle of its range before it is rounded: one more operation on what is in a register, in the kernel of
+    SiLU and rounding. The convolution that reads it adds the shift times the sum of its weights to its bias.
+    One with a border of zeros cannot, for the border lacks no shift: what 3 x 3 convolutions read stays.
+
+    All in front of the first map of stride 8 is float: what is lost on the finest maps moves boxes most, see
     docs/calibration.md. These layers have 16 and 32 channels, where bytes win least, and in one piece they
     cost one change of format.
     """
@@ -201,7 +214,7 @@ def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT
     made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
     read = [t for t in made if t not in branches and _is_needed(graph, t)]
     wanted = [t for t in read if any(r.name not in front for r in graph.readers[t])]
-    ranges, left = _ranges(graph, statistics, tuning, wanted)
+    ranges, left = _ranges(graph, statistics, tuning, wanted, unsigned=_borderless(graph, wanted))
     del ranges[graph.source]
     left |= dict.fromkeys([t for t in read if t not in wanted] + sorted(front & graph.body.keys()), FRONT)
     left |= {name: "it reads the image" for name, n in graph.body.items() if n.input[0] == graph.source}
@@ -216,6 +229,17 @@ def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT
         float_readers=plan.float_readers | front,
         signed=True,
     )
+
+
+def _borderless(graph: Graph, tensors: Iterable[str]) -> list[str]:
+    """The tensors that no convolution with a border of zeros reads, nor any that shares their scale."""
+    groups = groups_of(graph)
+    bordered = {groups.get(t, t) for t in tensors if any(map(_has_border, graph.byte_readers(t)))}
+    return [t for t in tensors if groups.get(t, t) not in bordered]
+
+
+def _has_border(conv: onnx.NodeProto) -> bool:
+    return any(any(a.ints) for a in conv.attribute if a.name == "pads")
 
 
 def _before_silu(used: Range) -> Range:
@@ -236,11 +260,33 @@ def _unfit(
         for name, used in before.items()
         if name not in left
     }
-    ruined: dict[str, str] = {}
-    for name, db in sorted(noisy.items(), key=lambda item: item[1]):
-        if db < tuning.min_signal_db and graph.share([*ruined, name]) <= tuning.float_share:
-            ruined[name] = f"a byte in front of its SiLU leaves {db:.1f} dB"
+    allowance = _Allowance(graph, tuning)
+    ruined = {
+        name: f"a byte in front of its SiLU leaves {db:.1f} dB"
+        for name, db in sorted(noisy.items(), key=lambda item: item[1])
+        if allowance.spares(db, {name}, {name})
+    }
     return left | ruined
+
+
+class _Allowance:
+    """What may stay float for its noise: a share of the multiplications, one apart for the finest maps."""
+
+    def __init__(self, graph: Graph, tuning: Tuning) -> None:
+        self._graph, self._tuning = graph, tuning
+        self._front = graph.front(FRONT_STRIDE)
+        self._spent: dict[bool, set[str]] = {True: set(), False: set()}
+
+    def spares(self, db: float, makers: set[str], work: set[str]) -> bool:
+        """Whether something stays float: what bytes leave of it, its nodes, and whose work is float then."""
+        tuning, is_front = self._tuning, makers <= self._front
+        least = tuning.front_signal_db if is_front else tuning.min_signal_db
+        share = tuning.front_share if is_front else tuning.float_share
+        spent = self._spent[is_front] | work
+        if db >= least or self._graph.share(spent) > share:
+            return False
+        self._spent[is_front] = spent
+        return True
 
 
 def _is_needed(graph: Graph, tensor: str) -> bool:
@@ -249,23 +295,35 @@ def _is_needed(graph: Graph, tensor: str) -> bool:
 
 
 def _ranges(
-    graph: Graph, statistics: Statistics, tuning: Tuning, tensors: Iterable[str]
+    graph: Graph, statistics: Statistics, tuning: Tuning, tensors: Iterable[str], unsigned: Iterable[str] = ()
 ) -> tuple[dict[str, Range], dict[str, str]]:
-    """A range for each tensor, one for all that meet in a concat, without those that 8 bits would ruin."""
-    own = {t: tuning.range_of(statistics.histograms[t]) for t in tensors}
+    """A range for each tensor, one for all that meet in a concat, without those that 8 bits would ruin.
+
+    Args:
+        graph: The FP32 model's.
+        statistics: What its tensors hold.
+        tuning: How ranges are found.
+        tensors: That are to be rounded.
+        unsigned: Those of them that have a zero point, whatever the family has.
+    """
+    shifted = set(unsigned)
+    by = {True: tuning.unsigned(), False: tuning}
+    own = {t: by[t in shifted].range_of(statistics.histograms[t]) for t in tensors}
     groups = groups_of(graph)
     shared: dict[str, list[str]] = {}
     for tensor in own:
         shared.setdefault(groups.get(tensor, tensor), []).append(tensor)
     ranges: dict[str, Range] = {graph.source: graph.source_range}
     noisy: list[tuple[float, str, list[str]]] = []
+    allowance = _Allowance(graph, tuning)
     for members in shared.values():
         common = covering([own[t] for t in members])
         ranges |= dict.fromkeys(members, common)
         noisy.append((*min((noise_db(statistics.histograms[t], common), t) for t in members), members))
     left: dict[str, str] = {}
     for db, worst, members in sorted(noisy):
-        if db < tuning.min_signal_db and graph.share(graph.fed_by([*left, *members])) <= tuning.float_share:
+        makers = {graph.producer[t].name for t in members}
+        if allowance.spares(db, makers, graph.fed_by(members)):
             left |= dict.fromkeys(members, f"8 bits leave {worst} with {db:.1f} dB")
     return {tensor: used for tensor, used in ranges.items() if tensor not in left}, left
 

@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from export.placement import Plan
-from export.ranges import Range
+from export.ranges import SIGNED_ZERO, Range
 
-WEIGHT_LEVELS = (
-    127  # symmetric: -128 is not used, so that zero is exact and sums cannot overflow 16 bits twice
-)
 LEAST_SCALE = 1e-12  # of a channel whose weights are all zero
 
 
@@ -39,7 +36,7 @@ class ByteWeights:
 
 
 def byte_weights(
-    weight: NDArray[np.float32], bias: NDArray[np.float32], input_means: NDArray[np.float64]
+    weight: NDArray[np.float32], bias: NDArray[np.float32], input_means: NDArray[np.float64], levels: int
 ) -> ByteWeights:
     """Round weights to bytes, one scale an output channel.
 
@@ -51,17 +48,18 @@ def byte_weights(
         weight: float32 ``[out, in, k, k]``.
         bias: float32 ``[out]``.
         input_means: float64 ``[in]``, the mean of each input channel on real images.
+        levels: The largest byte, see ``edgestill.roundings.WEIGHT_LEVELS``.
     """
     rows = weight.reshape(len(weight), -1)
-    scale = (np.maximum(np.abs(rows).max(axis=1), LEAST_SCALE) / WEIGHT_LEVELS).astype(np.float32)
+    scale = (np.maximum(np.abs(rows).max(axis=1), LEAST_SCALE) / levels).astype(np.float32)
     column = scale.reshape(-1, 1, 1, 1)
-    values = np.clip(np.rint(weight / column), -WEIGHT_LEVELS, WEIGHT_LEVELS)
+    values = np.clip(np.rint(weight / column), -levels, levels)
     error = (values * column - weight).sum(axis=(2, 3), dtype=np.float64)  # [out, in]
     return ByteWeights(values.astype(np.int8), scale, (bias - error @ input_means).astype(np.float32))
 
 
 def trained_bytes(
-    weight: NDArray[np.float32], bias: NDArray[np.float32], scale: NDArray[np.float32]
+    weight: NDArray[np.float32], bias: NDArray[np.float32], scale: NDArray[np.float32], levels: int
 ) -> ByteWeights:
     """Round weights to bytes of trained scales, and leave alone the bias that was trained with them.
 
@@ -69,9 +67,10 @@ def trained_bytes(
         weight: float32 ``[out, in, k, k]``.
         bias: float32 ``[out]``.
         scale: float32 ``[out]``.
+        levels: The largest byte.
     """
-    levels = np.rint(weight / scale.reshape(-1, 1, 1, 1))
-    return ByteWeights(np.clip(levels, -WEIGHT_LEVELS, WEIGHT_LEVELS).astype(np.int8), scale, bias)
+    values = np.rint(weight / scale.reshape(-1, 1, 1, 1))
+    return ByteWeights(np.clip(values, -levels, levels).astype(np.int8), scale, bias)
 
 
 #: Makes bytes of a convolution's weights, given the node, its weights and its bias.
@@ -79,7 +78,7 @@ Rounds = Callable[[onnx.NodeProto, NDArray[np.float32], NDArray[np.float32]], By
 
 
 def quantise(
-    model: onnx.ModelProto, plan: Plan, channel_means: Mapping[str, NDArray[np.float64]]
+    model: onnx.ModelProto, plan: Plan, channel_means: Mapping[str, NDArray[np.float64]], weight_levels: int
 ) -> onnx.ModelProto:
     """A copy of an FP32 model with the plan's roundings in it.
 
@@ -87,8 +86,11 @@ def quantise(
         model: The FP32 model that the plan was made for.
         plan: What goes to bytes.
         channel_means: By tensor name, the channel means of every input of a planned convolution.
+        weight_levels: The largest byte of a weight.
     """
-    return write(model, plan, lambda node, w, b: byte_weights(w, b, channel_means[node.input[0]]))
+    return write(
+        model, plan, lambda node, w, b: byte_weights(w, b, channel_means[node.input[0]], weight_levels)
+    )
 
 
 def write(model: onnx.ModelProto, plan: Plan, rounds: Rounds) -> onnx.ModelProto:
@@ -97,7 +99,13 @@ def write(model: onnx.ModelProto, plan: Plan, rounds: Rounds) -> onnx.ModelProto
 
 
 class _Writer:
-    """Walks the nodes once, in order."""
+    """Walks the nodes once, in order.
+
+    A signed byte stands for zero at zero and nowhere else. Where the plan has another range, the number that
+    is rounded is the tensor's less the middle of the range, and ``shifts`` remembers what a tensor lacks
+    since: what moves numbers about passes that on, a sum adds it up, a convolution has it in its bias, and
+    for any other reader it is added again.
+    """
 
     def __init__(self, model: onnx.ModelProto, plan: Plan, rounds: Rounds) -> None:
         self.model, self.plan, self.rounds = onnx.ModelProto(), plan, rounds
@@ -106,6 +114,7 @@ class _Writer:
         self.stored = {t.name: t for t in self.graph.initializer}
         self.nodes: list[onnx.NodeProto] = []
         self.rounded: set[str] = set()
+        self.shifts: dict[str, float] = {}
         self.wanted = {
             name
             for node in self.graph.node
@@ -118,12 +127,16 @@ class _Writer:
         for source in self.graph.input:
             self._round(source.name)
         for node in self.graph.node:
-            if node.name in self.plan.convolutions:
-                self._weights(node)
+            made = self._bytes(node) if node.name in self.plan.convolutions else None
             if node.name not in self.plan.float_readers:
                 for i, name in enumerate(node.input):
                     if name in self.rounded:
                         node.input[i] = f"{name}.byte"
+            lacks = self._passed_on(node)
+            if made:
+                self._weights(node, made, lacks)
+            elif lacks:
+                self.shifts[node.output[0]] = lacks
             self.nodes.append(node)
             for name in node.output:
                 self._round(name)
@@ -139,23 +152,66 @@ class _Writer:
         if name not in self.wanted:
             return
         used: Range = self.plan.activations[name]
+        source = name
+        if self.plan.signed:
+            shift = float(np.float32((SIGNED_ZERO - used.zero) * used.scale))
+            source = self._less(name, shift - self.shifts.get(name, 0.0))
+            if shift:
+                self.shifts[f"{name}.byte"] = shift
         pair = [
             self._store(f"{name}.scale", np.float32(used.scale)),
             self._store(f"{name}.zero", np.int8(0) if self.plan.signed else np.uint8(used.zero)),
         ]
-        self._add("QuantizeLinear", f"{name}.quantise", [name, *pair], f"{name}.bytes")
+        self._add("QuantizeLinear", f"{name}.quantise", [source, *pair], f"{name}.bytes")
         self._add("DequantizeLinear", f"{name}.dequantise", [f"{name}.bytes", *pair], f"{name}.byte")
         self.rounded.add(name)
 
-    def _weights(self, node: onnx.NodeProto) -> None:
-        """Replace a convolution's weights by bytes and what turns them back."""
+    def _less(self, name: str, shift: float) -> str:
+        """A tensor less a number; the tensor itself for none."""
+        if not shift:
+            return name
+        out = f"{name}.shifted"
+        self._add("Sub", out, [name, self._store(f"{name}.shift", np.float32(shift))], out)
+        return out
+
+    def _passed_on(self, node: onnx.NodeProto) -> float:
+        """What a node's output lacks, as its inputs do; where that cannot be said, nothing lacks any more."""
+        lacks = [self.shifts.get(name, 0.0) for name in node.input]
+        if not any(lacks):
+            return 0.0
+        if node.name in self.plan.convolutions or node.op_type in {"MaxPool", "Resize"}:
+            return lacks[0]
+        if node.op_type == "Concat" and len(set(lacks)) == 1:
+            return lacks[0]
+        if node.op_type == "Add":
+            return sum(lacks)
+        for i, lack in enumerate(lacks):
+            if lack:
+                whole = f"{node.name}.whole.{i}"
+                self._add(
+                    "Add", whole, [node.input[i], self._store(f"{whole}.shift", np.float32(lack))], whole
+                )
+                node.input[i] = whole
+        return 0.0
+
+    def _bytes(self, node: onnx.NodeProto) -> ByteWeights:
+        """The weights of a convolution, which still reads its tensor by the FP32 model's name."""
+        weight, bias = (numpy_helper.to_array(self.stored.pop(name)) for name in node.input[1:])
+        return self.rounds(node, weight, bias)
+
+    def _weights(self, node: onnx.NodeProto, made: ByteWeights, lacks: float) -> None:
+        """Replace a convolution's weights by bytes and what turns them back.
+
+        Args:
+            node: The convolution.
+            made: The bytes.
+            lacks: What its input lacks everywhere; with a border of zeros, nothing could make good for that.
+        """
         weight_name, bias_name = node.input[1], node.input[2]
-        weight = numpy_helper.to_array(self.stored.pop(weight_name))
-        bias = numpy_helper.to_array(self.stored.pop(bias_name))
-        made = self.rounds(node, weight, bias)
         node.input[1] = self._dequantised(weight_name, made.values, made.scale)
         if not self.plan.integer_bias:
-            self._store(bias_name, made.bias)
+            sums = made.values.sum(axis=(1, 2, 3), dtype=np.int64) * made.scale
+            self._store(bias_name, (made.bias + lacks * sums).astype(np.float32))
             return
         step = made.scale * np.float32(self.plan.byte_inputs[node.name].scale)
         limit = np.iinfo(np.int32).max

@@ -12,6 +12,7 @@ from export.statistics import Histogram
 
 LEVELS = 255  # steps of an unsigned byte
 SIGNED_LEVELS = 127  # steps of a signed byte on either side of zero
+SIGNED_ZERO = 128  # of a signed byte, written as an unsigned one
 CANDIDATES = 120  # upper ends that are tried
 LEAST_STEP = 1e-9  # of a tensor that is constant
 

@@ -46,7 +46,7 @@ def begin(
     for name in sorted(plan.convolutions):
         read, *names = graph.body[name].input
         weight, bias = (numpy_helper.to_array(stored[n]) for n in names)
-        made[name] = byte_weights(weight, bias, seen.channel_means[read])
+        made[name] = byte_weights(weight, bias, seen.channel_means[read], family.weight_levels)
         shifts[name] = made[name].bias - bias
     return PostTraining(
         roundings=_roundings(graph, plan, family, made),
@@ -119,8 +119,10 @@ class Trained:
 
     def _quantised(self, moved: Sequence[Block]) -> tuple[Plan, onnx.ModelProto]:
         plan = spare(plan_of(self._roundings), self._graph, nodes_in(moved))
-        steps = self._roundings.weights
-        return plan, write(self._source, plan, lambda node, w, b: trained_bytes(w, b, steps[node.name]))
+        steps, levels = self._roundings.weights, self._roundings.weight_levels
+        return plan, write(
+            self._source, plan, lambda node, w, b: trained_bytes(w, b, steps[node.name], levels)
+        )
 
 
 def plan_of(roundings: Roundings) -> Plan:
@@ -155,6 +157,7 @@ def _roundings(graph: Graph, plan: Plan, family: Family, made: Mapping[str, Byte
         family=family.name,
         is_signed=plan.signed,
         has_integer_bias=plan.integer_bias,
+        weight_levels=family.weight_levels,
         grids=grids,
         activations=activations,
         weights={name: one.scale for name, one in made.items()},

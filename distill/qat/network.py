@@ -32,7 +32,6 @@ from edgestill.errors import UsageError
 from edgestill.roundings import Roundings
 from edgestill.spec import ModelSpec
 
-WEIGHT_LEVEL = 127
 LEVELS = 255
 POOLS = 3
 
@@ -135,7 +134,8 @@ class RoundedYolov5(Yolov5):
         node, steps, bias_steps = f"{name}.conv", None, None
         if node in self.roundings.weights:
             first = torch.tensor(self.roundings.weights[node])
-            steps = Steps(first, -WEIGHT_LEVEL, WEIGHT_LEVEL, speed=speed)
+            levels = self.roundings.weight_levels
+            steps = Steps(first, -levels, levels, speed=speed)
             if self.roundings.has_integer_bias:
                 bias_steps = self._steps(self.roundings.inputs[node])
         edges = {"conv": node, "sigmoid": f"{name}.act.sigmoid", "product": f"{name}.act"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devices.byte_sums import weight_bits_here
 from edgestill.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -42,4 +43,7 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
     calibration = choose(dataset, checkpoint.spec, count=settings.calib_images)
     watched = Watched(histograms=graph.to_watch(), means=graph.conv_inputs())
     seen = gathered(source, watched, calibration, cache_folder() / "calibration")
-    return begin(source, graph, seen, FAMILY[settings.family], asdict(calibration.record))
+    family = FAMILY[settings.family]
+    if not family.halves:
+        family = replace(family, weight_bits=settings.weight_bits or weight_bits_here())
+    return begin(source, graph, seen, family, asdict(calibration.record))

@@ -16,12 +16,16 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from devices.byte_sums import cuts_off_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
+from edgestill.roundings import WEIGHT_LEVELS
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
 from runtime.onnx_file import check_onnx
 
 PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+#: Makes weights unsigned bytes, whose products are widened before they are added: right, and a fifth slower.
+EXACT = "session.x64quantprecision"
 LOG_ERRORS = 3  # its warnings speak to the makers of execution providers
 
 # Operators that multiply and add, by how the optimiser may have renamed them; Q* and *Integer* run in int8.
@@ -49,7 +53,8 @@ class OrtBackend:
 
     def __init__(self, path: Path, provider: str, threads: int | None) -> None:
         self._path, self._threads = path, threads
-        self._session: ort.InferenceSession | None = _session(path, provider, _options(threads))
+        self._exact = provider == PROVIDERS["cpu"] and cuts_off_here() and _uses_all_bits(path)
+        self._session: ort.InferenceSession | None = _session(path, provider, self._options())
         if (active := self._session.get_providers()[0]) != provider:
             # ONNX Runtime falls back to the CPU without raising; a benchmark must not.
             raise DeviceError(
@@ -73,7 +78,7 @@ class OrtBackend:
         self._open()
         with TemporaryDirectory() as folder:
             saved = Path(folder) / "optimised.onnx"
-            options = _options(self._threads)
+            options = self._options()
             options.optimized_model_filepath = str(saved)
             _session(self._path, self.device, options)
             graph = onnx.load(str(saved)).graph
@@ -92,6 +97,16 @@ class OrtBackend:
         if self._session is None:
             raise UsageError("the model is closed", hint="open it again with open_backend")
         return self._session
+
+    def _options(self) -> Any:
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = LOG_ERRORS
+        if self._exact:
+            options.add_session_config_entry(EXACT, "1")
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+        return options
 
 
 def open_model(path: Path, *, device: str, threads: int | None) -> OrtBackend:
@@ -112,13 +127,13 @@ def open_model(path: Path, *, device: str, threads: int | None) -> OrtBackend:
     return OrtBackend(path, PROVIDERS[device], threads)
 
 
-def _options(threads: int | None) -> Any:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = LOG_ERRORS
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    return options
+def _uses_all_bits(path: Path) -> bool:
+    """Whether weights in bytes go beyond what two products in 16 bits can hold, see ``devices.byte_sums``."""
+    weights = (t for t in onnx.load(str(path)).graph.initializer if t.data_type == onnx.TensorProto.INT8)
+    return any(
+        np.abs(onnx.numpy_helper.to_array(t).astype(np.int16)).max(initial=0) > WEIGHT_LEVELS[7]
+        for t in weights
+    )
 
 
 def _session(path: Path, provider: str, options: Any) -> Any:

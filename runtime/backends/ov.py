@@ -11,11 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino as ov
 import yaml
 from numpy.typing import NDArray
 
+from devices.byte_sums import cuts_off_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
+from edgestill.progress import say
+from edgestill.roundings import WEIGHT_LEVELS
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
 from runtime.onnx_file import check_onnx
@@ -96,6 +100,11 @@ def open_model(
         )
     model = _read(core, path)
     metadata = _metadata(model, path)
+    if target == "CPU" and cuts_off_here() and _uses_all_bits(model):
+        say(
+            f"{path}: its INT8 weights use 8 bits, and this CPU cuts off sums of their products: what it "
+            "finds is unsure. Export it again with --weight-bits 7, or for ONNX Runtime, which can do without"
+        )
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _precision(core, target, precision_hint, metadata),
@@ -122,6 +131,13 @@ def _read(core: Any, path: Path) -> Any:
         raise ArtifactError(
             f"OpenVINO cannot read {path}: {error}", hint="copy it again, or export the model again"
         ) from error
+
+
+def _uses_all_bits(model: Any) -> bool:
+    """Whether weights in bytes go beyond what two products in 16 bits can hold, see ``devices.byte_sums``."""
+    stored = (op for op in model.get_ops() if op.get_type_name() == "Constant")
+    weights = (op.data for op in stored if op.get_element_type() == ov.Type.i8)
+    return any(np.abs(w.astype(np.int16)).max(initial=0) > WEIGHT_LEVELS[7] for w in weights)
 
 
 def _check_xml(path: Path) -> None:

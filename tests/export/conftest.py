@@ -16,6 +16,7 @@ from edgestill.checkpoint import Checkpoint
 from edgestill.dataset import Dataset
 from edgestill.spec import ModelSpec
 from export.statistics import Statistics, gather
+from runtime.backends.ort import EXACT
 
 HW = (64, 96)
 CLASSES = ("red", "green")
@@ -149,6 +150,7 @@ def run_onnx() -> Callable[[Any, NDArray[np.float32]], NDArray[np.float32]]:
     def run(model: Any, feed: NDArray[np.float32]) -> NDArray[np.float32]:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        options.add_session_config_entry(EXACT, "1")  # weights of 8 bits, on whatever CPU
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

@@ -15,6 +15,10 @@ HEAD = {"model.24.m.0", "model.24.m.1", "model.24.m.2"}
 PLACEMENTS = pytest.mark.parametrize("place", [for_openvino, for_onnxruntime])
 
 
+def kernel(conv: Any) -> int:
+    return int(next(a.ints[0] for a in conv.attribute if a.name == "kernel_shape"))
+
+
 @pytest.fixture
 def graph(float_model: Any, spec: ModelSpec) -> Graph:
     return Graph(float_model, spec.scale)
@@ -127,7 +131,7 @@ def test_most_of_the_work_stays_in_bytes_however_bad_the_tensors_are(
     graph: Graph, statistics: Statistics, place: Any
 ) -> None:
     plan: Plan = place(graph, ruined(statistics, *statistics.histograms))
-    assert graph.share(plan.convolutions) > 0.85
+    assert graph.share(plan.convolutions) > 0.7  # less twice what may stay float, front and rest
 
 
 def test_shares_of_the_work_add_up(graph: Graph) -> None:
@@ -144,13 +148,28 @@ def test_a_tensor_feeds_convolutions_through_what_moves_it(graph: Graph) -> None
     }
 
 
-def test_tensorrt_gets_signed_bytes_about_zero(graph: Graph, statistics: Statistics) -> None:
+def test_tensorrt_gets_signed_bytes_about_zero_where_a_border_of_zeros_is_added(
+    graph: Graph, statistics: Statistics
+) -> None:
     plan = for_tensorrt(graph, statistics)
     assert plan.signed
     assert not plan.integer_bias
-    for used in plan.activations.values():
+    bordered = [n.input[0] for n in graph.body.values() if n.name in plan.convolutions and kernel(n) == 3]
+    assert len(bordered) > 10
+    for used in map(plan.activations.__getitem__, bordered):
         assert used.zero == 128  # the byte 0 of a signed one
         assert used.scale == pytest.approx(used.high / 127)
+
+
+def test_what_only_1x1_convolutions_read_is_shifted_to_the_middle_of_its_range(
+    graph: Graph, statistics: Statistics
+) -> None:
+    """All 255 steps are then of use: SiLU makes next to nothing below zero."""
+    plan = for_tensorrt(graph, statistics)
+    for tensor in ("model.3.act", "model.4.cat", "model.9.pool.1", "model.13.cv1.act"):
+        assert plan.activations[tensor].zero < 100
+    # One that shares its scale is read by a 3 x 3 convolution.
+    assert plan.activations["model.12"].zero == plan.activations["model.6.cv3.act"].zero == 128
 
 
 def test_tensorrt_rounds_the_shortcut_and_not_the_branch(graph: Graph, statistics: Statistics) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import edgestill
+from devices.byte_sums import DOT_PRODUCTS
 from devices.detect import DeviceSnapshot, detect
 from devices.software import BASE, Extra, read_extras, shadowed, version
 from devices.tensorrt_support import LAST, is_too_new
@@ -97,9 +98,11 @@ def _problems(extras: list[Extra]) -> list[dict[str, str]]:
 def _advice(snapshot: DeviceSnapshot) -> list[str]:
     """What is no fault and yet decides how fast it runs."""
     cpu, lines = snapshot.cpu, []
-    fast_int8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
-    if cpu.flags and not fast_int8 & set(cpu.flags):
-        lines.append("this CPU has no INT8 dot product (VNNI): INT8 files will be about as fast as FP32")
+    if cpu.flags and not DOT_PRODUCTS & set(cpu.flags):
+        lines.append(
+            "this CPU has no INT8 dot product (VNNI): INT8 gains little (on ONNX Runtime nothing), and files "
+            "whose weights use 8 bits come out wrong here; export with --weight-bits 7"
+        )
     if {"avx512_bf16", "amx_bf16"} & set(cpu.flags):
         lines.append("this CPU computes bfloat16: OpenVINO would use it unasked; here it must be asked for")
     usable = min((n for n in (cpu.allowed_cores, cpu.quota_cores) if n), default=None)

@@ -21,6 +21,7 @@ from export.job import FAMILY
 from export.placement import Graph
 from export.statistics import gather
 from export.trained import begin
+from runtime.backends.ort import EXACT
 
 HW = (32, 32)
 CLASSES = ("red", "green")
@@ -85,6 +86,7 @@ def run_onnx() -> Callable[[onnx.ModelProto, NDArray[np.float32]], NDArray[np.fl
     def run(model: onnx.ModelProto, images: NDArray[np.float32]) -> NDArray[np.float32]:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        options.add_session_config_entry(EXACT, "1")  # weights of 8 bits, on whatever CPU
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

@@ -1,0 +1,25 @@
+"""Which CPUs cut off sums of products of bytes."""
+
+import pytest
+
+from devices.byte_sums import cuts_off, cuts_off_here, weight_bits_here
+
+
+@pytest.mark.parametrize(
+    ("flags", "machine", "wanted"),
+    [
+        (("avx2", "fma"), "x86_64", True),
+        (("avx2", "avx512f"), "AMD64", True),
+        ((), "x86_64", True),  # flags that nobody can read
+        (("avx2", "avx512f", "avx512_vnni"), "x86_64", False),
+        (("avx2", "avx_vnni"), "x86_64", False),
+        (("asimdhp",), "aarch64", False),
+        ((), "arm64", False),
+    ],
+)
+def test_an_x86_cpu_without_a_dot_product_does(flags: tuple[str, ...], machine: str, wanted: bool) -> None:
+    assert cuts_off(flags, machine) == wanted
+
+
+def test_weights_use_what_this_cpu_can_add() -> None:
+    assert weight_bits_here() == (7 if cuts_off_here() else 8)
