@@ -1,8 +1,8 @@
 """Choose the way to clip by what it does to detections, on images that nothing else was asked of.
 
 Each candidate is written as the file that would be published, opened by its backend and scored by mAP50-95:
-by the labels where they are of the model's classes, else with what the FP32 graph finds above ``SURE`` as the
-truth.
+by the labels where they are of the model's classes, else with what the FP32 graph finds as the truth, see
+``verify.as_truth``.
 """
 
 from __future__ import annotations
@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from edgestill.dataset import Dataset
-from edgestill.detections import Detections
 from edgestill.errors import DataError
 from edgestill.files import sha256_file
 from export.calibrate import Calibration, same_content
 from export.clipping import METHODS, Method
-from export.verify import Sample, Seen, look, samples_of
+from export.verify import TRUE, Sample, Seen, as_truth, look, samples_of
 from runtime.accuracy import EVAL_CONF, EVAL_IOU, score, spread
-from runtime.coco_precision import Truth
 from runtime.detector import open_detector
 
 IMAGES = 100
-SURE = 0.3  # what FP32 finds above it stands for the truth where there are no labels
 WORTH = 0.001  # mAP50-95 that another method must gain over the default
 
 
@@ -90,7 +87,7 @@ def choose_method(
     truths = [sample.truth for sample in trial.samples if sample.truth is not None]
     by_labels = len(truths) == len(trial.samples) and any(len(truth.class_id) for truth in truths)
     if not by_labels:
-        truths = [_sure(found) for found in _found(trial, source, "FP32").found]
+        truths = [as_truth(found) for found in _found(trial, source, "FP32").found]
     scores: dict[Method, float] = {}
     for method in METHODS:
         seen = _found(trial, make(method), method)
@@ -99,15 +96,10 @@ def choose_method(
     best = max(scores, key=lambda method: scores[method])
     if scores[best] < scores[default] + WORTH:
         best = default
-    truth = "labels" if by_labels else f"FP32's detections above {SURE}"
+    truth = "labels" if by_labels else f"FP32's detections above {TRUE}"
     return best, {"map50_95": dict(scores), "images": trial.where, "truth": truth}
 
 
 def _found(trial: Trial, path: Path, what: str) -> Seen:
     with closing(open_detector(path, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)) as detector:
         return look(detector, trial.samples, f"try {what}")
-
-
-def _sure(found: Detections) -> Truth:
-    keep = found.score >= SURE
-    return Truth(found.xyxy[keep], found.class_id[keep])

@@ -26,6 +26,7 @@ from runtime.coco_precision import Truth
 SURE = 0.5  # a detection of one side above this ...
 SEEN = 0.25  # ... must be found by the other above that: nothing hangs on a threshold's edge
 SAME_BOX = 0.5  # IoU
+TRUE = 0.3  # what the reference finds above it stands for the truth where there are no labels
 SMALL_PX2 = 32.0**2  # COCO's small, in pixels of the source image
 
 Detect = Callable[[NDArray[np.uint8]], Detections]
@@ -88,6 +89,8 @@ class Comparison:
         candidate_map50_95: The same of the candidate.
         reference_map50: mAP at IoU 0.5 of the reference.
         candidate_map50: The same of the candidate.
+        kept_map50_95: mAP of the candidate with what the reference finds above ``TRUE`` as the truth, a
+            fraction: how much of the reference it kept, needing no labels; None where that finds nothing.
     """
 
     images: int
@@ -104,6 +107,7 @@ class Comparison:
     candidate_map50_95: float | None
     reference_map50: float | None
     candidate_map50: float | None
+    kept_map50_95: float | None
 
     @property
     def drop_points(self) -> float | None:
@@ -181,7 +185,14 @@ def compare(
         for side, seen in (("reference", reference), ("candidate", candidate)):
             accuracy = score(seen.found, truths, classes, seen.image_hws)
             maps[f"{side}_map50"], maps[f"{side}_map50_95"] = accuracy.map50, accuracy.map50_95
-    return Comparison(images=len(samples), **tally.figures(), **maps)
+    kept = score(candidate.found, [as_truth(f) for f in reference.found], classes, candidate.image_hws)
+    return Comparison(images=len(samples), kept_map50_95=kept.map50_95, **tally.figures(), **maps)
+
+
+def as_truth(found: Detections) -> Truth:
+    """What a model is sure enough of to stand for labels."""
+    keep = found.score >= TRUE
+    return Truth(found.xyxy[keep], found.class_id[keep])
 
 
 def failures(comparison: Comparison, limits: Limits) -> tuple[str, ...]:

@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weight-bits",
         type=int,
         choices=[7, 8],
-        help="INT8 for a CPU: bits that a weight uses (default 8, or 7 where this CPU is an x86 without a dot "
-        "product of bytes: 8 come out wrong). 7 are right on every CPU",
+        help="INT8 for a CPU: bits that a weight uses (default 8, or 7 where this CPU is an x86 without dot "
+        "products of bytes: 8 come out wrong there). 7 are right on every CPU",
     )
     add(
         "--calib-anew",

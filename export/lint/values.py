@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from edgestill.roundings import WEIGHT_LEVELS
 from export.lint._graph import CONVOLUTIONS, LintGraph, label
 from export.lint._pair import Pair
 from export.linter import Finding, Rule, everywhere, on_tensorrt
@@ -86,6 +87,16 @@ def _weight_per_channel(graph: LintGraph) -> Iterator[Finding]:
         channels = (pair.dims or (1, 1))[1 if operator == "ConvTranspose" else 0]
         if pair.is_per_tensor and pair.scale is not None and channels > 1:
             yield Finding(node=label(pair.node), what=f"one scale for {channels} output channels")
+
+
+def _weight_bits(graph: LintGraph) -> Iterator[Finding]:
+    for pair, _ in _weights(graph):
+        stored = graph.constant(pair.source) if pair.is_stored and pair.kind == "INT8" else None
+        unsigned = (graph.pair_behind(node.input[0]) for node in graph.readers(pair.output))
+        if stored is None or not any(a and a.kind == "UINT8" for a in unsigned):
+            continue
+        if (largest := int(np.abs(stored.astype(np.int16)).max(initial=0))) > WEIGHT_LEVELS[7]:
+            yield Finding(node=label(pair.node), what=f"bytes up to {largest}")
 
 
 def _integer_bias(graph: LintGraph) -> Iterator[Finding]:
@@ -168,6 +179,14 @@ RULES: tuple[Rule, ...] = (
         matters=on_tensorrt("error"),
         remedy="round weights to INT8 (weight_type=QInt8 in ONNX Runtime's quantiser)",
         check=_weight_type,
+    ),
+    Rule(
+        id="weight-bits",
+        name="weights beside unsigned bytes use seven bits",
+        matters={"onnxruntime": "note", "openvino": "note"},
+        remedy="nothing is wrong on ARM, nor on an x86 CPU with VNNI. Others cut off sums of products: for "
+        "them export with --weight-bits 7 (reduce_range=True in ONNX Runtime's quantiser)",
+        check=_weight_bits,
     ),
     Rule(
         id="weight-axis",

@@ -85,6 +85,7 @@ def test_each_family_says_how_it_clips() -> None:
     assert ONNXRUNTIME.words == OPENVINO.words
     assert "u8 asymmetric per tensor, widest range within 1.5 x least squared error" in ONNXRUNTIME.words
     assert "s8 symmetric" in TENSORRT.words
+    assert "shifted where 1 x 1 convolutions read them" in TENSORRT.words
     assert "least cubed error" in TENSORRT.words
 
 
@@ -94,5 +95,8 @@ def test_a_placement_obeys_the_tuning_it_is_given(
     graph = Graph(float_model, spec.scale)
     other = for_openvino(graph, statistics, replace(OPENVINO, method="percentile"))
     assert other.activations != for_openvino(graph, statistics).activations
-    strict = for_openvino(graph, statistics, replace(OPENVINO, min_signal_db=200.0, float_share=1.0))
+    everything = {"float_share": 1.0, "front_share": 1.0}
+    strict = for_openvino(
+        graph, statistics, replace(OPENVINO, min_signal_db=200.0, front_signal_db=200.0, **everything)
+    )
     assert not strict.convolutions - {"model.0.conv"}

@@ -91,6 +91,17 @@ def test_without_labels_there_is_no_map_and_no_drop() -> None:
     assert (result.reference_map50_95, result.drop_points) == (None, None)
 
 
+def test_what_the_reference_finds_stands_for_labels() -> None:
+    weak = (70, 70, 80, 90, 0.2, 2)  # below what may stand for the truth
+    both = found(RED, (50, 50, 60, 80, 0.6, 2), weak)
+    assert measured(both, found(RED, (50, 50, 60, 80, 0.4, 2))).kept_map50_95 == pytest.approx(1)
+    assert measured(both, found(RED)).kept_map50_95 == pytest.approx(0.5)
+    moved = measured(both, found((10, 10, 20, 34, 0.9, 0), (50, 50, 60, 80, 0.6, 2))).kept_map50_95
+    assert moved is not None
+    assert 0.7 < moved < 1  # an overlap of 0.8 counts at seven of ten thresholds
+    assert measured(found(weak), found(RED)).kept_map50_95 is None
+
+
 def test_a_nan_drift_never_passes() -> None:
     result = replace(measured(found(RED), found(RED)), score_drift_mean=float("nan"))
     assert failures(result, LIMITS["int8"])

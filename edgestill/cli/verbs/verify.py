@@ -78,6 +78,8 @@ def show(result: dict[str, Any]) -> Any:
         table.add_row(key.replace("_", " "), str(result[key]))
     for key in ("score_drift_mean", "score_drift_max", "iou_mean", "drop_points"):
         table.add_row(key.replace("_", " "), "-" if result[key] is None else f"{result[key]:.3f}")
+    kept = result["kept_map50_95"]
+    table.add_row("mAP50-95 against what A finds", "-" if kept is None else f"{100 * kept:.1f}")
     table.add_row("beyond the limits", "; ".join(result["failures"]) or "nothing")
     return table
 

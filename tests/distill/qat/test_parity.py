@@ -27,7 +27,7 @@ from export.graph import build_onnx
 from export.job import FAMILY
 from export.trained import Trained
 
-SAME = 3e-4  # logits
+SAME = 5e-4  # logits
 Floats = NDArray[np.float32]
 
 

@@ -347,12 +347,28 @@ BREAKS: Mapping[str, tuple[Change, str]] = {
     "no-tanh-silu": (_tanh, "cv1.sigmoid"),
     "fixed-shape": (_free, "images"),
 }
+
+
+def _seven_bits() -> Model:
+    """The network for OpenVINO with weights that any CPU can add products of."""
+    model = openvino_network()
+    for stored in model.graph.initializer:
+        if stored.name.endswith(".weight.bytes"):
+            stored.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(stored) // 2, stored.name))
+    return model
+
+
 #: The rules that contradict TensorRT's: other networks pass them.
 OTHERS: Mapping[str, tuple[Build, Change, str]] = {
     "activation-signed-on-openvino": (
         openvino_network,
         _put("stem.act.pair.zero", np.int8(0)),
         "stem.act.pair.round",
+    ),
+    "weight-bits": (
+        _seven_bits,
+        _put("cv1.weight.bytes", np.full((CHANNELS, CHANNELS, 1, 1), -65, np.int8)),
+        "cv1.weight",
     ),
     "convolution-output-rounded-for-onnxruntime": (
         onnxruntime_network,
