@@ -221,7 +221,12 @@ def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
         raise UsageError("INT8 needs images to calibrate on", hint="add --calib DATA.yaml")
     scale, family = job.checkpoint.spec.scale, job.family
     graph = Graph(source, scale)
-    watched = Watched(histograms=graph.to_watch(), means=graph.conv_inputs())
+    watched = Watched(
+        histograms=graph.to_watch(),
+        means=graph.conv_inputs(),
+        convolutions=tuple(graph.body),
+        weight_levels=family.weight_levels,
+    )
     seen = gathered(source, watched, calibration, job.cache)
 
     def by(method: Method, tried: Mapping[str, Any]) -> Variants:

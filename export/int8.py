@@ -15,7 +15,7 @@ from export.placement import Graph, Placement, Plan
 from export.quantize import quantise
 from export.statistics import Statistics
 
-WEIGHTS = "per channel, bias corrected by input means; detection outputs float"
+WEIGHTS = "per channel, errors passed on (GPTQ), bias corrected by input means; detection outputs float"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def make_int8(
         "ranges": _ranges(graph, plan, family.tuning),
         "left_float": dict(plan.left_float),
     }
-    quantised = quantise(source, plan, seen.channel_means, family.weight_levels)
+    quantised = quantise(source, plan, seen, family.weight_levels)
     if not family.halves:
         return quantised, record
     made = halve(quantised, plan.float_readers, largest(seen))

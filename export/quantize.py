@@ -5,7 +5,7 @@ The pair is how ONNX says "a byte is enough here"; the engines fuse it into thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ from onnx import helper, numpy_helper
 
 from export.placement import Plan
 from export.ranges import SIGNED_ZERO, Range
-
-LEAST_SCALE = 1e-12  # of a channel whose weights are all zero
+from export.scales import weight_scale
+from export.statistics import Statistics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +36,11 @@ class ByteWeights:
 
 
 def byte_weights(
-    weight: NDArray[np.float32], bias: NDArray[np.float32], input_means: NDArray[np.float64], levels: int
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    input_means: NDArray[np.float64],
+    levels: int,
+    chosen: NDArray[np.int8] | None = None,
 ) -> ByteWeights:
     """Round weights to bytes, one scale an output channel.
 
@@ -49,11 +53,11 @@ def byte_weights(
         bias: float32 ``[out]``.
         input_means: float64 ``[in]``, the mean of each input channel on real images.
         levels: The largest byte, see ``edgestill.roundings.WEIGHT_LEVELS``.
+        chosen: The bytes, int8 ``[out, in, k, k]``, see ``export.compensate``; None for the nearest.
     """
-    rows = weight.reshape(len(weight), -1)
-    scale = (np.maximum(np.abs(rows).max(axis=1), LEAST_SCALE) / levels).astype(np.float32)
+    scale = weight_scale(weight, levels)
     column = scale.reshape(-1, 1, 1, 1)
-    values = np.clip(np.rint(weight / column), -levels, levels)
+    values = np.clip(np.rint(weight / column), -levels, levels) if chosen is None else chosen
     error = (values * column - weight).sum(axis=(2, 3), dtype=np.float64)  # [out, in]
     return ByteWeights(values.astype(np.int8), scale, (bias - error @ input_means).astype(np.float32))
 
@@ -77,19 +81,20 @@ def trained_bytes(
 Rounds = Callable[[onnx.NodeProto, NDArray[np.float32], NDArray[np.float32]], ByteWeights]
 
 
-def quantise(
-    model: onnx.ModelProto, plan: Plan, channel_means: Mapping[str, NDArray[np.float64]], weight_levels: int
-) -> onnx.ModelProto:
+def quantise(model: onnx.ModelProto, plan: Plan, seen: Statistics, weight_levels: int) -> onnx.ModelProto:
     """A copy of an FP32 model with the plan's roundings in it.
 
     Args:
         model: The FP32 model that the plan was made for.
         plan: What goes to bytes.
-        channel_means: By tensor name, the channel means of every input of a planned convolution.
+        seen: What its tensors hold, and the bytes of weights if they were chosen for the same largest byte.
         weight_levels: The largest byte of a weight.
     """
+    means, chosen = seen.channel_means, seen.weights
     return write(
-        model, plan, lambda node, w, b: byte_weights(w, b, channel_means[node.input[0]], weight_levels)
+        model,
+        plan,
+        lambda n, w, b: byte_weights(w, b, means[n.input[0]], weight_levels, chosen.get(n.name)),
     )
 
 

@@ -28,7 +28,7 @@ memory does not grow with the number of images. The COCO YOLOv5n at 640 x 640, t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
+from export.compensate import Compensation
 
 BINS = 8192
 START_WIDTH = 1e-6  # of a bin, in the tensor's unit; the range doubles until everything fits
@@ -99,11 +100,13 @@ class Statistics:
         histograms: By tensor name.
         channel_means: By tensor name, float64 ``[C]``: the mean of each channel over images and positions.
         images: How many images were seen.
+        weights: By convolution, the bytes that its weights are best rounded to, see ``export.compensate``.
     """
 
     histograms: Mapping[str, Histogram]
     channel_means: Mapping[str, NDArray[np.float64]]
     images: int
+    weights: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
 
 
 def gather(
@@ -112,6 +115,8 @@ def gather(
     *,
     histograms: Sequence[str],
     means: Sequence[str],
+    convolutions: Sequence[str] = (),
+    weight_levels: int = 0,
     threads: int | None = None,
 ) -> Statistics:
     """Run a model over images and look at its tensors.
@@ -121,6 +126,8 @@ def gather(
         feeds: The inputs, float32 ``[1, 3, H, W]``, one at a time.
         histograms: Tensors whose values are counted.
         means: Tensors ``[1, C, H, W]`` whose channels are averaged.
+        convolutions: Those whose weights are rounded by what they read.
+        weight_levels: The largest byte of such a weight.
         threads: CPU threads; None leaves the choice to ONNX Runtime.
 
     Raises:
@@ -129,7 +136,8 @@ def gather(
     """
     found = {name: Histogram() for name in histograms}
     sums: dict[str, NDArray[np.float64]] = {}
-    names = sorted({*histograms, *means})
+    rounds = Compensation(model, convolutions)
+    names = sorted({*histograms, *means, *rounds.sources})
     session = _session(model, names, threads)
     source = model.graph.input[0].name
     images = 0
@@ -143,10 +151,16 @@ def gather(
         for name in means:
             mean = values[name].mean(axis=(0, 2, 3), dtype=np.float64)
             sums[name] = sums[name] + mean if name in sums else mean
+        rounds.add(values)
         images += 1
     if not images:
         raise ValueError("no images to gather statistics from")
-    return Statistics(histograms=found, channel_means={n: s / images for n, s in sums.items()}, images=images)
+    return Statistics(
+        histograms=found,
+        channel_means={n: s / images for n, s in sums.items()},
+        images=images,
+        weights=rounds.rounded(weight_levels),
+    )
 
 
 def _count(histogram: Histogram, values: NDArray[np.float32], name: str) -> None:

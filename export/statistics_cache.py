@@ -26,20 +26,30 @@ import onnx
 from edgestill.files import write_bytes
 from edgestill.progress import say
 from export.calibrate import Calibration
+from export.compensate import DAMPING, ENOUGH, LARGEST, POSITIONS
 from export.statistics import BINS, SAMPLE, START_WIDTH, Histogram, Statistics, gather
 
-SCHEMA = 1
+SCHEMA = 2
 SUFFIX = ".statistics"
-KEPT = 32  # entries, of about 1 MiB each; the oldest go first
+KEPT = 32  # entries, of 1 MiB and the bytes of the weights each; the oldest go first
 DIGEST = 64  # hexadecimal digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """What to look at in a graph: tensors whose values are counted, and those whose channels are averaged."""
+    """What to look at in a graph.
+
+    Attributes:
+        histograms: Tensors whose values are counted.
+        means: Those whose channels are averaged.
+        convolutions: Those whose weights are rounded by what they read.
+        weight_levels: The largest byte of such a weight.
+    """
 
     histograms: Sequence[str]
     means: Sequence[str] = ()
+    convolutions: Sequence[str] = ()
+    weight_levels: int = 0
 
 
 def gathered(
@@ -78,10 +88,13 @@ def depends_on(model: onnx.ModelProto, watched: Watched, calibration: Calibratio
         "graph": hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(),
         "histograms": sorted(watched.histograms),
         "means": sorted(watched.means),
+        "convolutions": sorted(watched.convolutions),
+        "weight_levels": watched.weight_levels,
         "images": list(record.images.values()),
         "preprocessing": record.preprocessing,
         "first_input": calibration.probe(),  # a letterbox that was changed in code is in no setting
         "counting": {"bins": BINS, "start_width": START_WIDTH, "sample": SAMPLE},
+        "rounding": {"positions": POSITIONS, "damping": DAMPING, "largest": LARGEST, "enough": ENOUGH},
         "tools": record.tools,
     }
 
@@ -107,7 +120,14 @@ def read_entry(path: Path, depends: dict[str, Any]) -> Statistics | None:
 
 
 def _gather(model: onnx.ModelProto, watched: Watched, calibration: Calibration) -> Statistics:
-    return gather(model, calibration.tensors(), histograms=watched.histograms, means=watched.means)
+    return gather(
+        model,
+        calibration.tensors(),
+        histograms=watched.histograms,
+        means=watched.means,
+        convolutions=watched.convolutions,
+        weight_levels=watched.weight_levels,
+    )
 
 
 def _text(depends: dict[str, Any]) -> bytes:
@@ -125,6 +145,8 @@ def _packed(seen: Statistics, depends: dict[str, Any]) -> bytes:
         "mean_names": np.array(list(seen.channel_means), np.str_),
     }
     arrays |= {f"mean_{i}": values for i, values in enumerate(seen.channel_means.values())}
+    arrays["weight_names"] = np.array(list(seen.weights), np.str_)
+    arrays |= {f"weight_{i}": values for i, values in enumerate(seen.weights.values())}
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     body = stream.getvalue()
@@ -141,7 +163,10 @@ def _unpacked(arrays: Any) -> Statistics:
         histogram.counts = counts[i]
         histograms[name] = histogram
     means = {name: arrays[f"mean_{i}"] for i, name in enumerate(arrays["mean_names"].tolist())}
-    return Statistics(histograms=histograms, channel_means=means, images=int(arrays["images"]))
+    weights = {name: arrays[f"weight_{i}"] for i, name in enumerate(arrays["weight_names"].tolist())}
+    return Statistics(
+        histograms=histograms, channel_means=means, images=int(arrays["images"]), weights=weights
+    )
 
 
 def _keep_newest(folder: Path) -> None:

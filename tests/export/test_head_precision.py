@@ -85,7 +85,7 @@ def test_an_int8_file_is_proved_and_says_nearly_the_same(
     built: Built, engine: str, tmp_path: Path, feeds: Any, run_onnx: Run
 ) -> None:
     path = tmp_path / "x.onnx"
-    made = quantise(built.model, built.plans[engine], built.statistics.channel_means, 127)
+    made = quantise(built.model, built.plans[engine], built.statistics, 127)
     path.write_bytes(made.SerializeToString())
     with closing(open_backend(path, engine, threads=1)) as backend:
         proof = prove(path, backend, "int8")

@@ -26,7 +26,7 @@ def plans(float_model: Any, spec: ModelSpec, statistics: Statistics) -> dict[str
 
 @pytest.fixture(scope="session")
 def models(float_model: Any, plans: dict[str, Plan], statistics: Statistics) -> dict[str, Any]:
-    return {name: quantise(float_model, plan, statistics.channel_means, 127) for name, plan in plans.items()}
+    return {name: quantise(float_model, plan, statistics, 127) for name, plan in plans.items()}
 
 
 def stored(model: Any) -> dict[str, Any]:
@@ -74,9 +74,7 @@ def test_the_same_statistics_give_the_same_bytes(
     family: str, models: dict[str, Any], float_model: Any, spec: ModelSpec, statistics: Statistics
 ) -> None:
     place = {"ort": for_onnxruntime, "ov": for_openvino, "trt": for_tensorrt}[family]
-    again = quantise(
-        float_model, place(Graph(float_model, spec.scale), statistics), statistics.channel_means, 127
-    )
+    again = quantise(float_model, place(Graph(float_model, spec.scale), statistics), statistics, 127)
     assert again.SerializeToString(deterministic=True) == models[family].SerializeToString(deterministic=True)
 
 

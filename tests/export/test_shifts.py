@@ -30,8 +30,9 @@ def plan(graph: Graph, statistics: Statistics) -> Plan:
 
 def both(model: Any, plan: Plan, statistics: Statistics) -> tuple[Any, Any]:
     """The graph in signed bytes, and the same grid as unsigned bytes with zero points and no shift."""
-    means = statistics.channel_means
-    return quantise(model, plan, means, 127), quantise(model, replace(plan, signed=False), means, 127)
+    return quantise(model, plan, statistics, 127), quantise(
+        model, replace(plan, signed=False), statistics, 127
+    )
 
 
 def of_kind(model: Any, kind: str) -> list[Any]:

@@ -30,9 +30,7 @@ def write_graph(feeds: Any) -> Callable[..., bytes]:
             means = graph.conv_inputs()
             seen = gather(model, images or feeds[:1], histograms=graph.to_watch(), means=means, threads=1)
             plan = for_tensorrt(graph, seen)
-            model = halve(
-                quantise(model, plan, seen.channel_means, 127), plan.float_readers, largest(seen)
-            ).model
+            model = halve(quantise(model, plan, seen, 127), plan.float_readers, largest(seen)).model
         model = reform(model, spec, Form(**form))
         data: bytes = model.SerializeToString(deterministic=True)
         return data

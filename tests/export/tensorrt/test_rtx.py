@@ -115,6 +115,6 @@ def test_the_graph_for_x86_is_refused_with_the_parsers_reason(
     from export.quantize import quantise
 
     plan = for_openvino(Graph(float_model, spec.scale), statistics)
-    data = quantise(float_model, plan, statistics.channel_means, 127).SerializeToString()
+    data = quantise(float_model, plan, statistics, 127).SerializeToString()
     with pytest.raises(ArtifactError, match="cannot read the graph"):
         build(rtx, data, "int8", ONE)
