@@ -7,7 +7,7 @@ and tensors, which follow from the network's own, see ``edgestill.architecture``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,11 @@ STEPS, WEIGHT_STEPS = f"{PREFIX}steps", f"{PREFIX}weights."
 HINT = "train it again, or copy the checkpoint again"
 
 Tensors = Mapping[str, NDArray[Any]]
+
+
+def uses_all_bits(weights: Iterable[NDArray[np.int8]]) -> bool:
+    """Whether weights in bytes go beyond what two products in 16 bits can hold, see ``WEIGHT_LEVELS``."""
+    return any(np.abs(w.astype(np.int16)).max(initial=0) > WEIGHT_LEVELS[7] for w in weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

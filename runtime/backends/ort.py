@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from devices.byte_sums import cuts_off_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
-from edgestill.roundings import WEIGHT_LEVELS
+from edgestill.roundings import uses_all_bits
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
 from runtime.onnx_file import check_onnx
@@ -128,12 +128,9 @@ def open_model(path: Path, *, device: str, threads: int | None) -> OrtBackend:
 
 
 def _uses_all_bits(path: Path) -> bool:
-    """Whether weights in bytes go beyond what two products in 16 bits can hold, see ``devices.byte_sums``."""
-    weights = (t for t in onnx.load(str(path)).graph.initializer if t.data_type == onnx.TensorProto.INT8)
-    return any(
-        np.abs(onnx.numpy_helper.to_array(t).astype(np.int16)).max(initial=0) > WEIGHT_LEVELS[7]
-        for t in weights
-    )
+    """Whether a file's weights need exact sums of their products."""
+    stored = (t for t in onnx.load(str(path)).graph.initializer if t.data_type == onnx.TensorProto.INT8)
+    return uses_all_bits(map(onnx.numpy_helper.to_array, stored))
 
 
 def _session(path: Path, provider: str, options: Any) -> Any:

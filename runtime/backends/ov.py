@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino as ov
 import yaml
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from devices.byte_sums import cuts_off_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.progress import say
-from edgestill.roundings import WEIGHT_LEVELS
+from edgestill.roundings import uses_all_bits
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
 from runtime.onnx_file import check_onnx
@@ -134,10 +133,9 @@ def _read(core: Any, path: Path) -> Any:
 
 
 def _uses_all_bits(model: Any) -> bool:
-    """Whether weights in bytes go beyond what two products in 16 bits can hold, see ``devices.byte_sums``."""
+    """Whether a model's weights need exact sums of their products."""
     stored = (op for op in model.get_ops() if op.get_type_name() == "Constant")
-    weights = (op.data for op in stored if op.get_element_type() == ov.Type.i8)
-    return any(np.abs(w.astype(np.int16)).max(initial=0) > WEIGHT_LEVELS[7] for w in weights)
+    return uses_all_bits(op.data for op in stored if op.get_element_type() == ov.Type.i8)
 
 
 def _check_xml(path: Path) -> None:

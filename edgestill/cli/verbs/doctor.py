@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import edgestill
-from devices.byte_sums import DOT_PRODUCTS
+from devices.byte_sums import DOT_PRODUCTS, cuts_off
 from devices.detect import DeviceSnapshot, detect
 from devices.software import BASE, Extra, read_extras, shadowed, version
 from devices.tensorrt_support import LAST, is_too_new
@@ -99,9 +99,10 @@ def _advice(snapshot: DeviceSnapshot) -> list[str]:
     """What is no fault and yet decides how fast it runs."""
     cpu, lines = snapshot.cpu, []
     if cpu.flags and not DOT_PRODUCTS & set(cpu.flags):
+        wrong = "; those whose weights use 8 bits come out wrong here, export with --weight-bits 7"
         lines.append(
-            "this CPU has no INT8 dot product (VNNI): INT8 gains little (on ONNX Runtime nothing), and files "
-            "whose weights use 8 bits come out wrong here; export with --weight-bits 7"
+            "this CPU has no INT8 dot product (VNNI): INT8 files gain little speed, on ONNX Runtime none"
+            + (wrong if cuts_off(cpu.flags, platform.machine()) else "")
         )
     if {"avx512_bf16", "amx_bf16"} & set(cpu.flags):
         lines.append("this CPU computes bfloat16: OpenVINO would use it unasked; here it must be asked for")
