@@ -89,7 +89,7 @@ class _Shop:
         built = self.folder / f"built-{len(moved)}" / self.name
         built.parent.mkdir()
         left_out = Moved(
-            layers=sum(len(block.convolutions) for block in moved),
+            layers=len(variant.left_float),
             elements=sum(block.elements for block in moved),
         )
         record, judged = make_files(job, self.place, variant, built, left_out)

@@ -6,7 +6,7 @@ are the detection outputs; they and everything behind them stay float.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -16,9 +16,10 @@ from export.clipping import ONNXRUNTIME, OPENVINO, TENSORRT, Tuning
 from export.ranges import Range, covering, noise_db, silu
 from export.statistics import Statistics
 
-#: Below it SiLU is zero to within 0.003, so ONNX Runtime's bytes need not reach further down. A higher floor
-#: lowers the mean squared error, but moves all of a layer's silent values the same way, and boxes with them.
-PRE_ACTIVATION_FLOOR = -8.0
+#: Below it SiLU is zero to within 0.03, so bytes of ONNX Runtime need not reach further down, and steps are
+#: finer for it. At -4 a layer's silent values all move by 0.07 the same way, and boxes with them; at -8 steps
+#: are so much wider that boxes of the COCO YOLOv5n are off by a tenth more.
+PRE_ACTIVATION_FLOOR = -5.0
 #: Maps of this many input pixels a cell, and finer ones, stay float for TensorRT. See ``for_tensorrt``.
 FRONT_STRIDE = 4
 FRONT = f"its map has a stride of {FRONT_STRIDE} or less"
@@ -103,6 +104,20 @@ class Graph:
         made = {n.name for n in self.nodes if n.output[0] not in behind}
         return frozenset(name for name in made if self._strides.get(name, stride + 1) <= stride)
 
+    def makers_of(self, tensor: str) -> set[str]:
+        """The convolutions that a tensor depends on."""
+        found: set[str] = set()
+        waiting, seen = [tensor], {tensor}
+        while waiting:
+            node = self.producer.get(waiting.pop())
+            if node is None:
+                continue
+            if node.op_type == "Conv":
+                found.add(node.name)
+            waiting += [name for name in node.input if name not in seen]
+            seen.update(node.input)
+        return found
+
     def activation(self, conv: onnx.NodeProto) -> str:
         """The tensor behind a body convolution's SiLU."""
         return str(next(r.output[0] for r in self.readers[conv.output[0]] if r.op_type == "Mul"))
@@ -174,12 +189,16 @@ def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXR
     So the sum in front of SiLU is rounded as well, and the sigmoid, which makes it a table of 256. Layers
     that this rounding would ruin are left float, and so are those whose result a detection output reads,
     where they are cheap: with towers they are a sixth of all multiplications, and boxes hardly lose by it.
+
+    Where one of the finest maps is left float, so is all in front of it: its convolutions have few channels,
+    so that bytes win little there, and in one piece the front changes type once.
     """
     made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
     ranges, left = _ranges(graph, statistics, tuning, [t for t in made if _is_needed(graph, t)])
     seen = {name: statistics.histograms[node.output[0]] for name, node in graph.body.items()}
     before = {name: _before_silu(tuning.range_of(histogram)) for name, histogram in seen.items()}
     left |= _unfit(graph, statistics, tuning, before)
+    left = _whole_front(graph, left) | left
     convolutions = {name: node for name, node in graph.body.items() if name not in left}
     plan = _plan(graph, ranges, left, convolutions=convolutions, integer_bias=True)
     inner: dict[str, Range] = {}
@@ -189,7 +208,9 @@ def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXR
     moved = {
         n.output[0]: r for n in graph.moves() if (r := _byte_range(graph, plan.activations, n.output[0]))
     }
-    return replace(plan, activations={**plan.activations, **inner, **moved})
+    rounded = _read({**plan.activations, **inner, **moved}, graph, plan.float_readers)
+    pooled = _float_pools(graph, plan)
+    return replace(plan, activations={t: used for t, used in rounded.items() if t not in pooled})
 
 
 def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT) -> Plan:
@@ -240,6 +261,29 @@ def _borderless(graph: Graph, tensors: Iterable[str]) -> list[str]:
 
 def _has_border(conv: onnx.NodeProto) -> bool:
     return any(any(a.ints) for a in conv.attribute if a.name == "pads")
+
+
+def _whole_front(graph: Graph, left: Mapping[str, str]) -> dict[str, str]:
+    """The convolutions in front of the finest maps that stay float, and why they do too."""
+    front = graph.front(FRONT_STRIDE)
+    made = {name: graph.activation(graph.body[name]) if name in graph.body else name for name in left}
+    fine = {name: tensor for name, tensor in made.items() if graph.producer[tensor].name in front}
+    return {conv: f"{name} behind it is float" for name in fine for conv in graph.makers_of(fine[name])}
+
+
+def _float_pools(graph: Graph, plan: Plan) -> set[str]:
+    """What pools of the body read and make where the layer in front of them is float.
+
+    ONNX Runtime pools bytes fast where they lie channels last, which only a convolution in bytes makes them
+    do. Elsewhere one pool of the SPPF takes as long as ten of floats, so the rounding waits for the concat.
+    """
+    makers = {graph.activation(node): name for name, node in graph.body.items()}
+    floats = {tensor for tensor, name in makers.items() if name not in plan.convolutions}
+    found: set[str] = set()
+    for node in graph.moves():
+        if node.op_type == "MaxPool" and node.input[0] in floats | found:
+            found |= {node.input[0], node.output[0]}
+    return found
 
 
 def _before_silu(used: Range) -> Range:
@@ -343,6 +387,15 @@ def groups_of(graph: Graph) -> dict[str, str]:
     return {tensor: root(tensor) for tensor in list(parent)}
 
 
+def _read(ranges: Mapping[str, Range], graph: Graph, floats: Collection[str]) -> dict[str, Range]:
+    """The ranges of tensors that a node reads rounded."""
+    return {
+        tensor: used
+        for tensor, used in ranges.items()
+        if any(reader.name not in floats for reader in graph.readers[tensor])
+    }
+
+
 def _byte_range(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range | None:
     """The range of a tensor that is bytes where it is read, directly or moved about; else None."""
     if tensor in ranges:
@@ -368,7 +421,7 @@ def _plan(
     byte_inputs = {name: used for name, used in inputs.items() if used is not None}
     floats = {n for n in (*graph.body, *graph.outputs) if n not in byte_inputs}
     return Plan(
-        activations=ranges,
+        activations=_read(ranges, graph, floats),
         convolutions=frozenset(byte_inputs),
         byte_inputs=byte_inputs,
         float_readers=frozenset(floats),

@@ -13,6 +13,7 @@ import onnx
 
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, manifest_path, write_manifest
+from export.byte_kernels import arrange
 from export.form import reform
 from export.job import Job, Target
 from export.precision import Moved, prove, stored_elements
@@ -101,6 +102,7 @@ def write_graph(model: onnx.ModelProto, job: Job, path: Path) -> None:
     """Write a graph in the job's form, as ONNX or as OpenVINO's two files."""
     model = _reformed(model, job)
     if job.target == "onnx":
+        model = arrange(model) if job.precision == "int8" else model
         path.write_bytes(model.SerializeToString(deterministic=True))
         return
     from export.to_openvino import write_openvino  # noqa: PLC0415 (an ONNX file is made without it)

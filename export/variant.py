@@ -26,6 +26,12 @@ class Variant:
     model: onnx.ModelProto
     calibration: dict[str, Any] | None = None
 
+    @property
+    def left_float(self) -> frozenset[str]:
+        """The convolutions that were left out of the precision, each with its reason on record."""
+        named = (self.calibration or {}).get("left_float", {})
+        return frozenset(n.name for n in self.model.graph.node if n.op_type == "Conv" and n.name in named)
+
 
 class Variants(Protocol):
     """Makes the variants of one network.

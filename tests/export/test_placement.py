@@ -25,9 +25,10 @@ def graph(float_model: Any, spec: ModelSpec) -> Graph:
 
 
 def ruined(statistics: Statistics, *tensors: str) -> Statistics:
-    """The same statistics, but some tensors have values that a byte cannot hold: a very long tail."""
+    """The same statistics, but bytes cannot hold some tensors: one value has most of the power."""
     histogram = Histogram()
-    histogram.add(np.abs(np.random.default_rng(0).standard_t(2, 30_000)).astype(np.float32))
+    values = np.random.default_rng(0).normal(0, 1, 30_000).astype(np.float32)
+    histogram.add(np.append(values, np.float32(600)))
     histograms: Mapping[str, Histogram] = {**statistics.histograms, **dict.fromkeys(tensors, histogram)}
     return replace(statistics, histograms=histograms)
 
@@ -96,7 +97,7 @@ def test_silent_values_keep_their_place_in_onnxruntime(graph: Graph, statistics:
     plan = for_onnxruntime(graph, statistics)
     lows = {n: plan.activations[graph.body[n].output[0]].low for n in plan.convolutions}
     seen = {n: statistics.histograms[graph.body[n].output[0]].low for n in plan.convolutions}
-    assert all(lows[n] == max(seen[n], -8.0) for n in lows)
+    assert all(lows[n] == max(seen[n], -5.0) for n in lows)
 
 
 @PLACEMENTS
@@ -106,6 +107,45 @@ def test_a_tensor_that_bytes_would_ruin_stays_float_and_says_why(
     plan: Plan = place(graph, ruined(statistics, "model.1.act"))
     assert "model.1.act" not in plan.activations
     assert "dB" in plan.left_float["model.1.act"]
+
+
+def test_onnxruntime_leaves_all_in_front_of_a_ruined_fine_map_float(
+    graph: Graph, statistics: Statistics
+) -> None:
+    plan = for_onnxruntime(graph, ruined(statistics, "model.1.act"))
+    assert not {"model.0.conv", "model.1.conv"} & plan.convolutions
+    assert plan.left_float["model.0.conv"] == "model.1.act behind it is float"
+    assert not {"images", "model.0.act", "model.0.conv"} & set(plan.activations)
+
+
+def test_onnxruntime_leaves_nothing_in_front_of_a_ruined_coarse_map_float(
+    graph: Graph, statistics: Statistics
+) -> None:
+    plan = for_onnxruntime(graph, ruined(statistics, "model.3.act"))
+    assert "model.3.act" not in plan.activations
+    assert {"model.0.conv", "model.1.conv", "model.3.conv"} <= plan.convolutions
+
+
+def test_pools_behind_a_float_layer_pool_floats_for_onnxruntime(graph: Graph, statistics: Statistics) -> None:
+    """Bytes that do not lie channels last take ONNX Runtime ten times as long to pool."""
+    plan = for_onnxruntime(graph, ruined(statistics, "model.8.cv3.act"))
+    assert "model.9.cv1.conv" not in plan.convolutions
+    assert not [t for t in plan.activations if t.startswith(("model.9.pool", "model.9.cv1"))]
+    assert plan.byte_inputs["model.9.cv2.conv"] == plan.activations["model.9.cat"]
+
+
+def test_pools_behind_a_layer_in_bytes_pool_bytes(graph: Graph, statistics: Statistics) -> None:
+    plan = for_onnxruntime(graph, statistics)
+    assert {f"model.9.pool.{i}" for i in range(3)} <= set(plan.activations)
+
+
+@PLACEMENTS
+def test_no_range_is_kept_for_a_rounding_that_nobody_reads(
+    graph: Graph, statistics: Statistics, place: Any
+) -> None:
+    plan: Plan = place(graph, ruined(statistics, "model.1.act", "model.8.cv3.act"))
+    for tensor in plan.activations:
+        assert [r for r in graph.readers[tensor] if r.name not in plan.float_readers], tensor
 
 
 @PLACEMENTS
@@ -131,7 +171,7 @@ def test_most_of_the_work_stays_in_bytes_however_bad_the_tensors_are(
     graph: Graph, statistics: Statistics, place: Any
 ) -> None:
     plan: Plan = place(graph, ruined(statistics, *statistics.histograms))
-    assert graph.share(plan.convolutions) > 0.7  # less twice what may stay float, front and rest
+    assert graph.share(plan.convolutions) > 0.65  # less the front, and twice what may stay float behind it
 
 
 def test_shares_of_the_work_add_up(graph: Graph) -> None:
