@@ -7,7 +7,7 @@ and tensors, which follow from the network's own, see ``edgestill.architecture``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,10 @@ FAMILIES: tuple[EngineFamily, ...] = get_args(EngineFamily)
 #: a dot product of bytes (VNNI) adds two products of an activation's byte and a weight's in 16 bits, and cuts
 #: off what does not fit: 2 * 255 * 127 does not, 2 * 255 * 64 does.
 WEIGHT_LEVELS: Mapping[int, int] = {7: 64, 8: 127}
+#: What two weights of one sign may be together, where their products are added in 16 bits.
+PAIR = 2 * WEIGHT_LEVELS[7]
+#: Kernels take weights of this many input channels at a time, in two pairs.
+CHANNELS_TAKEN = 4
 PREFIX = "quantisation."  # of tensors beside the weights
 STEPS, WEIGHT_STEPS = f"{PREFIX}steps", f"{PREFIX}weights."
 HINT = "train it again, or copy the checkpoint again"
@@ -30,9 +34,29 @@ HINT = "train it again, or copy the checkpoint again"
 Tensors = Mapping[str, NDArray[Any]]
 
 
-def uses_all_bits(weights: Iterable[NDArray[np.int8]]) -> bool:
-    """Whether weights in bytes go beyond what two products in 16 bits can hold, see ``WEIGHT_LEVELS``."""
-    return any(np.abs(w.astype(np.int16)).max(initial=0) > WEIGHT_LEVELS[7] for w in weights)
+def has_pairs(shape: Sequence[int]) -> bool:
+    """Whether it is known which weights are multiplied side by side: a convolution's, of enough channels."""
+    return len(shape) == 4 and shape[1] > 0 and shape[1] % CHANNELS_TAKEN == 0
+
+
+def pairs_of(weights: NDArray[Any]) -> NDArray[Any]:
+    """What weights side by side are together, ``[out, pairs]``; two of different signs are taken as 0.
+
+    Args:
+        weights: ``[out, in, k, k]`` with ``has_pairs``. ONNX Runtime and OpenVINO order them channels last:
+            side by side are channels 2i and 2i + 1 in one place of the kernel.
+    """
+    first, second = weights[:, ::2], weights[:, 1::2]
+    together = np.where(first * second > 0, np.abs(first + second), 0)
+    return np.asarray(together.reshape(len(weights), -1))
+
+
+def needs_wide_sums(weights: NDArray[np.int8]) -> bool:
+    """Whether products of weights in bytes may be beyond 16 bits where two are added there, see ``PAIR``."""
+    wide = weights.astype(np.int32)
+    if has_pairs(wide.shape):
+        return bool(pairs_of(wide).max(initial=0) > PAIR)
+    return bool(np.abs(wide).max(initial=0) > WEIGHT_LEVELS[7])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

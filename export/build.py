@@ -225,7 +225,7 @@ def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
         histograms=graph.to_watch(),
         means=graph.conv_inputs(),
         convolutions=tuple(graph.body),
-        weight_levels=family.weight_levels,
+        weight_limit=family.weight_limit,
     )
     seen = gathered(source, watched, calibration, job.cache)
 

@@ -148,4 +148,5 @@ def _folded(values: NDArray[np.int8]) -> NDArray[np.int8]:
     """Weights ``[out, in, k, k]`` in the order of SpaceToDepth, ``[out, 4 in, k/2, k/2]``."""
     out, channels, side, _ = values.shape
     split = values.reshape(out, channels, side // FOLD, FOLD, side // FOLD, FOLD)
-    return split.transpose(0, 3, 5, 1, 2, 4).reshape(out, -1, side // FOLD, side // FOLD)
+    blocks = split.transpose(0, 3, 5, 1, 2, 4)
+    return np.asarray(blocks.reshape(out, -1, side // FOLD, side // FOLD), np.int8)

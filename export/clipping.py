@@ -88,12 +88,12 @@ class Tuning:
         return f"activations {grid} per tensor{shifted}, {how}, float below {self.min_signal_db:.0f} dB"
 
 
-#: Tuned on the COCO YOLOv5n and the student of this project, by mAP. One tensor of the YOLOv5n, on its finest
-#: maps, has 24 to 29 dB (by the images; the next has 31), and it alone makes more than half of the error. Deep
-#: in the network a tensor in float costs more than it gives: kernels for bytes and for floats lay memory out
-#: in two ways, and all that crosses is turned over. Bytes leave nine tensors of the student with 23 to 27 dB;
-#: with them in bytes too its files are 4 % (OpenVINO) and 5 % (ONNX Runtime) faster, and boxes are off by 2 %
-#: more.
+#: Tuned on the COCO YOLOv5n and the student of this project, by mAP. One tensor of the YOLOv5n, on its
+#: finest maps, has 24 to 29 dB (by the images; the next has 31), and it alone makes more than half of the
+#: error. In the depth of the network a tensor in float costs more than it gives: kernels for bytes and for
+#: floats lay memory out in two ways, and all that crosses is turned over. Bytes leave nine tensors of the
+#: student with 23 to 27 dB; with them in bytes too its files are 4 % (OpenVINO) and 5 % (ONNX Runtime)
+#: faster, and boxes are off by 2 % more.
 ONNXRUNTIME = Tuning()
 OPENVINO = Tuning()
 #: A signed byte's step is twice as wide, and clipping and rounding must be weighed anew: cubes of errors do

@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from export.scales import weight_scale
+from export.scales import Limit, bounds, weight_scale
 
 POSITIONS = 64  # that are looked at in each image, drawn evenly; memory and time do not need more
 DAMPING = 0.01  # of the mean moment, added to each: what was hardly seen must not decide
@@ -83,46 +83,57 @@ class Compensation:
             self._moments[name] = self._moments[name] + moments if name in self._moments else moments
         self._images += 1
 
-    def rounded(self, levels: int) -> dict[str, NDArray[np.int8]]:
+    def rounded(self, limit: Limit) -> dict[str, NDArray[np.int8]]:
         """The bytes of each convolution of which enough was seen, int8 ``[out, in, k, k]``.
 
         Args:
-            levels: The largest byte.
+            limit: How large bytes may be.
         """
         looks = self._images * POSITIONS
         return {
-            name: compensated(layer.weight, self._moments[name], levels)
+            name: compensated(layer.weight, self._moments[name], limit)
             for name, layer in self._layers.items()
             if looks >= ENOUGH * layer.weight[0].size
         }
 
 
-def compensated(weight: NDArray[np.float32], moments: Moments, levels: int) -> NDArray[np.int8]:
+def compensated(weight: NDArray[np.float32], moments: Moments, limit: Limit) -> NDArray[np.int8]:
     """Round weights to multiples of ``scales.weight_scale``, each error made good for by what follows.
 
     Args:
         weight: float32 ``[out, in, k, k]``.
         moments: Sum over positions of the products of all pairs of inputs, float64 ``[in * k * k] * 2``.
-        levels: The largest byte.
+        limit: How large bytes may be.
     """
+    limit = limit.of(weight)
     diagonal = np.diagonal(moments)
     order = np.argsort(-diagonal, kind="stable")  # what is large first, while there is much to make it good
     damped = moments[np.ix_(order, order)] + np.eye(len(order)) * max(DAMPING * diagonal.mean(), 1e-12)
     passed_on = np.linalg.cholesky(np.linalg.inv(damped)).T
     left = weight.reshape(len(weight), -1)[:, order].astype(np.float64)
-    scale = weight_scale(weight, levels).astype(np.float64)
-    values = np.zeros_like(left)
+    scale = weight_scale(weight, limit).astype(np.float64)
+    values = np.zeros_like(left)  # until a column is rounded, it binds no partner
+    partners = _partners(weight.shape, order)
     for start in range(0, len(order), BLOCK):
         end = min(start + BLOCK, len(order))
         errors = np.zeros((len(left), end - start))
         for i in range(start, end):
-            values[:, i] = np.clip(np.rint(left[:, i] / scale), -levels, levels)
+            values[:, i] = np.clip(np.rint(left[:, i] / scale), *bounds(values[:, partners[i]], limit))
             errors[:, i - start] = (left[:, i] - values[:, i] * scale) / passed_on[i, i]
             left[:, i:end] -= np.outer(errors[:, i - start], passed_on[i, i:end])
         left[:, end:] -= errors @ passed_on[start:end, end:]
     back = np.empty_like(values)
     back[:, order] = values
     return back.reshape(weight.shape).astype(np.int8)
+
+
+def _partners(shape: Sequence[int], order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """For each column in some order, the place there of the one whose products are added to its own."""
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    window = shape[2] * shape[3]
+    channel = order // window
+    return place[np.where(channel % 2, order - window, np.minimum(order + window, len(order) - 1))]
 
 
 def _layer(node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto]) -> _Layer:

@@ -8,11 +8,12 @@ from typing import Any
 
 import onnx
 
-from edgestill.roundings import WEIGHT_LEVELS, EngineFamily
+from edgestill.roundings import EngineFamily
 from export.clipping import Tuning
 from export.half import halve
 from export.placement import Graph, Placement, Plan
 from export.quantize import quantise
+from export.scales import WIDE_SUMS, Limit
 from export.statistics import Statistics
 
 WEIGHTS = "per channel, errors passed on (GPTQ), bias corrected by input means; detection outputs float"
@@ -28,19 +29,14 @@ class Family:
         tuning: How ranges are found, and what may stay float.
         halves: Whether what stays float is written as FP16: TensorRT runs a float layer as it is written, and
             FP32 beside bytes has cost more than the bytes saved.
-        weight_bits: That a weight is given, 7 or 8; a byte stores it either way.
+        weight_limit: How large the bytes of weights may be.
     """
 
     name: EngineFamily
     place: Placement
     tuning: Tuning
     halves: bool = False
-    weight_bits: int = 8
-
-    @property
-    def weight_levels(self) -> int:
-        """The largest byte of a weight."""
-        return WEIGHT_LEVELS[self.weight_bits]
+    weight_limit: Limit = WIDE_SUMS
 
 
 def make_int8(
@@ -62,16 +58,20 @@ def make_int8(
     """
     plan = plan or family.place(graph, seen, family.tuning)
     record = {
-        "method": f"{family.tuning.words}; weights s8 of {family.weight_bits} bits {WEIGHTS}",
+        "method": f"{family.tuning.words}; weights s8 {_words(family.weight_limit)} {WEIGHTS}",
         "tuning": asdict(family.tuning),
         "ranges": _ranges(graph, plan, family.tuning),
         "left_float": dict(plan.left_float),
     }
-    quantised = quantise(source, plan, seen, family.weight_levels)
+    quantised = quantise(source, plan, seen, family.weight_limit)
     if not family.halves:
         return quantised, record
     made = halve(quantised, plan.float_readers, largest(seen))
     return made.model, {**record, "left_single": dict(made.kept)}
+
+
+def _words(limit: Limit) -> str:
+    return f"up to {limit.largest}" + (f", neighbours up to {limit.pair} together," if limit.pair else "")
 
 
 def largest(seen: Statistics) -> dict[str, float]:

@@ -16,6 +16,7 @@ from export.int8 import Family
 from export.method_trial import Trial
 from export.placement import for_onnxruntime, for_openvino, for_tensorrt
 from export.recalibrate import HeldOut
+from export.scales import ANY_CPU
 from export.tensorrt.options import EngineOptions
 
 Target = Literal["onnx", "openvino", "tensorrt", "tensorrt-rtx"]
@@ -26,8 +27,8 @@ SUFFIX: Mapping[Target, str] = {
     "tensorrt-rtx": ".rtx.engine",
 }
 FAMILY: Mapping[Target, Family] = {
-    "onnx": Family(name="onnx", place=for_onnxruntime, tuning=ONNXRUNTIME),
-    "openvino": Family(name="openvino", place=for_openvino, tuning=OPENVINO),
+    "onnx": Family(name="onnx", place=for_onnxruntime, tuning=ONNXRUNTIME, weight_limit=ANY_CPU),
+    "openvino": Family(name="openvino", place=for_openvino, tuning=OPENVINO, weight_limit=ANY_CPU),
     "tensorrt": Family(name="tensorrt", place=for_tensorrt, tuning=TENSORRT, halves=True),
     "tensorrt-rtx": Family(name="tensorrt", place=for_tensorrt, tuning=TENSORRT, halves=True),
 }
@@ -45,7 +46,6 @@ class Job:
         precision: What to compute in.
         calibration: Images for INT8's ranges; for FP16, to check its range on; not used for FP32.
         method: How INT8's ranges are found; None for what the family of engines is tuned to.
-        weight_bits: That INT8 weights use in a file for CPUs; engines have 8.
         trial: Images to choose that method on, in place of naming one.
         recalibration: Images to fit a map of scores on, see ``export.recalibrate``; None for no map.
         cache: Folder of statistics of earlier exports; None keeps none.
@@ -58,7 +58,6 @@ class Job:
     precision: Precision
     calibration: Calibration | None = None
     method: Method | None = None
-    weight_bits: int = 8
     trial: Trial | None = None
     recalibration: HeldOut | None = None
     cache: Path | None = None
@@ -73,8 +72,7 @@ class Job:
     @property
     def family(self) -> Family:
         """For whom its INT8 graph is."""
-        family = FAMILY[self.target]
-        return family if family.halves else replace(family, weight_bits=self.weight_bits)
+        return FAMILY[self.target]
 
     @property
     def spec(self) -> ModelSpec:

@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from export.placement import Plan
 from export.ranges import SIGNED_ZERO, Range
-from export.scales import weight_scale
+from export.scales import Limit, nearest, weight_scale
 from export.statistics import Statistics
 
 
@@ -39,7 +39,7 @@ def byte_weights(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32],
     input_means: NDArray[np.float64],
-    levels: int,
+    limit: Limit,
     chosen: NDArray[np.int8] | None = None,
 ) -> ByteWeights:
     """Round weights to bytes, one scale an output channel.
@@ -52,14 +52,15 @@ def byte_weights(
         weight: float32 ``[out, in, k, k]``.
         bias: float32 ``[out]``.
         input_means: float64 ``[in]``, the mean of each input channel on real images.
-        levels: The largest byte, see ``edgestill.roundings.WEIGHT_LEVELS``.
+        limit: How large bytes may be.
         chosen: The bytes, int8 ``[out, in, k, k]``, see ``export.compensate``; None for the nearest.
     """
-    scale = weight_scale(weight, levels)
+    limit = limit.of(weight)
+    scale = weight_scale(weight, limit)
     column = scale.reshape(-1, 1, 1, 1)
-    values = np.clip(np.rint(weight / column), -levels, levels) if chosen is None else chosen
+    values = nearest(weight, scale, limit) if chosen is None else chosen
     error = (values * column - weight).sum(axis=(2, 3), dtype=np.float64)  # [out, in]
-    return ByteWeights(values.astype(np.int8), scale, (bias - error @ input_means).astype(np.float32))
+    return ByteWeights(values, scale, (bias - error @ input_means).astype(np.float32))
 
 
 def trained_bytes(
@@ -81,20 +82,20 @@ def trained_bytes(
 Rounds = Callable[[onnx.NodeProto, NDArray[np.float32], NDArray[np.float32]], ByteWeights]
 
 
-def quantise(model: onnx.ModelProto, plan: Plan, seen: Statistics, weight_levels: int) -> onnx.ModelProto:
+def quantise(model: onnx.ModelProto, plan: Plan, seen: Statistics, limit: Limit) -> onnx.ModelProto:
     """A copy of an FP32 model with the plan's roundings in it.
 
     Args:
         model: The FP32 model that the plan was made for.
         plan: What goes to bytes.
-        seen: What its tensors hold, and the bytes of weights if they were chosen for the same largest byte.
-        weight_levels: The largest byte of a weight.
+        seen: What its tensors hold, and the bytes of weights if they were chosen for the same limit.
+        limit: How large the bytes of weights may be.
     """
     means, chosen = seen.channel_means, seen.weights
     return write(
         model,
         plan,
-        lambda n, w, b: byte_weights(w, b, means[n.input[0]], weight_levels, chosen.get(n.name)),
+        lambda n, w, b: byte_weights(w, b, means[n.input[0]], limit, chosen.get(n.name)),
     )
 
 

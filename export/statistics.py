@@ -39,6 +39,7 @@ from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
 from export.compensate import Compensation
+from export.scales import WIDE_SUMS, Limit
 
 BINS = 8192
 START_WIDTH = 1e-6  # of a bin, in the tensor's unit; the range doubles until everything fits
@@ -116,7 +117,7 @@ def gather(
     histograms: Sequence[str],
     means: Sequence[str],
     convolutions: Sequence[str] = (),
-    weight_levels: int = 0,
+    weight_limit: Limit = WIDE_SUMS,
     threads: int | None = None,
 ) -> Statistics:
     """Run a model over images and look at its tensors.
@@ -127,7 +128,7 @@ def gather(
         histograms: Tensors whose values are counted.
         means: Tensors ``[1, C, H, W]`` whose channels are averaged.
         convolutions: Those whose weights are rounded by what they read.
-        weight_levels: The largest byte of such a weight.
+        weight_limit: How large the bytes of such weights may be.
         threads: CPU threads; None leaves the choice to ONNX Runtime.
 
     Raises:
@@ -159,7 +160,7 @@ def gather(
         histograms=found,
         channel_means={n: s / images for n, s in sums.items()},
         images=images,
-        weights=rounds.rounded(weight_levels),
+        weights=rounds.rounded(weight_limit),
     )
 
 

@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -27,9 +27,10 @@ from edgestill.files import write_bytes
 from edgestill.progress import say
 from export.calibrate import Calibration
 from export.compensate import DAMPING, ENOUGH, LARGEST, POSITIONS
+from export.scales import WIDE_SUMS, Limit
 from export.statistics import BINS, SAMPLE, START_WIDTH, Histogram, Statistics, gather
 
-SCHEMA = 2
+SCHEMA = 3
 SUFFIX = ".statistics"
 KEPT = 32  # entries, of 1 MiB and the bytes of the weights each; the oldest go first
 DIGEST = 64  # hexadecimal digits
@@ -43,13 +44,13 @@ class Watched:
         histograms: Tensors whose values are counted.
         means: Those whose channels are averaged.
         convolutions: Those whose weights are rounded by what they read.
-        weight_levels: The largest byte of such a weight.
+        weight_limit: How large the bytes of such weights may be.
     """
 
     histograms: Sequence[str]
     means: Sequence[str] = ()
     convolutions: Sequence[str] = ()
-    weight_levels: int = 0
+    weight_limit: Limit = WIDE_SUMS
 
 
 def gathered(
@@ -89,7 +90,7 @@ def depends_on(model: onnx.ModelProto, watched: Watched, calibration: Calibratio
         "histograms": sorted(watched.histograms),
         "means": sorted(watched.means),
         "convolutions": sorted(watched.convolutions),
-        "weight_levels": watched.weight_levels,
+        "weight_limit": asdict(watched.weight_limit),
         "images": list(record.images.values()),
         "preprocessing": record.preprocessing,
         "first_input": calibration.probe(),  # a letterbox that was changed in code is in no setting
@@ -126,7 +127,7 @@ def _gather(model: onnx.ModelProto, watched: Watched, calibration: Calibration) 
         histograms=watched.histograms,
         means=watched.means,
         convolutions=watched.convolutions,
-        weight_levels=watched.weight_levels,
+        weight_limit=watched.weight_limit,
     )
 
 

@@ -21,6 +21,7 @@ from export.int8 import Family, largest
 from export.placement import SAME_SCALE, Graph, Plan, groups_of
 from export.quantize import ByteWeights, byte_weights, trained_bytes, write
 from export.ranges import LEVELS, Range
+from export.scales import Limit
 from export.statistics import Statistics
 from export.variant import Variant
 
@@ -28,7 +29,13 @@ METHOD = "trained scales"
 
 
 def begin(
-    source: onnx.ModelProto, graph: Graph, seen: Statistics, family: Family, record: Mapping[str, Any]
+    source: onnx.ModelProto,
+    graph: Graph,
+    seen: Statistics,
+    family: Family,
+    *,
+    weight_levels: int,
+    record: Mapping[str, Any],
 ) -> PostTraining:
     """What an export for a family would write now, in the form that a training goes on from.
 
@@ -37,6 +44,7 @@ def begin(
         graph: Of that model.
         seen: What its tensors hold.
         family: For whom.
+        weight_levels: The largest byte of a weight; a training knows no limit of pairs.
         record: Which images were looked at.
     """
     plan = family.place(graph, seen, family.tuning)
@@ -46,10 +54,10 @@ def begin(
     for name in sorted(plan.convolutions):
         read, *names = graph.body[name].input
         weight, bias = (numpy_helper.to_array(stored[n]) for n in names)
-        made[name] = byte_weights(weight, bias, seen.channel_means[read], family.weight_levels)
+        made[name] = byte_weights(weight, bias, seen.channel_means[read], Limit(largest=weight_levels))
         shifts[name] = made[name].bias - bias
     return PostTraining(
-        roundings=_roundings(graph, plan, family, made),
+        roundings=_roundings(graph, plan, family, made, weight_levels),
         shifts=shifts,
         record={**record, "method": family.tuning.words},
     )
@@ -142,7 +150,9 @@ def plan_of(roundings: Roundings) -> Plan:
     )
 
 
-def _roundings(graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWeights]) -> Roundings:
+def _roundings(
+    graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWeights], weight_levels: int
+) -> Roundings:
     groups = groups_of(graph)
     known = {graph.source, *(graph.sigmoid(node) for node in graph.body.values())}
     activations = {tensor: groups.get(tensor, tensor) for tensor in plan.activations}
@@ -157,7 +167,7 @@ def _roundings(graph: Graph, plan: Plan, family: Family, made: Mapping[str, Byte
         family=family.name,
         is_signed=plan.signed,
         has_integer_bias=plan.integer_bias,
-        weight_levels=family.weight_levels,
+        weight_levels=weight_levels,
         grids=grids,
         activations=activations,
         weights={name: one.scale for name, one in made.items()},

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devices.byte_sums import weight_bits_here
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 
@@ -31,11 +30,6 @@ class Choice:
     cache: Path | None = None
 
 
-def weight_bits(args: argparse.Namespace) -> int:
-    """The bits of an INT8 weight: those that were asked for, else what suits this machine's CPU."""
-    return args.weight_bits or weight_bits_here()
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add = parser.add_argument_group("calibration").add_argument
@@ -47,13 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="INT8: what a byte covers of a tensor (default mse, the best that was measured); auto tries all "
         "four by mAP on 100 images that are neither calibrated nor verified on, which costs four builds "
         "and 500 looks at an image",
-    )
-    add(
-        "--weight-bits",
-        type=int,
-        choices=[7, 8],
-        help="INT8 for a CPU: bits that a weight uses (default 8, or 7 where this CPU is an x86 without dot "
-        "products of bytes: 8 come out wrong there). 7 are right on every CPU",
     )
     add(
         "--calib-anew",
@@ -71,11 +58,6 @@ def refuse_senseless(args: argparse.Namespace) -> None:
     if args.precision != "int8" and args.calib_anew:
         raise UsageError(
             f"--calib-anew is for INT8, not for {args.precision}", hint="leave it out, or --precision int8"
-        )
-    if args.weight_bits is not None and (args.precision != "int8" or args.to not in {"onnx", "openvino"}):
-        raise UsageError(
-            f"--weight-bits is for INT8 files of ONNX and OpenVINO, not for {args.precision} of {args.to}",
-            hint="leave it out",
         )
     if args.precision != "int8" and args.calib_method is not None:
         raise UsageError(
@@ -95,12 +77,11 @@ def with_scales(args: argparse.Namespace, checkpoint: Checkpoint) -> Checkpoint:
         raise UsageError(
             "INT8 needs images to calibrate on", hint="add --calib DATA.yaml; its train split is used"
         )
-    for flag in ("calib_method", "weight_bits"):
-        if checkpoint.roundings is not None and getattr(args, flag) is not None:
-            raise UsageError(
-                f"--{flag.replace('_', '-')} {getattr(args, flag)}, and the checkpoint's scales are trained",
-                hint="leave it out, or add --calib-anew to leave the trained scales",
-            )
+    if checkpoint.roundings is not None and args.calib_method is not None:
+        raise UsageError(
+            f"--calib-method {args.calib_method}, and the checkpoint's scales are trained",
+            hint="leave it out, or add --calib-anew to leave the trained scales",
+        )
     return checkpoint
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devices.byte_sums import weight_bits_here
 from edgestill.dataset import Dataset
+from edgestill.roundings import WEIGHT_LEVELS
 
 if TYPE_CHECKING:
     from distill.qat.settings import Quantisation
@@ -44,6 +45,12 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
     watched = Watched(histograms=graph.to_watch(), means=graph.conv_inputs())
     seen = gathered(source, watched, calibration, cache_folder() / "calibration")
     family = FAMILY[settings.family]
-    if not family.halves:
-        family = replace(family, weight_bits=settings.weight_bits or weight_bits_here())
-    return begin(source, graph, seen, family, asdict(calibration.record))
+    bits = 8 if family.halves else settings.weight_bits or weight_bits_here()
+    return begin(
+        source,
+        graph,
+        seen,
+        family,
+        weight_levels=WEIGHT_LEVELS[bits],
+        record=asdict(calibration.record),
+    )

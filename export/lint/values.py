@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgestill.roundings import WEIGHT_LEVELS
+from edgestill.roundings import needs_wide_sums
 from export.lint._graph import CONVOLUTIONS, LintGraph, label
 from export.lint._pair import Pair
 from export.linter import Finding, Rule, everywhere, on_tensorrt
@@ -95,8 +95,9 @@ def _weight_bits(graph: LintGraph) -> Iterator[Finding]:
         unsigned = (graph.pair_behind(node.input[0]) for node in graph.readers(pair.output))
         if stored is None or not any(a and a.kind == "UINT8" for a in unsigned):
             continue
-        if (largest := int(np.abs(stored.astype(np.int16)).max(initial=0))) > WEIGHT_LEVELS[7]:
-            yield Finding(node=label(pair.node), what=f"bytes up to {largest}")
+        if needs_wide_sums(stored):
+            largest = np.abs(stored.astype(np.int16)).max()
+            yield Finding(node=label(pair.node), what=f"bytes up to {largest}, two of which may be added")
 
 
 def _integer_bias(graph: LintGraph) -> Iterator[Finding]:
@@ -182,10 +183,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="weight-bits",
-        name="weights beside unsigned bytes use seven bits",
+        name="two weights beside unsigned bytes fit 16 bits together",
         matters={"onnxruntime": "note", "openvino": "note"},
         remedy="nothing is wrong on ARM, nor on an x86 CPU with VNNI. Others cut off sums of products: for "
-        "them export with --weight-bits 7 (reduce_range=True in ONNX Runtime's quantiser)",
+        "them let edgestill export the file, or set reduce_range=True in ONNX Runtime's quantiser",
         check=_weight_bits,
     ),
     Rule(

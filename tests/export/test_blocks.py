@@ -16,6 +16,7 @@ from export.half import to_half
 from export.linter import lint, read
 from export.placement import Graph, Plan, for_onnxruntime, for_openvino, for_tensorrt
 from export.quantize import quantise
+from export.scales import WIDE_SUMS
 from export.statistics import Statistics
 from runtime.backend import open_backend
 
@@ -115,7 +116,7 @@ def test_a_file_without_blocks_has_no_lint_and_says_nearly_the_same(
 ) -> None:
     plan = without(made, *names)
     path = tmp_path / "m.onnx"
-    model = quantise(float_model, plan, statistics, 127)
+    model = quantise(float_model, plan, statistics, WIDE_SUMS)
     path.write_bytes(model.SerializeToString())
     written = {n.name for n in model.graph.node if n.op_type == "QuantizeLinear"}
     assert written <= {f"{tensor}.quantise" for tensor in plan.activations}
@@ -134,7 +135,7 @@ def test_all_blocks_moved_is_the_float_network(
     plan = without(made, *made.blocks)
     assert not plan.convolutions
     assert not plan.activations
-    model = quantise(float_model, plan, statistics, 127)
+    model = quantise(float_model, plan, statistics, WIDE_SUMS)
     true, ours = run_onnx(float_model, feeds[0]), run_onnx(model, feeds[0])
     np.testing.assert_allclose(ours, true, rtol=1e-4, atol=1e-3)
 

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgestill.roundings import WEIGHT_LEVELS
 from edgestill.spec import ModelSpec
 from export.byte_kernels import arrange
 from export.form import Form, reform
 from export.placement import Graph, for_onnxruntime
 from export.quantize import quantise
+from export.scales import ANY_CPU
 from export.statistics import Statistics
 
 FORMS = {
@@ -30,10 +30,10 @@ ARRANGED = "SpaceToDepth"
 
 @pytest.fixture(scope="session")
 def quantised(float_model: Any, spec: ModelSpec, statistics: Statistics) -> Any:
-    """In bytes of seven bits, which every CPU adds right."""
+    """In bytes that every CPU adds right."""
     plan = for_onnxruntime(Graph(float_model, spec.scale), statistics)
     assert "model.0.conv" in plan.convolutions
-    return quantise(float_model, plan, replace(statistics, weights={}), WEIGHT_LEVELS[7])
+    return quantise(float_model, plan, replace(statistics, weights={}), ANY_CPU)
 
 
 @pytest.fixture(params=FORMS)
@@ -134,6 +134,6 @@ def test_a_first_convolution_in_float_is_left_as_it_is(
         convolutions=plan.convolutions - {"model.0.conv"},
         float_readers=plan.float_readers | {"model.0.conv"},
     )
-    made = arrange(quantise(float_model, left, statistics, WEIGHT_LEVELS[7]))
+    made = arrange(quantise(float_model, left, statistics, ANY_CPU))
     assert not kinds(made)[ARRANGED]
     assert not kinds(made)["Resize"]

@@ -9,7 +9,7 @@ import pytest
 
 from export.compensate import ENOUGH, POSITIONS, Compensation, compensated
 from export.quantize import byte_weights
-from export.scales import weight_scale
+from export.scales import ANY_CPU, WIDE_SUMS, Limit, weight_scale
 
 
 def correlated(rng: np.random.Generator, samples: int, inputs: int) -> Any:
@@ -19,37 +19,37 @@ def correlated(rng: np.random.Generator, samples: int, inputs: int) -> Any:
     )
 
 
-@pytest.mark.parametrize("levels", [64, 127])
-def test_the_output_changes_less_than_with_the_nearest_bytes(levels: int) -> None:
+@pytest.mark.parametrize("limit", [ANY_CPU, WIDE_SUMS, Limit(largest=64)])
+def test_the_output_changes_less_than_with_the_nearest_bytes(limit: Limit) -> None:
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 1, (16, 12, 3, 3)).astype(np.float32)
     seen, other = np.split(correlated(rng, 8000, 108), 2)
-    chosen = compensated(weight, seen.T @ seen, levels)
-    scale = weight_scale(weight, levels)[:, None]
+    chosen = compensated(weight, seen.T @ seen, limit)
+    scale = weight_scale(weight, limit)[:, None]
 
     def error(values: Any) -> float:
         back = values.reshape(16, -1) * scale - weight.reshape(16, -1)
         return float(np.square(other @ back.T).mean())
 
-    nearest = byte_weights(weight, np.zeros(16, np.float32), np.zeros(12), levels).values
+    nearest = byte_weights(weight, np.zeros(16, np.float32), np.zeros(12), limit).values
     assert error(chosen) < 0.3 * error(nearest)
-    assert np.abs(chosen.astype(int)).max() <= levels
-    assert np.abs(chosen.astype(int) - nearest).max() < levels / 4
+    assert np.abs(chosen.astype(int)).max() <= limit.largest
+    assert np.abs(chosen.astype(int) - nearest).max() < limit.largest / 4
 
 
 def test_inputs_that_do_not_go_together_leave_the_nearest_bytes() -> None:
     weight = np.random.default_rng(0).normal(0, 1, (4, 10, 1, 1)).astype(np.float32)
-    nearest = byte_weights(weight, np.zeros(4, np.float32), np.zeros(10), 127).values
-    np.testing.assert_array_equal(compensated(weight, np.eye(10) * 1000.0, 127), nearest)
+    nearest = byte_weights(weight, np.zeros(4, np.float32), np.zeros(10), WIDE_SUMS).values
+    np.testing.assert_array_equal(compensated(weight, np.eye(10) * 1000.0, WIDE_SUMS), nearest)
 
 
 def test_a_channel_that_was_never_seen_is_rounded_all_the_same() -> None:
     weight = np.random.default_rng(0).normal(0, 1, (4, 10, 1, 1)).astype(np.float32)
     moments = np.eye(10) * 1000.0
     moments[3] = 0
-    assert compensated(weight, np.zeros((10, 10)), 64).any()
-    nearest = byte_weights(weight, np.zeros(4, np.float32), np.zeros(10), 64).values
-    np.testing.assert_array_equal(compensated(weight, moments, 64), nearest)
+    assert compensated(weight, np.zeros((10, 10)), Limit(largest=64)).any()
+    nearest = byte_weights(weight, np.zeros(4, np.float32), np.zeros(10), Limit(largest=64)).values
+    np.testing.assert_array_equal(compensated(weight, moments, Limit(largest=64)), nearest)
 
 
 def test_the_moments_are_those_of_what_the_convolution_multiplies(float_model: Any, feeds: Any) -> None:
@@ -70,10 +70,10 @@ def test_little_that_was_seen_decides_nothing(float_model: Any, feeds: Any) -> N
     found = Compensation(float_model, ["model.0.conv"])
     found.add({"images": feeds[0]})
     assert POSITIONS < ENOUGH * 108
-    assert found.rounded(127) == {}
+    assert found.rounded(WIDE_SUMS) == {}
     for feed in feeds[1:4]:
         found.add({"images": feed})
-    made = found.rounded(127)["model.0.conv"]
+    made = found.rounded(WIDE_SUMS)["model.0.conv"]
     assert made.dtype == np.int8
     assert made.shape == (16, 3, 6, 6)
 
@@ -84,5 +84,5 @@ def test_rounding_repeats(float_model: Any, feeds: Any) -> None:
         found = Compensation(float_model, ["model.0.conv"])
         for feed in feeds[:4]:
             found.add({"images": feed})
-        made.append(found.rounded(64)["model.0.conv"].tobytes())
+        made.append(found.rounded(ANY_CPU)["model.0.conv"].tobytes())
     assert made[0] == made[1]

@@ -17,6 +17,7 @@ from export.half import to_half
 from export.placement import Graph, Plan, for_onnxruntime, for_openvino
 from export.precision import prove
 from export.quantize import quantise
+from export.scales import WIDE_SUMS
 from export.statistics import Statistics, gather
 from runtime.backend import open_backend
 
@@ -85,7 +86,7 @@ def test_an_int8_file_is_proved_and_says_nearly_the_same(
     built: Built, engine: str, tmp_path: Path, feeds: Any, run_onnx: Run
 ) -> None:
     path = tmp_path / "x.onnx"
-    made = quantise(built.model, built.plans[engine], built.statistics, 127)
+    made = quantise(built.model, built.plans[engine], built.statistics, WIDE_SUMS)
     path.write_bytes(made.SerializeToString())
     with closing(open_backend(path, engine, threads=1)) as backend:
         proof = prove(path, backend, "int8")

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from edgestill.spec import ModelSpec
 from export.placement import Graph, Plan, for_onnxruntime, for_openvino, for_tensorrt
 from export.quantize import byte_weights, quantise
+from export.scales import WIDE_SUMS
 from export.statistics import Statistics
 
 Run = Callable[[Any, Any], Any]
@@ -26,7 +27,7 @@ def plans(float_model: Any, spec: ModelSpec, statistics: Statistics) -> dict[str
 
 @pytest.fixture(scope="session")
 def models(float_model: Any, plans: dict[str, Plan], statistics: Statistics) -> dict[str, Any]:
-    return {name: quantise(float_model, plan, statistics, 127) for name, plan in plans.items()}
+    return {name: quantise(float_model, plan, statistics, WIDE_SUMS) for name, plan in plans.items()}
 
 
 def stored(model: Any) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def stored(model: Any) -> dict[str, Any]:
 def test_weights_are_rounded_by_half_a_step_at_most() -> None:
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 1, (8, 4, 3, 3)).astype(np.float32)
-    made = byte_weights(weight, np.zeros(8, np.float32), np.zeros(4), 127)
+    made = byte_weights(weight, np.zeros(8, np.float32), np.zeros(4), WIDE_SUMS)
     back = made.values * made.scale.reshape(-1, 1, 1, 1)
     assert np.all(np.abs(back - weight).max(axis=(1, 2, 3)) <= made.scale * 0.5001)
 
@@ -45,7 +46,7 @@ def test_the_bias_gives_the_layer_its_mean_back() -> None:
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 1, (8, 16, 1, 1)).astype(np.float32)
     inputs = rng.normal(3, 1, (16, 5000))  # far from zero, as behind SiLU
-    made = byte_weights(weight, np.ones(8, np.float32), inputs.mean(axis=1), 127)
+    made = byte_weights(weight, np.ones(8, np.float32), inputs.mean(axis=1), WIDE_SUMS)
     back = (made.values * made.scale.reshape(-1, 1, 1, 1)).reshape(8, 16)
     wanted = weight.reshape(8, 16) @ inputs + 1
     got = back @ inputs + made.bias[:, None]
@@ -55,7 +56,7 @@ def test_the_bias_gives_the_layer_its_mean_back() -> None:
 def test_a_channel_of_zeros_stays_zero() -> None:
     weight = np.zeros((2, 3, 1, 1), np.float32)
     weight[1] = 1
-    made = byte_weights(weight, np.zeros(2, np.float32), np.ones(3), 127)
+    made = byte_weights(weight, np.zeros(2, np.float32), np.ones(3), WIDE_SUMS)
     assert not made.values[0].any()
     assert np.isfinite(made.bias).all()
 
@@ -74,7 +75,7 @@ def test_the_same_statistics_give_the_same_bytes(
     family: str, models: dict[str, Any], float_model: Any, spec: ModelSpec, statistics: Statistics
 ) -> None:
     place = {"ort": for_onnxruntime, "ov": for_openvino, "trt": for_tensorrt}[family]
-    again = quantise(float_model, place(Graph(float_model, spec.scale), statistics), statistics, 127)
+    again = quantise(float_model, place(Graph(float_model, spec.scale), statistics), statistics, WIDE_SUMS)
     assert again.SerializeToString(deterministic=True) == models[family].SerializeToString(deterministic=True)
 
 

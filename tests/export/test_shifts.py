@@ -13,6 +13,7 @@ from edgestill.spec import ModelSpec
 from export.blocks import blocks_of, nodes_in, spare
 from export.placement import Graph, Plan, for_tensorrt
 from export.quantize import quantise
+from export.scales import WIDE_SUMS
 from export.statistics import Statistics
 
 Run = Callable[[Any, Any], Any]
@@ -30,7 +31,7 @@ def plan(graph: Graph, statistics: Statistics) -> Plan:
 
 def both(model: Any, plan: Plan, statistics: Statistics) -> tuple[Any, Any]:
     """The graph in signed bytes, and the same grid as unsigned bytes with zero points and no shift."""
-    return quantise(model, plan, statistics, 127), quantise(
+    return quantise(model, plan, statistics, WIDE_SUMS), quantise(
         model, replace(plan, signed=False), statistics, 127
     )
 

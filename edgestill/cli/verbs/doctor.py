@@ -99,7 +99,7 @@ def _advice(snapshot: DeviceSnapshot) -> list[str]:
     """What is no fault and yet decides how fast it runs."""
     cpu, lines = snapshot.cpu, []
     if cpu.flags and not DOT_PRODUCTS & set(cpu.flags):
-        wrong = "; those whose weights use 8 bits come out wrong here, export with --weight-bits 7"
+        wrong = "; those of other tools whose weights use 8 bits come out wrong here on OpenVINO"
         lines.append(
             "this CPU has no INT8 dot product (VNNI): INT8 files gain little speed, on ONNX Runtime none"
             + (wrong if cuts_off(cpu.flags, platform.machine()) else "")

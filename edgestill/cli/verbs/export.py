@@ -86,7 +86,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         precision=args.precision,
         calibration=choice.calibration,
         method=choice.method,
-        weight_bits=calibration_options.weight_bits(args),
         trial=choice.trial,
         recalibration=recalibrate_options.read(args, choice.calibration, judges),
         cache=choice.cache,

@@ -19,6 +19,7 @@ def write_graph(feeds: Any) -> Callable[..., bytes]:
     from export.int8 import largest
     from export.placement import Graph, for_tensorrt
     from export.quantize import quantise
+    from export.scales import WIDE_SUMS
     from export.statistics import gather
 
     def write(spec: Any, weights: Any, precision: str, images: Any = None, **form: Any) -> bytes:
@@ -30,7 +31,7 @@ def write_graph(feeds: Any) -> Callable[..., bytes]:
             means = graph.conv_inputs()
             seen = gather(model, images or feeds[:1], histograms=graph.to_watch(), means=means, threads=1)
             plan = for_tensorrt(graph, seen)
-            model = halve(quantise(model, plan, seen, 127), plan.float_readers, largest(seen)).model
+            model = halve(quantise(model, plan, seen, WIDE_SUMS), plan.float_readers, largest(seen)).model
         model = reform(model, spec, Form(**form))
         data: bytes = model.SerializeToString(deterministic=True)
         return data

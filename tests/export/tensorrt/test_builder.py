@@ -181,10 +181,11 @@ def test_a_graph_that_does_not_parse_is_told_with_the_parsers_words(
 ) -> None:
     from export.placement import Graph, for_openvino
     from export.quantize import quantise
+    from export.scales import WIDE_SUMS
 
     if data is None:  # the file for x86 in the place of the one for TensorRT
         plan = for_openvino(Graph(float_model, spec.scale), statistics)
-        data = quantise(float_model, plan, statistics, 127).SerializeToString()
+        data = quantise(float_model, plan, statistics, WIDE_SUMS).SerializeToString()
     with pytest.raises(ArtifactError, match=said):
         build(library_of(version), data, "int8", PLAIN)
 

@@ -113,8 +113,9 @@ def test_the_graph_for_x86_is_refused_with_the_parsers_reason(
 ) -> None:
     from export.placement import Graph, for_openvino
     from export.quantize import quantise
+    from export.scales import WIDE_SUMS
 
     plan = for_openvino(Graph(float_model, spec.scale), statistics)
-    data = quantise(float_model, plan, statistics, 127).SerializeToString()
+    data = quantise(float_model, plan, statistics, WIDE_SUMS).SerializeToString()
     with pytest.raises(ArtifactError, match="cannot read the graph"):
         build(rtx, data, "int8", ONE)
