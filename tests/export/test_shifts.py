@@ -32,7 +32,7 @@ def plan(graph: Graph, statistics: Statistics) -> Plan:
 def both(model: Any, plan: Plan, statistics: Statistics) -> tuple[Any, Any]:
     """The graph in signed bytes, and the same grid as unsigned bytes with zero points and no shift."""
     return quantise(model, plan, statistics, WIDE_SUMS), quantise(
-        model, replace(plan, signed=False), statistics, 127
+        model, replace(plan, signed=False), statistics, WIDE_SUMS
     )
 
 

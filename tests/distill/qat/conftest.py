@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from distill.models.yolov5 import build, spec
-from edgestill.roundings import EngineFamily, PostTraining
+from edgestill.roundings import WEIGHT_LEVELS, EngineFamily, PostTraining
 from edgestill.spec import Head
 from export.graph import build_onnx
 from export.job import FAMILY
@@ -57,7 +57,9 @@ def make(head: Head) -> Any:
     seen = gather(source, feeds, histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)
 
     def post_training(family: EngineFamily) -> PostTraining:
-        return begin(source, graph, seen, FAMILY[family], {"images": {}})
+        return begin(
+            source, graph, seen, FAMILY[family], weight_levels=WEIGHT_LEVELS[8], record={"images": {}}
+        )
 
     return SimpleNamespace(model=model, spec=contract, source=source, begin=post_training)
 
