@@ -14,7 +14,8 @@ from math import prod
 import onnx
 
 from edgestill import architecture
-from export.placement import Graph, Plan
+from export.network import Graph
+from export.placement import Plan
 
 MOVED = "repair: its block is too sensitive"
 

@@ -22,7 +22,7 @@ from export.clipping import Method
 from export.graph import build_onnx
 from export.job import BESIDE, SUFFIX, Job, Target
 from export.method_trial import choose_method
-from export.placement import Graph
+from export.network import Graph
 from export.precision import Moved
 from export.product import engine_doubts, make_files, parts, workplace_of, write_graph
 from export.recalibrate import Recalibration

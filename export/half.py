@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.placement import Graph
+from export.network import Graph
 
 #: A layer stays FP32 if its values come closer than this factor to FP16's end: other images go further.
 HEADROOM = 4.0

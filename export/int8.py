@@ -11,7 +11,8 @@ import onnx
 from edgestill.roundings import EngineFamily
 from export.clipping import Tuning
 from export.half import halve
-from export.placement import Graph, Placement, Plan
+from export.network import Graph
+from export.placement import Placement, Plan
 from export.quantize import quantise
 from export.scales import WIDE_SUMS, Limit
 from export.statistics import Statistics

@@ -10,7 +10,7 @@ memory does not grow with the number of images. The COCO YOLOv5n at 640 x 640, t
     from distill.legacy import load_legacy
     from edgestill.dataset import read_image
     from export.graph import build_onnx
-    from export.placement import Graph
+    from export.network import Graph
     from export.statistics import gather
     from runtime.letterbox import prepare
     def peak(when): print(when, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 'MiB')

@@ -18,7 +18,8 @@ from export.blocks import Block, blocks_of, nodes_in, spare
 from export.calibrate import Calibration
 from export.half import halve
 from export.int8 import Family, largest
-from export.placement import SAME_SCALE, Graph, Plan, groups_of
+from export.network import SAME_SCALE, Graph
+from export.placement import Plan, groups_of
 from export.quantize import ByteWeights, byte_weights, trained_bytes, write
 from export.ranges import LEVELS, Range
 from export.scales import Limit

@@ -13,7 +13,8 @@ from export.blocks import MOVED, Block, blocks_of, nodes_in, spare
 from export.calibrate import Calibration
 from export.half import to_half
 from export.int8 import Family, largest, make_int8
-from export.placement import Graph, Plan
+from export.network import Graph
+from export.placement import Plan
 from export.statistics import Statistics
 
 RANGE_CHECK = "largest magnitude of each tensor, with headroom, against the end of FP16"

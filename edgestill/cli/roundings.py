@@ -33,7 +33,7 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
     from export.calibrate import choose  # noqa: PLC0415 (brings onnxruntime)
     from export.graph import build_onnx  # noqa: PLC0415
     from export.job import FAMILY  # noqa: PLC0415
-    from export.placement import Graph  # noqa: PLC0415
+    from export.network import Graph  # noqa: PLC0415
     from export.statistics_cache import Watched, gathered  # noqa: PLC0415
     from export.trained import begin  # noqa: PLC0415
 

@@ -136,7 +136,7 @@ def float_model(checkpoint: Checkpoint) -> Any:
 
 @pytest.fixture(scope="session")
 def statistics(float_model: Any, spec: ModelSpec, feeds: list[NDArray[np.float32]]) -> Statistics:
-    from export.placement import Graph
+    from export.network import Graph
 
     graph = Graph(float_model, spec.scale)
     return gather(float_model, feeds, histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)

@@ -26,7 +26,7 @@ from export.graph import build_onnx
 from export.half import to_half
 from export.int8 import make_int8
 from export.job import FAMILY, SUFFIX, Job
-from export.placement import Graph
+from export.network import Graph
 from export.product import parts, write_graph
 from export.statistics import gather
 

@@ -14,7 +14,8 @@ from export.blocks import MOVED, Block, blocks_of, nodes_in, spare
 from export.clipping import ONNXRUNTIME, OPENVINO, TENSORRT
 from export.half import to_half
 from export.linter import lint, read
-from export.placement import Graph, Plan, for_onnxruntime, for_openvino, for_tensorrt
+from export.network import Graph
+from export.placement import Plan, for_onnxruntime, for_openvino, for_tensorrt
 from export.quantize import quantise
 from export.scales import WIDE_SUMS
 from export.statistics import Statistics

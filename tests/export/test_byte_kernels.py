@@ -13,7 +13,8 @@ from onnx import numpy_helper
 from edgestill.spec import ModelSpec
 from export.byte_kernels import arrange
 from export.form import Form, reform
-from export.placement import Graph, for_onnxruntime
+from export.network import Graph
+from export.placement import for_onnxruntime
 from export.quantize import quantise
 from export.scales import ANY_CPU
 from export.statistics import Statistics

@@ -8,7 +8,8 @@ import pytest
 
 from edgestill.spec import ModelSpec
 from export.clipping import METHODS, ONNXRUNTIME, OPENVINO, TENSORRT, Tuning
-from export.placement import Graph, for_openvino
+from export.network import Graph
+from export.placement import for_openvino
 from export.ranges import LEVELS, symmetric
 from export.statistics import Histogram, Statistics
 

@@ -22,7 +22,8 @@ from export.calibrate import Calibration, choose
 from export.form import Form
 from export.graph import build_onnx
 from export.job import FAMILY, Job, Target
-from export.placement import Graph, Plan, for_onnxruntime
+from export.network import Graph
+from export.placement import Plan, for_onnxruntime
 from export.ranges import Range
 from export.statistics import Statistics
 from export.statistics_cache import SUFFIX

@@ -14,7 +14,8 @@ from onnx import TensorProto
 from edgestill.spec import ModelSpec
 from export.graph import OUTPUT, build_onnx
 from export.half import to_half
-from export.placement import Graph, Plan, for_onnxruntime, for_openvino
+from export.network import Graph
+from export.placement import Plan, for_onnxruntime, for_openvino
 from export.precision import prove
 from export.quantize import quantise
 from export.scales import WIDE_SUMS

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgestill.spec import ModelSpec
-from export.placement import Graph, Plan, for_onnxruntime, for_openvino, for_tensorrt
+from export.network import Graph
+from export.placement import Plan, for_onnxruntime, for_openvino, for_tensorrt
 from export.statistics import Histogram, Statistics
 
 HEAD = {"model.24.m.0", "model.24.m.1", "model.24.m.2"}

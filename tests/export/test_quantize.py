@@ -10,7 +10,8 @@ import pytest
 from onnx import numpy_helper
 
 from edgestill.spec import ModelSpec
-from export.placement import Graph, Plan, for_onnxruntime, for_openvino, for_tensorrt
+from export.network import Graph
+from export.placement import Plan, for_onnxruntime, for_openvino, for_tensorrt
 from export.quantize import byte_weights, quantise
 from export.scales import WIDE_SUMS
 from export.statistics import Statistics

@@ -11,7 +11,8 @@ import pytest
 
 from edgestill.spec import ModelSpec
 from export.blocks import blocks_of, nodes_in, spare
-from export.placement import Graph, Plan, for_tensorrt
+from export.network import Graph
+from export.placement import Plan, for_tensorrt
 from export.quantize import quantise
 from export.scales import WIDE_SUMS
 from export.statistics import Statistics

@@ -18,7 +18,7 @@ from edgestill.roundings import WEIGHT_LEVELS, EngineFamily, PostTraining
 from edgestill.spec import Head
 from export.graph import build_onnx
 from export.job import FAMILY
-from export.placement import Graph
+from export.network import Graph
 from export.statistics import gather
 from export.trained import begin
 from runtime.backends.ort import EXACT

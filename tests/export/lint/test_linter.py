@@ -15,7 +15,7 @@ from export.int8 import make_int8
 from export.job import FAMILY
 from export.lint._graph import LintGraph
 from export.linter import FAMILIES, Family, lint, read
-from export.placement import Graph
+from export.network import Graph
 from export.statistics import Statistics
 
 FAMILY_OF = {"onnx": "onnxruntime"}

@@ -17,7 +17,8 @@ def write_graph(feeds: Any) -> Callable[..., bytes]:
     from export.graph import build_onnx
     from export.half import halve, to_half
     from export.int8 import largest
-    from export.placement import Graph, for_tensorrt
+    from export.network import Graph
+    from export.placement import for_tensorrt
     from export.quantize import quantise
     from export.scales import WIDE_SUMS
     from export.statistics import gather

@@ -179,7 +179,8 @@ def test_a_graph_that_does_not_parse_is_told_with_the_parsers_words(
     spec: Any,
     statistics: Any,
 ) -> None:
-    from export.placement import Graph, for_openvino
+    from export.network import Graph
+    from export.placement import for_openvino
     from export.quantize import quantise
     from export.scales import WIDE_SUMS
 

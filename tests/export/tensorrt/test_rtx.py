@@ -111,7 +111,8 @@ def test_the_same_graph_gives_the_same_engine(rtx: Library, graphs: dict[str, by
 def test_the_graph_for_x86_is_refused_with_the_parsers_reason(
     rtx: Library, float_model: Any, spec: ModelSpec, statistics: Any
 ) -> None:
-    from export.placement import Graph, for_openvino
+    from export.network import Graph
+    from export.placement import for_openvino
     from export.quantize import quantise
     from export.scales import WIDE_SUMS
 
