@@ -15,7 +15,7 @@ import onnx
 
 from edgestill import architecture
 from export.network import Graph
-from export.placement import Plan
+from export.placement import Plan, read_rounded
 
 MOVED = "repair: its block is too sensitive"
 
@@ -97,11 +97,7 @@ def spare(plan: Plan, graph: Graph, nodes: Collection[str]) -> Plan:
     moved = sorted(plan.convolutions & set(nodes))
     return replace(
         plan,
-        activations={
-            tensor: used
-            for tensor, used in plan.activations.items()
-            if any(reader.name not in floats for reader in graph.readers.get(tensor, []))
-        },
+        activations=read_rounded(plan.activations, graph, floats),
         convolutions=plan.convolutions - set(nodes),
         byte_inputs={name: used for name, used in plan.byte_inputs.items() if name not in nodes},
         float_readers=frozenset(floats),

@@ -15,7 +15,6 @@ around it; 1.0 to 0.06 ms for a Resize of 24 x 40 x 128.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from edgestill.roundings import CHANNELS_TAKEN
+
 FOLD = 2  # the stride of the first convolution: pixels of a block's side
-CHANNEL_STEP = 4  # what the kernel wants the number of channels to be a multiple of
 CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
@@ -85,15 +85,15 @@ class _Arranger:
         values = numpy_helper.to_array(self.stored[weights.input[0]])
         channels, side = values.shape[1:3]
         is_alone = len(self.readers[source.output[0]]) == len(self.readers[source.input[0]]) == 1
-        if not channels % CHANNEL_STEP or side % (2 * FOLD) != FOLD or not is_alone:
+        if not channels % CHANNELS_TAKEN or side % (2 * FOLD) != FOLD or not is_alone:
             return
         border = side // FOLD - 1
-        if _window(conv) != _Window([side] * 2, [FOLD] * 2, [border] * 4):
+        if {a.name: list(a.ints) for a in conv.attribute} != _window(side, FOLD, border):
             return
         self._store(weights.input[0], _folded(values))
-        folded = _Window([side // FOLD] * 2, [1] * 2, [border // FOLD] * 4)
+        folded = _window(side // FOLD, 1, border // FOLD)
         del conv.attribute[:]
-        conv.attribute.extend(helper.make_attribute(name, ints) for name, ints in asdict(folded).items())
+        conv.attribute.extend(helper.make_attribute(name, ints) for name, ints in folded.items())
         blocks = f"{source.input[0]}.blocks"
         self.before[source.name] = [
             helper.make_node("SpaceToDepth", [source.input[0]], [blocks], blocks, blocksize=FOLD)
@@ -131,17 +131,9 @@ class _Arranger:
         return name
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """What a convolution looks at; the fields are the attributes of the node."""
-
-    kernel_shape: list[int]
-    strides: list[int]
-    pads: list[int]
-
-
-def _window(conv: onnx.NodeProto) -> _Window:
-    return _Window(**{attribute.name: list(attribute.ints) for attribute in conv.attribute})
+def _window(side: int, stride: int, border: int) -> dict[str, list[int]]:
+    """The attributes of a square convolution, as ``GraphWriter.conv`` writes them."""
+    return {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": [border] * 4}
 
 
 def _folded(values: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -89,10 +89,8 @@ def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXR
     for name in plan.convolutions:
         node = graph.body[name]
         inner |= {node.output[0]: before[name], graph.sigmoid(node): Range(0.0, 1.0)}
-    moved = {
-        n.output[0]: r for n in graph.moves() if (r := _byte_range(graph, plan.activations, n.output[0]))
-    }
-    rounded = _read({**plan.activations, **inner, **moved}, graph, plan.float_readers)
+    moved = _moved(graph, plan.activations)
+    rounded = read_rounded({**plan.activations, **inner, **moved}, graph, plan.float_readers)
     pooled = _float_pools(graph, plan)
     return replace(plan, activations={t: used for t, used in rounded.items() if t not in pooled})
 
@@ -125,9 +123,7 @@ def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT
     left |= {name: "it reads the image" for name, n in graph.body.items() if n.input[0] == graph.source}
     convolutions = {name: node for name, node in graph.body.items() if name not in front}
     plan = _plan(graph, ranges, left, convolutions=convolutions, integer_bias=False)
-    moved = {
-        n.output[0]: r for n in graph.moves() if (r := _byte_range(graph, plan.activations, n.output[0]))
-    }
+    moved = _moved(graph, plan.activations)
     return replace(
         plan,
         activations={**plan.activations, **moved},
@@ -271,13 +267,19 @@ def groups_of(graph: Graph) -> dict[str, str]:
     return {tensor: root(tensor) for tensor in list(parent)}
 
 
-def _read(ranges: Mapping[str, Range], graph: Graph, floats: Collection[str]) -> dict[str, Range]:
+def read_rounded(ranges: Mapping[str, Range], graph: Graph, floats: Collection[str]) -> dict[str, Range]:
     """The ranges of tensors that a node reads rounded."""
     return {
         tensor: used
         for tensor, used in ranges.items()
         if any(reader.name not in floats for reader in graph.readers[tensor])
     }
+
+
+def _moved(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """The ranges of what nodes make that only move bytes about."""
+    made = {node.output[0]: _byte_range(graph, ranges, node.output[0]) for node in graph.moves()}
+    return {tensor: used for tensor, used in made.items() if used is not None}
 
 
 def _byte_range(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range | None:
@@ -305,7 +307,7 @@ def _plan(
     byte_inputs = {name: used for name, used in inputs.items() if used is not None}
     floats = {n for n in (*graph.body, *graph.outputs) if n not in byte_inputs}
     return Plan(
-        activations=_read(ranges, graph, floats),
+        activations=read_rounded(ranges, graph, floats),
         convolutions=frozenset(byte_inputs),
         byte_inputs=byte_inputs,
         float_readers=frozenset(floats),

@@ -101,7 +101,7 @@ def _advice(snapshot: DeviceSnapshot) -> list[str]:
     if cpu.flags and not DOT_PRODUCTS & set(cpu.flags):
         wrong = "; those of other tools whose weights use 8 bits come out wrong here on OpenVINO"
         lines.append(
-            "this CPU has no INT8 dot product (VNNI): INT8 files gain little speed, on ONNX Runtime none"
+            "this CPU has no INT8 dot product (VNNI): INT8 files gain less speed than elsewhere"
             + (wrong if cuts_off(cpu.flags, platform.machine()) else "")
         )
     if {"avx512_bf16", "amx_bf16"} & set(cpu.flags):
