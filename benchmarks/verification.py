@@ -32,13 +32,13 @@ def exports_section(exports: Sequence[Result]) -> Section | None:
 def verification_section(results: Sequence[Result]) -> Section | None:
     """Each file against its source, from results of ``verify`` and of ``export``; None without any."""
     rows: list[list[Cell]] = []
-    beyond: list[str] = []
+    told: list[str] = []
     for result in results:
         v = result if "matched" in result else result.get("verify") or {}
         if "matched" not in v:
             continue
         name = Path(result["candidate"]).name if "candidate" in result else _file(result)
-        beyond += [f"{name}: {failure}" for failure in v.get("failures", ())]
+        told += [f"{name}: {line}" for key in ("failures", "doubts") for line in v.get(key, ())]
         rows.append(
             [
                 name,
@@ -65,7 +65,7 @@ def verification_section(results: Sequence[Result]) -> Section | None:
                 caption="Found again: sure detections of the source that the file sees as well.",
                 tones={"yes": "good", "no": "bad"},
             ),
-            *(Prose(line) for line in beyond),
+            *(Prose(line) for line in told),
         ],
     )
 

@@ -21,6 +21,7 @@ from export.blocks import Block
 from export.clipping import Method
 from export.graph import build_onnx
 from export.job import BESIDE, SUFFIX, Job, Target
+from export.limits import BeyondLimitsError
 from export.method_trial import choose_method
 from export.network import Graph
 from export.precision import Moved
@@ -33,7 +34,6 @@ from export.statistics_cache import Watched, gathered
 from export.tensorrt.engine import Workplace
 from export.trained import Trained
 from export.variant import Half, Int8, Plain, Variant, Variants
-from export.verify import BeyondLimitsError
 
 #: Compares a built file with its source, given it and the source as FP32 ONNX; raises VerificationError.
 Check = Callable[[Path, Path], Mapping[str, Any] | None]

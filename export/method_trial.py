@@ -18,7 +18,8 @@ from edgestill.errors import DataError
 from edgestill.files import sha256_file
 from export.calibrate import Calibration, same_content
 from export.clipping import METHODS, Method
-from export.verify import TRUE, Sample, Seen, as_truth, look, samples_of
+from export.comparison import TRUE
+from export.verify import Sample, Seen, as_truth, look, samples_of
 from runtime.accuracy import EVAL_CONF, EVAL_IOU, score, spread
 from runtime.detector import open_detector
 

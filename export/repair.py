@@ -17,14 +17,15 @@ from edgestill.errors import VerificationError
 from edgestill.manifest import Manifest
 from edgestill.progress import say
 from export.blocks import Block
+from export.limits import BeyondLimitsError
 from export.sensitivity import IMAGES, Sensitivity
-from export.verify import BeyondLimitsError
 
 MAX_WORK = 0.5  # of the body's multiplications
 NO_LATENCY = "needs the device: the engine does not run here"
 _FIGURES = (
     "candidate_map50_95",
     "drop_points",
+    "drop_by_label_points",
     "reference_sure",
     "matched",
     "missed",

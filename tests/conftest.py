@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgestill.detections import Detections
 from edgestill.spec import ModelSpec
+from runtime.coco_precision import Truth
 
 ROOT = Path(__file__).resolve().parent.parent
 # Two cores and several test processes: a pool per process would only fight the others.
@@ -36,6 +38,35 @@ def shared_data() -> Path:
     return folder
 
 
+def _truths(images: int, seed: int = 0) -> list[Truth]:
+    """Some boxes an image, of the first two classes: nothing is ever off."""
+    random = np.random.default_rng(seed)
+    truths = []
+    for _ in range(images):
+        n = int(random.integers(0, 5))
+        corner = random.uniform(0, 150, (n, 2))
+        xyxy = np.concatenate((corner, corner + random.uniform(10, 50, (n, 2))), axis=1)
+        truths.append(Truth(xyxy.astype(np.float32), random.integers(0, 2, n)))
+    return truths
+
+
+def _predictions(truths: Sequence[Truth], skill: float, seed: int) -> list[Detections]:
+    """What a detector might find: a share ``skill`` of the boxes, moved a little, and false alarms."""
+    random = np.random.default_rng(seed)
+    predictions = []
+    for truth in truths:
+        hit = random.random(len(truth.class_id)) < skill
+        moved = truth.xyxy[hit] + random.normal(0, 3, (int(hit.sum()), 4))
+        corner = random.uniform(0, 150, (6, 2))
+        alarms = np.concatenate((corner, corner + random.uniform(8, 50, (6, 2))), axis=1)
+        score = np.concatenate((random.beta(4, 2, len(moved)), random.beta(2, 4, 6)))
+        order = np.argsort(-score)
+        xyxy = np.concatenate((moved, alarms))[order]
+        class_id = np.concatenate((truth.class_id[hit], random.integers(0, 4, 6)))[order]
+        predictions.append(Detections(xyxy.astype(np.float32), score[order].astype(np.float32), class_id))
+    return predictions
+
+
 def _standin(name: str) -> ModuleType:
     """A module of ``tests/standins``, which is on no path."""
     place = importlib.util.spec_from_file_location(name, ROOT / "tests" / "standins" / f"{name}.py")
@@ -44,6 +75,18 @@ def _standin(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(place)
     place.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def make_truths() -> Callable[..., list[Truth]]:
+    """Makes so many images' true boxes, in 200 x 200 pixels; a seed."""
+    return _truths
+
+
+@pytest.fixture(scope="session")
+def make_predictions() -> Callable[..., list[Detections]]:
+    """Makes what a detector finds in them, of four classes: true boxes, its skill from 0 to 1, a seed."""
+    return _predictions
 
 
 @pytest.fixture(scope="session")

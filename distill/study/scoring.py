@@ -128,3 +128,15 @@ def load_findings(path: Path) -> Findings:
         truths=[Truth(*arrays) for arrays in truths],
         image_hws=[(int(h), int(w)) for h, w in held["image_hws"]],
     )
+
+
+def same_images(findings: Sequence[Findings]) -> bool:
+    """Whether all looked at the same images with the same labels."""
+    first = findings[0]
+    return all(
+        one.images == first.images and all(map(_same, one.truths, first.truths)) for one in findings[1:]
+    )
+
+
+def _same(a: Truth, b: Truth) -> bool:
+    return np.array_equal(a.xyxy, b.xyxy) and np.array_equal(a.class_id, b.class_id)

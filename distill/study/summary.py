@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.study.bootstrap import draws, resampled, same_images
 from distill.study.grid import Cell, rounds
 from distill.study.process import FINDINGS
-from distill.study.scoring import load_findings
+from distill.study.scoring import load_findings, same_images
 from distill.study.statistics import Test, holm, paired_t, percentile_test
 from edgestill.errors import UsageError
 from edgestill.progress import progress
+from runtime.bootstrap import draws, resampled
 
 #: What is tested, in the order of ``bootstrap.resampled``.
 METRICS = ("map50", "map50_95")
@@ -210,7 +210,7 @@ def _resampled(cells: Sequence[Cell], out: Path, resamples: int) -> dict[Cell, N
                     f"{cell.label} was scored on other images or labels than {cells[0].label}",
                     hint=f"the data changed in between: remove {out}/cells/*/*/*/score.json and study again",
                 )
-            scores[cell] = resampled(findings, weights)
+            scores[cell] = resampled(findings.predictions, findings.truths, len(findings.classes), weights)
             advance()
     return scores
 

@@ -53,7 +53,7 @@ def moves_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_order(source: Any, blocks: Sequence[Block], *_: Any) -> tuple[Sensitivity, ...]:
         return tuple(Sensitivity(block=block, error=0.5) for block in blocks)
 
-    monkeypatch.setattr("export.verify.failures", failures)
+    monkeypatch.setattr("export.limits.failures", failures)
     monkeypatch.setattr("export.build.rank", in_order)
     monkeypatch.setattr("benchmarks.pace.pace", lambda a, b, source: PACE)
     # The FP32 graph is the reference: torch has its own tests, and costs seconds.

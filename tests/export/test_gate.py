@@ -22,12 +22,13 @@ from export.calibrate import Calibration, choose
 from export.form import Form
 from export.graph import build_onnx
 from export.job import FAMILY, Job, Target
+from export.limits import LIMITS, describe, refuse_beyond
 from export.network import Graph
 from export.placement import Plan, for_onnxruntime
 from export.ranges import Range
 from export.statistics import Statistics
 from export.statistics_cache import SUFFIX
-from export.verify import LIMITS, Sample, Seen, compare, describe, look, refuse_beyond
+from export.verify import Sample, Seen, compare, look
 from runtime.accuracy import EVAL_CONF, EVAL_IOU
 from runtime.detector import open_detector
 

@@ -22,9 +22,9 @@ from export.blocks import Block
 from export.build import Exported, export
 from export.calibrate import Calibration, choose
 from export.job import Job
+from export.limits import BeyondLimitsError
 from export.repair import MAX_WORK, NO_LATENCY, Candidate, Repaired, repair
 from export.sensitivity import Sensitivity, rank
-from export.verify import BeyondLimitsError
 
 PACE = {"ratio": 1.25, "low": 1.2, "high": 1.3, "verdict": "slower"}
 

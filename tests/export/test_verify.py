@@ -1,14 +1,15 @@
 """A comparison counts what a person would count, and the limits judge it."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgestill.detections import Detections
-from edgestill.errors import VerificationError
-from export.verify import LIMITS, Comparison, Sample, Seen, compare, describe, failures, refuse_beyond
+from export.comparison import ClassFigures, Comparison
+from export.limits import LIMITS, failures
+from export.verify import Sample, Seen, compare
 from runtime.coco_precision import Truth
 
 CLASSES = ("red", "yellow", "green", "off")
@@ -102,26 +103,32 @@ def test_what_the_reference_finds_stands_for_labels() -> None:
     assert measured(found(weak), found(RED)).kept_map50_95 is None
 
 
-def test_a_nan_drift_never_passes() -> None:
-    result = replace(measured(found(RED), found(RED)), score_drift_mean=float("nan"))
-    assert failures(result, LIMITS["int8"])
+def test_sides_are_told_class_by_class() -> None:
+    truth = Truth(np.array([RED[:4]], np.float32), np.array([0]))
+    result = measured(found(RED, (50, 50, 60, 80, 0.6, 2)), found(RED), truth)
+    assert result.by_class == {
+        "red": ClassFigures(labels=1, reference_map50_95=1.0, candidate_map50_95=1.0, sure=1, matched=1),
+        "green": ClassFigures(labels=0, reference_map50_95=None, candidate_map50_95=None, sure=1, matched=0),
+    }
+    assert result.drop_by_label_points == 0
 
 
-def test_one_lost_of_twenty_is_too_many_and_one_of_two_hundred_is_not() -> None:
-    base = measured(found(RED), found(RED))
-    assert failures(replace(base, reference_sure=20, matched=19, missed=1), LIMITS["int8"])
-    assert not failures(replace(base, reference_sure=200, matched=199, missed=1), LIMITS["int8"])
+def test_the_interval_is_of_the_difference_on_the_same_images(
+    make_truths: Callable[..., list[Truth]], make_predictions: Callable[..., list[Detections]]
+) -> None:
+    truths = make_truths(30)
+    shown = [Sample(Path("x.png"), truth) for truth in truths]
+    one, other = (seen(*make_predictions(truths, skill, seed=3)) for skill in (0.95, 0.2))
+    same, worse = compare(one, one, shown, CLASSES), compare(one, other, shown, CLASSES)
+    assert (same.drop_low_points, same.drop_high_points) == (0, 0)
+    assert worse == compare(one, other, shown, CLASSES)
+    assert worse.drop_low_points is not None
+    assert worse.drop_high_points is not None
+    assert worse.drop_points is not None
+    assert 0 < worse.drop_low_points < worse.drop_points < worse.drop_high_points
 
 
-def test_beyond_the_limits_is_an_error_that_names_the_figures() -> None:
-    result = measured(found(RED), found())
-    with pytest.raises(VerificationError, match=r"x\.onnx: 0 of 1 detections were found again") as caught:
-        refuse_beyond(result, LIMITS["fp16"], "x.onnx", "keep FP32")
-    assert caught.value.exit_code == 6
-
-
-def test_the_description_holds_facts_limits_and_failures() -> None:
-    told = describe(measured(found(RED), found(RED)), LIMITS["int8"])
-    assert told["matched"] == 1
-    assert told["limits"]["max_drop"] == LIMITS["int8"].max_drop
-    assert told["failures"] == []
+def test_without_labels_there_is_no_interval_and_no_class_has_a_score() -> None:
+    result = measured(found(RED), found(RED))
+    assert (result.drop_low_points, result.drop_high_points, result.drop_by_label_points) == (None,) * 3
+    assert result.by_class["red"].labels is None

@@ -118,7 +118,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "verify": record.verify,
         "recalibration": record.recalibration,
         "repair": repair_options.told(args, made),
-        "doubts": [*_doubts(args, held, choice.calibration), *made.doubts],
+        "doubts": [
+            *_doubts(args, held, choice.calibration),
+            *(record.verify or {}).get("doubts", ()),
+            *made.doubts,
+        ],
     }
 
 
@@ -198,12 +202,12 @@ def _held_out(args: argparse.Namespace, spec: ModelSpec) -> _Held | None:
 
 def _check(args: argparse.Namespace, checkpoint: Checkpoint, held: _Held | None) -> Check:
     """Compares a built file with the torch checkpoint, or without torch with the FP32 graph."""
-    from export import verify  # noqa: PLC0415
+    from export import limits, verify  # noqa: PLC0415
     from export.recalibrate import effect  # noqa: PLC0415
 
-    limits = verify.LIMITS[args.precision]
+    held_to = limits.LIMITS[args.precision]
     if args.max_drop is not None:
-        limits = replace(limits, max_drop=args.max_drop)
+        held_to = replace(held_to, max_drop=args.max_drop)
     known: dict[str, Seen] = {}  # what the reference finds, looked at once however often a repair asks
 
     def check(built: Path, source: Path) -> dict[str, Any] | None:
@@ -217,16 +221,16 @@ def _check(args: argparse.Namespace, checkpoint: Checkpoint, held: _Held | None)
         detector, classes = _open(built), checkpoint.spec.classes
         seen = verify.look(detector, held.samples, f"look: {built.name}")
         comparison = verify.compare(true, seen, held.samples, classes)
-        verify.refuse_beyond(
+        limits.refuse_beyond(
             comparison,
-            limits,
+            held_to,
             f"{built.name} was not published, it differs from its source",
             "calibrate on more images, let --repair move the worst layers, or keep a higher precision"
             if args.precision == "int8"
             else "this is a fault of the exporter: report it with the checkpoint",
         )
         where = {"reference": what, "data": str(held.dataset.path), "split": held.split}
-        told = where | verify.describe(comparison, limits)
+        told = where | limits.describe(comparison, held_to)
         if knots := detector.spec.score_map:
             told["recalibration"] = effect(true, seen, held.samples, classes, knots)
         return told

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare; the result says what was measured and what is beyond the limits."""
     from edgestill.cli.models import resolve  # noqa: PLC0415
-    from export import verify  # noqa: PLC0415
+    from export import limits, verify  # noqa: PLC0415
 
     dataset = Dataset.open(args.data)
     paths = [resolve(name) for name in (args.reference, args.candidate)]
@@ -49,14 +49,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     samples = verify.load_samples(dataset, args.split, classes, limit=args.images)
     seen: list[Seen] = [verify.look(d, samples, path.name) for d, path in zip(detectors, paths, strict=True)]
     comparison = verify.compare(seen[0], seen[1], samples, classes)
-    limits = replace(verify.LIMITS["int8"], max_drop=args.max_drop)
+    held_to = replace(limits.LIMITS["int8"], max_drop=args.max_drop)
     return {
         "kind": "verify",
         "reference": str(paths[0]),
         "candidate": str(paths[1]),
         "data": str(args.data),
         "split": args.split,
-        **verify.describe(comparison, limits),
+        **limits.describe(comparison, held_to),
     }
 
 
@@ -71,6 +71,7 @@ def verdict(result: dict[str, Any]) -> None:
 
 def show(result: dict[str, Any]) -> Any:
     """A table of the figures."""
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415 (only a person needs it)
 
     table = Table("", "", title=f"{result['candidate']} against {result['reference']}", show_header=False)
@@ -78,10 +79,27 @@ def show(result: dict[str, Any]) -> Any:
         table.add_row(key.replace("_", " "), str(result[key]))
     for key in ("score_drift_mean", "score_drift_max", "iou_mean", "drop_points"):
         table.add_row(key.replace("_", " "), "-" if result[key] is None else f"{result[key]:.3f}")
+    if result["drop_low_points"] is not None:
+        ends = f"{result['drop_low_points']:.2f} to {result['drop_high_points']:.2f}"
+        table.add_row(f"drop points, {100 * result['confidence']:.0f} % interval", ends)
+        table.add_row("drop points by label", f"{result['drop_by_label_points']:.3f}")
+    for name, figures in result["by_class"].items():
+        table.add_row(escape(name), _class_words(figures))
     kept = result["kept_map50_95"]
     table.add_row("mAP50-95 against what A finds", "-" if kept is None else f"{100 * kept:.1f}")
     table.add_row("beyond the limits", "; ".join(result["failures"]) or "nothing")
+    for doubt in result["doubts"]:
+        table.add_row("doubt", escape(doubt))
     return table
+
+
+def _class_words(figures: dict[str, Any]) -> str:
+    """What became of one class, for a person."""
+    words = f"{figures['matched']} of {figures['sure']} found again"
+    one, other = figures["reference_map50_95"], figures["candidate_map50_95"]
+    if one is None or other is None:
+        return words
+    return f"{words}; AP50-95 {100 * one:.1f}, {100 * other:.1f} in B, on {figures['labels']} labels"
 
 
 def _open(path: Path, args: argparse.Namespace) -> ModelDetector:

@@ -24,41 +24,6 @@ CLASSES = ("red", "yellow", "green", "off")
 HW = (200, 200)
 
 
-def _truths(images: int, seed: int = 0) -> list[Truth]:
-    """Some boxes an image, of the first two classes: nothing is ever off."""
-    random = np.random.default_rng(seed)
-    truths = []
-    for _ in range(images):
-        n = int(random.integers(0, 5))
-        corner = random.uniform(0, 150, (n, 2))
-        xyxy = np.concatenate((corner, corner + random.uniform(10, 50, (n, 2))), axis=1)
-        truths.append(Truth(xyxy.astype(np.float32), random.integers(0, 2, n)))
-    return truths
-
-
-def _findings(truths: Sequence[Truth], skill: float, seed: int) -> Findings:
-    """What a detector might find: a share ``skill`` of the boxes, moved a little, and false alarms."""
-    random = np.random.default_rng(seed)
-    predictions = []
-    for truth in truths:
-        hit = random.random(len(truth.class_id)) < skill
-        moved = truth.xyxy[hit] + random.normal(0, 3, (int(hit.sum()), 4))
-        corner = random.uniform(0, 150, (6, 2))
-        alarms = np.concatenate((corner, corner + random.uniform(8, 50, (6, 2))), axis=1)
-        score = np.concatenate((random.beta(4, 2, len(moved)), random.beta(2, 4, 6)))
-        order = np.argsort(-score)
-        xyxy = np.concatenate((moved, alarms))[order]
-        class_id = np.concatenate((truth.class_id[hit], random.integers(0, 4, 6)))[order]
-        predictions.append(Detections(xyxy.astype(np.float32), score[order].astype(np.float32), class_id))
-    return Findings(
-        images=tuple(f"{i}.png" for i in range(len(truths))),
-        classes=CLASSES,
-        predictions=predictions,
-        truths=truths,
-        image_hws=[HW] * len(truths),
-    )
-
-
 def _finish(cell: Cell, study: Study, out: Path, findings: Findings) -> dict[str, Any]:
     """Leave behind what a trained and scored cell leaves; gives its score."""
     folder = out / cell.folder
@@ -91,15 +56,19 @@ def _finish(cell: Cell, study: Study, out: Path, findings: Findings) -> dict[str
 
 
 @pytest.fixture(scope="session")
-def make_truths() -> Callable[..., list[Truth]]:
-    """Makes so many images' true boxes; a seed."""
-    return _truths
-
-
-@pytest.fixture(scope="session")
-def make_findings() -> Callable[..., Findings]:
+def make_findings(make_predictions: Callable[..., list[Detections]]) -> Callable[..., Findings]:
     """Makes what a detector finds: true boxes, its skill from 0 to 1, a seed."""
-    return _findings
+
+    def make(truths: Sequence[Truth], skill: float, seed: int) -> Findings:
+        return Findings(
+            images=tuple(f"{i}.png" for i in range(len(truths))),
+            classes=CLASSES,
+            predictions=make_predictions(truths, skill, seed),
+            truths=truths,
+            image_hws=[HW] * len(truths),
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")

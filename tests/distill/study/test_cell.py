@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from distill.study import cell
-from distill.study.bootstrap import draws, resampled
 from distill.study.cell import describe, digest_of, is_scored, run_cell
 from distill.study.grid import Cell, Study, load_study
 from distill.study.process import CELL, ERROR, FINDINGS, SCORE
@@ -18,6 +17,7 @@ from distill.study.scoring import Findings, choose_split, load_findings, save_fi
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 from edgestill.files import read_json, write_json
+from runtime.bootstrap import draws, resampled
 from runtime.coco_precision import Truth
 
 SMALL = ["input_hw=[64, 96]", "train_hw=[64, 64]", "epochs=1", "seeds=[0]", 'arms=["none"]', "against=[]"]
@@ -41,7 +41,7 @@ def test_a_cell_is_a_run_with_a_score_and_its_detections(one: tuple[Path, Cell, 
     assert score["peak_mib"] > 100
     findings = load_findings(folder / FINDINGS)
     assert [len(truth.class_id) for truth in findings.truths] == [1] * 4
-    maps = resampled(findings, draws(4, 0))[0]
+    maps = resampled(findings.predictions, findings.truths, len(findings.classes), draws(4, 0))[0]
     assert maps.tolist() == [pytest.approx(score[key], abs=1e-9) for key in ("map50", "map50_95")]
     # Trained already: only what the study asks for anew is done.
     (folder / SCORE).unlink()

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.study.scoring import Findings
 from edgestill.boxes import pairwise_iou
 from edgestill.detections import Detections
 from runtime.coco_precision import MAX_DETECTIONS, Truth
@@ -48,9 +47,21 @@ def draws(images: int, resamples: int, seed: int = 0) -> Ints:
     return np.concatenate((np.ones((1, images), np.int64), drawn))
 
 
-def resampled(findings: Findings, weights: Ints) -> NDArray[np.float64]:
-    """mAP50 and mAP50-95 of a network for every row of ``draws``; ``[rows, 2]``."""
-    ranked = [rank(findings, k) for k in range(len(findings.classes))]
+def resampled(
+    predictions: Sequence[Detections], truths: Sequence[Truth], classes: int, weights: Ints
+) -> NDArray[np.float64]:
+    """mAP50 and mAP50-95 of a network on resampled images.
+
+    Args:
+        predictions: What was found, by image, in source pixels.
+        truths: What is there.
+        classes: How many there are.
+        weights: From ``draws``.
+
+    Returns:
+        float64 ``[rows, 2]``, a row for each of the weights; NaN where no label was drawn.
+    """
+    ranked = [rank(predictions, truths, k) for k in range(classes)]
     parts = []
     for start in range(0, len(weights), CHUNK):
         chunk = weights[start : start + CHUNK]
@@ -62,11 +73,11 @@ def resampled(findings: Findings, weights: Ints) -> NDArray[np.float64]:
     return np.concatenate(parts)
 
 
-def rank(findings: Findings, class_id: int) -> Ranked:
+def rank(predictions: Sequence[Detections], truths: Sequence[Truth], class_id: int) -> Ranked:
     """Match and sort the detections of one class."""
     scores, images, hits = [], [], []
-    labels = np.zeros(len(findings.images), np.int64)
-    for i, (found, truth) in enumerate(zip(findings.predictions, findings.truths, strict=True)):
+    labels = np.zeros(len(truths), np.int64)
+    for i, (found, truth) in enumerate(zip(predictions, truths, strict=True)):
         best = _best_first(found, class_id)
         true = truth.xyxy[truth.class_id == class_id]
         labels[i] = len(true)
@@ -126,15 +137,3 @@ def _recalls_passed(labels: Ints) -> Ints:
         reached = np.searchsorted(RECALLS, np.arange(1, count + 1) / count, side="right")
         table[labels == count, 1 : count + 1] = reached
     return table
-
-
-def same_images(findings: Sequence[Findings]) -> bool:
-    """Whether all looked at the same images with the same labels."""
-    first = findings[0]
-    return all(
-        one.images == first.images and all(map(_same, one.truths, first.truths)) for one in findings[1:]
-    )
-
-
-def _same(a: Truth, b: Truth) -> bool:
-    return np.array_equal(a.xyxy, b.xyxy) and np.array_equal(a.class_id, b.class_id)
