@@ -242,6 +242,12 @@ def test_what_is_beyond_the_limits_is_said(tmp_path: Path) -> None:
     assert "x.onnx: 2 lights changed between red and green" in text
 
 
+def test_what_could_not_be_told_is_said_and_the_file_is_within(tmp_path: Path) -> None:
+    text = page_of(tmp_path, export_result(doubts=["yellow has 4 labels"]))
+    assert '<span class="good-word">yes</span>' in text
+    assert "x.onnx: yellow has 4 labels" in text
+
+
 def test_an_export_without_verification_has_no_row_there(tmp_path: Path) -> None:
     text = page_of(tmp_path, export_result() | {"verify": None})
     assert "Exported files" in text

@@ -208,6 +208,21 @@ def test_a_file_beyond_the_limits_is_not_published(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_too_few_labels_cannot_tell_is_a_doubt_of_the_result(
+    trained: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("export.limits.doubts", lambda *_: ("too few labels",))
+    words = ("--to", "onnx", "--precision", "fp32", "--verify", data, "--out", tmp_path / "out")
+    assert main(["export", str(trained), *map(str, words)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert "too few labels" in result["doubts"]
+    assert json.loads(Path(result["manifest"]).read_text())["verify"]["doubts"] == ["too few labels"]
+
+
 def test_calibration_images_that_are_verified_on_are_refused(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

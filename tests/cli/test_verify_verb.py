@@ -1,13 +1,16 @@
 """``edgestill verify`` through the door."""
 
+import io
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from edgestill.cli.main import main
+from edgestill.cli.verbs import verify
 
 
 @pytest.fixture
@@ -29,6 +32,21 @@ def test_a_file_agrees_with_itself(tiny_model: Path, data: Path, capsys: pytest.
     result = json.loads(capsys.readouterr().out)
     assert (result["images"], result["matched"], result["failures"]) == (2, 2, [])
     assert result["drop_points"] == pytest.approx(0)
+    assert (result["drop_low_points"], result["drop_high_points"], result["confidence"]) == (0, 0, 0.9)
+    assert result["by_class"]["red"]["labels"] == 2
+
+
+def test_a_person_reads_every_class_and_every_doubt(
+    tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("export.limits.doubts", lambda *_: ("too few labels",))
+    assert main(["verify", str(tiny_model), str(tiny_model), "--data", str(data)]) == 0
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(verify.show(json.loads(capsys.readouterr().out)))
+    told = shown.getvalue()
+    assert "2 of 2 found again; AP50-95 100.0, 100.0 in B, on 2 labels" in told
+    assert "0.00 to 0.00" in told
+    assert "too few labels" in told
 
 
 def test_a_file_that_sees_nothing_fails_with_six_and_still_tells_what_it_saw(
