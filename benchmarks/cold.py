@@ -30,6 +30,7 @@ def measure(
     threads: int | None,
     *,
     trust_engine: bool = False,
+    input_hw: tuple[int, int] | None = None,
     tile: str = "1x1",
     tile_overlap: float = 0.0,
 ) -> dict[str, float | None]:
@@ -44,6 +45,8 @@ def measure(
         command += ["--threads", str(threads)]
     if trust_engine:
         command.append("--trust-engine")
+    if input_hw is not None:
+        command += ["--input-hw", *map(str, input_hw)]
     runs = [_start(command) for _ in range(RUNS)]
     return {key: _median([run.get(key) for run in runs]) for key in KEYS}
 
@@ -55,6 +58,7 @@ def main() -> None:
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--trust-engine", action="store_true")
+    parser.add_argument("--input-hw", type=int, nargs=2)
     parser.add_argument("--tile", default="1x1")
     parser.add_argument("--tile-overlap", type=float, default=0.0)
     args = parser.parse_args()
@@ -68,7 +72,11 @@ def main() -> None:
     image = draw_street(0)
     imported = perf_counter()
     detector = open_detector(
-        args.model, backend=args.backend, threads=args.threads, trust_engine=args.trust_engine
+        args.model,
+        backend=args.backend,
+        threads=args.threads,
+        trust_engine=args.trust_engine,
+        input_hw=args.input_hw and tuple(args.input_hw),
     )
     looking = TiledDetector(detector, Tiling.parse(args.tile, args.tile_overlap))
     loaded = perf_counter()

@@ -59,6 +59,7 @@ class Settings:
         backend: ``auto`` chooses by the file.
         threads: CPU threads; None leaves the choice to the library.
         trust_engine: Whether engines that were not built here are run.
+        input_hw: Height and width to run at, of files that leave them free; None for the files' own.
         interleave: Whether models take turns; else one after the other.
         tilings: Each model is measured once with each: how it looks at a frame.
     """
@@ -70,6 +71,7 @@ class Settings:
     backend: str = "auto"
     threads: int | None = None
     trust_engine: bool = False
+    input_hw: tuple[int, int] | None = None
     interleave: bool = False
     tilings: tuple[Tiling, ...] = (Tiling(),)
 
@@ -145,11 +147,11 @@ def bench(
     Raises:
         ArtifactError: A file is missing or no detector.
         DataError: The source cannot be read.
-        UsageError: The source is a camera, or there is no such backend.
+        UsageError: The source is a camera, there is no such backend, or a file is of another size.
     """
     footage = Footage(settings.source)
     options: dict[str, Any] = {"backend": settings.backend, "threads": settings.threads}
-    options["trust_engine"] = settings.trust_engine
+    options |= {"trust_engine": settings.trust_engine, "input_hw": settings.input_hw}
     with ExitStack() as stack:
         detectors = [stack.enter_context(closing(open_detector(path, **options))) for path in models]
         watch = Watch()

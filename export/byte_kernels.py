@@ -102,9 +102,9 @@ class _Arranger:
 
     def _gather(self, resize: onnx.NodeProto) -> None:
         """Copy bytes by block and by row in the place of a nearest-neighbour Resize."""
-        ahead, behind = self.producer[resize.input[0]], self.readers[resize.output[0]][0]
+        ahead, (behind, *others) = self.producer[resize.input[0]], self.readers[resize.output[0]]
         height, width = self.sides[resize.input[0]][2:]
-        if not height or not width or not self._round_alike(ahead, behind):
+        if others or not height or not width or not self._round_alike(ahead, behind):
             return
         factor = int(numpy_helper.to_array(self.stored[resize.input[2]])[2])
         name = resize.name

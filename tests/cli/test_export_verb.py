@@ -121,6 +121,12 @@ def test_a_file_of_free_size_is_run_at_the_size_that_is_asked_for(
     assert main(["eval", file, "--data", str(data), "--imgsz", "128x160"]) == 0
     assert json.loads(capsys.readouterr().out)["input_hw"] == [128, 160]
     image = str(data.parent / "images" / "val" / "0.png")
+    short = ("--duration-s", "0", "--min-samples", "2", "--warmup-s", "0", "--threads", "1")
+    assert main(["bench", file, "--source", image, "--imgsz", "96x128", *short]) == 0
+    benched = json.loads(capsys.readouterr().out)
+    assert benched["models"][0]["input_hw"] == [96, 128]
+    assert benched["models"][0]["cold_start_ms"] is not None
+    assert "--imgsz 96x128" in benched["command"]
     assert main(["run", file, "--source", image, "--imgsz", "96"]) == 0
     capsys.readouterr()
     assert main(["run", file, "--source", image, "--imgsz", "100"]) == 2

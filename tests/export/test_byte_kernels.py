@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgestill.spec import ModelSpec
 from export.byte_kernels import arrange
@@ -138,3 +138,16 @@ def test_a_first_convolution_in_float_is_left_as_it_is(
     made = arrange(quantise(float_model, left, statistics, ANY_CPU))
     assert not kinds(made)[ARRANGED]
     assert not kinds(made)["Resize"]
+
+
+def test_a_map_that_somebody_else_reads_as_well_is_left_where_it_is(
+    float_model: Any, spec: ModelSpec, statistics: Statistics
+) -> None:
+    plan = for_onnxruntime(Graph(float_model, spec.scale), statistics)
+    model = quantise(float_model, plan, statistics, ANY_CPU)
+    wide = next(node for node in model.graph.node if node.op_type == "Resize").output[0]
+    model.graph.node.append(helper.make_node("Identity", [wide], ["wide"], name="reader"))
+    model.graph.output.append(helper.make_tensor_value_info("wide", TensorProto.FLOAT, [None] * 4))
+    made = arrange(model)
+    assert kinds(made)["Resize"] == 1
+    assert "wide" in {name for node in made.graph.node for name in node.output}

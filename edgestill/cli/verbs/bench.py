@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from edgestill.cli import tiles
+from edgestill.cli import sizes, tiles
 from edgestill.files import refuse_overwrite, write_json
 
 SUMMARY = "Measure latency: percentiles, stages, memory, conditions, doubts"
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", default="auto", metavar="NAME", help="ort, ov, or auto (by the file; default)")
     add("--threads", type=int, metavar="N", help="CPU threads; default: the library's choice")
     add("--trust-engine", action="store_true", help="run an .engine that others built")
+    sizes.add_argument(parser)
     tiles.add_arguments(parser, several=True)
     add("--interleave", action="store_true", help="let models take turns, and compare all with the first")
     add("--out", type=Path, metavar="FILE", help="write the result there too")
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         backend=args.backend,
         threads=args.threads,
         trust_engine=args.trust_engine,
+        input_hw=sizes.chosen(args),
         interleave=args.interleave,
         tilings=tiles.tilings(args, args.tile or ["1x1"]),
     )
@@ -89,7 +91,8 @@ def _command(args: argparse.Namespace) -> str:
     """The command that repeats this measurement."""
     words = ["edgestill", "bench", *args.models, "--duration-s", f"{args.duration_s:g}"]
     options = {"--source": args.source, "--threads": args.threads, "--min-samples": args.min_samples}
-    for flag, value in {**options, "--warmup-s": args.warmup_s, "--backend": args.backend}.items():
+    options |= {"--warmup-s": args.warmup_s, "--backend": args.backend, "--imgsz": args.imgsz}
+    for flag, value in options.items():
         if value is not None:
             words += [flag, str(value)]
     for grid in args.tile or []:
