@@ -13,15 +13,14 @@ import onnx
 
 from export.clipping import ONNXRUNTIME, OPENVINO, TENSORRT, Tuning
 from export.network import SAME_SCALE, Graph
-from export.ranges import Range, covering, noise_db, silu
+from export.ranges import Range, noise_db, silu
 from export.statistics import Statistics
+from export.tensor_ranges import FRONT_STRIDE, Allowance, groups_of, tensor_ranges
 
 #: Below it SiLU is zero to within 0.03, so bytes of ONNX Runtime need not reach further down, and steps are
 #: finer for it. At -4 a layer's silent values all move by 0.07 the same way, and boxes with them; at -8 steps
 #: are so much wider that boxes of the COCO YOLOv5n are off by a tenth more.
 PRE_ACTIVATION_FLOOR = -5.0
-#: Maps of this many input pixels a cell, and finer ones, stay float for TensorRT. See ``for_tensorrt``.
-FRONT_STRIDE = 4
 FRONT = f"its map has a stride of {FRONT_STRIDE} or less"
 
 
@@ -63,7 +62,7 @@ def for_openvino(graph: Graph, statistics: Statistics, tuning: Tuning = OPENVINO
     branches = {n.input[1] for n in graph.sums() if len(graph.readers[n.input[1]]) == 1}
     made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
     wanted = [t for t in made if t not in branches and _is_needed(graph, t)]
-    ranges, left = _ranges(graph, statistics, tuning, wanted)
+    ranges, left = tensor_ranges(graph, statistics, tuning, wanted)
     return _plan(graph, ranges, left, convolutions=graph.body, integer_bias=False)
 
 
@@ -78,7 +77,7 @@ def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXR
     so that bytes win little there, and in one piece the front changes type once.
     """
     made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
-    ranges, left = _ranges(graph, statistics, tuning, [t for t in made if _is_needed(graph, t)])
+    ranges, left = tensor_ranges(graph, statistics, tuning, [t for t in made if _is_needed(graph, t)])
     seen = {name: statistics.histograms[node.output[0]] for name, node in graph.body.items()}
     before = {name: _before_silu(tuning.range_of(histogram)) for name, histogram in seen.items()}
     left |= _unfit(graph, statistics, tuning, before)
@@ -117,7 +116,7 @@ def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT
     made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
     read = [t for t in made if t not in branches and _is_needed(graph, t)]
     wanted = [t for t in read if any(r.name not in front for r in graph.readers[t])]
-    ranges, left = _ranges(graph, statistics, tuning, wanted, unsigned=_borderless(graph, wanted))
+    ranges, left = tensor_ranges(graph, statistics, tuning, wanted, unsigned=_borderless(graph, wanted))
     del ranges[graph.source]
     left |= dict.fromkeys([t for t in read if t not in wanted] + sorted(front & graph.body.keys()), FRONT)
     left |= {name: "it reads the image" for name, n in graph.body.items() if n.input[0] == graph.source}
@@ -184,7 +183,7 @@ def _unfit(
         for name, used in before.items()
         if name not in left
     }
-    allowance = _Allowance(graph, tuning)
+    allowance = Allowance(graph, tuning)
     ruined = {
         name: f"a byte in front of its SiLU leaves {db:.1f} dB"
         for name, db in sorted(noisy.items(), key=lambda item: item[1])
@@ -193,78 +192,9 @@ def _unfit(
     return left | ruined
 
 
-class _Allowance:
-    """What may stay float for its noise: a share of the multiplications, one apart for the finest maps."""
-
-    def __init__(self, graph: Graph, tuning: Tuning) -> None:
-        self._graph, self._tuning = graph, tuning
-        self._front = graph.front(FRONT_STRIDE)
-        self._spent: dict[bool, set[str]] = {True: set(), False: set()}
-
-    def spares(self, db: float, makers: set[str], work: set[str]) -> bool:
-        """Whether something stays float: what bytes leave of it, its nodes, and whose work is float then."""
-        tuning, is_front = self._tuning, makers <= self._front
-        least = tuning.front_signal_db if is_front else tuning.min_signal_db
-        share = tuning.front_share if is_front else tuning.float_share
-        spent = self._spent[is_front] | work
-        if db >= least or self._graph.share(spent) > share:
-            return False
-        self._spent[is_front] = spent
-        return True
-
-
 def _is_needed(graph: Graph, tensor: str) -> bool:
     """Whether anything but detection outputs reads a tensor."""
     return any(r.name not in graph.outputs for r in graph.readers.get(tensor, []))
-
-
-def _ranges(
-    graph: Graph, statistics: Statistics, tuning: Tuning, tensors: Iterable[str], unsigned: Iterable[str] = ()
-) -> tuple[dict[str, Range], dict[str, str]]:
-    """A range for each tensor, one for all that meet in a concat, without those that 8 bits would ruin.
-
-    Args:
-        graph: The FP32 model's.
-        statistics: What its tensors hold.
-        tuning: How ranges are found.
-        tensors: That are to be rounded.
-        unsigned: Those of them that have a zero point, whatever the family has.
-    """
-    shifted = set(unsigned)
-    by = {True: tuning.unsigned(), False: tuning}
-    own = {t: by[t in shifted].range_of(statistics.histograms[t]) for t in tensors}
-    groups = groups_of(graph)
-    shared: dict[str, list[str]] = {}
-    for tensor in own:
-        shared.setdefault(groups.get(tensor, tensor), []).append(tensor)
-    ranges: dict[str, Range] = {graph.source: graph.source_range}
-    noisy: list[tuple[float, str, list[str]]] = []
-    allowance = _Allowance(graph, tuning)
-    for members in shared.values():
-        common = covering([own[t] for t in members])
-        ranges |= dict.fromkeys(members, common)
-        noisy.append((*min((noise_db(statistics.histograms[t], common), t) for t in members), members))
-    left: dict[str, str] = {}
-    for db, worst, members in sorted(noisy):
-        makers = {graph.producer[t].name for t in members}
-        if allowance.spares(db, makers, graph.fed_by(members)):
-            left |= dict.fromkeys(members, f"8 bits leave {worst} with {db:.1f} dB")
-    return {tensor: used for tensor, used in ranges.items() if tensor not in left}, left
-
-
-def groups_of(graph: Graph) -> dict[str, str]:
-    """For each tensor that is moved about, the name of its group: all of a group need one scale."""
-    parent: dict[str, str] = {}
-
-    def root(tensor: str) -> str:
-        while parent.setdefault(tensor, tensor) != tensor:
-            tensor = parent[tensor]
-        return tensor
-
-    for node in graph.moves():
-        for tensor in graph.moved(node):
-            parent[root(tensor)] = root(node.output[0])
-    return {tensor: root(tensor) for tensor in list(parent)}
 
 
 def read_rounded(ranges: Mapping[str, Range], graph: Graph, floats: Collection[str]) -> dict[str, Range]:

@@ -19,11 +19,12 @@ from export.calibrate import Calibration
 from export.half import halve
 from export.int8 import Family, largest
 from export.network import SAME_SCALE, Graph
-from export.placement import Plan, groups_of
+from export.placement import Plan
 from export.quantize import ByteWeights, byte_weights, trained_bytes, write
 from export.ranges import LEVELS, Range
 from export.scales import Limit
 from export.statistics import Statistics
+from export.tensor_ranges import groups_of
 from export.variant import Variant
 
 METHOD = "trained scales"
