@@ -48,8 +48,8 @@ class Tuning:
         power: For ``mse`` on signed bytes: of the error; the squared one's is 2.
         min_signal_db: A tensor stays float if 8 bits would leave it with less than this.
         float_share: Of the body's multiplications, the share that may stay float for it, worst first.
-        front_signal_db: As ``min_signal_db``, on the finest maps (``tensor_ranges.FRONT_STRIDE``): what is lost
-            there goes through all of the network.
+        front_signal_db: As ``min_signal_db``, on the finest maps (``tensor_ranges.FRONT_STRIDE``): what is
+            lost there goes through all of the network.
         front_share: As ``float_share``, for them.
     """
 
