@@ -1,4 +1,4 @@
-"""Whether this CPU adds products of bytes right: what decides how many bits an INT8 weight may use."""
+"""Whether this CPU adds products of bytes right, whatever the bytes are."""
 
 from __future__ import annotations
 
@@ -32,8 +32,3 @@ def cuts_off(flags: Iterable[str], machine: str) -> bool:
 def cuts_off_here() -> bool:
     """``cuts_off`` of the CPU that this process runs on."""
     return cuts_off(read_cpu(Path("/")).flags, platform.machine())
-
-
-def weight_bits_here() -> int:
-    """The bits that the weights of an INT8 file should use for this CPU: 8, or 7 where 8 are cut off."""
-    return 7 if cuts_off_here() else 8

@@ -8,7 +8,7 @@ and tensors, which follow from the network's own, see ``edgestill.architecture``
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -60,6 +60,30 @@ def needs_wide_sums(weights: NDArray[np.int8]) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """How large the bytes of weights may be.
+
+    Attributes:
+        largest: Of one byte.
+        pair: Of two of one sign that are added in 16 bits, together; None where sums are wide.
+    """
+
+    largest: int
+    pair: int | None = None
+
+    def of(self, shape: Sequence[int]) -> Limit:
+        """The limit of a layer, by the shape of its weights: of each one where pairs are not known."""
+        if self.pair is None or has_pairs(shape):
+            return self
+        return Limit(largest=self.pair // 2)
+
+
+#: Engines of TensorRT add products of bytes in 32 bits.
+WIDE_SUMS = Limit(largest=WEIGHT_LEVELS[8])
+ANY_CPU = Limit(largest=WEIGHT_LEVELS[8], pair=PAIR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """The numbers that a byte can say: ``(byte - zero) * step``.
 
@@ -86,7 +110,7 @@ class Roundings:
         grids: By name. Tensors that meet in a concat share one.
         activations: By rounded tensor, the name of its grid.
         weights: By convolution that multiplies bytes, the step of each output channel, float32 ``[out]``.
-        weight_levels: The largest byte of a weight, see ``WEIGHT_LEVELS``.
+        weight_limit: How large the bytes of weights may be.
         inputs: By such a convolution, the name of its input's grid.
         reads: By node, for each of its inputs the name of the grid that the node reads it rounded to; ``""``
             where it reads the number as it is, or one that is on its grid already.
@@ -97,7 +121,7 @@ class Roundings:
     family: EngineFamily
     is_signed: bool
     has_integer_bias: bool
-    weight_levels: int
+    weight_limit: Limit
     grids: Mapping[str, Grid]
     activations: Mapping[str, str]
     weights: Mapping[str, NDArray[np.float32]]
@@ -110,7 +134,7 @@ class Roundings:
         """All but what is trained, as plain JSON data."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"weights", "grids"}}
         grids = {name: {"zero": g.zero, "is_learnt": g.is_learnt} for name, g in self.grids.items()}
-        return {**plain, "grids": grids}
+        return {**plain, "weight_limit": asdict(self.weight_limit), "grids": grids}
 
     def to_tensors(self) -> dict[str, NDArray[np.float32]]:
         """What is trained, by name in the checkpoint, float32."""
@@ -134,6 +158,7 @@ class Roundings:
                 **{
                     **data,
                     "grids": grids,
+                    "weight_limit": Limit(**data["weight_limit"]),
                     "reads": {node: tuple(names) for node, names in data["reads"].items()},
                     "float_readers": tuple(data["float_readers"]),
                     "weights": {
@@ -168,11 +193,13 @@ class PostTraining:
 
     Attributes:
         roundings: With the scales of a calibration.
-        shifts: By convolution that multiplies bytes, what is added to its bias to take back what rounding its
-            weights moved, float32 ``[out]``.
+        weights: By convolution that multiplies bytes, what its bytes say, float32 ``[out, in, k, k]``.
+        biases: By such a convolution, its bias, which takes back what rounding its weights moved, float32
+            ``[out]``.
         record: Which images the scales come from, and how.
     """
 
     roundings: Roundings
-    shifts: Mapping[str, NDArray[np.float32]]
+    weights: Mapping[str, NDArray[np.float32]]
+    biases: Mapping[str, NDArray[np.float32]]
     record: Mapping[str, Any]

@@ -19,7 +19,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from export.scales import Limit, bounds, weight_scale
+from edgestill.roundings import Limit
+from export.scales import bounds, weight_scale
 
 POSITIONS = 64  # that are looked at in each image, drawn evenly; memory and time do not need more
 DAMPING = 0.01  # of the mean moment, added to each: what was hardly seen must not decide
@@ -105,7 +106,7 @@ def compensated(weight: NDArray[np.float32], moments: Moments, limit: Limit) -> 
         moments: Sum over positions of the products of all pairs of inputs, float64 ``[in * k * k] * 2``.
         limit: How large bytes may be.
     """
-    limit = limit.of(weight)
+    limit = limit.of(weight.shape)
     diagonal = np.diagonal(moments)
     order = np.argsort(-diagonal, kind="stable")  # what is large first, while there is much to make it good
     damped = moments[np.ix_(order, order)] + np.eye(len(order)) * max(DAMPING * diagonal.mean(), 1e-12)

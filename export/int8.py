@@ -8,13 +8,12 @@ from typing import Any
 
 import onnx
 
-from edgestill.roundings import EngineFamily
+from edgestill.roundings import WIDE_SUMS, EngineFamily, Limit
 from export.clipping import Tuning
 from export.half import halve
 from export.network import Graph
 from export.placement import Placement, Plan
 from export.quantize import quantise
-from export.scales import WIDE_SUMS, Limit
 from export.statistics import Statistics
 
 WEIGHTS = "per channel, errors passed on (GPTQ), bias corrected by input means; detection outputs float"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgestill.checkpoint import Checkpoint
+from edgestill.roundings import ANY_CPU
 from edgestill.spec import ModelSpec, Precision, ScoreMap
 from export.calibrate import Calibration
 from export.clipping import ONNXRUNTIME, OPENVINO, TENSORRT, Method
@@ -16,7 +17,6 @@ from export.int8 import Family
 from export.method_trial import Trial
 from export.placement import for_onnxruntime, for_openvino, for_tensorrt
 from export.recalibrate import HeldOut
-from export.scales import ANY_CPU
 from export.tensorrt.options import EngineOptions
 
 Target = Literal["onnx", "openvino", "tensorrt", "tensorrt-rtx"]

@@ -14,9 +14,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from edgestill.roundings import Limit
 from export.placement import Plan
 from export.ranges import SIGNED_ZERO, Range
-from export.scales import Limit, nearest, weight_scale
+from export.scales import nearest, weight_scale
 from export.statistics import Statistics
 
 
@@ -55,7 +56,7 @@ def byte_weights(
         limit: How large bytes may be.
         chosen: The bytes, int8 ``[out, in, k, k]``, see ``export.compensate``; None for the nearest.
     """
-    limit = limit.of(weight)
+    limit = limit.of(weight.shape)
     scale = weight_scale(weight, limit)
     column = scale.reshape(-1, 1, 1, 1)
     values = nearest(weight, scale, limit) if chosen is None else chosen
@@ -64,7 +65,7 @@ def byte_weights(
 
 
 def trained_bytes(
-    weight: NDArray[np.float32], bias: NDArray[np.float32], scale: NDArray[np.float32], levels: int
+    weight: NDArray[np.float32], bias: NDArray[np.float32], scale: NDArray[np.float32], limit: Limit
 ) -> ByteWeights:
     """Round weights to bytes of trained scales, and leave alone the bias that was trained with them.
 
@@ -72,10 +73,9 @@ def trained_bytes(
         weight: float32 ``[out, in, k, k]``.
         bias: float32 ``[out]``.
         scale: float32 ``[out]``.
-        levels: The largest byte.
+        limit: How large bytes may be.
     """
-    values = np.rint(weight / scale.reshape(-1, 1, 1, 1))
-    return ByteWeights(np.clip(values, -levels, levels).astype(np.int8), scale, bias)
+    return ByteWeights(nearest(weight, scale, limit.of(weight.shape)), scale, bias)
 
 
 #: Makes bytes of a convolution's weights, given the node, its weights and its bias.

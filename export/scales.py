@@ -10,40 +10,14 @@ one file is for all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.roundings import PAIR, WEIGHT_LEVELS, has_pairs, pairs_of
+from edgestill.roundings import Limit, pairs_of
 
 LEAST_SCALE = 1e-12  # of a channel whose weights are all zero
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
-    """How large the bytes of weights may be.
-
-    Attributes:
-        largest: Of one byte.
-        pair: Of two of one sign that are added in 16 bits, together; None where sums are wide.
-    """
-
-    largest: int
-    pair: int | None = None
-
-    def of(self, weight: NDArray[np.float32]) -> Limit:
-        """The limit of a layer, by its weights ``[out, in, k, k]``: of each one where pairs are not known."""
-        if self.pair is None or has_pairs(weight.shape):
-            return self
-        return Limit(largest=self.pair // 2)
-
-
-#: Engines of TensorRT add products of bytes in 32 bits.
-WIDE_SUMS = Limit(largest=WEIGHT_LEVELS[8])
-ANY_CPU = Limit(largest=WEIGHT_LEVELS[8], pair=PAIR)
 
 
 def weight_scale(weight: NDArray[np.float32], limit: Limit) -> NDArray[np.float32]:

@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
+from edgestill.roundings import WIDE_SUMS, Limit
 from export.compensate import Compensation
-from export.scales import WIDE_SUMS, Limit
 
 BINS = 8192
 START_WIDTH = 1e-6  # of a bin, in the tensor's unit; the range doubles until everything fits

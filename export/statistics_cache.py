@@ -25,9 +25,9 @@ import onnx
 
 from edgestill.files import write_bytes
 from edgestill.progress import say
+from edgestill.roundings import WIDE_SUMS, Limit
 from export.calibrate import Calibration
 from export.compensate import DAMPING, ENOUGH, LARGEST, POSITIONS
-from export.scales import WIDE_SUMS, Limit
 from export.statistics import BINS, SAMPLE, START_WIDTH, Histogram, Statistics, gather
 
 SCHEMA = 3

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgestill.errors import ArtifactError, UsageError
@@ -22,7 +21,6 @@ from export.network import SAME_SCALE, Graph
 from export.placement import Plan
 from export.quantize import ByteWeights, byte_weights, trained_bytes, write
 from export.ranges import LEVELS, Range
-from export.scales import Limit
 from export.statistics import Statistics
 from export.tensor_ranges import groups_of
 from export.variant import Variant
@@ -36,7 +34,6 @@ def begin(
     seen: Statistics,
     family: Family,
     *,
-    weight_levels: int,
     record: Mapping[str, Any],
 ) -> PostTraining:
     """What an export for a family would write now, in the form that a training goes on from.
@@ -44,23 +41,22 @@ def begin(
     Args:
         source: The FP32 model.
         graph: Of that model.
-        seen: What its tensors hold.
+        seen: What its tensors hold, and the bytes of weights that were chosen for the family's limit.
         family: For whom.
-        weight_levels: The largest byte of a weight; a training knows no limit of pairs.
         record: Which images were looked at.
     """
     plan = family.place(graph, seen, family.tuning)
     stored = {t.name: t for t in source.graph.initializer}
     made: dict[str, ByteWeights] = {}
-    shifts: dict[str, NDArray[np.float32]] = {}
     for name in sorted(plan.convolutions):
         read, *names = graph.body[name].input
         weight, bias = (numpy_helper.to_array(stored[n]) for n in names)
-        made[name] = byte_weights(weight, bias, seen.channel_means[read], Limit(largest=weight_levels))
-        shifts[name] = made[name].bias - bias
+        means, chosen = seen.channel_means[read], seen.weights.get(name)
+        made[name] = byte_weights(weight, bias, means, family.weight_limit, chosen)
     return PostTraining(
-        roundings=_roundings(graph, plan, family, made, weight_levels),
-        shifts=shifts,
+        roundings=_roundings(graph, plan, family, made),
+        weights={name: one.values * one.scale.reshape(-1, 1, 1, 1) for name, one in made.items()},
+        biases={name: one.bias for name, one in made.items()},
         record={**record, "method": family.tuning.words},
     )
 
@@ -129,9 +125,9 @@ class Trained:
 
     def _quantised(self, moved: Sequence[Block]) -> tuple[Plan, onnx.ModelProto]:
         plan = spare(plan_of(self._roundings), self._graph, nodes_in(moved))
-        steps, levels = self._roundings.weights, self._roundings.weight_levels
+        steps, limit = self._roundings.weights, self._roundings.weight_limit
         return plan, write(
-            self._source, plan, lambda node, w, b: trained_bytes(w, b, steps[node.name], levels)
+            self._source, plan, lambda node, w, b: trained_bytes(w, b, steps[node.name], limit)
         )
 
 
@@ -152,9 +148,7 @@ def plan_of(roundings: Roundings) -> Plan:
     )
 
 
-def _roundings(
-    graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWeights], weight_levels: int
-) -> Roundings:
+def _roundings(graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWeights]) -> Roundings:
     groups = groups_of(graph)
     known = {graph.source, *(graph.sigmoid(node) for node in graph.body.values())}
     activations = {tensor: groups.get(tensor, tensor) for tensor in plan.activations}
@@ -169,7 +163,7 @@ def _roundings(
         family=family.name,
         is_signed=plan.signed,
         has_integer_bias=plan.integer_bias,
-        weight_levels=weight_levels,
+        weight_limit=family.weight_limit,
         grids=grids,
         activations=activations,
         weights={name: one.scale for name, one in made.items()},

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from distill import checkpoint, distributed
+from distill import distributed
 from distill.models.yolov5 import Yolov5
-from distill.qat.checkpoint import load
+from distill.qat.checkpoint import load, save
+from distill.qat.network import RoundedYolov5
 from distill.qat.settings import Quantisation
 from distill.teachers import Start
 from edgestill.checkpoint import Checkpoint
@@ -59,12 +58,8 @@ def _checkpoint(student: Start) -> Checkpoint:
     return Checkpoint(spec=student.spec, weights=weights)
 
 
-@torch.no_grad()
 def _keep(student: Start, found: PostTraining, folder: Path) -> None:
-    """Write the student with the biases that make good for its rounded weights."""
-    model = student.model
-    for convolution, shift in found.shifts.items():
-        norm = model.get_submodule(convolution.removesuffix("conv") + "bn")
-        norm.bias += torch.from_numpy(shift)  # type: ignore[operator]
-    about = {"calibration": dict(found.record)}
-    checkpoint.save(folder, model, student.spec, about, roundings=found.roundings)
+    """Write the student as an export would, with the weights and biases that it would choose."""
+    network = RoundedYolov5(student.model, found.roundings)
+    network.put(found.weights, found.biases)
+    save(folder, network, student.spec, {"calibration": dict(found.record)})

@@ -7,7 +7,7 @@ training moves anyway. What is stored is an ordinary network again, whose batch 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -73,6 +73,17 @@ class RoundedYolov5(Yolov5):
                 parent, _, child = name.rpartition(".")
                 setattr(self.get_submodule(parent), child, block)
 
+    @torch.no_grad()
+    def put(
+        self, weights: Mapping[str, NDArray[np.float32]], biases: Mapping[str, NDArray[np.float32]]
+    ) -> None:
+        """Give convolutions the weights and biases that an export chose for them, by its names of them."""
+        for name, conv in self._convolutions():
+            if (node := f"{name}.conv") in weights:
+                assert conv.conv.bias is not None
+                conv.conv.weight.copy_(torch.from_numpy(weights[node]))
+                conv.conv.bias.copy_(torch.from_numpy(biases[node]))
+
     def settled(self, spec: ModelSpec) -> tuple[Yolov5, Roundings]:
         """The network as an ordinary one, and the roundings with the steps of now.
 
@@ -134,8 +145,8 @@ class RoundedYolov5(Yolov5):
         node, steps, bias_steps = f"{name}.conv", None, None
         if node in self.roundings.weights:
             first = torch.tensor(self.roundings.weights[node])
-            levels = self.roundings.weight_levels
-            steps = Steps(first, -levels, levels, speed=speed)
+            limit = self.roundings.weight_limit.of(conv.weight.shape)
+            steps = Steps(first, -limit.largest, limit.largest, speed=speed, pair=limit.pair)
             if self.roundings.has_integer_bias:
                 bias_steps = self._steps(self.roundings.inputs[node])
         edges = {"conv": node, "sigmoid": f"{name}.act.sigmoid", "product": f"{name}.act"}

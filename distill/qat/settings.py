@@ -13,8 +13,6 @@ class Quantisation:
     Attributes:
         family: The engines, in the words of ``edgestill export --to``; tensorrt-rtx is ``tensorrt``'s.
             Empty trains without rounding.
-        weight_bits: That weights use in a file for CPUs; 0 is what suits this machine's, see
-            ``devices.byte_sums``. Engines have 8.
         calib: The ``data.yaml`` whose training split the first scales come from; empty is the recipe's first.
         calib_images: How many of its images.
         step_speed: How much faster a scale learns than a weight: of the learning rate, the factor on the
@@ -22,7 +20,6 @@ class Quantisation:
     """
 
     family: Literal["", "onnx", "openvino", "tensorrt"] = ""
-    weight_bits: Literal[0, 7, 8] = 0
     calib: str = ""
     calib_images: int = 128
     step_speed: float = 10.0

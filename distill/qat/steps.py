@@ -27,6 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Limits = tuple[int, int, int | None]  # least and largest byte, and of two: see ``Steps``
+
 
 class Steps(nn.Module):
     """Rounds to bytes of one step, or of one step for each output channel of a weight.
@@ -36,19 +38,30 @@ class Steps(nn.Module):
         growth: What is learnt; a buffer where nothing is.
         low: The least byte less the one that stands for zero.
         high: The largest.
+        pair: What two weights of one sign in channels 2i and 2i + 1 may be together, see
+            ``edgestill.roundings.Limit``; None without that limit.
     """
 
     first: Tensor
     growth: Tensor
 
-    def __init__(self, first: Tensor, low: int, high: int, *, speed: float, is_learnt: bool = True) -> None:
+    def __init__(
+        self,
+        first: Tensor,
+        low: int,
+        high: int,
+        *,
+        speed: float,
+        is_learnt: bool = True,
+        pair: int | None = None,
+    ) -> None:
         super().__init__()
         self.register_buffer("first", first.to(torch.float32))
         if is_learnt:
             self.growth = nn.Parameter(torch.zeros_like(self.first))
         else:
             self.register_buffer("growth", torch.zeros_like(self.first))
-        self.low, self.high, self._speed = low, high, speed
+        self.low, self.high, self.pair, self._speed = low, high, pair, speed
 
     @property
     def now(self) -> Tensor:
@@ -59,7 +72,7 @@ class Steps(nn.Module):
         """The nearest numbers that a byte can say, of the same shape and type."""
         step = self.now
         step = step.view(-1, *[1] * (x.ndim - 1)) if step.ndim else step
-        rounded: Tensor = _Round.apply(x, step, self.low, self.high)
+        rounded: Tensor = _Round.apply(x, step, (self.low, self.high, self.pair))
         return rounded
 
 
@@ -67,22 +80,33 @@ class _Round(torch.autograd.Function):
     """See the module."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, step: Tensor, limits: Limits) -> Tensor:
         ctx.save_for_backward(x, step)
-        ctx.low, ctx.high = low, high
-        return (x.float() / step).round_().clamp_(low, high).mul_(step).to(x.dtype)
+        ctx.limits = limits
+        return _clip((x.float() / step).round_(), *limits).mul_(step).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         x, step = ctx.saved_tensors
         scaled = x.float() / step
-        # What rounds to the last byte is not clipped.
-        inside = (scaled > ctx.low - 0.5) & (scaled < ctx.high + 0.5)
+        byte = scaled.round()
+        level = _clip(byte.clone(), *ctx.limits)
+        inside = byte == level  # what rounds to the last byte is not clipped
         to_step = None
         if ctx.needs_input_grad[1]:
-            level = scaled.round().clamp_(ctx.low, ctx.high)
             slope = level.sub_(scaled.mul_(inside)).mul_(gradient)
             summed = slope.sum_to_size(step.shape) if step.ndim else slope.sum()
-            to_step = summed / sqrt(x.numel() / step.numel() * ctx.high)
-        return gradient * inside, to_step, None, None
+            to_step = summed / sqrt(x.numel() / step.numel() * ctx.limits[1])
+        return gradient * inside, to_step, None
+
+
+def _clip(bytes_: Tensor, low: int, high: int, pair: int | None) -> Tensor:
+    """Put bytes into their limits, in place; of two that are too large together, the second gives way."""
+    bytes_.clamp_(low, high)
+    if pair is not None:
+        first, second = bytes_[:, ::2], bytes_[:, 1::2]
+        least = torch.where(first < 0, -pair - first, low).clamp_(min=low)
+        most = torch.where(first > 0, pair - first, high).clamp_(max=high)
+        torch.maximum(torch.minimum(second, most), least, out=second)
+    return bytes_

@@ -6,9 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devices.byte_sums import weight_bits_here
 from edgestill.dataset import Dataset
-from edgestill.roundings import WEIGHT_LEVELS
 
 if TYPE_CHECKING:
     from distill.qat.settings import Quantisation
@@ -42,15 +40,12 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
     graph = Graph(source, checkpoint.spec.scale)
     dataset = Dataset.open(Path(settings.calib or data[0]))
     calibration = choose(dataset, checkpoint.spec, count=settings.calib_images)
-    watched = Watched(histograms=graph.to_watch(), means=graph.conv_inputs())
-    seen = gathered(source, watched, calibration, cache_folder() / "calibration")
     family = FAMILY[settings.family]
-    bits = 8 if family.halves else settings.weight_bits or weight_bits_here()
-    return begin(
-        source,
-        graph,
-        seen,
-        family,
-        weight_levels=WEIGHT_LEVELS[bits],
-        record=asdict(calibration.record),
+    watched = Watched(
+        histograms=graph.to_watch(),
+        means=graph.conv_inputs(),
+        convolutions=tuple(graph.body),
+        weight_limit=family.weight_limit,
     )
+    seen = gathered(source, watched, calibration, cache_folder() / "calibration")
+    return begin(source, graph, seen, family, record=asdict(calibration.record))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from devices.byte_sums import cuts_off, cuts_off_here, weight_bits_here
+from devices.byte_sums import cuts_off
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,3 @@ from devices.byte_sums import cuts_off, cuts_off_here, weight_bits_here
 )
 def test_an_x86_cpu_without_a_dot_product_does(flags: tuple[str, ...], machine: str, wanted: bool) -> None:
     assert cuts_off(flags, machine) == wanted
-
-
-def test_weights_use_what_this_cpu_can_add() -> None:
-    assert weight_bits_here() == (7 if cuts_off_here() else 8)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgestill.roundings import WIDE_SUMS
 from edgestill.spec import ModelSpec
 from export.blocks import MOVED, Block, blocks_of, nodes_in, spare
 from export.clipping import ONNXRUNTIME, OPENVINO, TENSORRT
@@ -17,7 +18,6 @@ from export.linter import lint, read
 from export.network import Graph
 from export.placement import Plan, for_onnxruntime, for_openvino, for_tensorrt
 from export.quantize import quantise
-from export.scales import WIDE_SUMS
 from export.statistics import Statistics
 from runtime.backend import open_backend
 

@@ -10,13 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgestill.roundings import ANY_CPU
 from edgestill.spec import ModelSpec
 from export.byte_kernels import arrange
 from export.form import Form, reform
 from export.network import Graph
 from export.placement import for_onnxruntime
 from export.quantize import quantise
-from export.scales import ANY_CPU
 from export.statistics import Statistics
 
 FORMS = {

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgestill.roundings import ANY_CPU, WIDE_SUMS, Limit
 from export.compensate import ENOUGH, POSITIONS, Compensation, compensated
 from export.quantize import byte_weights
-from export.scales import ANY_CPU, WIDE_SUMS, Limit, weight_scale
+from export.scales import weight_scale
 
 
 def correlated(rng: np.random.Generator, samples: int, inputs: int) -> Any:

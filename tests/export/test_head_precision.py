@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from edgestill.roundings import WIDE_SUMS
 from edgestill.spec import ModelSpec
 from export.graph import OUTPUT, build_onnx
 from export.half import to_half
@@ -18,7 +19,6 @@ from export.network import Graph
 from export.placement import Plan, for_onnxruntime, for_openvino
 from export.precision import prove
 from export.quantize import quantise
-from export.scales import WIDE_SUMS
 from export.statistics import Statistics, gather
 from runtime.backend import open_backend
 

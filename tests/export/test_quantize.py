@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgestill.roundings import WIDE_SUMS
 from edgestill.spec import ModelSpec
 from export.network import Graph
 from export.placement import Plan, for_onnxruntime, for_openvino, for_tensorrt
 from export.quantize import byte_weights, quantise
-from export.scales import WIDE_SUMS
 from export.statistics import Statistics
 
 Run = Callable[[Any, Any], Any]

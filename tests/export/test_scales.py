@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgestill.roundings import PAIR, needs_wide_sums
+from edgestill.roundings import ANY_CPU, PAIR, WIDE_SUMS, Limit, needs_wide_sums
 from export.compensate import compensated
-from export.scales import ANY_CPU, WIDE_SUMS, Limit, nearest, weight_scale
+from export.scales import nearest, weight_scale
 
 SEVEN_BITS = Limit(largest=64)
 
@@ -61,8 +61,8 @@ def test_neighbours_of_different_signs_bind_nobody() -> None:
 
 def test_three_channels_have_seven_bits_because_nobody_says_who_is_beside_whom() -> None:
     weight = weights(16, 3, 6, 6)
-    assert ANY_CPU.of(weight) == SEVEN_BITS
-    assert WIDE_SUMS.of(weight) == WIDE_SUMS
+    assert ANY_CPU.of(weight.shape) == SEVEN_BITS
+    assert WIDE_SUMS.of(weight.shape) == WIDE_SUMS
     made = compensated(weight, np.eye(108), ANY_CPU)
     assert np.abs(made.astype(int)).max() == 64
     assert not needs_wide_sums(made)

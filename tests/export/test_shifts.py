@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgestill.roundings import WIDE_SUMS
 from edgestill.spec import ModelSpec
 from export.blocks import blocks_of, nodes_in, spare
 from export.network import Graph
 from export.placement import Plan, for_tensorrt
 from export.quantize import quantise
-from export.scales import WIDE_SUMS
 from export.statistics import Statistics
 
 Run = Callable[[Any, Any], Any]

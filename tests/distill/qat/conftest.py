@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from distill.models.yolov5 import build, spec
-from edgestill.roundings import WEIGHT_LEVELS, EngineFamily, PostTraining
+from edgestill.roundings import EngineFamily, PostTraining
 from edgestill.spec import Head
 from export.graph import build_onnx
+from export.int8 import make_int8
 from export.job import FAMILY
 from export.network import Graph
-from export.statistics import gather
+from export.statistics import Statistics, gather
 from export.trained import begin
 from runtime.backends.ort import EXACT
 
@@ -39,7 +41,10 @@ def draw(count: int, seed: int) -> NDArray[np.float32]:
 
 
 def make(head: Head) -> Any:
-    """A network in float (``model``), its contract (``spec``), and ``begin``, which places roundings."""
+    """A network in float, and for a family of engines where training begins and what an export writes.
+
+    These are ``model``, its contract ``spec``, ``begin`` and ``exported``.
+    """
     torch.manual_seed(0)
     model = build("n", len(CLASSES), head=head).train()
     for module in model.modules():
@@ -54,14 +59,26 @@ def make(head: Head) -> Any:
     source = build_onnx(contract, {n: t.numpy() for n, t in model.state_dict().items()})
     graph = Graph(source, contract.scale)
     feeds = [image[None] for image in draw(4, 3)]
-    seen = gather(source, feeds, histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)
 
-    def post_training(family: EngineFamily) -> PostTraining:
-        return begin(
-            source, graph, seen, FAMILY[family], weight_levels=WEIGHT_LEVELS[8], record={"images": {}}
+    @cache
+    def seen(family: EngineFamily) -> Statistics:
+        return gather(
+            source,
+            feeds,
+            histograms=graph.to_watch(),
+            means=graph.conv_inputs(),
+            convolutions=tuple(graph.body),
+            weight_limit=FAMILY[family].weight_limit,
+            threads=1,
         )
 
-    return SimpleNamespace(model=model, spec=contract, source=source, begin=post_training)
+    def post_training(family: EngineFamily) -> PostTraining:
+        return begin(source, graph, seen(family), FAMILY[family], record={"images": {}})
+
+    def exported(family: EngineFamily) -> onnx.ModelProto:
+        return make_int8(source, graph, seen(family), FAMILY[family])[0]
+
+    return SimpleNamespace(model=model, spec=contract, begin=post_training, exported=exported)
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from distill.qat.steps import Steps
+from edgestill.roundings import ANY_CPU, WIDE_SUMS, Limit, needs_wide_sums
+from export.scales import nearest, weight_scale
 
 
 def steps(value: float = 0.5, low: int = -4, high: int = 3, **more: float) -> Steps:
@@ -72,3 +75,27 @@ def test_a_step_grows_by_a_share_of_itself() -> None:
         optimiser.step()
         grown.append(one.now.item() / size)
     assert grown == pytest.approx([math.exp(-0.01)] * 2, rel=1e-4)
+
+
+def test_of_two_weights_that_are_too_large_together_the_second_gives_way() -> None:
+    one = Steps(torch.tensor([1.0]), -127, 127, speed=1.0, pair=128)
+    weight = torch.tensor([100.0, 60.0, 100.0, -60.0, -70.0, -70.0, 127.0, 1.0]).view(1, 8, 1, 1)
+    weight.requires_grad_()
+    out = one(weight)
+    assert out.flatten().tolist() == [100, 28, 100, -60, -70, -58, 127, 1]
+    out.sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.flatten().tolist() == [1, 0, 1, 1, 1, 0, 1, 1]
+    assert one.growth.grad is not None
+    # Of the two that gave way what they were clipped to, as of any clipped number.
+    assert one.growth.grad.item() == pytest.approx((28 - 58) / math.sqrt(8 * 127), rel=1e-5)
+
+
+@pytest.mark.parametrize("limit", [ANY_CPU, WIDE_SUMS], ids=["pairs", "wide"])
+def test_weights_are_rounded_as_an_export_rounds_them(limit: Limit) -> None:
+    weight = np.random.default_rng(0).normal(0, 1, (6, 8, 3, 3)).astype(np.float32)
+    scale = weight_scale(weight, limit) * np.float32(0.7)  # as a training may leave it: too fine
+    one = Steps(torch.tensor(scale), -limit.largest, limit.largest, speed=1.0, pair=limit.pair)
+    ours = one(torch.tensor(weight)).detach().numpy()
+    np.testing.assert_array_equal(ours, nearest(weight, scale, limit) * scale.reshape(-1, 1, 1, 1))
+    assert limit is WIDE_SUMS or not needs_wide_sums(nearest(weight, scale, limit))

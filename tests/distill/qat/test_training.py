@@ -31,7 +31,7 @@ def settings(teacher: Path) -> list[str]:
         f"student.init={teacher}",
         "input_hw=[64, 96]",
         "train_hw=[64, 64]",
-        "epochs=1",
+        "epochs=3",
         "batch=4",
         "threads=1",
         "device=cpu",

@@ -13,6 +13,7 @@ from runtime.tensorrt_library import Library
 @pytest.fixture(scope="session")
 def write_graph(feeds: Any) -> Callable[..., bytes]:
     """Writes a checkpoint's graph as the exporter does for TensorRT."""
+    from edgestill.roundings import WIDE_SUMS
     from export.form import Form, reform
     from export.graph import build_onnx
     from export.half import halve, to_half
@@ -20,7 +21,6 @@ def write_graph(feeds: Any) -> Callable[..., bytes]:
     from export.network import Graph
     from export.placement import for_tensorrt
     from export.quantize import quantise
-    from export.scales import WIDE_SUMS
     from export.statistics import gather
 
     def write(spec: Any, weights: Any, precision: str, images: Any = None, **form: Any) -> bytes:

@@ -111,10 +111,10 @@ def test_the_same_graph_gives_the_same_engine(rtx: Library, graphs: dict[str, by
 def test_the_graph_for_x86_is_refused_with_the_parsers_reason(
     rtx: Library, float_model: Any, spec: ModelSpec, statistics: Any
 ) -> None:
+    from edgestill.roundings import WIDE_SUMS
     from export.network import Graph
     from export.placement import for_openvino
     from export.quantize import quantise
-    from export.scales import WIDE_SUMS
 
     plan = for_openvino(Graph(float_model, spec.scale), statistics)
     data = quantise(float_model, plan, statistics, WIDE_SUMS).SerializeToString()
