@@ -83,6 +83,25 @@ def test_the_first_convolution_reads_twelve_channels(pair: tuple[Any, Any]) -> N
     assert stored["model.0.conv.weight.bytes"].shape == (16, 12, 3, 3)
 
 
+def test_an_image_of_bytes_is_read_as_it_comes(pair: tuple[Any, Any], form: Form) -> None:
+    plain, arranged = pair
+    was_bytes = form.pixels == "uint8"
+    assert ("images.quantise" in {node.name for node in arranged.graph.node}) != was_bytes
+    for kind in ("Cast", "Mul"):
+        assert kinds(plain)[kind] - kinds(arranged)[kind] == was_bytes
+
+
+@pytest.mark.parametrize(("tensor", "value"), [("scaled.by", np.float32(0.5)), ("zero", np.uint8(1))])
+def test_an_image_whose_bytes_mean_something_else_is_rounded(
+    tensor: str, value: Any, float_model: Any, spec: ModelSpec, statistics: Statistics
+) -> None:
+    plan = for_onnxruntime(Graph(float_model, spec.scale), statistics)
+    model = reform(quantise(float_model, plan, statistics, ANY_CPU), spec, FORMS["bytes in"])
+    stored = next(t for t in model.graph.initializer if t.name == f"images.{tensor}")
+    stored.CopyFrom(numpy_helper.from_array(np.full(tuple(stored.dims), value), stored.name))
+    assert kinds(arrange(model))["Cast"] == kinds(model)["Cast"]
+
+
 def test_places_are_copied_where_they_are_known(pair: tuple[Any, Any], form: Form) -> None:
     plain, arranged = pair
     assert kinds(plain)["Resize"] == 2
