@@ -221,12 +221,7 @@ def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
         raise UsageError("INT8 needs images to calibrate on", hint="add --calib DATA.yaml")
     scale, family = job.checkpoint.spec.scale, job.family
     graph = Graph(source, scale)
-    watched = Watched(
-        histograms=graph.to_watch(),
-        means=graph.conv_inputs(),
-        convolutions=tuple(graph.body),
-        weight_limit=family.weight_limit,
-    )
+    watched = Watched.to_quantise(graph, family.weight_limit)
     seen = gathered(source, watched, calibration, job.cache)
 
     def by(method: Method, tried: Mapping[str, Any]) -> Variants:

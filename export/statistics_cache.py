@@ -28,6 +28,7 @@ from edgestill.progress import say
 from edgestill.roundings import WIDE_SUMS, Limit
 from export.calibrate import Calibration
 from export.compensate import DAMPING, ENOUGH, LARGEST, POSITIONS
+from export.network import Graph
 from export.statistics import BINS, SAMPLE, START_WIDTH, Histogram, Statistics, gather
 
 SCHEMA = 3
@@ -51,6 +52,16 @@ class Watched:
     means: Sequence[str] = ()
     convolutions: Sequence[str] = ()
     weight_limit: Limit = WIDE_SUMS
+
+    @classmethod
+    def to_quantise(cls, graph: Graph, weight_limit: Limit) -> Watched:
+        """All that an INT8 graph needs to know of an FP32 one."""
+        return cls(
+            histograms=graph.to_watch(),
+            means=graph.conv_inputs(),
+            convolutions=tuple(graph.body),
+            weight_limit=weight_limit,
+        )
 
 
 def gathered(

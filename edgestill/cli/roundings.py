@@ -41,11 +41,6 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
     dataset = Dataset.open(Path(settings.calib or data[0]))
     calibration = choose(dataset, checkpoint.spec, count=settings.calib_images)
     family = FAMILY[settings.family]
-    watched = Watched(
-        histograms=graph.to_watch(),
-        means=graph.conv_inputs(),
-        convolutions=tuple(graph.body),
-        weight_limit=family.weight_limit,
-    )
+    watched = Watched.to_quantise(graph, family.weight_limit)
     seen = gathered(source, watched, calibration, cache_folder() / "calibration")
     return begin(source, graph, seen, family, record=asdict(calibration.record))

@@ -197,11 +197,7 @@ def test_what_is_no_checkpoint_is_a_model_error(
 
 
 def test_a_file_beyond_the_limits_is_not_published(
-    trained: Path,
-    data: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    trained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgestill.errors import VerificationError
 
