@@ -14,11 +14,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from distill.augment import Augment
-from distill.loss import LossGains
-from distill.loss_dfl import DflGains
+from distill.data.augment import Augment
+from distill.losses.anchor_loss import LossGains
+from distill.losses.dfl_loss import DflGains
 from distill.qat.settings import Quantisation
-from distill.schedule import Course, Optimiser
+from distill.training.schedule import Course, Optimiser
 from edgestill.errors import UsageError, unknown_name
 from edgestill.files import to_json_text
 from edgestill.shelf import Shelf
@@ -49,7 +49,7 @@ class Student:
         share_levels: Whether the towers of a ``decoupled`` head serve all levels.
         anchors_px: Anchor width and height in input pixels, three levels of three.
         auto_anchor: Whether anchors that reach too few boxes of the data make way for others, see
-            ``distill.auto_anchor``.
+            ``distill.data.auto_anchor``.
     """
 
     model: str = "yolov5n"

@@ -1,9 +1,9 @@
 """The training loop, top to bottom: one student, no or one frozen teacher, any distillation methods.
 
-Step (``distill.step``): batch -> teacher (no gradients) and student on the same tensor -> detection loss +
-distillation terms -> backward, clip, the optimiser, moving average. Epoch: a row of history, in which each
-part of the loss has a column of its own, perhaps a validation, the state for ``--resume``. Validation looks
-at the averaged weights, without any distillation.
+Step (``distill.training.step``): batch -> teacher (no gradients) and student on the same tensor -> detection
+loss + distillation terms -> backward, clip, the optimiser, moving average. Epoch: a row of history, in which
+each part of the loss has a column of its own, perhaps a validation, the state for ``--resume``. Validation
+looks at the averaged weights, without any distillation.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any
 
 import torch
 
-from distill import distributed
-from distill.auto_anchor import with_anchors
-from distill.data import Batches, TrainingImages, find_unlabelled, open_datasets, open_disk_cache
-from distill.folder import BEST, LAST, RESULT, claim, clear, finish, keep, keep_history
-from distill.history import Row
+from distill.data.auto_anchor import with_anchors
+from distill.data.loader import Batches, TrainingImages, find_unlabelled, open_datasets, open_disk_cache
+from distill.method import Progressive
 from distill.qat.begin import Place
 from distill.recipe import Recipe
-from distill.run import Run, set_rates, start
-from distill.schedule import rates, strength
-from distill.state import STATE, load_state, save_state
-from distill.step import step
-from distill.validation import Validation
-from distill.views import Progressive
+from distill.training import distributed
+from distill.training.resume import STATE, load_state, save_state
+from distill.training.run_folder import BEST, LAST, RESULT, claim, clear, finish, keep, keep_history
+from distill.training.schedule import rates, strength
+from distill.training.setup import Run, set_rates, start
+from distill.training.step import step
+from distill.training.validation import Validation
 from edgestill.architecture import STRIDES
 from edgestill.errors import UsageError
 from edgestill.files import read_json
+from edgestill.history import Row
 from edgestill.progress import Advance, progress, say
 
 

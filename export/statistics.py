@@ -7,7 +7,7 @@ memory does not grow with the number of images. The COCO YOLOv5n at 640 x 640, t
     python -c "
     import resource, sys
     from pathlib import Path
-    from distill.legacy import load_legacy
+    from distill.checkpoints.yolov5_pt import load_legacy
     from edgestill.dataset import read_image
     from export.graph import build_onnx
     from export.network import Graph

@@ -20,7 +20,7 @@ FOLDERS = ("edgestill", "devices", "runtime", "export", "distill", "benchmarks")
 FORBIDDEN_IMPORTS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "input"}
 #: Where torch may read a file, and then with ``weights_only``.
-MAY_LOAD = {"distill/stubs.py", "distill/state.py"}
+MAY_LOAD = {"distill/checkpoints/safe_unpickle.py", "distill/training/resume.py"}
 
 
 @cache
@@ -196,7 +196,7 @@ def test_the_state_of_a_run_is_not_unpickled(tmp_path: Path, trace: Path) -> Non
     torch = pytest.importorskip("torch")
     from types import SimpleNamespace
 
-    from distill.state import STATE, load_state
+    from distill.training.resume import STATE, load_state
     from edgestill.errors import ArtifactError
 
     hostile_pt(tmp_path, trace).rename(tmp_path / STATE)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from distill.views import Pair
+from distill.method import Pair
 from edgestill.errors import UsageError
 
 Adapter = Literal["conv1x1", "conv3x3", "identity"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from distill.distributed import batch_norm, mean
+from distill.training.distributed import batch_norm, mean
 
 EPS = 1e-5  # added to variances
 IN_CACHE = 4  # images whose maps a CPU works on at a time; more would not stay in its cache

@@ -31,10 +31,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.distributed import denominator, mean
-from distill.predictions import boxes_px, parts
-from distill.regions import aligned, assigned, giou, grids_of
-from distill.views import Compares, Pair, View
+from distill.method import Compares, Pair, View
+from distill.methods._regions import aligned, assigned, giou, grids_of
+from distill.models.head_outputs import boxes_px, parts
+from distill.training.distributed import denominator, mean
 from edgestill.spec import Head
 
 COMPARES: Compares = "predictions"

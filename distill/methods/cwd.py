@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from distill.method import Compares, Pair, View
 from distill.methods._adapter import Adapter, align
 from distill.methods._maps import channel_divergence
-from distill.views import Compares, Pair, View
 
 COMPARES: Compares = "features"
 

@@ -31,9 +31,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.method import Compares, Pair, View
 from distill.methods._adapter import Adapter, align
 from distill.methods._maps import spatial_attention
-from distill.views import Compares, Pair, View
 from edgestill.errors import UsageError
 
 COMPARES: Compares = "features"

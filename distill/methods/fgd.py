@@ -28,9 +28,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from distill.method import Compares, Pair, View
 from distill.methods._adapter import Adapter, align
 from distill.methods._maps import channel_attention, spatial_attention
-from distill.views import Compares, Pair, View
 
 COMPARES: Compares = "features"
 

@@ -10,7 +10,7 @@ fine level. ``assigned``: a box counts on the levels that answer for it in train
 (the author's advice). ``level``: every box counts on every level, by the best overlap there, however bad:
 two who tried it got less than without, and it is there to show that.
 
-A student without anchors has one square of five strides a cell in their place (``distill.regions``).
+A student without anchors has one square of five strides a cell in their place (``distill.methods._regions``).
 
 Known traps. The sum over the channels makes the term grow with the teacher's width. The paper's adapter has a
 ReLU behind it, which can never be negative; YOLOv5's maps are, down to -0.28, so none is the default. The
@@ -31,10 +31,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.distributed import mean
+from distill.method import Compares, Pair, View
 from distill.methods._adapter import Adapter, align
-from distill.regions import AT_ONCE, Grids, PriorsPx, corners_of, overlaps, priors_px
-from distill.views import Compares, Pair, View
+from distill.methods._regions import AT_ONCE, Grids, PriorsPx, corners_of, overlaps, priors_px
+from distill.training.distributed import mean
 
 COMPARES: Compares = "features"
 TINY = 1e-9
@@ -191,6 +191,6 @@ def imitation_masks(
 
 
 def _answers(boxes: Tensor, priors: Sequence[tuple[float, float]], anchor_t: float) -> Tensor:
-    """Whether one of a level's anchors is within the ratio, as in ``distill.targets``; bool ``[n]``."""
+    """Whether one of a level's anchors is within the ratio of ``anchor_assigner``; bool ``[n]``."""
     ratio = (boxes[:, 2:] - boxes[:, :2])[:, None] / boxes.new_tensor(priors)  # [n, A, 2]
     return (torch.maximum(ratio, 1 / ratio).amax(-1) < anchor_t).any(1)

@@ -34,11 +34,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from distill.distributed import denominator, processes
-from distill.divergence import bernoulli, categorical
-from distill.predictions import BINS, SIDES, Parts, parts
-from distill.regions import aligned, assigned, grids_of
-from distill.views import Compares, Pair, View
+from distill.method import Compares, Pair, View
+from distill.methods._divergence import bernoulli, categorical
+from distill.methods._regions import aligned, assigned, grids_of
+from distill.models.head_outputs import BINS, SIDES, Parts, parts
+from distill.training.distributed import denominator, processes
 from edgestill.errors import UsageError
 
 COMPARES: Compares = "predictions"

@@ -27,10 +27,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from distill.distributed import denominator, processes
-from distill.divergence import bernoulli, categorical
-from distill.predictions import BINS, SIDES, Parts, parts
-from distill.views import Compares, Pair, View
+from distill.method import Compares, Pair, View
+from distill.methods._divergence import bernoulli, categorical
+from distill.models.head_outputs import BINS, SIDES, Parts, parts
+from distill.training.distributed import denominator, processes
 
 COMPARES: Compares = "predictions"
 

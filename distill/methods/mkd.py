@@ -37,9 +37,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.method import Compares, Pair, View
 from distill.methods._adapter import Adapter, align
 from distill.methods._maps import channel_divergence, rebuilder, standard_distance
-from distill.views import Compares, Pair, View
 
 COMPARES: Compares = "features"
 

@@ -30,8 +30,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.predictions import Parts, distances, parts
-from distill.views import Compares, Pair, View
+from distill.method import Compares, Pair, View
+from distill.models.head_outputs import Parts, distances, parts
 
 COMPARES: Compares = "predictions"
 

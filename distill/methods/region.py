@@ -1,10 +1,10 @@
 """Region distillation: classes on the objects, localisation on them and around them.
 
 The key region (KDR) is where the head answers for a true box, the expandable region (ELR) the ring of priors
-around it that overlap it, but less (``distill.regions``; the two are disjoint). What the teacher knows of the
-class counts on the key region alone, where it puts the box on both. Every sum is divided by the sum of its
-weights over all levels, so that neither the number of objects nor the batch size changes what a term means:
-the loop multiplies it by the batch size.
+around it that overlap it, but less (``distill.methods._regions``; the two are disjoint). What the teacher
+knows of the class counts on the key region alone, where it puts the box on both. Every sum is divided by the
+sum of its weights over all levels, so that neither the number of objects nor the batch size changes what a
+term means: the loop multiplies it by the batch size.
 
 Localisation, ``box``: ``ld`` is the divergence of what the head itself gives. A ``dfl`` head has a
 distribution over 16 bins for each side: localisation distillation proper. An anchor head has one sigmoid a
@@ -15,11 +15,11 @@ anchor head, trained along and thrown away (YOLOv6's way), is left out: the froz
 one, trained with it, and no published YOLOv5 does.
 
 Known traps. The paper names the regions and defines neither; the definitions here are those of localisation
-distillation. Its best temperature, 45, is no finding (``distill.divergence``): with ``compensate`` all
-temperatures from 25 to 45 give the same loss to 0.1 %, or 3 % where the teacher is sure of one bin; without
-it 45 against 25 is a weight of 0.31. A softmax over the classes fits no head of YOLO and is 0 with one class.
-``reduction = "reference"`` grows with objects and batch size, as the published code does (whose authors warn
-of batches above 3).
+distillation. Its best temperature, 45, is no finding (``distill.methods._divergence``): with ``compensate``
+all temperatures from 25 to 45 give the same loss to 0.1 %, or 3 % where the teacher is sure of one bin;
+without it 45 against 25 is a weight of 0.31. A softmax over the classes fits no head of YOLO and is 0 with
+one class. ``reduction = "reference"`` grows with objects and batch size, as the published code does (whose
+authors warn of batches above 3).
 
 Source: Knowledge distillation of YOLOv5s by regions, https://arxiv.org/abs/2410.12259 (regions, split,
 temperatures); Zheng et al., Localization Distillation for Dense Object Detection, CVPR 2022,
@@ -36,11 +36,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from distill.distributed import denominator, processes
-from distill.divergence import bernoulli, categorical
-from distill.predictions import BINS, SIDES, Parts, cell_centres, corners_px, parts
-from distill.regions import aligned, assigned, giou, grids_of, priors_px, surroundings
-from distill.views import Compares, Pair, View
+from distill.method import Compares, Pair, View
+from distill.methods._divergence import bernoulli, categorical
+from distill.methods._regions import aligned, assigned, giou, grids_of, priors_px, surroundings
+from distill.models.head_outputs import BINS, SIDES, Parts, cell_centres, corners_px, parts
+from distill.training.distributed import denominator, processes
 from edgestill.errors import UsageError
 
 COMPARES: Compares = "predictions"

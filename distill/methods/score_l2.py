@@ -22,10 +22,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from distill.distributed import denominator
+from distill.method import Compares, Pair, View
 from distill.methods._adapter import align
-from distill.predictions import confidence
-from distill.views import Compares, Pair, View
+from distill.models.head_outputs import confidence
+from distill.training.distributed import denominator
 
 COMPARES: Compares = "features"
 TINY = 1e-9  # keeps the division finite where the teacher is sure of nothing at all

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.borrowed import borrow
+from distill.checkpoints.ultralytics_import import borrow
 from distill.models.head import Head
-from distill.predictions import BINS, boxes_px, parts
+from distill.models.head_outputs import BINS, boxes_px, parts
 from edgestill.architecture import BN_EPS, BN_MOMENTUM
 
 BOX_BIAS = 2.0  # of every bin: all are equally likely

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from distill import distributed
 from distill.models.yolov5 import Yolov5
 from distill.qat.checkpoint import load, save
 from distill.qat.network import RoundedYolov5
 from distill.qat.settings import Quantisation
-from distill.teachers import Start
+from distill.teacher import Start
+from distill.training import distributed
 from edgestill.checkpoint import Checkpoint
 from edgestill.errors import UsageError
 from edgestill.roundings import PostTraining

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill import checkpoint
+from distill.checkpoints import native
 from distill.models.yolov5 import Yolov5
 from distill.qat.network import RoundedYolov5
 from edgestill.checkpoint import read_checkpoint
@@ -18,13 +18,13 @@ def save(folder: Path, model: Yolov5, spec: ModelSpec, about: Mapping[str, Any])
     """Write a checkpoint folder; of a network with roundings an ordinary one, and its scales beside it.
 
     Raises:
-        ArtifactError: See ``distill.checkpoint.save``.
+        ArtifactError: See ``distill.checkpoints.native.save``.
     """
     if not isinstance(model, RoundedYolov5):
-        checkpoint.save(folder, model, spec, about)
+        native.save(folder, model, spec, about)
         return
     plain, roundings = model.settled(spec)
-    checkpoint.save(folder, plain, spec, about, roundings=roundings)
+    native.save(folder, plain, spec, about, roundings=roundings)
 
 
 def load(path: Path, *, speed: float = 1.0) -> tuple[Yolov5, ModelSpec]:
@@ -37,9 +37,9 @@ def load(path: Path, *, speed: float = 1.0) -> tuple[Yolov5, ModelSpec]:
         speed: See ``settings.Quantisation.step_speed``; of no meaning where nothing is trained.
 
     Raises:
-        ArtifactError: See ``distill.checkpoint.load``; or the scales are those of another network.
+        ArtifactError: See ``distill.checkpoints.native.load``; or the scales are those of another network.
     """
-    model, spec, _ = checkpoint.load(path)
+    model, spec, _ = native.load(path)
     roundings = read_checkpoint(path).roundings if path.is_dir() else None
     if roundings is None:
         return model, spec

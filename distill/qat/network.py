@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from distill.models.blocks import C3, SPPF, Bottleneck, Concat
 from distill.models.yolov5 import Yolov5, from_spec, fused
-from distill.qat.blocks import (
+from distill.qat.fake_quant_blocks import (
     Edges,
     RoundedBottleneck,
     RoundedC3,

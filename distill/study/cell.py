@@ -22,14 +22,14 @@ from typing import Any
 import torch
 
 import edgestill
-from distill.data import open_datasets
+from distill.data.loader import open_datasets
 from distill.recipe import Recipe, build_recipe
-from distill.state import FREE_KEYS
 from distill.study.grid import NO_TEACHER, Cell, Study
 from distill.study.process import CELL, ERROR, FINDINGS, HINT, SCORE
 from distill.study.scoring import choose_split, look, numbers, save_findings
-from distill.teachers import weights_path
+from distill.teacher import weights_path
 from distill.train import train
+from distill.training.resume import FREE_KEYS
 from edgestill.checkpoint import WEIGHTS
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import read_json, sha256_file, write_json

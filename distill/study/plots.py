@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from distill.folder import HISTORY
-from distill.history import read_history
-from distill.plots import GRID, INK, SOFT, canvas, line_style
+from distill.plots.training import GRID, INK, SOFT, canvas, line_style
 from distill.study.grid import NO_TEACHER, Cell, rounds
 from distill.study.summary import Row
+from distill.training.run_folder import HISTORY
+from edgestill.history import read_history
 
 PANELS = 9  # students and teachers with a panel of their own; more are not readable
 ROW = 0.32  # inches of an arm

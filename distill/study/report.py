@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.plots import NAMED
+from distill.plots.training import NAMED
 from distill.study.grid import Cell, Study
 from distill.study.plots import plot_arms, plot_classes, plot_learning
 from distill.study.run import finished

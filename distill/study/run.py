@@ -10,12 +10,12 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from distill.data import open_datasets
-from distill.folder import HISTORY
+from distill.data.loader import open_datasets
 from distill.study.cell import LOCK, changes, describe, is_scored
 from distill.study.grid import Cell, Study
 from distill.study.process import CELL, ERROR, HINT, SCORE, Done, Engine, Work
 from distill.study.scoring import choose_split
+from distill.training.run_folder import HISTORY
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import read_json, write_json
 from edgestill.progress import progress, say

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill import checkpoint
-from distill.torch_detector import TorchDetector
+from distill.checkpoints import native
+from distill.training.torch_detector import TorchDetector
 from edgestill.dataset import Dataset, read_image
 from edgestill.detections import Detections
 from edgestill.errors import UsageError
@@ -65,7 +65,7 @@ def look(weights: Path, datasets: Sequence[Dataset], split: str) -> tuple[Accura
         ArtifactError: The checkpoint cannot be read.
         DataError: Its classes are not the data's, or an image or label is broken.
     """
-    model, spec, _ = checkpoint.load(weights)
+    model, spec, _ = native.load(weights)
     detector = TorchDetector(model, spec, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
     visits = [(d, path) for d in datasets if split in d.splits for path in d.images(split)]
     predictions, truths, image_hws = [], [], []

@@ -9,7 +9,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from distill.plots import NAMED
+from distill.plots.training import NAMED
 from distill.study.grid import Study
 from distill.study.summary import METRICS, Comparison, Row, Scored, mean, spread
 from edgestill.files import write_bytes

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill import checkpoint
-from distill.data import open_datasets
+from distill.checkpoints import native
+from distill.data.loader import open_datasets
 from distill.study.cell import digest_of
 from distill.study.grid import NO_TEACHER, Cell
 from distill.study.scoring import look, numbers
 from distill.study.summary import Row, row
-from distill.teachers import weights_path
+from distill.teacher import weights_path
 from edgestill.errors import ToolchainError
 from edgestill.files import read_json, write_json
 from edgestill.progress import say
@@ -38,7 +38,7 @@ def _score(cell: Cell, split: str, kept: Path) -> dict[str, Any] | None:
         if what.items() <= score.items():
             return score
     try:
-        _, spec, about = checkpoint.load(weights)
+        _, spec, about = native.load(weights)
         accuracy, _ = look(weights, open_datasets([Path(path) for path in cell.recipe.data]), split)
     except ToolchainError as error:
         say(f"the teacher {cell.teacher} has no row in the table: {error.what}")

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Any:
     """Convert."""
-    from distill.convert_data import SplitPlan, Style, convert_dataset  # noqa: PLC0415 (opens OpenCV)
+    from distill.datasets.convert import SplitPlan, Style, convert_dataset  # noqa: PLC0415 (opens OpenCV)
 
     given = {"bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": args.sequence}
     return convert_dataset(

@@ -30,9 +30,9 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_the_formats_of_the_help_are_the_files_of_the_folder() -> None:
-    from distill import convert_data
+    from distill.datasets import convert
 
-    assert sorted(FORMATS.split(",")) == list(convert_data.FORMATS.names())
+    assert sorted(FORMATS.split(",")) == list(convert.FORMATS.names())
 
 
 def test_convert_prints_counts_and_what_it_left_out(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill import checkpoint
+from distill.checkpoints import native
 from distill.models.yolov5 import build, spec
 from edgestill.cli.main import main
 
@@ -20,7 +20,7 @@ CLASSES = ("red", "green")
 def trained(tmp_path: Path) -> Path:
     torch.manual_seed(0)  # how much of a random network goes to bytes is a matter of luck
     model = build("n", len(CLASSES))
-    checkpoint.save(tmp_path / "run" / "best", model, spec(model, CLASSES, (64, 96)), {})
+    native.save(tmp_path / "run" / "best", model, spec(model, CLASSES, (64, 96)), {})
     return tmp_path / "run" / "best"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill import checkpoint
+from distill.checkpoints import native
 from distill.models.yolov5 import build, spec
 from distill.recipe import Recipe, load_recipe
 
@@ -45,7 +45,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "teacher"
     torch.manual_seed(1)
     model = build("n", len(CLASSES))
-    checkpoint.save(folder, model, spec(model, CLASSES, INPUT_HW), {})
+    native.save(folder, model, spec(model, CLASSES, INPUT_HW), {})
     return folder
 
 

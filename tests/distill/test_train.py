@@ -14,20 +14,21 @@ import numpy as np
 import pytest
 import torch
 
-from distill import checkpoint, train
-from distill.data import open_datasets
-from distill.folder import HISTORY
-from distill.history import read_history, without_timing
+from distill import train
+from distill.checkpoints import native
+from distill.data.loader import open_datasets
 from distill.models.yolov5 import build, spec
 from distill.recipe import Recipe
-from distill.run import Run, start
-from distill.state import STATE
-from distill.teachers import load_teacher
-from distill.torch_detector import TorchDetector
-from distill.validation import Validation
+from distill.teacher import load_teacher
+from distill.training.resume import STATE
+from distill.training.run_folder import HISTORY
+from distill.training.setup import Run, start
+from distill.training.torch_detector import TorchDetector
+from distill.training.validation import Validation
 from edgestill.boxes import xyxy_to_cxcywh
 from edgestill.errors import ArtifactError, DataError, UsageError
 from edgestill.files import sha256_file
+from edgestill.history import read_history, without_timing
 from runtime.accuracy import EVAL_CONF, EVAL_IOU, evaluate
 
 CLASSES = ("red", "green")
@@ -118,7 +119,7 @@ def test_a_validation_has_its_row_and_the_others_are_empty(finished: tuple[Path,
 
 
 def test_a_checkpoint_holds_the_student_alone(finished: tuple[Path, dict[str, Any]]) -> None:
-    model, contract, about = checkpoint.load(finished[0] / "best")
+    model, contract, about = native.load(finished[0] / "best")
     assert model.name == "yolov5n"
     assert (contract.input_hw, contract.classes) == (INPUT_HW, CLASSES)
     assert about["recipe"]["methods"]["cwd"]["course"] == "cosine"
@@ -254,7 +255,7 @@ def test_a_broken_state_is_an_artifact_error(plain: Recipe, tmp_path: Path) -> N
 
 def test_a_teacher_of_other_classes_is_refused(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     model = build("n", 3)
-    checkpoint.save(tmp_path / "t", model, spec(model, ("a", "b", "c"), INPUT_HW), {})
+    native.save(tmp_path / "t", model, spec(model, ("a", "b", "c"), INPUT_HW), {})
     with pytest.raises(DataError, match=r"has 3 classes \(a, b, c\); the data has 2 \(red, green\)"):
         train.train(replace(recipe, teacher=str(tmp_path / "t")), tmp_path / "run")
 
@@ -262,7 +263,7 @@ def test_a_teacher_of_other_classes_is_refused(recipe: Recipe, data: Path, tmp_p
 def test_a_teacher_with_other_anchors_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     anchors = tuple(tuple((float(w), 9.0 * w) for w in (1, 2, 3)) for _ in range(3))
     model = build("n", 2, anchors)
-    checkpoint.save(tmp_path / "t", model, spec(model, CLASSES, INPUT_HW), {})
+    native.save(tmp_path / "t", model, spec(model, CLASSES, INPUT_HW), {})
     with pytest.raises(UsageError, match="other anchors than the student"):
         train.train(replace(recipe, teacher=str(tmp_path / "t")), tmp_path / "run")
 
@@ -273,7 +274,7 @@ def test_a_missing_teacher_is_a_usage_error(recipe: Recipe, tmp_path: Path) -> N
 
 
 def test_a_teacher_is_really_loaded(recipe: Recipe, teacher: Path) -> None:
-    model, _, _ = checkpoint.load(teacher)
+    model, _, _ = native.load(teacher)
     frozen = load_teacher(str(teacher))
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -286,7 +287,7 @@ def test_initial_weights_with_other_classes_keep_all_but_the_head(
     plain: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = build("n", 3)
-    checkpoint.save(tmp_path / "w", model, spec(model, ("a", "b", "c"), INPUT_HW), {})
+    native.save(tmp_path / "w", model, spec(model, ("a", "b", "c"), INPUT_HW), {})
     started = start(
         replace(plain, student=replace(plain.student, init=str(tmp_path / "w"))), tmp_path, CLASSES
     )
@@ -297,7 +298,7 @@ def test_initial_weights_with_other_classes_keep_all_but_the_head(
 
 def test_initial_weights_of_another_architecture_are_refused(plain: Recipe, tmp_path: Path) -> None:
     model = build("m", 2)
-    checkpoint.save(tmp_path / "w", model, spec(model, CLASSES, INPUT_HW), {})
+    native.save(tmp_path / "w", model, spec(model, CLASSES, INPUT_HW), {})
     with pytest.raises(UsageError, match="are yolov5m"):
         start(replace(plain, student=replace(plain.student, init=str(tmp_path / "w"))), tmp_path, CLASSES)
 

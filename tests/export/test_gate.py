@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.scenes.scene import render
+from distill.datasets.synth.scene import render
 from edgestill.checkpoint import Checkpoint, read_checkpoint
 from edgestill.cli.models import SHIPPED
 from edgestill.dataset import Dataset

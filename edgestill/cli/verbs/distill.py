@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     out = args.out or Path("runs") / recipe.name
     if args.dry_run:
         return {"out": str(out), "recipe": recipe.to_json()}
-    from distill.distributed import is_first  # noqa: PLC0415 (torch)
     from distill.train import train  # noqa: PLC0415
+    from distill.training.distributed import is_first  # noqa: PLC0415 (torch)
     from edgestill.cli.roundings import place  # noqa: PLC0415
 
     result = train(recipe, out, resume=args.resume, force=args.force, place=place)

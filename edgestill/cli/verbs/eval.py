@@ -116,8 +116,8 @@ def _legacy(args: argparse.Namespace, setting: dict[str, Any]) -> Detector:
             f"{args.model} is run by torch, which takes no --backend, no --threads and no --imgsz",
             hint=f"edgestill export {args.model} --to onnx makes a file for the backends",
         )
-    from distill.checkpoint import load  # noqa: PLC0415 (brings torch)
-    from distill.torch_detector import TorchDetector  # noqa: PLC0415
+    from distill.checkpoints.native import load  # noqa: PLC0415 (brings torch)
+    from distill.training.torch_detector import TorchDetector  # noqa: PLC0415
 
     model, spec, _ = load(Path(args.model))
     return TorchDetector(model, spec, **setting)

@@ -176,7 +176,7 @@ def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
 
 def _legacy(path: Path) -> Checkpoint:
     try:
-        from distill.legacy import load_legacy  # noqa: PLC0415 (brings torch)
+        from distill.checkpoints.yolov5_pt import load_legacy  # noqa: PLC0415 (brings torch)
     except ImportError as error:
         raise missing_library(f"reading {path}", error.name, "train") from error
     return load_legacy(path)
@@ -242,14 +242,14 @@ def _reference(name: str, spec: ModelSpec, source: Path, *, is_rounded: bool) ->
     """The detector that a file is compared with, and what it is: with trained scales, what was trained."""
     if find_spec("torch") is None:
         return _open(source), "FP32 ONNX of the checkpoint"
-    from distill import checkpoint  # noqa: PLC0415 (brings torch)
+    from distill.checkpoints import native  # noqa: PLC0415 (brings torch)
     from distill.qat.checkpoint import load  # noqa: PLC0415
-    from distill.torch_detector import TorchDetector  # noqa: PLC0415
+    from distill.training.torch_detector import TorchDetector  # noqa: PLC0415
     from edgestill.cli.models import checkpoint_folder  # noqa: PLC0415
     from runtime.accuracy import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
 
     path = checkpoint_folder(name)
-    model = load(path)[0] if is_rounded else checkpoint.load(path)[0]
+    model = load(path)[0] if is_rounded else native.load(path)[0]
     detector = TorchDetector(model, spec, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
     return detector, f"torch checkpoint{', rounded as it was trained' if is_rounded else ''}"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from distill.views import Pair, View
+from distill.method import Pair, View
 from edgestill.spec import COCO_ANCHORS_PX, Head
 
 STRIDES = (8, 16, 32)

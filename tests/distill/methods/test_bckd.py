@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from distill.method import Pair, View
 from distill.methods import bckd
-from distill.regions import assigned
-from distill.views import Pair, View
+from distill.methods._regions import assigned
 from edgestill.spec import COCO_ANCHORS_PX, Head
 
 STRIDES = (8, 16, 32)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill.method import Pair, View
 from distill.methods import fbkd
-from distill.views import Pair, View
 from edgestill.errors import UsageError
 
 OneLevel = Callable[..., Pair]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distill.method import Pair, View
 from distill.methods import cwd, fbkd, fgd, mgd, mkd, pkd
-from distill.views import Pair, View
 
 OneLevel = Callable[..., Pair]
 NO_TARGETS = torch.zeros(0, 6)

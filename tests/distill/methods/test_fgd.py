@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from distill.method import Pair, View
 from distill.methods import fgd
 from distill.methods._maps import channel_attention, spatial_attention
-from distill.views import Pair, View
 
 OneLevel = Callable[..., Pair]
 NO_TARGETS = torch.zeros(0, 6)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distill.method import Pair, View
 from distill.methods import fgfi
-from distill.views import Pair, View
 from edgestill.spec import COCO_ANCHORS_PX
 
 MakeView = Callable[..., View]

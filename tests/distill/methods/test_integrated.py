@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.divergence import bernoulli, categorical
+from distill.method import Pair, View
 from distill.methods import integrated
+from distill.methods._divergence import bernoulli, categorical
 from distill.models.yolov5 import build
-from distill.views import Pair, View
 from edgestill.errors import UsageError
 
 MakeView = Callable[..., View]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.divergence import bernoulli, categorical
+from distill.method import Pair, View
 from distill.methods import logits
-from distill.views import Pair, View
+from distill.methods._divergence import bernoulli, categorical
 
 MakeView = Callable[..., View]
 MakePair = Callable[..., Pair]

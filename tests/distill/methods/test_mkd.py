@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill.method import Pair, View
 from distill.methods import cwd, mkd, pkd
-from distill.views import Pair, View
 
 OneLevel = Callable[..., Pair]
 NO_TARGETS = torch.zeros(0, 6)

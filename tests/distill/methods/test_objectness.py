@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from distill.method import Pair, View
 from distill.methods import objectness
-from distill.views import Pair, View
 
 MakeView = Callable[..., View]
 MakePair = Callable[..., Pair]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from distill.method import Pair, View
 from distill.methods import pkd
-from distill.views import Pair, View
 
 OneLevel = Callable[..., Pair]
 NO_TARGETS = torch.zeros(0, 6)

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.divergence import bernoulli, categorical
+from distill.method import Pair, View
 from distill.methods import region
+from distill.methods._divergence import bernoulli, categorical
 from distill.recipe import Recipe, Term
 from distill.train import train
-from distill.views import Pair, View
 from edgestill.errors import UsageError
 
 MakeView = Callable[..., View]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from distill.method import Pair, View
 from distill.methods import score_l2
-from distill.predictions import parts
-from distill.views import Pair, View
+from distill.models.head_outputs import parts
 
 NO_TARGETS = torch.zeros(0, 6)
 HEADS = ("coupled", "decoupled", "dfl")

@@ -24,7 +24,7 @@ from distill.qat.begin import begin
 from distill.qat.network import RoundedYolov5
 from distill.qat.settings import Quantisation
 from distill.qat.steps import Steps
-from distill.teachers import Start
+from distill.teacher import Start
 from edgestill.checkpoint import read_checkpoint
 from edgestill.roundings import FAMILIES, EngineFamily, Roundings
 from edgestill.spec import Head, ModelSpec

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill.folder import HISTORY
-from distill.history import read_history, without_timing
 from distill.qat.checkpoint import load
 from distill.qat.network import RoundedYolov5
 from distill.recipe import load_recipe
 from distill.train import train
+from distill.training.run_folder import HISTORY
 from edgestill.checkpoint import Checkpoint, read_checkpoint
 from edgestill.cli.roundings import place
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.files import sha256_file
+from edgestill.history import read_history, without_timing
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "killed.py"
 
@@ -98,7 +98,7 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_same_weights_and_scales(
 
 
 def test_a_checkpoint_is_loaded_as_it_was_trained_or_without_its_roundings(whole: Any) -> None:
-    from distill.checkpoint import load as load_plain
+    from distill.checkpoints.native import load as load_plain
 
     assert isinstance(load(whole[0] / "best")[0], RoundedYolov5)
     assert not isinstance(load_plain(whole[0] / "best")[0], RoundedYolov5)

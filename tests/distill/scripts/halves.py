@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill import distributed
-from distill.loss import DetectionLoss
-from distill.loss_dfl import DflLoss
+from distill.losses.anchor_loss import DetectionLoss
+from distill.losses.dfl_loss import DflLoss
+from distill.method import Pair, View
 from distill.recipe import METHODS
-from distill.views import Pair, View
+from distill.training import distributed
 from edgestill.spec import COCO_ANCHORS_PX, Head, ModelSpec
 
 STRIDES, HW, NC, BATCH = (8, 16, 32), (64, 96), 3, 4

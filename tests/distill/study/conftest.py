@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.history import write_history
 from distill.study.cell import describe
 from distill.study.grid import Cell, Study
 from distill.study.process import CELL, FINDINGS, SCORE
 from distill.study.scoring import Findings, numbers, save_findings
 from edgestill.detections import Detections
 from edgestill.files import write_json
+from edgestill.history import write_history
 from runtime.accuracy import score_images
 from runtime.coco_precision import Truth
 

@@ -1,0 +1,1 @@
+"""Checkpoints: our own format, YOLOv5 .pt files, Ultralytics .pt files."""

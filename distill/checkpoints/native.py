@@ -1,0 +1,96 @@
+"""A trained network to and from disk: checkpoint folders, and original ``.pt`` files for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distill.checkpoints.yolov5_pt import load_legacy
+from distill.models.head import AnchorHead
+from distill.models.yolov5 import Yolov5, from_spec, misfit
+from edgestill.architecture import HEAD_INDEX
+from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from edgestill.errors import ArtifactError
+from edgestill.roundings import Roundings
+from edgestill.spec import ModelSpec
+
+ANCHOR_TOLERANCE = 1e-3  # relative; FP16 storage rounds by at most half of it
+HINT = "weights and spec must come from the same training: copy both again"
+
+
+def save(
+    folder: Path,
+    model: Yolov5,
+    spec: ModelSpec,
+    about: Mapping[str, Any],
+    *,
+    half: bool = False,
+    roundings: Roundings | None = None,
+) -> None:
+    """Write a checkpoint folder with every tensor of the network.
+
+    Args:
+        folder: Where; files in it are replaced.
+        model: The network, on any device.
+        spec: Its contract.
+        about: How it was trained; JSON data.
+        half: Whether to store floats as FP16, half the size.
+        roundings: What the network was trained to be rounded to; its scales are never halved.
+
+    Raises:
+        ArtifactError: The spec does not describe the network, or a value is not finite in the stored type.
+    """
+    weights = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+    _check(spec, weights, where=str(folder))
+    limit = np.finfo(np.float16 if half else np.float32).max
+    for name, array in weights.items():
+        if array.dtype == np.float32 and not np.all(np.abs(array) <= limit):  # a NaN fails it too
+            raise ArtifactError(
+                f"{name} has values that {'FP16' if half else 'FP32'} cannot hold, {folder} was not written",
+                hint="store it as FP32" if half else "the training diverged: lower the learning rate",
+            )
+    made = Checkpoint(spec=spec, weights=weights, about=about, roundings=roundings)
+    write_checkpoint(folder, made, half=half)
+
+
+def load(path: Path) -> tuple[Yolov5, ModelSpec, Mapping[str, Any]]:
+    """Read a checkpoint folder, or an original YOLOv5 ``.pt`` file.
+
+    Returns:
+        The network (float32, on the CPU, in evaluation mode), its contract, and how it was trained.
+
+    Raises:
+        ArtifactError: The path is missing or broken, or weights and spec do not fit each other.
+    """
+    checkpoint = read_checkpoint(path) if path.is_dir() else load_legacy(path)
+    _check(checkpoint.spec, checkpoint.weights, where=str(path))
+    model = from_spec(checkpoint.spec)
+    exact = model.head.anchors.clone() if isinstance(model.head, AnchorHead) else None
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.weights.items()})
+    if isinstance(model.head, AnchorHead) and exact is not None:
+        model.head.anchors.copy_(exact)  # the spec's are not rounded, and every other floor decodes with them
+    return model.eval(), checkpoint.spec, checkpoint.about
+
+
+def _check(spec: ModelSpec, weights: Mapping[str, Any], *, where: str) -> None:
+    """Raise ArtifactError unless weights and spec describe the same network."""
+    shapes = {name: tuple(array.shape) for name, array in weights.items()}
+    if difference := misfit(spec, shapes):
+        raise ArtifactError(
+            f"{where}: the weights are not those of {spec.name} with a {spec.head} head and "
+            f"{spec.nc} classes: {difference}",
+            hint=HINT,
+        )
+    if not spec.anchors_px:
+        return
+    stored = weights[f"model.{HEAD_INDEX}.anchors"] * np.reshape(spec.strides, (-1, 1, 1))
+    if not np.allclose(stored, spec.anchors_px, rtol=ANCHOR_TOLERANCE):
+        raise ArtifactError(
+            f"{where}: the weights were trained with anchors {stored.tolist()}, "
+            f"the spec has {spec.anchors_px}",
+            hint=HINT,
+        )

@@ -1,0 +1,158 @@
+"""YOLOv5 ``.pt`` files, read without running any of their code: the original's, and YOLOv5u's.
+
+How that is done is told in ``distill.checkpoints.safe_unpickle``. The tensors must be exactly those of an
+architecture that we build ourselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distill.checkpoints.safe_unpickle import EXTRAS, Stub, class_names, names_in, read, root_of, tensors
+from distill.models.head_outputs import BINS, SIDES
+from distill.models.yolov5 import misfit
+from edgestill.architecture import HEAD_INDEX, PREFIX, SIZES, STRIDES, layers
+from edgestill.checkpoint import Checkpoint
+from edgestill.errors import ArtifactError
+from edgestill.files import sha256_file
+from edgestill.spec import ModelSpec
+
+INPUT_HW = (640, 640)  # the files do not say; all published P5 weights were trained at this size
+
+_TORCH = (
+    "torch.nn.modules.container.Sequential",
+    "torch.nn.modules.container.ModuleList",
+    "torch.nn.modules.conv.Conv2d",
+    "torch.nn.modules.batchnorm.BatchNorm2d",
+    "torch.nn.modules.activation.SiLU",
+    "torch.nn.modules.pooling.MaxPool2d",
+    "torch.nn.modules.upsampling.Upsample",
+)
+_ORIGINAL = (
+    "models.yolo.Model",
+    "models.yolo.DetectionModel",
+    "models.yolo.Detect",
+    "models.common.Conv",
+    "models.common.C3",
+    "models.common.Bottleneck",
+    "models.common.SPPF",
+    "models.common.Concat",
+)
+#: YOLOv5u: the same layers in the ``ultralytics`` package, with its head.
+_ULTRALYTICS = (
+    "ultralytics.nn.tasks.DetectionModel",
+    "ultralytics.nn.modules.head.Detect",
+    "ultralytics.nn.modules.conv.Conv",
+    "ultralytics.nn.modules.conv.Concat",
+    "ultralytics.nn.modules.block.C3",
+    "ultralytics.nn.modules.block.Bottleneck",
+    "ultralytics.nn.modules.block.SPPF",
+    "ultralytics.nn.modules.block.DFL",
+    "torch.nn.modules.linear.Identity",
+)
+_MODULES = frozenset((*_TORCH, *_ORIGINAL, *_ULTRALYTICS))
+_IGNORED = EXTRAS | {
+    "ultralytics.utils.IterableSimpleNamespace",
+    "ultralytics.yolo.utils.IterableSimpleNamespace",
+}
+#: Layers of releases before v6.0, whose network is another one.
+_OLDER = frozenset({"models.common.Focus", "models.common.SPP", "models.common.BottleneckCSP"})
+
+
+def load_legacy(path: Path) -> Checkpoint:
+    """Read an original YOLOv5 v6/v7 P5 checkpoint, or one of YOLOv5u.
+
+    Args:
+        path: The ``.pt`` file.
+
+    Returns:
+        All tensors as float32 (or int64), with the original names; the spec's input size is 640 x 640.
+
+    Raises:
+        ArtifactError: The file is missing, broken, too large, wants to run code, or holds another network.
+    """
+    _check_names(path)
+    root = root_of(read(path, _MODULES, _IGNORED))
+    if root is None:
+        raise ArtifactError(
+            f"{path} holds no YOLOv5 model under 'ema' or 'model'",
+            hint="name a .pt file that the original YOLOv5 train.py wrote",
+        )
+    found = dict(tensors(root))
+    spec = _spec(path, root, found)
+    if difference := misfit(spec, {name: tuple(t.shape) for name, t in found.items()}):
+        raise ArtifactError(
+            f"{path} is no {spec.name} v6/v7 with {spec.nc} classes: {difference}",
+            hint="only the unmodified P5 architectures n, s, m, l, x can be read",
+        )
+    weights = {n: (t if t.dtype == torch.int64 else t.float()).numpy() for n, t in found.items()}
+    return Checkpoint(
+        spec=spec,
+        weights=weights,
+        about={
+            "source": path.name,
+            "format": "YOLOv5u" if spec.head == "dfl" else "original YOLOv5 checkpoint",
+        },
+        sha256=sha256_file(path),
+    )
+
+
+def _check_names(path: Path) -> None:
+    """Refuse a file whose pickle names anything outside the allow lists; nothing of it runs here."""
+    named = names_in(path)
+    if named & _OLDER:
+        raise ArtifactError(
+            f"{path} is of a YOLOv5 release before v6.0: it uses {', '.join(sorted(named & _OLDER))}",
+            hint="take the weights of release v6.0 to v7.0",
+        )
+    unknown = sorted(named - _MODULES - _IGNORED)
+    if unknown and all(name.startswith(("ultralytics.nn.", "torch.nn.modules.")) for name in unknown):
+        raise ArtifactError(
+            f"{path} holds another network than YOLOv5: it uses {', '.join(unknown)}",
+            hint="it can teach (--set teacher=...), but only YOLOv5 is trained here",
+        )
+    if unknown:
+        raise ArtifactError(
+            f"{path} wants to use code that no YOLOv5 checkpoint needs: {', '.join(unknown)}",
+            hint="do not open this file with other tools; get the weights from their publisher",
+        )
+
+
+def _spec(path: Path, root: Stub, found: Mapping[str, Tensor]) -> ModelSpec:
+    """The contract, from the shapes of the tensors and the class names."""
+    head = f"model.{HEAD_INDEX}"
+    stem, anchors = found.get("model.0.conv.weight"), found.get(f"{head}.anchors")
+    predictor, box = (found.get(f"{head}.{name}.weight") for name in ("m.0", "cv2.0.2"))
+    classes = found.get(f"{head}.cv3.0.2.weight")
+    by_width = {layers(size)[0].out_channels: size for size in SIZES}
+    size = by_width.get(len(stem)) if stem is not None and stem.dim() else None
+    if size and classes is not None and box is not None and tuple(box.shape[:1]) == (SIDES * BINS,):
+        return ModelSpec(
+            name=PREFIX + size,
+            input_hw=INPUT_HW,
+            classes=class_names(path, root, classes.shape[0] if classes.dim() else 0),
+            anchors_px=(),
+            head="dfl",
+            layout="yolov8",
+        )
+    if size is None or anchors is None or predictor is None or tuple(anchors.shape) != (len(STRIDES), 3, 2):
+        raise ArtifactError(
+            f"{path} holds no YOLOv5 v6/v7 P5 network: "
+            f"stem {_shape(stem)}, anchors {_shape(anchors)}, head {_shape(predictor)}",
+            hint="only the unmodified P5 architectures n, s, m, l, x can be read",
+        )
+    cells = torch.tensor(STRIDES).view(-1, 1, 1)
+    return ModelSpec(
+        name=PREFIX + size,
+        input_hw=INPUT_HW,
+        classes=class_names(path, root, predictor.shape[0] // anchors.shape[1] - 5),
+        anchors_px=tuple(tuple((w, h) for w, h in level) for level in (anchors.float() * cells).tolist()),
+    )
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else str(list(tensor.shape))

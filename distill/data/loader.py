@@ -1,0 +1,275 @@
+"""Training batches: images at deployment scale, samples made ahead of time in threads.
+
+What a batch holds is a pure function of the seed, the epoch and its position, whatever the threads do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distill.data.augment import Augment, Sample, compose, generator
+from distill.data.bounded_map import ahead
+from distill.data.disk_cache import DiskCache, default_folder
+from distill.data.scaled_images import ScaledImages
+from distill.recipe import Recipe
+from edgestill.boxes import xyxy_to_cxcywh
+from edgestill.dataset import Dataset, Labels, images_under
+from edgestill.errors import DataError, UsageError
+from edgestill.progress import track
+from edgestill.spec import ModelSpec
+
+PREFETCH_BATCHES = 3
+ORDER = 0xFFFFFFFF  # the "sample" whose random numbers order an epoch; no data set is as long
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What one step sees.
+
+    Attributes:
+        images: uint8 ``[B, 3, H, W]`` in the spec's channel order, channels last in memory.
+        targets: image, class, cx, cy, w, h, normalised to the sample; float32 ``[n, 6]``.
+        labelled: Which images the targets speak of; bool ``[B]``, None for all.
+    """
+
+    images: Tensor
+    targets: Tensor
+    labelled: Tensor | None = None
+
+
+def open_datasets(paths: Sequence[Path]) -> list[Dataset]:
+    """Open data sets that are trained on together.
+
+    Raises:
+        DataError: One cannot be read, or they name different classes.
+    """
+    datasets = [Dataset.open(path) for path in paths]
+    for other in datasets[1:]:
+        if other.classes != datasets[0].classes:
+            raise DataError(
+                f"{other.path} has the classes {', '.join(other.classes)}; "
+                f"{datasets[0].path} has {', '.join(datasets[0].classes)}",
+                hint="data sets that are trained on together name the same classes in the same order",
+            )
+    return datasets
+
+
+def open_disk_cache(recipe: Recipe) -> DiskCache | None:
+    """The disk cache that a recipe asks for; None if it asks for none."""
+    if not recipe.disk_cache_mib:
+        return None
+    folder = Path(recipe.disk_cache).expanduser() if recipe.disk_cache else default_folder()
+    return DiskCache(folder, recipe.disk_cache_mib)
+
+
+def find_unlabelled(folders: Sequence[Path], datasets: Sequence[Dataset]) -> list[Path]:
+    """The images of some folders, for a student that learns from its teacher alone there.
+
+    Raises:
+        DataError: A folder is missing or holds no image, or an image belongs to a split of the data sets.
+    """
+    hint = "unlabelled names folders of images that no split of the data sets holds"
+    taken = {
+        path.resolve(): f"the {split} split of {dataset.path}"
+        for dataset in (datasets if folders else ())
+        for split in dataset.splits
+        for path in dataset.images(split)
+    }
+    found: list[Path] = []
+    for folder in folders:
+        inside = images_under(folder)
+        if not inside:
+            raise DataError(f"{folder} is not a folder with images", hint=hint)
+        for path in inside:
+            if path.resolve() in taken:
+                raise DataError(f"{path} belongs to {taken[path.resolve()]}", hint=hint)
+        found += inside
+    return found
+
+
+class TrainingImages(Sequence[Sample]):
+    """The training splits of some data sets, scaled as the letterbox scales them, without its border.
+
+    Args:
+        datasets: With the same classes.
+        spec: Says the input size.
+        cache_mib: Memory for decoded images.
+        disk: Where decoded images are kept as well; None for nowhere.
+        unlabelled: Images that nothing is known of; they follow the labelled ones.
+
+    Attributes:
+        labelled: How many are labelled.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        spec: ModelSpec,
+        *,
+        cache_mib: int,
+        disk: DiskCache | None = None,
+        unlabelled: Sequence[Path] = (),
+    ) -> None:
+        found = [(dataset, path) for dataset in datasets for path in dataset.images("train")]
+        self.labelled = len(found)
+        nothing = Labels(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
+        self._labels = _Labels(
+            [dataset.labels(path) for dataset, path in track(found, "reading labels", len(found))]
+            + [nothing] * len(unlabelled)
+        )
+        paths = [*(path for _, path in found), *unlabelled]
+        self._images = ScaledImages(paths, spec, name="training", memory_mib=cache_mib, disk=disk)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # no slices: one image each
+        image, labels = self._images[index].image_bgr, self._labels[index]
+        height, width = image.shape[:2]
+        xyxy = np.clip(
+            labels.xyxy_px((height, width)), 0, np.array([width, height, width, height], np.float32)
+        )
+        return Sample(image, labels.class_id, np.asarray(xyxy, np.float32))
+
+
+class _Labels:
+    """The labels of many images in three arrays instead of three objects an image."""
+
+    def __init__(self, labels: Sequence[Labels]) -> None:
+        self._starts = np.cumsum([0, *map(len, labels)])
+        self._class_id = np.concatenate([one.class_id for one in labels])
+        self._cxcywh = np.concatenate([one.cxcywh for one in labels])
+
+    def __getitem__(self, index: int) -> Labels:
+        part = slice(*self._starts[index : index + 2])
+        return Labels(self._class_id[part], self._cxcywh[part])
+
+
+class Batches:
+    """Samples of an epoch in batches, made ahead by a pool of threads. Use it as a context manager.
+
+    The last, incomplete batch of an epoch is left out (the order differs from epoch to epoch), unless it is
+    the only one. Of several processes each makes its part of every batch: parts of one length, whose images
+    in the order of the processes are the batch that one process would make.
+
+    Args:
+        images: What the samples are cut from.
+        spec: Contract of the network at the size of the samples.
+        augment: How samples vary.
+        batch: Images a step, of all processes together.
+        seed: Of order and augmentation.
+        threads: How many make samples.
+        share: Number of this process, counted from 0, and how many there are.
+        labelled: How many of the images are labelled, those at the front; None for all. The others are
+            spread evenly over an epoch, and no mosaic mixes the two.
+
+    Attributes:
+        batch: Images a step; fewer than asked for where there are not as many.
+
+    Raises:
+        UsageError: A batch cannot be divided among the processes.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Sample],
+        spec: ModelSpec,
+        augment: Augment,
+        *,
+        batch: int,
+        seed: int,
+        threads: int,
+        share: tuple[int, int] = (0, 1),
+        labelled: int | None = None,
+    ) -> None:
+        self._images = images
+        self._labelled = len(images) if labelled is None else labelled
+        self._spec = spec
+        self._augment = augment
+        self._seed = seed
+        self._part, parts = share
+        if batch % parts:
+            raise UsageError(
+                f"batch = {batch} images for {parts} processes",
+                hint=f"batch counts the images of all processes together: a multiple of {parts}",
+            )
+        self._own = min(batch, len(images)) // parts
+        if not self._own:
+            raise UsageError(
+                f"{len(images)} training images for {parts} processes", hint="train in one process"
+            )
+        self.batch = self._own * parts
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="augment")
+        self._cv2_threads = 0
+
+    def __enter__(self) -> Batches:
+        self._cv2_threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # a pool inside of each of the pool's threads would only be in the way
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(self._cv2_threads)
+
+    def __len__(self) -> int:
+        return len(self._images) // self.batch
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from position ``start`` on.
+
+        Args:
+            epoch: Counted from 0.
+            start: Batches that an interrupted run has seen already.
+        """
+        whole = self._order(epoch)[: len(self) * self.batch].reshape(len(self), -1, self._own)
+        own = whole[start:, self._part]
+        wanted = own.ravel().tolist()
+        samples = ahead(self._pool, partial(self._sample, epoch), wanted, PREFETCH_BATCHES * self._own)
+        for indices in own:
+            batch = collate(list(islice(samples, self._own)))
+            known = indices < self._labelled
+            yield batch if known.all() else replace(batch, labelled=torch.from_numpy(known))
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The images of an epoch in the order in which they are seen; int64 ``[images]``."""
+        rng = generator(self._seed, epoch, ORDER)
+        count, unlabelled = len(self._images), len(self._images) - self._labelled
+        order = np.empty(count, np.int64)
+        # One after every count / unlabelled images, so that every batch has its share of both.
+        turns = np.diff(np.arange(count + 1) * unlabelled // count) > 0
+        order[~turns] = rng.permutation(self._labelled)
+        order[turns] = self._labelled + rng.permutation(unlabelled)
+        return order
+
+    def _sample(self, epoch: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Image in the spec's channel order ``[h, w, 3]``, and rows class, cx, cy, w, h, normalised."""
+        rng = generator(self._seed, epoch, index)
+        hw, pad = self._spec.input_hw, self._spec.pad_value
+        ends = (0, self._labelled, len(self._images))
+        among = range(*(ends[:2] if index < self._labelled else ends[1:]))
+        sample = compose(self._images, index, hw, self._augment, rng=rng, pad=pad, among=among)
+        rgb = self._spec.pixel_order == "rgb"
+        image = cv2.cvtColor(sample.image_bgr, cv2.COLOR_BGR2RGB) if rgb else sample.image_bgr
+        boxes = xyxy_to_cxcywh(sample.xyxy) / np.array([hw[1], hw[0], hw[1], hw[0]], np.float32)
+        rows = np.concatenate((sample.class_id[:, None].astype(np.float32), boxes), axis=1)
+        return np.asarray(image, np.uint8), np.asarray(rows, np.float32)
+
+
+def collate(samples: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> Batch:
+    """Stack images ``[h, w, 3]`` and number the target rows by image."""
+    images = torch.from_numpy(np.stack([image for image, _ in samples]))
+    rows = [np.insert(rows, 0, position, axis=1) for position, (_, rows) in enumerate(samples)]
+    targets = torch.from_numpy(np.concatenate(rows)) if rows else torch.zeros(0, 6)
+    # The stack is [B, h, w, 3]: its channels are last in memory already, only the view changes.
+    return Batch(images.permute(0, 3, 1, 2), targets)

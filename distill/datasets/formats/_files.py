@@ -1,0 +1,98 @@
+"""Label files, read without running or fetching anything they name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from distill.datasets.formats._records import UnusableError
+from edgestill.errors import DataError
+
+try:
+    from yaml import CSafeLoader as _Safe  # libyaml: many times faster, and DTLD's files are long
+except ImportError:
+    from yaml import SafeLoader as _Safe  # type: ignore[assignment]
+
+
+class _Words(_Safe):
+    """The safe loader, but ``off`` is a word: a lamp that is off is not False."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML declares it, and not as ClassVar)
+        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:bool"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file as plain values; words such as ``off`` and ``true`` stay words.
+
+    Raises:
+        DataError: It cannot be read, or is not plain YAML.
+    """
+    try:
+        return yaml.load(path.read_bytes(), _Words)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DataError(f"{path} is not readable YAML: {error}", hint="download the labels again") from error
+
+
+def read_json(path: Path, each_object: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """A JSON file as plain values.
+
+    Args:
+        path: The file.
+        each_object: What becomes of each JSON object, innermost first.
+
+    Raises:
+        DataError: It cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes(), object_hook=each_object)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not readable JSON: {error}", hint="download the labels again") from error
+
+
+def list_of(value: Any, path: Path, what: str) -> list[Any]:
+    """``value`` if it is a list.
+
+    Raises:
+        DataError: It is none; ``path`` does not hold such labels.
+    """
+    if not isinstance(value, list):
+        raise DataError(f"{path} is no list of {what}", hint="are these the labels of another data set?")
+    return value
+
+
+def fields(value: Any) -> dict[str, Any]:
+    """``value`` if it is an object with named fields.
+
+    Raises:
+        UnusableError: It is none.
+    """
+    if not isinstance(value, dict):
+        raise UnusableError("a label is not an object with fields")
+    return value
+
+
+def raw_12_bit(path: Path) -> NDArray[np.uint16]:
+    """A picture of 12 bits in words of 16, uint16 ``[H, W]``.
+
+    Raises:
+        UnusableError: It is missing, broken, or not such a picture.
+    """
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise UnusableError("the picture cannot be read") from error
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if image is None:
+        raise UnusableError("the picture cannot be decoded")
+    if image.ndim != 2 or image.dtype != np.uint16:
+        raise UnusableError("the picture is not one channel of 16 bits")
+    return np.asarray(image, np.uint16)

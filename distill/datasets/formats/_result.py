@@ -1,0 +1,108 @@
+"""What a conversion wrote and what it left out."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distill.datasets.formats._class_map import ClassMap
+from distill.datasets.formats._records import Record, Source
+from distill.datasets.formats._splits import SPLITS, Assigned
+from distill.datasets.formats._write import Written
+from edgestill.files import to_json_text
+
+OBJECTS = "objects.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What a conversion wrote and what it left out.
+
+    Attributes:
+        data_yaml: The new data set.
+        objects: JSON lines with what the source says about each row of the label files.
+        labels: Kind of the source's labels, as class maps call it.
+        classes: Class names.
+        split: How pictures were split: ``official``, ``sequence`` or ``city``.
+        images: Pictures by split.
+        sequences: Sequences by split; None if the source tells none.
+        without_boxes: Pictures without a box by split.
+        boxes: Boxes by class name, by split.
+        clipped_boxes: Boxes that were cut at the border of the picture.
+        pictures: How many pictures were ``decoded``, ``linked``, ``copied``, or ``kept`` from an earlier run.
+        skipped_pictures: How many, by reason.
+        skipped_objects: How many, by reason.
+        examples: The first few of what was skipped.
+        warnings: What is allowed and probably not wanted.
+    """
+
+    data_yaml: Path
+    objects: Path
+    labels: str
+    classes: tuple[str, ...]
+    split: str
+    images: dict[str, int]
+    sequences: dict[str, int] | None
+    without_boxes: dict[str, int]
+    boxes: dict[str, dict[str, int]]
+    clipped_boxes: int
+    pictures: dict[str, int]
+    skipped_pictures: dict[str, int]
+    skipped_objects: dict[str, int]
+    examples: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over the pictures that were written, and the lines of ``OBJECTS``."""
+
+    images: Counter[str] = field(default_factory=Counter)
+    empty: Counter[str] = field(default_factory=Counter)
+    boxes: Counter[tuple[str, int]] = field(default_factory=Counter)
+    how: Counter[str] = field(default_factory=Counter)
+    sequences: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    clipped: int = 0
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, record: Record, split: str, written: Written) -> None:
+        """Count one picture."""
+        self.images[split] += 1
+        self.empty[split] += not written.boxes
+        self.boxes.update((split, class_id) for class_id in written.boxes)
+        self.how[written.how] += 1
+        self.sequences[split].add(record.sequence)
+        self.clipped += written.clipped
+        line = {"image": written.done.image, "objects": written.tags}
+        self.lines.append(to_json_text(line, indent=None) + "\n")
+
+    def splits(self) -> list[str]:
+        """The splits that have pictures."""
+        return [split for split in SPLITS if self.images[split]]
+
+    def result(self, out: Path, found: Source, assigned: Assigned, class_map: ClassMap) -> Converted:
+        """All counts of a finished conversion."""
+        splits = self.splits()
+        warnings = list(assigned.warnings)
+        warnings += [f"there is no {split} split" for split in ("train", "val") if split not in splits]
+        return Converted(
+            data_yaml=out / "data.yaml",
+            objects=out / OBJECTS,
+            labels=found.dialect,
+            classes=class_map.classes,
+            split=assigned.mode,
+            images={split: self.images[split] for split in splits},
+            sequences={s: len(self.sequences[s]) for s in splits} if found.has_sequences else None,
+            without_boxes={split: self.empty[split] for split in splits},
+            boxes={
+                split: {name: self.boxes[split, i] for i, name in enumerate(class_map.classes)}
+                for split in splits
+            },
+            clipped_boxes=self.clipped,
+            pictures=dict(self.how),
+            skipped_pictures=dict(found.pictures.reasons.most_common()),
+            skipped_objects=dict(found.objects.reasons.most_common()),
+            examples=(*found.pictures.named, *found.objects.named),
+            warnings=tuple(warnings),
+        )

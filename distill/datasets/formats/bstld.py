@@ -1,0 +1,113 @@
+"""Bosch Small Traffic Lights Dataset: ``train.yaml``, ``additional_train.yaml``, ``test.yaml`` and pictures.
+
+The pictures are 8-bit PNG, 1280 x 720. Where only the raw ones are unpacked (``riib``: 12 bits behind a
+red-clear-clear-blue filter, 8 lines of camera data on top) those are used, in grey, with the boxes shifted.
+
+Source: https://github.com/bosch-ros-pkg/bstld, its label files and the facts in its reader; K. Behrendt et
+al., A Deep Learning Approach to Traffic Lights: Detection, Tracking, and Classification, ICRA 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.datasets.formats._files import fields, list_of, raw_12_bit, read_yaml
+from distill.datasets.formats._records import (
+    Annotation,
+    Record,
+    Source,
+    UnusableError,
+    find,
+    name_of,
+    number,
+    relative,
+)
+from edgestill.errors import DataError
+from edgestill.progress import say
+
+FILES = {"train": "train", "additional_train": "train", "test": "test"}
+LAST_XY = (1279.0, 719.0)  # some boxes leave the picture; the data set's own reader clips them here
+RIIB_SHIFT_PX = 8.0
+
+
+def read(source: Path) -> Source:
+    """Read the label files that are there.
+
+    Raises:
+        DataError: There are none, or they are not BSTLD's.
+    """
+    found = Source(dialect="bstld")
+    files = [(path, split) for stem, split in FILES.items() for path in find(source, f"{stem}.yaml")[:1]]
+    if not files:
+        raise DataError(
+            f"{source} holds neither train.yaml nor test.yaml", hint="unpack the labels beside the folder rgb"
+        )
+    for path, split in files:
+        say(f"reading {path}")
+        images = list_of(read_yaml(path), path, "BSTLD pictures")
+        homes = (path.parent, source, *sorted(source.iterdir()))
+        found.records += found.pictures.sift(images, partial(_record, found, homes, split), path)
+    return found
+
+
+def riib_to_bgr(path: Path) -> NDArray[np.uint8]:
+    """A raw picture in grey, the upper 8 of 12 bits; its colour filter has no green to make colours of.
+
+    Raises:
+        UnusableError: It is not a raw picture of BSTLD.
+    """
+    grey = np.minimum(raw_12_bit(path) >> 4, 255).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
+
+
+def _record(found: Source, homes: Sequence[Path], split: str, image: Any) -> Record:
+    image = fields(image)
+    boxes = image.get("boxes")
+    if not isinstance(boxes, list):
+        raise UnusableError("the picture has no list of boxes")
+    path = _from_rgb(image.get("path", ""))
+    picture, is_riib = _picture(homes, path)
+    shift = RIIB_SHIFT_PX if is_riib else 0.0
+    folder = "-".join(path.parts[1:-1]) or split  # rgb/train/<drive>/<frame>.png, rgb/test/<frame>.png
+    return Record(
+        picture=picture,
+        name=name_of("bstld", folder, path.stem),
+        sequence=path.parts[-2] if len(path.parts) > 3 else folder,
+        split=split,
+        decode=riib_to_bgr if is_riib else None,
+        objects=tuple(found.objects.sift(boxes, partial(_object, shift))),
+    )
+
+
+def _from_rgb(path: Any) -> PurePosixPath:
+    """The path from the folder ``rgb`` on; in front of it may stand a folder of the authors' machine."""
+    parts = PurePosixPath(str(path).replace("\\", "/")).parts
+    if "rgb" not in parts:
+        raise UnusableError("the path of the picture has no folder rgb")
+    at = len(parts) - 1 - parts[::-1].index("rgb")
+    return relative(PurePosixPath(*parts[at:]))
+
+
+def _picture(homes: Sequence[Path], path: PurePosixPath) -> tuple[Path, bool]:
+    """Where the picture lies, and whether it is a raw one."""
+    raw = PurePosixPath("riib", *path.parts[1:]).with_suffix(".pgm")
+    for wanted, is_riib in ((path, False), (raw, True)):
+        for home in homes:
+            if (home / wanted).is_file():
+                return home / wanted, is_riib
+    return homes[0] / path, False
+
+
+def _object(shift: float, box: Any) -> Annotation:
+    box = fields(box)
+    xs = sorted(min(max(number(box.get(key)), 0.0), LAST_XY[0]) for key in ("x_min", "x_max"))
+    ys = sorted(min(max(number(box.get(key)), 0.0), LAST_XY[1]) for key in ("y_min", "y_max"))
+    tags: dict[str, str] = {key: str(box[key]) for key in ("label", "occluded") if key in box}
+    return Annotation(tags, (xs[0], ys[0] + shift, xs[1], ys[1] + shift))

@@ -1,0 +1,150 @@
+"""A short rendered drive as a video, with exact boxes for every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from distill.datasets.synth.canvas import Canvas
+from distill.datasets.synth.drive import Drive
+from distill.datasets.synth.labels import visible
+from distill.datasets.synth.lights.heads import CLASSES
+from distill.datasets.synth.scene import DEFAULT_SIZE, FINEST_PX, Scene
+from distill.datasets.synth.sensor import Sensor
+from edgestill.errors import DeviceError, UsageError
+from edgestill.files import refuse_overwrite, replacing, write_json
+from edgestill.progress import progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenClip:
+    """What was written.
+
+    Attributes:
+        video: The clip, MPEG-4 Part 2 (``mp4v``) in MP4.
+        labels: Its boxes by frame, JSON.
+        frames: Number of frames.
+        fps: Frames a second.
+        size_wh: Width and height, px.
+        boxes: Boxes by class name, all frames together.
+        seed: Of the drive.
+    """
+
+    video: Path
+    labels: Path
+    frames: int
+    fps: float
+    size_wh: tuple[int, int]
+    boxes: dict[str, int]
+    seed: int
+
+
+def render_clip(
+    seconds: float = 8.0,
+    fps: float = 15.0,
+    size_wh: tuple[int, int] = DEFAULT_SIZE,
+    seed: int = 0,
+) -> Iterator[Scene]:
+    """Render a drive towards and past signals that change, one frame after the other.
+
+    The same arguments give the same frames; textures, lamps and labels hold together over time.
+
+    Args:
+        seconds: Length.
+        fps: Frames a second.
+        size_wh: Width and height, px.
+        seed: Chooses the street and its light; not negative.
+    """
+    rng = np.random.default_rng((seed, 2))
+    drive = Drive.plan(rng, size_wh, seconds)
+    sensor = Sensor.plan(rng, drive.mood, FINEST_PX)
+    sensor = replace(
+        sensor,
+        resolution=1.0,
+        motion=(0.0, 0.0),
+        defocus=min(sensor.defocus, 0.7),
+        noise=min(sensor.noise, 0.12),
+        recompress=0,
+    )
+    for frame, z in enumerate(drive.positions(max(1, round(seconds * fps)), fps)):
+        canvas = Canvas(np.empty((size_wh[1], size_wh[0], 3), np.uint8))
+        drive.at(z, frame / fps).draw(canvas)
+        class_id, xyxy = visible(canvas)
+        x, y = np.random.default_rng((seed, frame, 3)).random(2)
+        image = replace(sensor, noise_at=(float(x), float(y))).expose(canvas.image)
+        tags = ("clip", drive.mood.time, drive.mood.weather)
+        yield Scene(image_bgr=image, class_id=class_id, xyxy=xyxy, tags=tags)
+
+
+def write_clip(
+    out: Path,
+    *,
+    seconds: float = 8.0,
+    fps: float = 15.0,
+    size_wh: tuple[int, int] = DEFAULT_SIZE,
+    seed: int = 0,
+    force: bool = False,
+) -> WrittenClip:
+    """Write a rendered drive to ``out`` and its boxes beside it, as ``NAME.gt.json``.
+
+    Raises:
+        UsageError: An argument makes no sense, or a file exists and ``force`` is false.
+        DeviceError: This OpenCV cannot write MP4.
+    """
+    _check(out, seconds, fps, size_wh, seed)
+    labels = out.with_suffix(".gt.json")
+    refuse_overwrite(out, force=force)
+    refuse_overwrite(labels, force=force)
+    total = max(1, round(seconds * fps))
+    frames: dict[str, list[list[float]]] = {}
+    counts = np.zeros(len(CLASSES), np.int64)
+    with replacing(out, force=force) as temporary, progress("render clip", total) as advance:
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
+        if not writer.isOpened():
+            raise DeviceError(
+                "this OpenCV cannot write mp4v video", hint="pip install --force-reinstall opencv-python"
+            )
+        for number, scene in enumerate(render_clip(seconds, fps, size_wh, seed)):
+            writer.write(scene.image_bgr)
+            boxes = scene.xyxy.round(2).tolist()
+            frames[str(number)] = [[int(c), *b] for c, b in zip(scene.class_id, boxes, strict=True)]
+            counts += np.bincount(scene.class_id, minlength=len(CLASSES))
+            advance()
+        writer.release()
+    truth = {
+        "video": out.name,
+        "width": size_wh[0],
+        "height": size_wh[1],
+        "names": list(CLASSES),
+        "frames": frames,
+    }
+    write_json(labels, truth, force=force)
+    return WrittenClip(
+        video=out,
+        labels=labels,
+        frames=total,
+        fps=fps,
+        size_wh=size_wh,
+        boxes={name: int(count) for name, count in zip(CLASSES, counts, strict=True)},
+        seed=seed,
+    )
+
+
+def _check(out: Path, seconds: float, fps: float, size_wh: tuple[int, int], seed: int) -> None:
+    if out.suffix.lower() != ".mp4":
+        raise UsageError(f"--out is {out}, a clip ends in .mp4", hint=f"--out {out.with_suffix('.mp4')}")
+    if not 0 < seconds <= 600 or not 0 < fps <= 120:
+        raise UsageError(
+            f"--seconds is {seconds:g} and --fps {fps:g}, out of range", hint="e.g. --seconds 8 --fps 15"
+        )
+    if min(size_wh) < 64 or size_wh[0] % 2 or size_wh[1] % 2:
+        raise UsageError(
+            f"--size is {size_wh[0]}x{size_wh[1]}, video wants even sides of at least 64",
+            hint="e.g. --size 1280x720",
+        )
+    if seed < 0:
+        raise UsageError(f"--seed is {seed}, it must not be negative", hint="e.g. --seed 0")

@@ -1,0 +1,1 @@
+"""Traffic lights of a rendered street: heads, lamps, poles."""

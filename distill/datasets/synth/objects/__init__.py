@@ -1,0 +1,1 @@
+"""What a rendered street consists of, except its traffic lights."""

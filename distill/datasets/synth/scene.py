@@ -1,0 +1,85 @@
+"""One rendered picture and its labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.datasets.synth.canvas import Canvas
+from distill.datasets.synth.closeups import closeup, staged
+from distill.datasets.synth.labels import visible
+from distill.datasets.synth.lights.heads import OFF
+from distill.datasets.synth.mood import Mood, draw_mood
+from distill.datasets.synth.sensor import Sensor
+from distill.datasets.synth.streets import street
+from distill.datasets.synth.textures import Pixels
+from distill.datasets.synth.weather import lens_drops, overlay_text, rain_streaks, windscreen
+
+KINDS = {"street": 0.56, "bare street": 0.07, "closeup": 0.27, "staged": 0.10}
+DEFAULT_SIZE = (1280, 720)
+FINEST_PX = 40.0  # what the camera resolves in a picture without lights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scene:
+    """A rendered picture.
+
+    Attributes:
+        image_bgr: uint8 ``[H, W, 3]``.
+        class_id: Index into ``heads.CLASSES``; int64 ``[N]``.
+        xyxy: Corners of the visible signal heads, px; float32 ``[N, 4]``.
+        tags: Kind of scene, time of day, weather.
+    """
+
+    image_bgr: Pixels
+    class_id: NDArray[np.int64]
+    xyxy: NDArray[np.float32]
+    tags: tuple[str, str, str]
+
+
+def render(seed: int, index: int, size_wh: tuple[int, int] = DEFAULT_SIZE) -> Scene:
+    """Render picture ``index`` of the series ``seed``; it depends on nothing else.
+
+    Args:
+        seed: Names the series; not negative.
+        index: Number of the picture; not negative.
+        size_wh: Width and height, px.
+    """
+    rng = np.random.default_rng((seed, index))
+    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    mood = draw_mood(rng)
+    if kind == "closeup":
+        plan = closeup(rng, size_wh, mood)
+    elif kind == "staged":
+        plan = staged(rng, size_wh, mood)
+    else:
+        plan = street(rng, size_wh, mood, signals=kind == "street")
+    canvas = Canvas(np.empty((size_wh[1], size_wh[0], 3), np.uint8))
+    plan.draw(canvas)
+    _between(rng, canvas, mood)
+    class_id, xyxy = visible(canvas)
+    sensor = Sensor.plan(rng, mood, _finest(class_id, xyxy) * 1280 / size_wh[0])
+    image = sensor.expose(canvas.image)
+    return Scene(image_bgr=image, class_id=class_id, xyxy=xyxy, tags=(kind, mood.time, mood.weather))
+
+
+def _finest(class_id: NDArray[np.int64], xyxy: NDArray[np.float32]) -> float:
+    """Size of the detail that the camera must resolve, px: an unlit head is recognised by its lenses only."""
+    if not len(xyxy):
+        return FINEST_PX
+    side = (xyxy[:, 2:] - xyxy[:, :2]).max(1)
+    return float((side * np.where(class_id == OFF, 0.6, 1.0)).min())
+
+
+def _between(rng: np.random.Generator, canvas: Canvas, mood: Mood) -> None:
+    """Weather and glass in front of the camera; what it hides is hidden from the labels too."""
+    if mood.weather == "rain":
+        rain_streaks(rng, canvas, mood)
+        if rng.random() < 0.6:
+            lens_drops(rng, canvas)
+    if rng.random() < 0.2:
+        windscreen(rng, canvas)
+    if rng.random() < 0.08:
+        overlay_text(rng, canvas)

@@ -1,0 +1,193 @@
+"""A rendered data set on disk, in YOLO layout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from distill.datasets.synth.lights.heads import CLASSES
+from distill.datasets.synth.scene import DEFAULT_SIZE, Scene, render
+from edgestill.errors import UsageError
+from edgestill.files import refuse_overwrite
+from edgestill.progress import progress
+
+Counts = NDArray[np.int64]  # boxes by class
+Job = tuple[Path, str, int, int, tuple[int, int]]  # folder, split, seed, index, size
+SPLITS = ("train", "val", "test")
+DEFAULT_SHARES = (0.7, 0.15, 0.15)
+SERIAL_BELOW = 8  # pictures; for fewer, starting processes takes longer than rendering
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        data_yaml: The data set's description.
+        images: Pictures by split.
+        boxes: Boxes by class name.
+        without_lights: Pictures without any box.
+        seed: Of the series.
+        size_wh: Width and height, px.
+    """
+
+    data_yaml: Path
+    images: dict[str, int]
+    boxes: dict[str, int]
+    without_lights: int
+    seed: int
+    size_wh: tuple[int, int]
+
+
+def write_dataset(
+    out: Path,
+    images: int,
+    seed: int,
+    *,
+    size_wh: tuple[int, int] = DEFAULT_SIZE,
+    shares: Sequence[float] = DEFAULT_SHARES,
+    workers: int | None = None,
+    force: bool = False,
+) -> Written:
+    """Render ``images`` scenes into ``out``; the same arguments give the same bytes.
+
+    Args:
+        out: Folder to create.
+        images: How many pictures, all splits together.
+        seed: Names the series; not negative.
+        size_wh: Width and height, px.
+        shares: Of train, val and test; they sum to 1.
+        workers: Processes; by default one for each CPU that this process may use.
+        force: Whether an existing folder may be replaced.
+
+    Raises:
+        UsageError: An argument makes no sense, or ``out`` exists and ``force`` is false.
+    """
+    _check(images, seed, size_wh, shares, workers)
+    splits = assign_splits(images, shares)
+    with _new_folder(out, force=force) as folder:
+        for split in sorted(set(splits)):
+            (folder / "images" / split).mkdir(parents=True)
+            (folder / "labels" / split).mkdir(parents=True)
+        jobs = [(folder, split, seed, index, size_wh) for index, split in enumerate(splits)]
+        counts = np.zeros(len(CLASSES), np.int64)
+        empty = 0
+        with progress("render", images) as advance:
+            for found in _each(_write_one, jobs, workers):
+                counts += found
+                empty += not found.sum()
+                advance()
+        _write_yaml(folder / "data.yaml", sorted(set(splits), key=SPLITS.index))
+    return Written(
+        data_yaml=out / "data.yaml",
+        images={split: splits.count(split) for split in SPLITS},
+        boxes={name: int(count) for name, count in zip(CLASSES, counts, strict=True)},
+        without_lights=empty,
+        seed=seed,
+        size_wh=size_wh,
+    )
+
+
+def assign_splits(images: int, shares: Sequence[float]) -> list[str]:
+    """The split of each picture: runs of numbers, whose lengths follow ``shares``."""
+    ends = np.rint(np.cumsum(shares) / sum(shares) * images).astype(int)
+    return [SPLITS[int(np.searchsorted(ends, index, side="right"))] for index in range(images)]
+
+
+def label_text(scene: Scene) -> str:
+    """The label file of a scene: ``class cx cy w h`` rows, normalised."""
+    height, width = scene.image_bgr.shape[:2]
+    x0, y0, x1, y1 = (scene.xyxy[:, k].astype(np.float64) for k in range(4))
+    table = np.stack(
+        [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], 1
+    )
+    rows = zip(scene.class_id, table, strict=True)
+    return "".join(f"{c} {' '.join(f'{v:.6f}' for v in row)}\n" for c, row in rows)
+
+
+def _write_one(job: Job) -> Counts:
+    folder, split, seed, index, size_wh = job
+    scene = render(seed, index, size_wh)
+    quality = int(np.random.default_rng((seed, index, 1)).integers(72, 96))
+    _, data = cv2.imencode(".jpg", scene.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    name = f"scene_{index:06d}"
+    (folder / "images" / split / f"{name}.jpg").write_bytes(data.tobytes())
+    (folder / "labels" / split / f"{name}.txt").write_text(label_text(scene), "utf-8")
+    return np.asarray(np.bincount(scene.class_id, minlength=len(CLASSES)), np.int64)
+
+
+def _each(work: Callable[[Job], Counts], jobs: Sequence[Job], workers: int | None) -> Iterator[Counts]:
+    count = min(workers or _cpus(), len(jobs))
+    if count <= 1 or len(jobs) < SERIAL_BELOW:
+        yield from map(work, jobs)
+        return
+    # Spawned, not forked: the parent may hold threads of other libraries, and a fork would copy their locks.
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        yield from pool.map(work, jobs, chunksize=max(1, min(4, len(jobs) // (4 * count))))
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _new_folder(out: Path, *, force: bool) -> Iterator[Path]:
+    """A folder that appears under its name only when it is complete."""
+    refuse_overwrite(out, force=force)
+    if out.exists() and not (out / "data.yaml").is_file() and (out.is_file() or any(out.iterdir())):
+        raise UsageError(
+            f"{out} is not a data set and will not be replaced", hint="name another place with --out"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if out.exists():
+            shutil.rmtree(out)
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_yaml(path: Path, splits: Sequence[str]) -> None:
+    data: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in splits}}
+    data |= {"nc": len(CLASSES), "names": dict(enumerate(CLASSES))}
+    path.write_text(yaml.safe_dump(data, sort_keys=False), "utf-8")
+
+
+def _check(
+    images: int, seed: int, size_wh: tuple[int, int], shares: Sequence[float], workers: int | None
+) -> None:
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers is {workers}, there must be at least one", hint="e.g. --workers 2")
+    if images < 1:
+        raise UsageError(f"--images is {images}, there must be at least one", hint="e.g. --images 300")
+    if seed < 0:
+        raise UsageError(f"--seed is {seed}, it must not be negative", hint="e.g. --seed 0")
+    if min(size_wh) < 64:
+        raise UsageError(
+            f"--size is {size_wh[0]}x{size_wh[1]}, sides are at least 64", hint="e.g. --size 1280x720"
+        )
+    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise UsageError(
+            f"--splits is {','.join(map(str, shares))}, three shares must sum to 1",
+            hint="e.g. --splits 0.7,0.15,0.15",
+        )

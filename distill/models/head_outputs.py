@@ -1,0 +1,115 @@
+"""Raw head maps taken apart, for every kind of head: what a method compares, and decoded boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distill.method import View
+from edgestill.spec import Head
+
+BINS = 16  # of each distance in a ``dfl`` head
+SIDES = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """One level's raw map ``[B, A, h, w, columns]``, as views of it.
+
+    Attributes:
+        box: tx, ty, tw, th, or 4 x 16 logits of distances; ``[..., 4 or 64]``; None where there are none.
+        obj: Objectness logit, ``[...]``; None for heads that have none.
+        cls: Class logits, ``[..., nc]``.
+    """
+
+    box: Tensor | None
+    obj: Tensor | None
+    cls: Tensor
+
+
+def parts(level: Tensor, head: Head | None) -> Parts:
+    """Take one level's raw map apart."""
+    if head is None:
+        return Parts(None, None, level)
+    if head == "dfl":
+        return Parts(level[..., : SIDES * BINS], None, level[..., SIDES * BINS :])
+    return Parts(level[..., :SIDES], level[..., SIDES], level[..., SIDES + 1 :])
+
+
+def confidence(view: View) -> list[Tensor]:
+    """How sure a network is that a cell holds some object, in [0, 1]; ``[B, h, w]`` by level.
+
+    The highest class probability, times objectness where the head has one, over the cell's anchors.
+    """
+    scores = []
+    for level in view.raw:
+        part = parts(level, view.head)
+        best = part.cls.sigmoid().amax(-1)  # [B, A, h, w]
+        scores.append((best if part.obj is None else best * part.obj.sigmoid()).amax(1))
+    return scores
+
+
+def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """Horizontal and vertical place of the centre of every cell, in cells; float32 ``[h, w, 2]``."""
+    y, x = torch.meshgrid(
+        torch.arange(height, device=like.device), torch.arange(width, device=like.device), indexing="ij"
+    )
+    return torch.stack((x, y), -1).float() + 0.5
+
+
+def distances(box: Tensor) -> Tensor:
+    """Expected distances left, top, right, bottom of a cell's centre, in cells; from 64 columns to 4."""
+    bins = torch.arange(BINS, device=box.device, dtype=box.dtype)
+    expected: Tensor = box.unflatten(-1, (SIDES, BINS)).softmax(-1) @ bins
+    return expected
+
+
+def boxes_px(
+    level: Tensor, head: Head, stride: int, anchors_px: Sequence[tuple[float, float]] = ()
+) -> Tensor:
+    """Corners of every predicted box, input pixels; differentiable.
+
+    Args:
+        level: One level's raw map ``[B, A, h, w, columns]``.
+        head: Kind of head.
+        stride: Input pixels per cell.
+        anchors_px: Width and height of the level's anchors; not read for ``dfl``.
+
+    Returns:
+        x1, y1, x2, y2; ``[B, A, h, w, 4]``.
+    """
+    box = parts(level, head).box
+    assert box is not None
+    centre = cell_centres(level.shape[2], level.shape[3], level) * stride  # [h, w, 2]
+    if head == "dfl":
+        return corners_px(box, head, centre, stride)
+    anchors = torch.as_tensor(anchors_px, device=level.device, dtype=level.dtype).view(1, -1, 1, 1, 2)
+    return corners_px(box, head, centre, stride, anchors)
+
+
+def corners_px(
+    box: Tensor, head: Head, centre: Tensor, stride: float | Tensor, anchors: Tensor | None = None
+) -> Tensor:
+    """Corners of boxes given by any selection of a raw map's box columns; differentiable.
+
+    Args:
+        box: ``Parts.box`` of the selection, ``[..., 4 or 64]``.
+        head: Kind of head.
+        centre: Horizontal and vertical place of the cells' centres, input pixels; ``[..., 2]``.
+        stride: Input pixels per cell.
+        anchors: Width and height of the anchors, input pixels, ``[..., 2]``; None for ``dfl``.
+
+    Returns:
+        x1, y1, x2, y2; ``[..., 4]``.
+    """
+    if head == "dfl":
+        distance = distances(box) * stride
+        return torch.cat((centre - distance[..., :2], centre + distance[..., 2:]), -1)
+    assert anchors is not None
+    p = box.sigmoid()
+    xy = centre + (2 * p[..., :2] - 1) * stride
+    half = (2 * p[..., 2:]) ** 2 * anchors / 2
+    return torch.cat((xy - half, xy + half), -1)

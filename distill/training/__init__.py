@@ -1,0 +1,1 @@
+"""One training run: setup, steps, schedule, validation, resume."""

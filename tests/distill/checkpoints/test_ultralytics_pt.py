@@ -1,0 +1,406 @@
+"""Checkpoints of the ultralytics package teach, and none of their code is run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distill.checkpoints import native
+from distill.checkpoints.ultralytics_pt import is_foreign, load_foreign
+from distill.data.loader import Batch
+from distill.recipe import Recipe, load_recipe
+from distill.teacher import Teacher, load_teacher
+from distill.training.precision import Arithmetic, choose
+from distill.training.setup import start
+from distill.training.step import step
+from edgestill.errors import ArtifactError, UsageError
+
+CLASSES = ("car", "bus", "dog")
+YOLOV5U, YOLOV8, YOLO11, YOLO26 = "yolov5n", "yolov8n", "yolo11n", "yolo26n"
+FAMILIES = [YOLOV5U, YOLOV8, YOLO11, YOLO26]
+IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+TRACE = "a payload ran"
+
+Published = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def tasks() -> Any:
+    """The package's networks; its import says something to nobody and asks nobody anything."""
+    from distill.checkpoints.ultralytics_import import borrow
+
+    return borrow("nn.tasks", "these tests")
+
+
+@pytest.fixture(scope="session")
+def network(tasks: Any) -> Callable[[str], Any]:
+    """Networks as a training of the package leaves them, by the name of their table; not to be changed."""
+    made: dict[str, Any] = {}
+
+    def make(name: str) -> Any:
+        if name not in made:
+            torch.manual_seed(0)
+            model = tasks.DetectionModel(f"{name}.yaml", nc=len(CLASSES), verbose=False)
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm2d):  # fresh ones would let almost nothing through
+                    module.running_mean.normal_(0, 0.1)
+                    module.running_var.uniform_(0.02, 0.1)
+            model.names = dict(enumerate(CLASSES))
+            model.args = {"imgsz": 640}
+            made[name] = model.half()
+        return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def published(
+    network: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Their files in the form of a finished training."""
+    folder = tmp_path_factory.mktemp("published")
+
+    def write(name: str) -> Path:
+        path = folder / f"{name}.pt"
+        return path if path.exists() else written(path, network(name))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def teacher_of(published: Published) -> Callable[[str], Teacher]:
+    """They as teachers; only to be looked at."""
+    return cache(lambda name: load_teacher(str(published(name))))
+
+
+@pytest.fixture(scope="module")
+def arithmetic() -> Arithmetic:
+    return choose("cpu", "fp32")
+
+
+def written(path: Path, model: object, **more: object) -> Path:
+    """What the package's strip_optimizer leaves."""
+    stripped = {
+        "date": "2026-01-01",
+        "version": "8.4",
+        "epoch": -1,
+        "best_fitness": None,
+        "model": model,
+        "ema": None,
+        "optimizer": None,
+        "train_args": {"imgsz": 640, "data": "x.yaml"},
+    }
+    torch.save({**stripped, **more}, path)
+    return path
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    """Equal but for what folding the batch norms rounds, which random weights blow up."""
+    return bool((a - b).norm() < 1e-2 * b.norm()) and float(b.std()) > 0
+
+
+# --- what it sees
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_teacher_sees_what_the_package_sees(
+    name: str, network: Callable[[str], Any], teacher_of: Callable[[str], Teacher], arithmetic: Arithmetic
+) -> None:
+    view = teacher_of(name).look(IMAGES, arithmetic)
+
+    with torch.no_grad():
+        _, wanted = deepcopy(network(name)).float().eval()(IMAGES)
+    wanted = wanted.get("one2many", wanted)
+    assert all(close(a, b) for a, b in zip(view.features.values(), wanted["feats"], strict=True))
+    rows = torch.cat([level.flatten(1, 3) for level in view.raw], 1)  # [B, A, columns]
+    assert close(rows[..., -len(CLASSES) :], wanted["scores"].transpose(1, 2))
+    if name == YOLO26:
+        assert (view.head, rows.shape[2]) == (None, len(CLASSES))
+    else:
+        assert (view.head, rows.shape[2]) == ("dfl", 64 + len(CLASSES))
+        assert close(rows[..., :64], wanted["boxes"].transpose(1, 2))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_teacher_says_what_it_is(name: str, teacher_of: Callable[[str], Teacher]) -> None:
+    facts = teacher_of(name).facts
+
+    assert (facts.name, facts.classes, facts.strides) == (name, CLASSES, (8, 16, 32))
+    assert facts.channels == {"p3": 64, "p4": 128, "p5": 256}
+    assert facts.anchors_px == ()
+
+
+def test_a_foreign_teacher_teaches_features_of_other_classes(
+    recipe: Recipe, published: Published, tmp_path: Path
+) -> None:
+    methods = {"cwd": recipe.methods["cwd"]}
+    run = start(replace(recipe, teacher=str(published(YOLO26)), methods=methods), tmp_path, ("red", "green"))
+    assert run.teacher is not None
+    before = {name: t.clone() for name, t in run.teacher.model.state_dict().items()}
+    run.teacher.model.train()
+    targets = torch.tensor([[0, 1, 0.5, 0.5, 0.4, 0.4]])
+    values = step(run, Batch((IMAGES * 255).to(torch.uint8), targets), {"cwd": 1.0})
+
+    assert values["cwd_p3"] > 0
+    after = run.teacher.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_foreign_teacher_teaches_predictions_of_the_same_head(
+    data: Path, published: Published, tmp_path: Path
+) -> None:
+    settings = [
+        f"teacher={published(YOLOV8)}",
+        "student.head=dfl",
+        "train_hw=[64, 64]",
+        "methods={logits={}}",
+    ]
+    run = start(load_recipe("traffic-lights", settings, [str(data)]), tmp_path, CLASSES)
+    values = step(run, Batch((IMAGES * 255).to(torch.uint8), torch.zeros(0, 6)), {"logits": 1.0})
+
+    assert values["logits_cls"] > 0
+
+
+def test_other_strides_are_refused_by_name(recipe: Recipe, published: Published, tmp_path: Path) -> None:
+    path = published("yolov8n-p2")
+    with pytest.raises(UsageError, match="maps at strides 4, 8, 16, 32, the student at 8, 16, 32\n"):
+        start(replace(recipe, teacher=str(path)), tmp_path, CLASSES)
+
+
+def test_a_random_teacher_has_the_architecture_and_other_weights(
+    published: Published, teacher_of: Callable[[str], Teacher]
+) -> None:
+    trained, random = teacher_of(YOLO11), load_teacher(str(published(YOLO11)), "random", 5)
+
+    assert random.facts == trained.facts
+    odd = [name for name, digest in trained.checksums.items() if random.checksums[name] == digest]
+    assert [name for name in odd if ".bn." not in name] == []  # a fresh batch norm is all ones in both
+
+
+def test_the_average_is_taken_from_an_unfinished_training(
+    network: Callable[[str], Any], tasks: Any, tmp_path: Path, arithmetic: Arithmetic
+) -> None:
+    average = deepcopy(network(YOLOV8))
+    average.args = tasks.IterableSimpleNamespace(imgsz=640)
+    path = written(
+        tmp_path / "last.pt",
+        None,
+        ema=average,
+        best_fitness=np.float64(0.5),
+        optimizer=torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1).state_dict(),
+        git={"root": PurePosixPath("/x")},
+    )
+
+    assert load_teacher(str(path)).facts.name == YOLOV8
+
+
+def test_the_student_is_taken_from_a_distillation(network: Callable[[str], Any], tmp_path: Path) -> None:
+    from ultralytics.nn.distill_model import DistillationModel
+
+    both = DistillationModel.__new__(DistillationModel)
+    nn.Module.__init__(both)
+    both.student_model, both.projector = network(YOLOV8), nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU())
+    both._teacher_feats, both._student_feats = {}, {}
+
+    assert load_teacher(str(written(tmp_path / "a.pt", None, ema=both))).facts.name == YOLOV8
+
+
+def test_loading_says_nothing(published: Published, capfd: pytest.CaptureFixture[str]) -> None:
+    load_foreign(published(YOLOV8))
+
+    assert capfd.readouterr() == ("", "")
+
+
+# --- YOLOv5u as our own
+
+
+def test_yolov5u_is_a_network_of_ours(network: Callable[[str], Any], published: Published) -> None:
+    model, contract, _ = native.load(published(YOLOV5U))
+
+    assert (contract.name, contract.head, contract.classes) == ("yolov5n", "dfl", CLASSES)
+    with torch.no_grad():
+        raw = model(IMAGES)
+        _, wanted = deepcopy(network(YOLOV5U)).float().eval()(IMAGES)
+    rows = torch.cat([level.flatten(1, 3) for level in raw], 1)
+    assert close(rows, torch.cat((wanted["boxes"], wanted["scores"]), 1).transpose(1, 2))
+
+
+def test_a_student_starts_from_yolov5u(data: Path, published: Published, tmp_path: Path) -> None:
+    settings = [f"student.init={published(YOLOV5U)}", "student.head=dfl", "methods={}"]
+    run = start(load_recipe("traffic-lights", settings, [str(data)]), tmp_path, CLASSES)
+    given, _, _ = native.load(published(YOLOV5U))
+
+    taken = run.model.state_dict()
+    assert all(torch.equal(tensor, taken[name]) for name, tensor in given.state_dict().items())
+
+
+def test_another_network_is_no_student(published: Published) -> None:
+    with pytest.raises(ArtifactError, match=r"another network than YOLOv5: .*\n  hint: it can teach"):
+        native.load(published(YOLOV8))
+
+
+# --- what is refused
+
+
+class Payload:
+    """Leaves a trace when it is unpickled by someone careless."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch '{self.trace}'",)
+
+
+def test_a_payload_is_refused_and_does_not_run(network: Callable[[str], Any], tmp_path: Path) -> None:
+    path = written(tmp_path / "evil.pt", network(YOLOV8), extra=Payload(tmp_path / TRACE))
+    assert is_foreign(path)
+    with pytest.raises(ArtifactError, match=r"no detection checkpoint needs: (posix|nt)\.system"):
+        load_teacher(str(path))
+
+    assert not (tmp_path / TRACE).exists()
+
+
+def test_the_unpickler_itself_refuses_what_the_scan_would_miss(
+    network: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "evil.pt", network(YOLOV8), extra=Payload(tmp_path / TRACE))
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    blind = [name for name in names if "system" not in name]
+    monkeypatch.setattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: blind)
+    with pytest.raises(ArtifactError, match="is not a readable torch checkpoint"):
+        load_teacher(str(path))
+
+    assert not (tmp_path / TRACE).exists()
+
+
+def bare(table: object) -> nn.Module:
+    """A network without weights, with a table of layers."""
+    model: nn.Module = nn.Module()
+    model.yaml = table  # type: ignore[assignment]
+    return model
+
+
+CALL = f"__import__('pathlib').Path('{TRACE}').touch()"
+ROWS = {"backbone": [[-1, 1, "Conv", [8, 3, 2]]], "head": [[[0, 0, 0], 1, "Detect", ["nc"]]]}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param({"activation": CALL}, id="code-for-an-activation"),
+        pytest.param({"activation": f"nn.SiLU() or {CALL}"}, id="code-after-an-activation"),
+        pytest.param({"backbone": [[-1, 1, "check_requirements", ["a-package"]]]}, id="a-function"),
+        pytest.param({"backbone": [[-1, 1, "TorchVision", [64, "resnet18"]]]}, id="a-download"),
+        pytest.param({"backbone": [[-1, 1, "torchvision.ops.Conv2d", [64]]]}, id="another-library"),
+        pytest.param({"backbone": [[-1, 1, "Conv", ["d"]]]}, id="a-local-name"),
+        pytest.param({"backbone": [[-1, 1, ["Conv"], [8]]]}, id="no-name"),
+        pytest.param({"backbone": [[-1, 10**9, "Conv", [8]]]}, id="too-many"),
+        pytest.param({"backbone": [[-1, 1, "Conv"]]}, id="short-row"),
+        pytest.param({"backbone": []}, id="no-rows"),
+        pytest.param({"backbone": "Conv"}, id="text"),
+        pytest.param({"channels": 1}, id="grey"),
+        pytest.param({"nc": "80"}, id="classes-in-words"),
+        pytest.param({"scales": {"n": [1]}, "scale": "n"}, id="half-a-scale"),
+        pytest.param({"scales": {"n": [1, 1, 64]}, "scale": "x"}, id="no-such-scale"),
+        pytest.param(None, id="none"),
+    ],
+)
+def test_a_table_that_could_surprise_the_package_is_refused(
+    table: dict[str, object] | None, tasks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tasks, "parse_model", lambda *_, **__: pytest.fail("it came to the package"))
+    model = bare(None if table is None else {"nc": 3, **ROWS, **table})
+    model.__class__ = tasks.DetectionModel
+    with pytest.raises(ArtifactError, match="its table of layers has"):
+        load_foreign(written(tmp_path / "evil.pt", model))
+
+    assert not (tmp_path / TRACE).exists()
+
+
+def test_a_table_that_the_package_cannot_build_is_refused(tasks: Any, tmp_path: Path) -> None:
+    model = bare({"nc": 3, **ROWS, "head": [[[0, 7], 1, "Detect", ["nc"]]]})
+    model.__class__ = tasks.DetectionModel
+    with pytest.raises(ArtifactError, match="the installed ultralytics cannot build the network"):
+        load_foreign(written(tmp_path / "a.pt", model))
+
+
+@pytest.mark.parametrize("task", ["SegmentationModel", "PoseModel", "ClassificationModel", "OBBModel"])
+def test_other_tasks_are_refused_by_name(
+    task: str, network: Callable[[str], Any], tasks: Any, tmp_path: Path
+) -> None:
+    model = deepcopy(network(YOLOV8))
+    model.__class__ = getattr(tasks, task)
+    with pytest.raises(UsageError, match=f"holds a {task}, which is no plain detector"):
+        load_teacher(str(written(tmp_path / "a.pt", model)))
+
+
+def test_a_detector_with_another_head_is_refused(tasks: Any, tmp_path: Path) -> None:
+    model = bare({"nc": 3, **ROWS, "head": [[[0, 0, 0], 1, "Segment", ["nc", 32, 64]]]})
+    model.__class__ = tasks.DetectionModel
+    with pytest.raises((ArtifactError, UsageError), match="Segment"):
+        load_foreign(written(tmp_path / "a.pt", model))
+
+
+def change(network: Any, how: Callable[[Any], None]) -> Any:
+    model = deepcopy(network)
+    how(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        pytest.param(lambda m: m.model[0].conv.__delattr__("weight"), "weight is missing", id="missing"),
+        pytest.param(
+            lambda m: m.model[0].register_buffer("x", torch.zeros(1)), "expected missing", id="surplus"
+        ),
+        pytest.param(
+            lambda m: setattr(m.model[0], "conv", nn.Conv2d(3, 8, 3, bias=False)), "expected", id="shape"
+        ),
+        pytest.param(lambda m: m.float().eval().fuse(verbose=False), "not fused", id="fused"),
+    ],
+)
+def test_weights_that_do_not_fit_their_table_are_refused(
+    how: Callable[[Any], None], message: str, network: Callable[[str], Any], tmp_path: Path
+) -> None:
+    path = written(tmp_path / "a.pt", change(network(YOLOV8), how))
+    with pytest.raises(ArtifactError) as caught:
+        load_foreign(path)
+
+    assert message in str(caught.value)
+    assert "is not the network that the installed ultralytics builds" in str(caught.value)
+
+
+def test_too_few_names_are_refused(network: Callable[[str], Any], tmp_path: Path) -> None:
+    path = written(tmp_path / "a.pt", change(network(YOLOV8), lambda m: m.names.popitem()))
+    with pytest.raises(ArtifactError, match="names 2 classes, but its head predicts 3"):
+        load_foreign(path)
+
+
+def test_a_file_without_a_network_says_so(tasks: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.pt", None, args=tasks.IterableSimpleNamespace(imgsz=640))
+    with pytest.raises(ArtifactError, match="holds no network under 'ema' or 'model'"):
+        load_foreign(path)
+
+
+def test_the_package_loads_where_torchvision_does_not() -> None:
+    script = (
+        "import sys; sys.modules['torchvision'] = None\n"
+        "from distill.checkpoints.ultralytics_import import borrow\n"
+        "borrow('nn.tasks', 'a test')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)

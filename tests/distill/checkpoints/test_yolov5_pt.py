@@ -1,0 +1,369 @@
+"""Original checkpoints are read, and none of their code is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import distill.checkpoints.safe_unpickle
+from distill.checkpoints.native import load
+from distill.checkpoints.yolov5_pt import load_legacy
+from distill.models import blocks, coupled
+from distill.models.yolov5 import Yolov5, build
+from edgestill.errors import ArtifactError
+
+CLASSES = ["red", "yellow", "green", "off"]
+LEGACY_HOME = {
+    blocks.Conv: "models.common.Conv",
+    blocks.C3: "models.common.C3",
+    blocks.Bottleneck: "models.common.Bottleneck",
+    blocks.SPPF: "models.common.SPPF",
+    blocks.Concat: "models.common.Concat",
+    coupled.Coupled: "models.yolo.Detect",
+}
+
+
+@pytest.fixture
+def legacy_class(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], type[nn.Module]]:
+    """Classes under the names of the original code, as torch.save needs them; gone after the test."""
+
+    def make(path: str) -> type[nn.Module]:
+        home, _, name = path.rpartition(".")
+        if home not in sys.modules:
+            monkeypatch.setitem(sys.modules, home, ModuleType(home))
+        module = sys.modules[home]
+        if not hasattr(module, name):
+            setattr(module, name, type(name, (nn.Module,), {"__module__": home}))
+        found: type[nn.Module] = getattr(module, name)
+        return found
+
+    monkeypatch.setitem(sys.modules, "models", ModuleType("models"))
+    return make
+
+
+@pytest.fixture(scope="module")
+def network() -> Yolov5:
+    torch.manual_seed(0)
+    return build("n", 4).half()
+
+
+@pytest.fixture
+def pickled(legacy_class: Callable[[str], type[nn.Module]], network: Yolov5) -> Callable[..., nn.Module]:
+    """Our network as the module tree that the original would have pickled."""
+
+    def convert(module: nn.Module) -> nn.Module:
+        home = LEGACY_HOME.get(type(module))
+        kind = legacy_class(home) if home else type(module)
+        twin = kind.__new__(kind)
+        twin.__dict__.update(module.__dict__)
+        twin._modules = {n: convert(m) for n, m in module._modules.items() if m is not None}
+        return twin
+
+    def make(home: str = "models.yolo.Model", names: object = CLASSES, **attributes: object) -> nn.Module:
+        root = legacy_class(home)()
+        root.model = nn.Sequential(*(convert(m) for m in network.model))
+        root.__dict__.update(yaml={"nc": 4, "depth_multiple": 0.33}, names=names, stride=torch.tensor([8.0]))
+        root.__dict__.update(attributes)
+        return root
+
+    return make
+
+
+def stripped(model: object) -> dict[str, Any]:
+    """What the original's strip_optimizer leaves."""
+    return {
+        "epoch": -1,
+        "best_fitness": None,
+        "model": model,
+        "ema": None,
+        "updates": None,
+        "optimizer": None,
+    }
+
+
+def written(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize("home", ["models.yolo.Model", "models.yolo.DetectionModel"])
+def test_a_legacy_file_gives_the_tensors_it_holds(
+    home: str, pickled: Callable[..., nn.Module], network: Yolov5, tmp_path: Path
+) -> None:
+    checkpoint = load_legacy(written(tmp_path / "old.pt", stripped(pickled(home))))
+
+    wanted = network.state_dict()
+    assert checkpoint.weights.keys() == wanted.keys()
+    assert all(np.array_equal(checkpoint.weights[n], t.float().numpy()) for n, t in wanted.items())
+
+
+def test_a_legacy_file_tells_its_architecture_and_classes(
+    pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    spec = load_legacy(written(tmp_path / "old.pt", stripped(pickled()))).spec
+
+    assert (spec.name, spec.classes, spec.input_hw) == ("yolov5n", tuple(CLASSES), (640, 640))
+    assert spec.anchors_px[2][2] == (373.0, 326.0)
+
+
+def test_names_may_be_a_dictionary(pickled: Callable[..., nn.Module], tmp_path: Path) -> None:
+    model = pickled(names=dict(enumerate(CLASSES)))
+
+    assert load_legacy(written(tmp_path / "old.pt", stripped(model))).spec.classes == tuple(CLASSES)
+
+
+def test_a_legacy_file_loads_as_a_network(pickled: Callable[..., nn.Module], tmp_path: Path) -> None:
+    model, _, about = load(written(tmp_path / "old.pt", stripped(pickled())))
+
+    assert next(model.parameters()).dtype == torch.float32
+    assert about["source"] == "old.pt"
+
+
+def test_the_average_is_taken_from_an_unstripped_file(
+    pickled: Callable[..., nn.Module], network: Yolov5, tmp_path: Path
+) -> None:
+    average, live = pickled(), change_layer(pickled, 0, nn.SiLU())  # which would not load
+    content = stripped(live) | {
+        "ema": average,
+        "best_fitness": np.array([0.5]),
+        "fitness": np.float64(0.25),
+        "optimizer": torch.optim.SGD(network.parameters(), lr=0.1).state_dict(),
+        "opt": {"save_dir": PurePosixPath("runs/exp"), "lr": 0.1},
+        "date": "2022-01-01",
+    }
+
+    assert len(load_legacy(written(tmp_path / "last.pt", content)).weights) == 349
+
+
+# --- Hostile and broken files. ---
+
+
+class Payload:
+    """Runs a command when it is unpickled by someone careless."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (self.command,)
+
+
+def test_a_payload_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    path = written(tmp_path / "evil.pt", stripped(Payload(f"touch {trace}")))
+    with pytest.raises(ArtifactError, match=r"no YOLOv5 checkpoint needs: (posix|nt)\.system"):
+        load_legacy(path)
+
+    assert not trace.exists()
+
+
+def test_a_payload_inside_a_module_is_refused_and_does_not_run(
+    pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    path = written(tmp_path / "evil.pt", stripped(pickled(extra=Payload(f"touch {trace}"))))
+    with pytest.raises(ArtifactError, match="wants to use code"):
+        load_legacy(path)
+
+    assert not trace.exists()
+
+
+def test_the_unpickler_itself_refuses_what_the_scan_would_miss(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    path = written(tmp_path / "evil.pt", stripped(Payload(f"touch {trace}")))
+    monkeypatch.setattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: [])
+    with pytest.raises(ArtifactError, match="is not a readable torch checkpoint"):
+        load_legacy(path)
+
+    assert not trace.exists()
+
+
+def test_unknown_classes_are_named(legacy_class: Callable[[str], type[nn.Module]], tmp_path: Path) -> None:
+    path = written(tmp_path / "odd.pt", stripped(legacy_class("models.common.Transformer")()))
+    with pytest.raises(ArtifactError, match=r"needs: models\.common\.Transformer"):
+        load_legacy(path)
+
+
+def test_releases_before_v6_are_called_by_their_name(
+    legacy_class: Callable[[str], type[nn.Module]], tmp_path: Path
+) -> None:
+    path = written(tmp_path / "v5.pt", stripped(legacy_class("models.common.Focus")()))
+    with pytest.raises(ArtifactError, match=r"before v6\.0: it uses models\.common\.Focus"):
+        load_legacy(path)
+
+
+def test_nothing_of_the_original_needs_to_be_installed(
+    pickled: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "old.pt", stripped(pickled()))
+    for name in [n for n in sys.modules if n.split(".")[0] == "models"]:
+        monkeypatch.delitem(sys.modules, name)
+
+    assert len(load_legacy(path).weights) == 349
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, 0.999])
+def test_a_truncated_file_is_refused(kept: float, pickled: Callable[..., nn.Module], tmp_path: Path) -> None:
+    path = written(tmp_path / "cut.pt", stripped(pickled()))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data)) if kept < 1 else int(kept)])
+    with pytest.raises(ArtifactError, match=r"cut off|broken zip"):
+        load_legacy(path)
+
+
+def test_damaged_bytes_are_refused(pickled: Callable[..., nn.Module], tmp_path: Path) -> None:
+    path = written(tmp_path / "bad.pt", stripped(pickled()))
+    data = bytearray(path.read_bytes())
+    data[200:1200] = bytes(1000)  # inside data.pkl, the first entry
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match="is not a readable torch checkpoint"):
+        load_legacy(path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "picture.pt"
+    path.write_bytes(b"\xff\xd8\xff" + bytes(1000))
+    with pytest.raises(ArtifactError, match=r"picture\.pt \(1003 bytes\) is not a torch zip file"):
+        load_legacy(path)
+
+
+def test_a_zip_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(ArtifactError, match="is not a readable torch checkpoint"):
+        load_legacy(tmp_path / "a.pt")
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(distill.checkpoints.safe_unpickle, "MAX_FILE_BYTES", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(2 << 20))
+    with pytest.raises(ArtifactError, match="unpacks to 2097152 bytes"):
+        load_legacy(tmp_path / "bomb.pt")
+
+
+def test_a_pickle_bomb_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(distill.checkpoints.safe_unpickle, "MAX_PICKLE_BYTES", 1000)
+    path = written(tmp_path / "bomb.pt", {"model": list(range(10_000))})
+    with pytest.raises(ArtifactError, match="the limits are"):
+        load_legacy(path)
+
+
+@pytest.mark.parametrize("content", [{}, [1, 2], {"model": OrderedDict(a=torch.zeros(1))}, torch.zeros(2)])
+def test_a_file_without_a_model_says_so(content: object, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="holds no YOLOv5 model under 'ema' or 'model'"):
+        load_legacy(written(tmp_path / "a.pt", content))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["red"], "names 1 classes, but its head predicts 4"),
+        (None, "names no classes"),
+        ([1, 2, 3, 4], "names 4 classes that are not all words"),
+    ],
+    ids=["too-few", "none", "numbers"],
+)
+def test_names_must_fit_the_head(
+    names: object, message: str, pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        load_legacy(written(tmp_path / "a.pt", stripped(pickled(names=names))))
+
+
+def change_layer(pickled: Callable[..., nn.Module], index: int, layer: nn.Module) -> nn.Module:
+    """The module tree with another layer at one place."""
+    model = pickled()
+    network = model.get_submodule("model")
+    assert isinstance(network, nn.Sequential)
+    network[index] = layer
+    return model
+
+
+@pytest.mark.parametrize(
+    ("index", "layer", "message"),
+    [
+        pytest.param(5, nn.SiLU(), r"model\.5\.conv\.weight", id="layer-missing"),
+        pytest.param(11, nn.Conv2d(1, 1, 1), r"model\.11\.weight", id="layer-too-many"),
+        pytest.param(0, nn.Conv2d(1, 1, 1), "stem missing", id="no-stem"),
+    ],
+)
+def test_a_changed_architecture_is_refused(
+    index: int, layer: nn.Module, message: str, pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    path = written(tmp_path / "a.pt", stripped(change_layer(pickled, index, layer)))
+    with pytest.raises(ArtifactError, match=message):
+        load_legacy(path)
+
+
+def bare(model: nn.Module, attributes: Mapping[str, object]) -> nn.Module:
+    model.__dict__.update(attributes)
+    return model
+
+
+def test_a_tree_that_holds_itself_comes_to_an_end(pickled: Callable[..., nn.Module], tmp_path: Path) -> None:
+    model = pickled()
+    model._modules["again"] = model
+
+    assert len(load_legacy(written(tmp_path / "a.pt", stripped(model))).weights) == 349
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"_modules": [1, 2]}, {"_modules": {"model": 7}}, {"_modules": {}, "_buffers": "x"}],
+    ids=["list", "number", "text"],
+)
+def test_odd_attributes_are_no_crash(
+    attributes: Mapping[str, object], pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match="holds no YOLOv5 v6/v7 P5 network"):
+        load_legacy(written(tmp_path / "a.pt", stripped(bare(pickled(), attributes))))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        pytest.param(torch.empty(16, 3, 6, 6, device="meta"), id="without-values"),
+        pytest.param(torch.zeros(16, 3, 6, 6).to_sparse(), id="sparse"),
+        pytest.param(torch.zeros(16, 3, 6, 6, dtype=torch.complex64), id="complex"),
+        pytest.param(torch.zeros(1).expand(16, 10**6, 10**6), id="blown-up"),
+    ],
+)
+def test_odd_tensors_are_no_crash(
+    tensor: torch.Tensor, pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    model = pickled()
+    model.get_submodule("model.0.conv").__dict__["_parameters"] = {"weight": tensor}
+    with pytest.raises(ArtifactError, match=r"network: stem missing|is no yolov5n"):
+        load_legacy(written(tmp_path / "a.pt", stripped(model)))
+
+
+def test_every_refusal_is_two_lines(tmp_path: Path) -> None:
+    path = written(tmp_path / "evil.pt", stripped(Payload("true")))
+    with pytest.raises(ArtifactError) as caught:
+        load_legacy(path)
+
+    assert re.fullmatch(r"[^\n]+\n  hint: [^\n]+", str(caught.value))
+    assert caught.value.exit_code == 4
+
+
+def test_the_published_checkpoint_loads_strictly(shared_data: Path) -> None:
+    checkpoint = load_legacy(shared_data / "weights" / "yolov5n.pt")
+
+    assert len(checkpoint.weights) == 349
+    assert (checkpoint.spec.name, checkpoint.spec.nc) == ("yolov5n", 80)
+    assert checkpoint.sha256.startswith("4f180cf2")

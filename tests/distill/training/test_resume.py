@@ -1,0 +1,73 @@
+"""A training that is killed, again and again and at the worst moments, ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill.recipe import Recipe, load_recipe
+from distill.train import train
+from distill.training.resume import STATE
+from distill.training.run_folder import HISTORY
+from edgestill.files import sha256_file
+from edgestill.history import read_history, without_timing
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "killed.py"
+
+
+@pytest.fixture(scope="module")
+def settings(recipe: Recipe) -> list[str]:
+    """Adapters, trained blocks and random masks: all that a state has to hold."""
+    return [
+        f"teacher={recipe.teacher}",
+        "input_hw=[96, 160]",
+        "train_hw=[64, 64]",
+        "epochs=3",
+        "batch=2",
+        "eval_every=1",
+        "save_every_steps=1",
+        "threads=1",
+        "device=cpu",
+        "methods={fgfi={}, mgd={course='cosine'}}",
+    ]
+
+
+def run(place: str, count: int, settings: list[str], data: Path, out: Path) -> int:
+    """Train in a process of its own that is killed at a place; gives its exit code."""
+    words = ["distill", "traffic-lights", "--data", str(data), "--out", str(out), "--resume"]
+    flags = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, str(SCRIPT), place, str(count), *words, *flags]
+    return subprocess.run(command, check=False, capture_output=True).returncode
+
+
+def test_a_training_that_is_killed_and_resumed_ends_with_the_same_weights(
+    settings: list[str], data: Path, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(load_recipe("traffic-lights", settings, [str(data)]), whole)
+
+    for place, count in (("step", 3), ("state", 2), ("weights", 1), ("step", 5)):
+        assert run(place, count, settings, data, broken) == -signal.SIGKILL
+        assert not (broken / "result.json").exists()
+    assert run("nowhere", 0, settings, data, broken) == 0
+
+    histories = [[without_timing(row) for row in read_history(out / HISTORY)] for out in (whole, broken)]
+    assert histories[0] == histories[1]
+    for name in ("best", "last"):
+        weights = f"{name}/model.safetensors"
+        assert sha256_file(whole / weights) == sha256_file(broken / weights)
+    assert not list(broken.glob(f".{Path(STATE).stem}.*")), "half a state is left over"
+
+
+def test_what_a_killed_process_left_behind_is_cleared(
+    settings: list[str], data: Path, tmp_path: Path
+) -> None:
+    left = tmp_path / ".state.4711.pt"
+    left.write_bytes(b"half a state")
+    short = load_recipe("traffic-lights", [*settings, "epochs=1", "methods={}"], [str(data)])
+    train(short, tmp_path, resume=True)
+    assert not left.exists()
