@@ -34,13 +34,14 @@ class Manifest:
         built_with: Version by package.
         parent_sha256: The file that this one was made from: checkpoint weights, or the FP32 ONNX.
         calibration: The calibration record, for INT8: images by hash, split, pre-processing, method.
-        verify: The comparison with the source, see ``export.verify``.
+        verify: The comparison with the source, see ``export.verify.compare``.
         unproved: What could not be shown where the file was made, and what it needs, e.g. ``{"executed":
             "needs the device"}``.
         built_on: Of an engine: where it is valid, see ``runtime.engine_home``.
         repair: What was moved to a higher precision because the file was beyond the limits without, and what
-            that cost, see ``export.repair``; None if nothing was.
-        recalibration: Where the spec's map of scores comes from, see ``export.recalibrate``; None for no map.
+            that cost, see ``export.quantize.fallback``; None if nothing was.
+        recalibration: Where the spec's map of scores comes from, see ``export.verify.score_calibration``;
+            None for no map.
     """
 
     spec: ModelSpec

@@ -17,23 +17,23 @@ from edgestill.files import refuse_overwrite
 from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.progress import say
 from edgestill.roundings import Roundings
-from export.blocks import Block
-from export.clipping import Method
-from export.graph import build_onnx
+from export.artifact import engine_doubts, make_files, parts, workplace_of, write_graph
+from export.graph.index import Graph
+from export.graph.yolov5 import build_onnx
 from export.job import BESIDE, SUFFIX, Job, Target
-from export.limits import BeyondLimitsError
-from export.method_trial import choose_method
-from export.network import Graph
-from export.precision import Moved
-from export.product import engine_doubts, make_files, parts, workplace_of, write_graph
-from export.recalibrate import Recalibration
-from export.repair import Candidate, Pace, repair
-from export.sensitivity import rank
-from export.sensitivity_plot import draw, plot_path
-from export.statistics_cache import Watched, gathered
+from export.quantize.blocks import Block
+from export.quantize.calibration.auto_method import choose_method
+from export.quantize.calibration.observer_cache import Watched, gathered
+from export.quantize.calibration.range_methods import Method
+from export.quantize.fallback import Candidate, Pace, repair
+from export.quantize.qat_scales import Trained
+from export.quantize.sensitivity import rank
+from export.quantize.sensitivity_plot import draw, plot_path
+from export.quantize.variant import Half, Int8, Plain, Variant, Variants
 from export.tensorrt.engine import Workplace
-from export.trained import Trained
-from export.variant import Half, Int8, Plain, Variant, Variants
+from export.verify.gate import BeyondLimitsError
+from export.verify.precision_proof import Moved
+from export.verify.score_calibration import Recalibration
 
 #: Compares a built file with its source, given it and the source as FP32 ONNX; raises VerificationError.
 Check = Callable[[Path, Path], Mapping[str, Any] | None]
@@ -136,8 +136,8 @@ def export(
         name: The files' name without suffix.
         check: Compares the file with its source.
         force: Whether files of that name may be replaced.
-        repair_with: Repair a file that is beyond the limits, see ``export.repair``, and measure with this
-            what that costs; None refuses the file.
+        repair_with: Repair a file that is beyond the limits, see ``export.quantize.fallback``, and measure
+            with this what that costs; None refuses the file.
 
     Raises:
         ArtifactError: The checkpoint does not fit its spec.

@@ -10,14 +10,14 @@ from typing import Literal
 from edgestill.checkpoint import Checkpoint
 from edgestill.roundings import ANY_CPU
 from edgestill.spec import ModelSpec, Precision, ScoreMap
-from export.calibrate import Calibration
-from export.clipping import ONNXRUNTIME, OPENVINO, TENSORRT, Method
-from export.form import Form
-from export.int8 import Family
-from export.method_trial import Trial
-from export.placement import for_onnxruntime, for_openvino, for_tensorrt
-from export.recalibrate import HeldOut
+from export.graph.interface import Form
+from export.quantize.calibration.auto_method import Trial
+from export.quantize.calibration.images import Calibration
+from export.quantize.calibration.range_methods import ONNXRUNTIME, OPENVINO, TENSORRT, Method
+from export.quantize.int8 import Family
+from export.quantize.qdq_placement import for_onnxruntime, for_openvino, for_tensorrt
 from export.tensorrt.options import EngineOptions
+from export.verify.score_calibration import HeldOut
 
 Target = Literal["onnx", "openvino", "tensorrt", "tensorrt-rtx"]
 SUFFIX: Mapping[Target, str] = {
@@ -47,7 +47,8 @@ class Job:
         calibration: Images for INT8's ranges; for FP16, to check its range on; not used for FP32.
         method: How INT8's ranges are found; None for what the family of engines is tuned to.
         trial: Images to choose that method on, in place of naming one.
-        recalibration: Images to fit a map of scores on, see ``export.recalibrate``; None for no map.
+        recalibration: Images to fit a map of scores on, see ``export.verify.score_calibration``; None for no
+            map.
         cache: Folder of statistics of earlier exports; None keeps none.
         engine: How to build an engine; not used for other files.
         form: How the file takes images and gives boxes.

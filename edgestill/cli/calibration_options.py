@@ -13,9 +13,9 @@ from edgestill.errors import UsageError
 if TYPE_CHECKING:
     from edgestill.checkpoint import Checkpoint
     from edgestill.spec import ModelSpec
-    from export.calibrate import Calibration
-    from export.clipping import Method
-    from export.method_trial import Trial
+    from export.quantize.calibration.auto_method import Trial
+    from export.quantize.calibration.images import Calibration
+    from export.quantize.calibration.range_methods import Method
 
 RANGE_IMAGES = 16  # that FP16's range is checked on where no --calib names others
 
@@ -97,7 +97,7 @@ def read(args: argparse.Namespace, checkpoint: Checkpoint, held: tuple[Dataset, 
         DataError: An image is calibrated and verified on, or none are left to try methods on.
     """
     from edgestill.cli.models import cache_folder  # noqa: PLC0415
-    from export.calibrate import choose  # noqa: PLC0415 (brings onnxruntime)
+    from export.quantize.calibration.images import choose  # noqa: PLC0415 (brings onnxruntime)
 
     cache, spec = cache_folder() / "calibration", checkpoint.spec
     is_trained = checkpoint.roundings is not None
@@ -130,6 +130,6 @@ def _is_checked(args: argparse.Namespace, *, is_trained: bool) -> bool:
 
 
 def _trial(dataset: Dataset, spec: ModelSpec, chosen: Calibration, judges: list[Path]) -> Trial:
-    from export.method_trial import third_split  # noqa: PLC0415
+    from export.quantize.calibration.auto_method import third_split  # noqa: PLC0415
 
     return third_split(dataset, spec.classes, chosen, judges)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
-    from export.form import Form
+    from export.graph.interface import Form
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def read(args: argparse.Namespace) -> Form:
     Raises:
         UsageError: The flags contradict each other, or the file cannot have that form.
     """
-    from export.form import Form  # noqa: PLC0415 (brings onnx)
+    from export.graph.interface import Form  # noqa: PLC0415 (brings onnx)
 
     free_batch = args.dynamic in {"batch", "both"}
     if free_batch and args.batch is not None:

@@ -36,7 +36,7 @@ def resolve(name: str) -> Path:
         return path
     from edgestill.checkpoint import read_checkpoint  # noqa: PLC0415
     from edgestill.files import write_bytes  # noqa: PLC0415
-    from export.graph import build_onnx  # noqa: PLC0415
+    from export.graph.yolov5 import build_onnx  # noqa: PLC0415
 
     checkpoint = read_checkpoint(path)
     key = f"{path.name}-{checkpoint.sha256[:16]}-{edgestill.__version__}"

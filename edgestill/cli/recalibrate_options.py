@@ -11,8 +11,8 @@ from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
-    from export.calibrate import Calibration
-    from export.recalibrate import HeldOut
+    from export.quantize.calibration.images import Calibration
+    from export.verify.score_calibration import HeldOut
 
 SPLITS = ("train", "val", "test")
 SIDES = {"reference": "FP32", "before": "without the map", "after": "with it"}
@@ -50,7 +50,7 @@ def read(
     """
     if args.recalibrate is None:
         return None
-    from export.recalibrate import held_out  # noqa: PLC0415 (brings onnxruntime)
+    from export.verify.score_calibration import held_out  # noqa: PLC0415 (brings onnxruntime)
 
     name, colon, split = args.recalibrate.rpartition(":")
     if not colon or split not in SPLITS:

@@ -11,7 +11,7 @@ from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
     from export.build import Exported
-    from export.repair import Pace
+    from export.quantize.fallback import Pace
 
 NOT_NEEDED = "the limits were held without"
 

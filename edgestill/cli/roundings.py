@@ -28,12 +28,12 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
         UsageError: The data set has no training split.
     """
     from edgestill.cli.models import cache_folder  # noqa: PLC0415
-    from export.calibrate import choose  # noqa: PLC0415 (brings onnxruntime)
-    from export.graph import build_onnx  # noqa: PLC0415
+    from export.graph.index import Graph  # noqa: PLC0415
+    from export.graph.yolov5 import build_onnx  # noqa: PLC0415
     from export.job import FAMILY  # noqa: PLC0415
-    from export.network import Graph  # noqa: PLC0415
-    from export.statistics_cache import Watched, gathered  # noqa: PLC0415
-    from export.trained import begin  # noqa: PLC0415
+    from export.quantize.calibration.images import choose  # noqa: PLC0415 (brings onnxruntime)
+    from export.quantize.calibration.observer_cache import Watched, gathered  # noqa: PLC0415
+    from export.quantize.qat_scales import begin  # noqa: PLC0415
 
     assert settings.family
     source = build_onnx(checkpoint.spec, checkpoint.weights)

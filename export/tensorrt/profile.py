@@ -11,7 +11,7 @@ from edgestill.spec import ModelSpec
 from export.tensorrt.options import EngineOptions
 
 if TYPE_CHECKING:
-    from export.form import Form
+    from export.graph.interface import Form
 
 BATCHES = (1, 1, 8)
 #: Least and most height and width where none are given, as shares of the file's own: an engine takes memory

@@ -100,7 +100,7 @@ def distill_result() -> dict[str, Any]:
 
 
 def verified(**changes: Any) -> dict[str, Any]:
-    """What ``export.verify`` says about a file."""
+    """What ``export.verify.compare`` says about a file."""
     facts: dict[str, Any] = {
         "images": 9,
         "reference_sure": 12,

@@ -19,8 +19,8 @@ from edgestill.cli import recalibrate_options
 from edgestill.cli.main import main
 from edgestill.cli.verbs import export
 from edgestill.spec import ModelSpec
-from export.blocks import Block
-from export.sensitivity import Sensitivity
+from export.quantize.blocks import Block
+from export.quantize.sensitivity import Sensitivity
 
 WORDS = ("export", "student", "--to", "onnx", "--imgsz", "64x96")
 PACE = {"ratio": 1.25, "low": 1.2, "high": 1.3, "verdict": "slower", "a_ms": 4.0, "b_ms": 5.0}
@@ -53,7 +53,7 @@ def moves_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_order(source: Any, blocks: Sequence[Block], *_: Any) -> tuple[Sensitivity, ...]:
         return tuple(Sensitivity(block=block, error=0.5) for block in blocks)
 
-    monkeypatch.setattr("export.limits.failures", failures)
+    monkeypatch.setattr("export.verify.gate.failures", failures)
     monkeypatch.setattr("export.build.rank", in_order)
     monkeypatch.setattr("benchmarks.pace.pace", lambda a, b, source: PACE)
     # The FP32 graph is the reference: torch has its own tests, and costs seconds.

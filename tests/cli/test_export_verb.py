@@ -204,7 +204,7 @@ def test_a_file_beyond_the_limits_is_not_published(
     def refuse(*_: object) -> None:
         raise VerificationError("red became green", hint="keep FP32")
 
-    monkeypatch.setattr("export.limits.refuse_beyond", refuse)
+    monkeypatch.setattr("export.verify.gate.refuse_beyond", refuse)
     words = ("--to", "onnx", "--precision", "int8", "--calib", data, "--out", tmp_path / "out")
     assert main(["export", str(trained), *map(str, words)]) == 6
     assert not (tmp_path / "out").exists()
@@ -217,7 +217,7 @@ def test_what_too_few_labels_cannot_tell_is_a_doubt_of_the_result(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("export.limits.doubts", lambda *_: ("too few labels",))
+    monkeypatch.setattr("export.verify.gate.doubts", lambda *_: ("too few labels",))
     words = ("--to", "onnx", "--precision", "fp32", "--verify", data, "--out", tmp_path / "out")
     assert main(["export", str(trained), *map(str, words)]) == 0
     result = json.loads(capsys.readouterr().out)

@@ -39,7 +39,7 @@ def test_a_file_agrees_with_itself(tiny_model: Path, data: Path, capsys: pytest.
 def test_a_person_reads_every_class_and_every_doubt(
     tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("export.limits.doubts", lambda *_: ("too few labels",))
+    monkeypatch.setattr("export.verify.gate.doubts", lambda *_: ("too few labels",))
     assert main(["verify", str(tiny_model), str(tiny_model), "--data", str(data)]) == 0
     shown = io.StringIO()
     Console(file=shown, width=200).print(verify.show(json.loads(capsys.readouterr().out)))

@@ -15,7 +15,7 @@ from edgestill import architecture
 from edgestill.checkpoint import Checkpoint
 from edgestill.dataset import Dataset
 from edgestill.spec import ModelSpec
-from export.statistics import Statistics, gather
+from export.quantize.calibration.observer import Statistics, gather
 from runtime.backends.ort import EXACT
 
 HW = (64, 96)
@@ -129,14 +129,14 @@ def feeds(spec: ModelSpec) -> list[NDArray[np.float32]]:
 
 @pytest.fixture(scope="session")
 def float_model(checkpoint: Checkpoint) -> Any:
-    from export.graph import build_onnx
+    from export.graph.yolov5 import build_onnx
 
     return build_onnx(checkpoint.spec, checkpoint.weights)
 
 
 @pytest.fixture(scope="session")
 def statistics(float_model: Any, spec: ModelSpec, feeds: list[NDArray[np.float32]]) -> Statistics:
-    from export.network import Graph
+    from export.graph.index import Graph
 
     graph = Graph(float_model, spec.scale)
     return gather(float_model, feeds, histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)

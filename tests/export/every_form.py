@@ -21,14 +21,14 @@ from conftest import random_weights
 from edgestill.checkpoint import Checkpoint
 from edgestill.files import sha256_file
 from edgestill.spec import ModelSpec
-from export.form import Form
-from export.graph import build_onnx
-from export.half import to_half
-from export.int8 import make_int8
+from export.artifact import parts, write_graph
+from export.graph.index import Graph
+from export.graph.interface import Form
+from export.graph.yolov5 import build_onnx
 from export.job import FAMILY, SUFFIX, Job
-from export.network import Graph
-from export.product import parts, write_graph
-from export.statistics import gather
+from export.quantize.calibration.observer import gather
+from export.quantize.fp16 import to_half
+from export.quantize.int8 import make_int8
 
 COUPLED = ModelSpec(name="yolov5n", input_hw=(32, 64), classes=("red", "green"))
 SPECS = {

@@ -13,8 +13,8 @@ from edgestill.errors import UsageError, VerificationError
 from edgestill.files import sha256_file
 from edgestill.manifest import check_files, read_manifest
 from export.build import Exported, export
-from export.calibrate import Calibration, choose
 from export.job import Job
+from export.quantize.calibration.images import Calibration, choose
 from runtime.detector import open_detector
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from edgestill.checkpoint import Checkpoint
     from edgestill.spec import ModelSpec
     from export.build import Check
-    from export.calibrate import Calibration
-    from export.verify import Sample, Seen
+    from export.quantize.calibration.images import Calibration
+    from export.verify.compare import Sample, Seen
     from runtime.detector import Detector
 
 SUMMARY = "Make a device's file from a checkpoint: ONNX, OpenVINO or TensorRT; FP32, FP16 or INT8"
@@ -184,7 +184,7 @@ def _legacy(path: Path) -> Checkpoint:
 
 def _held_out(args: argparse.Namespace, spec: ModelSpec) -> _Held | None:
     """The images to compare on; a missing split is told before anything is built."""
-    from export.verify import load_samples  # noqa: PLC0415
+    from export.verify.compare import load_samples  # noqa: PLC0415
 
     if args.images < 1:
         raise UsageError(f"--images {args.images} leaves nothing to compare on", hint="--images 1 or more")
@@ -202,10 +202,10 @@ def _held_out(args: argparse.Namespace, spec: ModelSpec) -> _Held | None:
 
 def _check(args: argparse.Namespace, checkpoint: Checkpoint, held: _Held | None) -> Check:
     """Compares a built file with the torch checkpoint, or without torch with the FP32 graph."""
-    from export import limits, verify  # noqa: PLC0415
-    from export.recalibrate import effect  # noqa: PLC0415
+    from export.verify import compare, gate  # noqa: PLC0415
+    from export.verify.score_calibration import effect  # noqa: PLC0415
 
-    held_to = limits.LIMITS[args.precision]
+    held_to = gate.LIMITS[args.precision]
     if args.max_drop is not None:
         held_to = replace(held_to, max_drop=args.max_drop)
     known: dict[str, Seen] = {}  # what the reference finds, looked at once however often a repair asks
@@ -216,12 +216,12 @@ def _check(args: argparse.Namespace, checkpoint: Checkpoint, held: _Held | None)
         if not known:
             is_rounded = args.precision == "int8" and checkpoint.roundings is not None
             reference, what = _reference(args.checkpoint, checkpoint.spec, source, is_rounded=is_rounded)
-            known[what] = verify.look(reference, held.samples, f"look: {what}")
+            known[what] = compare.look(reference, held.samples, f"look: {what}")
         [(what, true)] = known.items()
         detector, classes = _open(built), checkpoint.spec.classes
-        seen = verify.look(detector, held.samples, f"look: {built.name}")
-        comparison = verify.compare(true, seen, held.samples, classes)
-        limits.refuse_beyond(
+        seen = compare.look(detector, held.samples, f"look: {built.name}")
+        comparison = compare.compare(true, seen, held.samples, classes)
+        gate.refuse_beyond(
             comparison,
             held_to,
             f"{built.name} was not published, it differs from its source",
@@ -230,7 +230,7 @@ def _check(args: argparse.Namespace, checkpoint: Checkpoint, held: _Held | None)
             else "this is a fault of the exporter: report it with the checkpoint",
         )
         where = {"reference": what, "data": str(held.dataset.path), "split": held.split}
-        told = where | limits.describe(comparison, held_to)
+        told = where | gate.describe(comparison, held_to)
         if knots := detector.spec.score_map:
             told["recalibration"] = effect(true, seen, held.samples, classes, knots)
         return told

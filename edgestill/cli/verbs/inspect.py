@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgestill.errors import ArtifactError, UsageError, VerificationError
-from export.linter import FAMILIES
+from export.lint.linter import FAMILIES
 
 if TYPE_CHECKING:
-    from export.linter import Family
+    from export.lint.linter import Family
     from runtime.detector import ModelDetector
 
 SUMMARY = "Show a model file's spec, manifest, tensors, hashes, and layers by precision"
@@ -92,7 +92,7 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
 def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     from edgestill.files import sha256_file  # noqa: PLC0415
     from edgestill.manifest import read_manifest  # noqa: PLC0415
-    from export.precision import stored_elements  # noqa: PLC0415
+    from export.verify.precision_proof import stored_elements  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
 
     options = {"backend": args.backend, "trust_engine": args.trust_engine}
@@ -128,7 +128,7 @@ def _free(detector: ModelDetector) -> list[str]:
 def _lint(path: Path, family: Family | None) -> dict[str, Any]:
     from edgestill.files import sha256_file  # noqa: PLC0415
     from edgestill.manifest import checked_manifest  # noqa: PLC0415
-    from export.linter import lint, read, rules  # noqa: PLC0415
+    from export.lint.linter import lint, read, rules  # noqa: PLC0415
 
     if path.suffix in {".xml", ".engine"}:
         raise ArtifactError(

@@ -11,7 +11,7 @@ from edgestill.dataset import Dataset
 from edgestill.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
-    from export.verify import Seen
+    from export.verify.compare import Seen
     from runtime.detector import ModelDetector
 
 SUMMARY = "Compare two model files on images: matched boxes, score drift, class swaps, mAP"
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare; the result says what was measured and what is beyond the limits."""
     from edgestill.cli.models import resolve  # noqa: PLC0415
-    from export import limits, verify  # noqa: PLC0415
+    from export.verify import compare, gate  # noqa: PLC0415
 
     dataset = Dataset.open(args.data)
     paths = [resolve(name) for name in (args.reference, args.candidate)]
@@ -46,17 +46,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             f"the classes are {', '.join(classes)} and {', '.join(detectors[1].spec.classes)}",
             hint="compare a file with the one that it was made from",
         )
-    samples = verify.load_samples(dataset, args.split, classes, limit=args.images)
-    seen: list[Seen] = [verify.look(d, samples, path.name) for d, path in zip(detectors, paths, strict=True)]
-    comparison = verify.compare(seen[0], seen[1], samples, classes)
-    held_to = replace(limits.LIMITS["int8"], max_drop=args.max_drop)
+    samples = compare.load_samples(dataset, args.split, classes, limit=args.images)
+    seen: list[Seen] = [compare.look(d, samples, path.name) for d, path in zip(detectors, paths, strict=True)]
+    comparison = compare.compare(seen[0], seen[1], samples, classes)
+    held_to = replace(gate.LIMITS["int8"], max_drop=args.max_drop)
     return {
         "kind": "verify",
         "reference": str(paths[0]),
         "candidate": str(paths[1]),
         "data": str(args.data),
         "split": args.split,
-        **limits.describe(comparison, held_to),
+        **gate.describe(comparison, held_to),
     }
 
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from distill.models.yolov5 import build, spec
 from edgestill.roundings import EngineFamily, PostTraining
 from edgestill.spec import Head
-from export.graph import build_onnx
-from export.int8 import make_int8
+from export.graph.index import Graph
+from export.graph.yolov5 import build_onnx
 from export.job import FAMILY
-from export.network import Graph
-from export.statistics import Statistics, gather
-from export.trained import begin
+from export.quantize.calibration.observer import Statistics, gather
+from export.quantize.int8 import make_int8
+from export.quantize.qat_scales import begin
 from runtime.backends.ort import EXACT
 
 HW = (32, 32)

@@ -28,9 +28,9 @@ from distill.teacher import Start
 from edgestill.checkpoint import read_checkpoint
 from edgestill.roundings import FAMILIES, EngineFamily, Roundings
 from edgestill.spec import Head, ModelSpec
-from export.graph import build_onnx
+from export.graph.yolov5 import build_onnx
 from export.job import FAMILY
-from export.trained import Trained
+from export.quantize.qat_scales import Trained
 
 SAME = 5e-4  # logits
 Floats = NDArray[np.float32]

@@ -10,7 +10,7 @@ import torch
 
 from distill.qat.steps import Steps
 from edgestill.roundings import ANY_CPU, WIDE_SUMS, Limit, needs_wide_sums
-from export.scales import nearest, weight_scale
+from export.quantize.weight_scale import nearest, weight_scale
 
 
 def steps(value: float = 0.5, low: int = -4, high: int = 3, **more: float) -> Steps:

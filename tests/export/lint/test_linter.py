@@ -11,12 +11,12 @@ from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from export.int8 import make_int8
+from export.graph.index import Graph
 from export.job import FAMILY
-from export.lint._graph import LintGraph
-from export.linter import FAMILIES, Family, lint, read
-from export.network import Graph
-from export.statistics import Statistics
+from export.lint.linter import FAMILIES, Family, lint, read
+from export.lint.qdq_graph import LintGraph
+from export.quantize.calibration.observer import Statistics
+from export.quantize.int8 import make_int8
 
 FAMILY_OF = {"onnx": "onnxruntime"}
 
@@ -61,7 +61,7 @@ def test_the_projection_of_a_dfl_head_is_no_output(
 ) -> None:
     from dataclasses import replace
 
-    from export.graph import build_onnx
+    from export.graph.yolov5 import build_onnx
 
     anchor_free = replace(spec, head="dfl", anchors_px=(), layout="yolov8")
     model = build_onnx(anchor_free, make_weights(anchor_free))

@@ -6,8 +6,8 @@ from typing import Any
 import onnx
 import pytest
 
-from export.lint._graph import LintGraph
-from export.linter import FAMILIES, SEVERITIES, SHELF, Rule, lint, rules
+from export.lint.linter import FAMILIES, SEVERITIES, SHELF, Rule, lint, rules
+from export.lint.qdq_graph import LintGraph
 
 RULES = {rule.id: rule for rule in rules()}
 #: What TensorRT-RTX's parser refuses; the other errors are of results, or of what comes after parsing.

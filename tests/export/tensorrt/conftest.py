@@ -14,14 +14,14 @@ from runtime.tensorrt_library import Library
 def write_graph(feeds: Any) -> Callable[..., bytes]:
     """Writes a checkpoint's graph as the exporter does for TensorRT."""
     from edgestill.roundings import WIDE_SUMS
-    from export.form import Form, reform
-    from export.graph import build_onnx
-    from export.half import halve, to_half
-    from export.int8 import largest
-    from export.network import Graph
-    from export.placement import for_tensorrt
-    from export.quantize import quantise
-    from export.statistics import gather
+    from export.graph.index import Graph
+    from export.graph.interface import Form, reform
+    from export.graph.yolov5 import build_onnx
+    from export.quantize.calibration.observer import gather
+    from export.quantize.fp16 import halve, to_half
+    from export.quantize.int8 import largest
+    from export.quantize.qdq import quantise
+    from export.quantize.qdq_placement import for_tensorrt
 
     def write(spec: Any, weights: Any, precision: str, images: Any = None, **form: Any) -> bytes:
         model = build_onnx(spec, weights)

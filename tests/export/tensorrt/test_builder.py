@@ -180,9 +180,9 @@ def test_a_graph_that_does_not_parse_is_told_with_the_parsers_words(
     statistics: Any,
 ) -> None:
     from edgestill.roundings import WIDE_SUMS
-    from export.network import Graph
-    from export.placement import for_openvino
-    from export.quantize import quantise
+    from export.graph.index import Graph
+    from export.quantize.qdq import quantise
+    from export.quantize.qdq_placement import for_openvino
 
     if data is None:  # the file for x86 in the place of the one for TensorRT
         plan = for_openvino(Graph(float_model, spec.scale), statistics)

@@ -14,7 +14,7 @@ import pytest
 from edgestill.errors import DeviceError, UsageError
 from edgestill.spec import ModelSpec
 from export.build import export
-from export.form import Form
+from export.graph.interface import Form
 from export.job import Job
 from export.tensorrt.builder import build
 from export.tensorrt.options import EngineOptions

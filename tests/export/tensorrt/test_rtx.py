@@ -112,9 +112,9 @@ def test_the_graph_for_x86_is_refused_with_the_parsers_reason(
     rtx: Library, float_model: Any, spec: ModelSpec, statistics: Any
 ) -> None:
     from edgestill.roundings import WIDE_SUMS
-    from export.network import Graph
-    from export.placement import for_openvino
-    from export.quantize import quantise
+    from export.graph.index import Graph
+    from export.quantize.qdq import quantise
+    from export.quantize.qdq_placement import for_openvino
 
     plan = for_openvino(Graph(float_model, spec.scale), statistics)
     data = quantise(float_model, plan, statistics, WIDE_SUMS).SerializeToString()

@@ -1,0 +1,49 @@
+"""The original anchor head: one 1x1 convolution a level, then the decode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgestill import architecture
+from edgestill.spec import ModelSpec
+from export.graph.cells import Grid
+from export.graph.heads import _anchors
+from export.graph.heads._anchors import DECODE, PER_BOX, check_anchors
+from export.graph.topk import Boxes
+from export.graph.weights import Weights, conv_only
+from export.graph.writer import BATCH, GraphWriter
+
+HEAD = f"model.{architecture.HEAD_INDEX}"
+
+
+def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
+    """Write the head; see ``export.graph.heads``."""
+    check_anchors(weights, spec)
+    channels = architecture.level_channels(architecture.size_of(spec.name)).values()
+    for i, (x, width, made) in enumerate(zip(levels, channels, maps(spec), strict=True)):
+        out = len(spec.anchors_px[i]) * (PER_BOX + spec.nc)
+        y = conv_only(writer, weights, f"{HEAD}.m.{i}", x, channels=(width, out))
+        writer.node("Sigmoid", made, [y])
+
+
+def maps(spec: ModelSpec) -> tuple[str, ...]:
+    """Probabilities ``[B, anchors * (5 + nc), h, w]``, one map a level."""
+    return tuple(f"{DECODE}.{i}.sigmoid" for i in range(len(spec.strides)))
+
+
+def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> None:
+    """Write the raw output."""
+    found = []
+    for i, s in enumerate(maps(spec)):
+        last = writer.node("Transpose", f"{DECODE}.{i}.last", [s], perm=[0, 2, 3, 1])
+        found.append(_anchors.rows(writer, spec, grid, i, last))
+    writer.node("Concat", output, found, axis=1)
+
+
+def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> Boxes:
+    """Write the choice of the best boxes."""
+    levels = [
+        writer.reshape(f"{DECODE}.{i}.apart", s, (BATCH, len(spec.anchors_px[i]), PER_BOX + spec.nc, -1))
+        for i, s in enumerate(maps(spec))
+    ]
+    return _anchors.best_boxes(writer, spec, grid, levels, limit)

@@ -1,0 +1,110 @@
+"""YOLOX-style towers over the original's anchors: the same rows as the coupled head, from three branches.
+
+A level's map goes through a 1x1 stem, then two 3x3 for the classes and two for box and objectness.
+
+Source: Ge et al., YOLOX, https://arxiv.org/abs/2107.08430 (structure and names only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgestill import architecture
+from edgestill.spec import ModelSpec
+from export.graph.cells import Grid
+from export.graph.heads import _anchors
+from export.graph.heads._anchors import DECODE, check_anchors
+from export.graph.topk import Boxes
+from export.graph.weights import Weights, conv_only, conv_silu
+from export.graph.writer import BATCH, GraphWriter
+
+HEAD = f"model.{architecture.HEAD_INDEX}"
+TOWER = 2  # 3x3 convolutions
+BRANCHES = ("reg_preds", "obj_preds", "cls_preds")  # in the order of a row: box, objectness, classes
+
+
+def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
+    """Write the head; see ``export.graph.heads``.
+
+    Towers that serve all levels are written once for each: ranges, and the biases of INT8, are a level's own.
+    """
+    check_anchors(weights, spec)
+    size = architecture.size_of(spec.name)
+    hidden = architecture.tower_channels(size)
+    for i, (x, width) in enumerate(zip(levels, architecture.level_channels(size).values(), strict=True)):
+        stem = conv_silu(writer, weights, f"{HEAD}.stems.{i}", x, channels=(width, hidden))
+        _branches(writer, weights, spec, i, stem)
+
+
+def maps(spec: ModelSpec) -> tuple[str, ...]:
+    """Probabilities ``[B, anchors * columns, h, w]``: of each level box, objectness and classes."""
+    return tuple(f"{DECODE}.{i}.{kind}.sigmoid" for i in range(len(spec.strides)) for kind in BRANCHES)
+
+
+def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> None:
+    """Write the raw output."""
+    found = []
+    for i in range(len(spec.strides)):
+        columns = []
+        for kind, width in _columns(spec).items():
+            name = f"{DECODE}.{i}.{kind}"
+            last = writer.node("Transpose", f"{name}.last", [f"{name}.sigmoid"], perm=[0, 2, 3, 1])
+            columns.append(writer.reshape(f"{name}.grid", last, (BATCH, -1, len(spec.anchors_px[i]), width)))
+        joined = writer.node("Concat", f"{DECODE}.{i}.joined", columns, axis=3)
+        found.append(_anchors.rows(writer, spec, grid, i, _as_map(writer, grid, i, joined)))
+    writer.node("Concat", output, found, axis=1)
+
+
+def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> Boxes:
+    """Write the choice of the best boxes."""
+    levels = []
+    for i in range(len(spec.strides)):
+        parts = [
+            writer.reshape(
+                f"{DECODE}.{i}.{kind}.apart",
+                f"{DECODE}.{i}.{kind}.sigmoid",
+                (BATCH, len(spec.anchors_px[i]), width, -1),
+            )
+            for kind, width in _columns(spec).items()
+        ]
+        levels.append(writer.node("Concat", f"{DECODE}.{i}.joined", parts, axis=2))
+    return _anchors.best_boxes(writer, spec, grid, levels, limit)
+
+
+def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int, stem: str) -> None:
+    """The towers of one level, up to its maps."""
+    hidden = architecture.tower_channels(architecture.size_of(spec.name))
+    owner, anchors = 0 if spec.share_levels else level, len(spec.anchors_px[level])
+
+    def tower(kind: str) -> str:
+        x, channels = stem, (hidden, hidden)
+        for k in range(TOWER):
+            name, trained = f"{HEAD}.{kind}.{level}.{k}", f"{HEAD}.{kind}.{owner}.{k}"
+            x = conv_silu(writer, weights, name, x, channels=channels, kernel=3, padding=1, trained=trained)
+        return x
+
+    boxes, classes = tower("reg_convs"), tower("cls_convs")
+    for kind, columns in _columns(spec).items():
+        name, trained = f"{HEAD}.{kind}.{level}", f"{HEAD}.{kind}.{owner}"
+        x, channels = classes if kind == "cls_preds" else boxes, (hidden, anchors * columns)
+        y = conv_only(writer, weights, name, x, channels=channels, trained=trained)
+        writer.node("Sigmoid", f"{DECODE}.{level}.{kind}.sigmoid", [y])
+
+
+def _columns(spec: ModelSpec) -> dict[str, int]:
+    """Columns of each branch."""
+    return dict(zip(BRANCHES, (4, 1, spec.nc), strict=True))
+
+
+def _as_map(writer: GraphWriter, grid: Grid, level: int, joined: str) -> str:
+    """``[B, h * w, anchors, 5 + nc]`` as ``[B, h, w, anchors * (5 + nc)]``."""
+    name = f"{DECODE}.{level}.grid"
+    parts = [
+        writer.constant(f"{name}.batch", np.asarray([BATCH], np.int64)),
+        grid.side(level, "y"),
+        grid.side(level, "x"),
+        writer.constant(f"{name}.rest", np.asarray([-1], np.int64)),
+    ]
+    return writer.node("Reshape", name, [joined, writer.fold("Concat", f"{name}.shape", parts, axis=0)])

@@ -1,0 +1,1 @@
+"""Lint rules for quantised ONNX files, one family a module."""

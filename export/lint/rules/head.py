@@ -1,0 +1,53 @@
+"""What must not be bytes: detection outputs and the decode behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
+from export.lint.qdq_graph import LintGraph, label
+
+
+def _outputs_in_bytes(graph: LintGraph) -> Iterator[Finding]:
+    for conv in graph.outputs.values():
+        if graph.in_bytes(conv):
+            yield Finding(node=label(conv), what="it makes detections and multiplies bytes")
+
+
+def _decode_in_bytes(graph: LintGraph) -> Iterator[Finding]:
+    for pair in graph.pairs:
+        if pair.is_activation and pair.source in graph.decoded:
+            yield Finding(node=label(pair.node), what=f"{pair.source} is part of the decode and is rounded")
+
+
+def _outputs_in_single(graph: LintGraph) -> Iterator[Finding]:
+    for conv in graph.outputs.values() if graph.is_quantised else ():
+        if not graph.in_bytes(conv) and graph.stored_type(conv.input[1]) == "FLOAT":
+            yield Finding(node=label(conv), what="it computes in FP32 beside a body of bytes")
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        id="detection-outputs-float",
+        name="the convolutions that make detections stay in float",
+        matters=on_tensorrt("error", openvino="warning", onnxruntime="warning"),
+        remedy="exclude them from quantisation (in YOLOv5 model.24.m.*, in YOLOv5u and YOLOv8 cv2.*.2 and "
+        "cv3.*.2): they do little work and scores suffer",
+        check=_outputs_in_bytes,
+    ),
+    Rule(
+        id="decode-float",
+        name="nothing is rounded behind the detection outputs",
+        matters=everywhere("error"),
+        remedy="exclude all nodes behind the last convolutions: a byte that spans boxes of 640 pixels leaves "
+        "nothing of a score",
+        check=_decode_in_bytes,
+    ),
+    Rule(
+        id="detection-outputs-half",
+        name="detection outputs compute in FP16 beside a body of bytes",
+        matters=on_tensorrt("warning"),
+        remedy="store their weights as FLOAT16: a strongly typed engine runs FP32 where the file says FP32",
+        check=_outputs_in_single,
+    ),
+)

@@ -1,0 +1,260 @@
+"""Where roundings stand in the body of a network, so that engines can fuse them into their kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+
+from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
+from export.lint.qdq_graph import ACTIVATIONS, LintGraph, attribute, label, moved
+
+MIN_CHANNELS = 16  # below it an INT8 kernel is mostly padding; modelopt leaves such layers alone
+MIN_SHARE = 0.8  # of the body's convolutions, that should multiply bytes in a file that multiplies any
+
+
+def _whole_input(graph: LintGraph) -> Iterator[Finding]:
+    for conv in graph.body:
+        has_input, has_weights = (graph.is_bytes(name) for name in conv.input[:2])
+        if has_input and not has_weights:
+            yield Finding(node=label(conv), what="its input is rounded, its weights are not")
+        if has_weights and not has_input:
+            yield Finding(node=label(conv), what="its weights are rounded, its input is not")
+
+
+def _own_pair(graph: LintGraph) -> Iterator[Finding]:
+    for conv in graph.convolutions:
+        if graph.in_bytes(conv) and graph.pair_behind(conv.input[0]) is None:
+            maker = graph.maker(conv.input[0])
+            yield Finding(node=label(conv), what=f"between it and the pair stands {label(maker or conv)}")
+
+
+def _on_conv_output(graph: LintGraph) -> Iterator[Finding]:
+    for conv in graph.body:
+        for pair in graph.pairs_on(conv.output[0]):
+            read = [n for n in graph.readers(pair.output) if n.op_type in ACTIVATIONS]
+            if read:
+                yield Finding(node=label(pair.node), what=f"stands between {label(conv)} and its activation")
+
+
+def _inside_silu(graph: LintGraph) -> Iterator[Finding]:
+    for node in graph.nodes:
+        if node.op_type not in {"Sigmoid", "HardSigmoid"} or node.output[0] in graph.decoded:
+            continue
+        for pair in graph.pairs_on(node.output[0]):
+            if any(n.op_type == "Mul" for n in graph.readers(pair.output)):
+                yield Finding(node=label(pair.node), what=f"stands between {label(node)} and the product")
+
+
+def _open_output(graph: LintGraph) -> Iterator[Finding]:
+    for conv in graph.body:
+        if graph.in_bytes(conv) and not graph.pairs_on(conv.output[0]):
+            yield Finding(node=label(conv), what="its result is not rounded, so it multiplies in float")
+
+
+def _residuals(graph: LintGraph) -> Iterator[tuple[onnx.NodeProto, str, str]]:
+    """Residual additions of the body: node, shortcut, and the branch that is computed from the shortcut."""
+    for node in graph.nodes:
+        if (
+            node.op_type != "Add"
+            or node.output[0] in graph.decoded
+            or any(map(graph.is_constant, node.input))
+        ):
+            continue
+        for shortcut, branch in (tuple(node.input), tuple(node.input)[::-1]):
+            if graph.comes_from(graph.unrounded(branch), graph.unrounded(shortcut)):
+                yield node, shortcut, branch
+                break
+
+
+def _rounded_branch(graph: LintGraph) -> Iterator[Finding]:
+    for node, _, branch in _residuals(graph):
+        if graph.pair_behind(branch) is not None:
+            yield Finding(node=label(node), what=f"{graph.unrounded(branch)} is rounded in front of the sum")
+
+
+def _float_shortcut(graph: LintGraph) -> Iterator[Finding]:
+    in_bytes = {graph.activated(c.output[0]) for c in graph.convolutions if graph.in_bytes(c)}
+    for node, shortcut, branch in _residuals(graph):
+        if graph.unrounded(branch) in in_bytes and graph.pair_behind(shortcut) is None:
+            yield Finding(node=label(node), what=f"the shortcut {shortcut} is not rounded")
+
+
+def _concat_scales(graph: LintGraph) -> Iterator[Finding]:
+    for node in _of_body(graph, "Concat"):
+        found = [pair for name in node.input if (pair := graph.pair_behind(name)) is not None]
+        if any(not found[0].same_grid(other) for other in found[1:]):
+            yield Finding(node=label(node), what=f"{len(found)} inputs come with scales of their own")
+
+
+def _concat_again(graph: LintGraph) -> Iterator[Finding]:
+    yield from _moved_to_another_scale(graph, "Concat")
+
+
+def _pool_scale(graph: LintGraph) -> Iterator[Finding]:
+    yield from _moved_to_another_scale(graph, "MaxPool")
+
+
+def _pool_input(graph: LintGraph) -> Iterator[Finding]:
+    for node in _of_body(graph, "MaxPool"):
+        if graph.pairs_on(node.output[0]) and not graph.is_bytes(node.input[0]):
+            yield Finding(node=label(node), what="it pools float, and is rounded behind")
+
+
+def _resize_scale(graph: LintGraph) -> Iterator[Finding]:
+    for kind in ("Resize", "Upsample"):
+        yield from _moved_to_another_scale(graph, kind)
+
+
+def _rounded_twice(graph: LintGraph) -> Iterator[Finding]:
+    for pair in graph.pairs:
+        before = graph.pair_behind(pair.source)
+        if before is not None and not before.same_grid(pair):
+            yield Finding(
+                node=label(pair.node), what=f"rounds what {label(before.node)} has rounded otherwise"
+            )
+
+
+def _small_channels(graph: LintGraph) -> Iterator[Finding]:
+    for conv in graph.convolutions:
+        dims = graph.dims(conv.input[1])
+        if not graph.in_bytes(conv) or dims is None:
+            continue
+        inputs, outputs = dims[1] * int(attribute(conv, "group", 1)), dims[0]
+        if min(inputs, outputs) < MIN_CHANNELS:
+            yield Finding(node=label(conv), what=f"{inputs} channels in, {outputs} out")
+
+
+def _body_share(graph: LintGraph) -> Iterator[Finding]:
+    body = graph.body
+    in_bytes = sum(map(graph.in_bytes, body))
+    if graph.is_quantised and in_bytes < MIN_SHARE * len(body):
+        left = [label(conv) for conv in body if not graph.in_bytes(conv)]
+        yield Finding(
+            node=left[0],
+            what=f"{in_bytes} of {len(body)} convolutions of the body multiply bytes, this one not",
+        )
+
+
+def _of_body(graph: LintGraph, kind: str) -> Iterator[onnx.NodeProto]:
+    return (n for n in graph.nodes if n.op_type == kind and n.output[0] not in graph.decoded)
+
+
+def _moved_to_another_scale(graph: LintGraph, kind: str) -> Iterator[Finding]:
+    """Where bytes are moved about and then rounded to other bytes."""
+    for node in _of_body(graph, kind):
+        before = [pair for name in moved(node) if (pair := graph.pair_behind(name)) is not None]
+        for after in graph.pairs_on(node.output[0]):
+            if any(not pair.same_grid(after) for pair in before):
+                yield Finding(node=label(node), what="it is rounded to one scale in front and another behind")
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        id="convolution-wholly-rounded",
+        name="a convolution reads rounded input and rounded weights, or neither",
+        matters=on_tensorrt("warning", openvino="warning", onnxruntime="note"),
+        remedy="put the missing pair, or take the other away: the layer multiplies in float as it is",
+        check=_whole_input,
+    ),
+    Rule(
+        id="convolution-own-pair",
+        name="the pair of a convolution's input stands in front of it",
+        matters=on_tensorrt("warning"),
+        remedy="repeat the pair, at the same scale, behind what moves the bytes about",
+        check=_own_pair,
+    ),
+    Rule(
+        id="convolution-output-open",
+        name="nothing is rounded between a convolution and its activation",
+        matters=on_tensorrt("warning", openvino="warning"),
+        remedy="round behind the activation, where the next convolution reads",
+        check=_on_conv_output,
+    ),
+    Rule(
+        id="silu-whole",
+        name="nothing is rounded inside a SiLU",
+        matters=on_tensorrt("warning", openvino="warning"),
+        remedy="leave Sigmoid and Mul in float and round behind the Mul",
+        check=_inside_silu,
+    ),
+    Rule(
+        id="convolution-output-rounded-for-onnxruntime",
+        name="a convolution's result becomes bytes at once",
+        matters={"onnxruntime": "warning"},
+        remedy="round behind the convolution as well, as `edgestill export --to onnx --precision int8` does: "
+        "ONNX Runtime has no kernel that turns bytes into float",
+        check=_open_output,
+    ),
+    Rule(
+        id="residual-branch-float",
+        name="of a residual addition, the branch that was just computed stays in float",
+        matters=on_tensorrt("warning", openvino="warning"),
+        remedy="round the shortcut only, so that the convolution and the sum become one kernel",
+        check=_rounded_branch,
+    ),
+    Rule(
+        id="residual-shortcut-rounded",
+        name="of a residual addition, the shortcut is rounded",
+        matters=on_tensorrt("warning", openvino="warning"),
+        remedy="let the sum read the rounded shortcut, which its first convolution reads already",
+        check=_float_shortcut,
+    ),
+    Rule(
+        id="concat-one-scale",
+        name="what is concatenated shares one scale",
+        matters=everywhere("note"),
+        remedy="one scale for all inputs is faster and slightly less accurate: try both",
+        check=_concat_scales,
+    ),
+    Rule(
+        id="concat-not-rounded-again",
+        name="a concatenation of bytes is not rounded once more",
+        matters=on_tensorrt("warning", openvino="warning"),
+        remedy="round in front of the concatenation with one scale, or behind it, not both",
+        check=_concat_again,
+    ),
+    Rule(
+        id="pool-same-scale",
+        name="a maximum pool keeps its scale",
+        matters=everywhere("warning"),
+        remedy="give the pair behind the pool the scale of the one in front: the largest of bytes is a byte",
+        check=_pool_scale,
+    ),
+    Rule(
+        id="pool-rounded-before",
+        name="a maximum pool reads bytes where its result is bytes",
+        matters=on_tensorrt("warning", openvino="note"),
+        remedy="round in front of the pool, with the scale that is behind it",
+        check=_pool_input,
+    ),
+    Rule(
+        id="resize-same-scale",
+        name="an upsampling keeps its scale",
+        matters=everywhere("warning"),
+        remedy="give the pair behind it the scale of the one in front, or leave one of them out",
+        check=_resize_scale,
+    ),
+    Rule(
+        id="rounded-once",
+        name="nothing is rounded twice in a row",
+        matters=everywhere("warning"),
+        remedy="keep one of the two pairs",
+        check=_rounded_twice,
+    ),
+    Rule(
+        id="enough-channels",
+        name=f"convolutions on bytes have {MIN_CHANNELS} channels or more on either side",
+        matters=on_tensorrt("note"),
+        remedy="measure this layer in FP16: INT8 kernels pad channels, and may be slower",
+        check=_small_channels,
+    ),
+    Rule(
+        id="body-in-bytes",
+        name="the body multiplies bytes",
+        matters=everywhere("warning"),
+        remedy="exclude the detection outputs and the decode only; to exclude every Sigmoid breaks a network "
+        "of SiLU into pieces that run in float",
+        check=_body_share,
+    ),
+)

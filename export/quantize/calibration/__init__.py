@@ -1,0 +1,1 @@
+"""Calibration: images, observers, range methods."""

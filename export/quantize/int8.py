@@ -1,0 +1,88 @@
+"""An INT8 graph for a family of engines, and the record of how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnx
+
+from edgestill.roundings import WIDE_SUMS, EngineFamily, Limit
+from export.graph.index import Graph
+from export.quantize.calibration.observer import Statistics
+from export.quantize.calibration.range_methods import Tuning
+from export.quantize.fp16 import halve
+from export.quantize.qdq import quantise
+from export.quantize.qdq_placement import Placement, Plan
+
+WEIGHTS = "per channel, errors passed on (GPTQ), bias corrected by input means; detection outputs float"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Engines that need the same form of INT8.
+
+    Attributes:
+        name: What a training with rounding calls them.
+        place: Says what goes to bytes.
+        tuning: How ranges are found, and what may stay float.
+        halves: Whether what stays float is written as FP16: TensorRT runs a float layer as it is written, and
+            FP32 beside bytes has cost more than the bytes saved.
+        weight_limit: How large the bytes of weights may be.
+    """
+
+    name: EngineFamily
+    place: Placement
+    tuning: Tuning
+    halves: bool = False
+    weight_limit: Limit = WIDE_SUMS
+
+
+def make_int8(
+    source: onnx.ModelProto,
+    graph: Graph,
+    seen: Statistics,
+    family: Family,
+    *,
+    plan: Plan | None = None,
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """A quantised copy of an FP32 model, and the record of its ranges.
+
+    Args:
+        source: The FP32 model.
+        graph: Of that model.
+        seen: What its tensors hold.
+        family: For whom.
+        plan: What goes to bytes; None for what the family's placement says.
+    """
+    plan = plan or family.place(graph, seen, family.tuning)
+    record = {
+        "method": f"{family.tuning.words}; weights s8 {_words(family.weight_limit)} {WEIGHTS}",
+        "tuning": asdict(family.tuning),
+        "ranges": _ranges(graph, plan, family.tuning),
+        "left_float": dict(plan.left_float),
+    }
+    quantised = quantise(source, plan, seen, family.weight_limit)
+    if not family.halves:
+        return quantised, record
+    made = halve(quantised, plan.float_readers, largest(seen))
+    return made.model, {**record, "left_single": dict(made.kept)}
+
+
+def _words(limit: Limit) -> str:
+    return f"up to {limit.largest}" + (f", neighbours up to {limit.pair} together," if limit.pair else "")
+
+
+def largest(seen: Statistics) -> dict[str, float]:
+    """The largest magnitude of each tensor that was looked at."""
+    return {name: max(-h.low, h.high) for name, h in seen.histograms.items()}
+
+
+def _ranges(graph: Graph, plan: Plan, tuning: Tuning) -> Mapping[str, list[float | str]]:
+    """By tensor: the lower end, the upper end, and what they come from."""
+    given = {graph.source: "pixels", **{graph.sigmoid(n): "sigmoid" for n in graph.body.values()}}
+    return {
+        name: [used.low, used.high, given.get(name, tuning.method)]
+        for name, used in sorted(plan.activations.items())
+    }

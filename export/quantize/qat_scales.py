@@ -1,0 +1,217 @@
+"""Roundings that are trained: where a training begins, and its scales in a graph as they were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from edgestill.errors import ArtifactError, UsageError
+from edgestill.roundings import Grid, PostTraining, Roundings
+from export.graph.index import SAME_SCALE, Graph
+from export.quantize.blocks import Block, blocks_of, nodes_in, spare
+from export.quantize.calibration.images import Calibration
+from export.quantize.calibration.observer import Statistics
+from export.quantize.fp16 import halve
+from export.quantize.int8 import Family, largest
+from export.quantize.qdq import ByteWeights, byte_weights, trained_bytes, write
+from export.quantize.qdq_placement import Plan
+from export.quantize.ranges import LEVELS, Range
+from export.quantize.tensor_ranges import groups_of
+from export.quantize.variant import Variant
+
+METHOD = "trained scales"
+
+
+def begin(
+    source: onnx.ModelProto,
+    graph: Graph,
+    seen: Statistics,
+    family: Family,
+    *,
+    record: Mapping[str, Any],
+) -> PostTraining:
+    """What an export for a family would write now, in the form that a training goes on from.
+
+    Args:
+        source: The FP32 model.
+        graph: Of that model.
+        seen: What its tensors hold, and the bytes of weights that were chosen for the family's limit.
+        family: For whom.
+        record: Which images were looked at.
+    """
+    plan = family.place(graph, seen, family.tuning)
+    stored = {t.name: t for t in source.graph.initializer}
+    made: dict[str, ByteWeights] = {}
+    for name in sorted(plan.convolutions):
+        read, *names = graph.body[name].input
+        weight, bias = (numpy_helper.to_array(stored[n]) for n in names)
+        means, chosen = seen.channel_means[read], seen.weights.get(name)
+        made[name] = byte_weights(weight, bias, means, family.weight_limit, chosen)
+    return PostTraining(
+        roundings=_roundings(graph, plan, family, made),
+        weights={name: one.values * one.scale.reshape(-1, 1, 1, 1) for name, one in made.items()},
+        biases={name: one.bias for name, one in made.items()},
+        record={**record, "method": family.tuning.words},
+    )
+
+
+class Trained:
+    """Quantised copies of an FP32 graph with trained scales.
+
+    Args:
+        source: The FP32 model of the checkpoint that holds the roundings.
+        scale: The spec's factor on pixel values.
+        roundings: Of that checkpoint.
+        family: For whom the copies are.
+        calibration: Images to check FP16's range on, and to rank blocks on; nothing is fitted to them.
+        seen: What tensors hold on them.
+
+    Raises:
+        ArtifactError: The roundings are not of this network.
+        UsageError: They were trained for other engines.
+    """
+
+    def __init__(
+        self,
+        source: onnx.ModelProto,
+        scale: float,
+        roundings: Roundings,
+        family: Family,
+        *,
+        calibration: Calibration | None = None,
+        seen: Statistics | None = None,
+    ) -> None:
+        if roundings.family != family.name:
+            raise UsageError(
+                f"the checkpoint's scales were trained for {roundings.family}, and not for {family.name}",
+                hint=f"--to {roundings.family}, or --calib-anew with --calib to leave the trained scales",
+            )
+        self.calibration = calibration
+        self._source, self._graph = source, Graph(source, scale)
+        self._roundings, self._family = roundings, family
+        self._largest = {} if seen is None else largest(seen)
+        _check(source, self._graph, roundings)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Those with a convolution in bytes."""
+        return blocks_of(self._source, self._graph, self._roundings.weights.keys())
+
+    def make(self, moved: Sequence[Block] = ()) -> Variant:
+        """Quantise all but the moved blocks."""
+        plan, made = self._quantised(moved)
+        record: dict[str, Any] = {
+            "method": METHOD,
+            "family": self._roundings.family,
+            "ranges": _ranges(plan, self._roundings),
+            "left_float": dict(plan.left_float),
+        }
+        if self.calibration is not None:
+            record["range_check"] = asdict(self.calibration.record)
+        if not self._family.halves:
+            return Variant(made, record)
+        halved = halve(made, plan.float_readers, self._largest)
+        return Variant(halved.model, {**record, "left_single": dict(halved.kept)})
+
+    def alone(self, block: Block) -> onnx.ModelProto:
+        """Quantise one block; what is float is FP32."""
+        return self._quantised([other for other in self.blocks if other is not block])[1]
+
+    def _quantised(self, moved: Sequence[Block]) -> tuple[Plan, onnx.ModelProto]:
+        plan = spare(plan_of(self._roundings), self._graph, nodes_in(moved))
+        steps, limit = self._roundings.weights, self._roundings.weight_limit
+        return plan, write(
+            self._source, plan, lambda node, w, b: trained_bytes(w, b, steps[node.name], limit)
+        )
+
+
+def plan_of(roundings: Roundings) -> Plan:
+    """The plan that roundings were made of, with the scales that they have now."""
+    ranges = {
+        name: Range(-grid.zero * grid.step, (LEVELS - grid.zero) * grid.step)
+        for name, grid in roundings.grids.items()
+    }
+    return Plan(
+        activations={tensor: ranges[grid] for tensor, grid in roundings.activations.items()},
+        convolutions=frozenset(roundings.weights),
+        byte_inputs={name: ranges[grid] for name, grid in roundings.inputs.items()},
+        float_readers=frozenset(roundings.float_readers),
+        integer_bias=roundings.has_integer_bias,
+        signed=roundings.is_signed,
+        left_float=roundings.left_float,
+    )
+
+
+def _roundings(graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWeights]) -> Roundings:
+    groups = groups_of(graph)
+    known = {graph.source, *(graph.sigmoid(node) for node in graph.body.values())}
+    activations = {tensor: groups.get(tensor, tensor) for tensor in plan.activations}
+    inputs = {n: groups.get(t, t) for n in made for t in [graph.body[n].input[0]]}
+    grids = {
+        activations[tensor]: Grid(
+            step=float(np.float32(used.scale)), zero=used.zero, is_learnt=tensor not in known
+        )
+        for tensor, used in plan.activations.items()
+    }
+    return Roundings(
+        family=family.name,
+        is_signed=plan.signed,
+        has_integer_bias=plan.integer_bias,
+        weight_limit=family.weight_limit,
+        grids=grids,
+        activations=activations,
+        weights={name: one.scale for name, one in made.items()},
+        inputs=inputs,
+        reads=_reads(graph, plan, activations),
+        float_readers=tuple(sorted(plan.float_readers)),
+        left_float=plan.left_float,
+    )
+
+
+def _reads(graph: Graph, plan: Plan, activations: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """By node that reads anything rounded, the grid of each input; see ``Roundings.reads``."""
+    on_grid: set[str] = set()  # tensors that come rounded out of their node, which only moves values about
+    reads: dict[str, tuple[str, ...]] = {}
+    for node in graph.nodes:
+        if node.name in plan.float_readers:
+            continue
+        found = tuple(activations.get(t, "") if t not in on_grid else "" for t in node.input)
+        if any(found):
+            reads[node.name] = found
+        if node.op_type in SAME_SCALE and all(t in activations or t in on_grid for t in graph.moved(node)):
+            on_grid.update(node.output)
+    return reads
+
+
+def _check(source: onnx.ModelProto, graph: Graph, roundings: Roundings) -> None:
+    """Raise ArtifactError if roundings name what the graph does not have."""
+    widths = {t.name: t.dims[0] for t in source.graph.initializer if t.dims}
+    tensors = {*graph.producer, graph.source}
+    odd: Iterable[str] = [
+        *(t for t in roundings.activations if t not in tensors),
+        *(
+            name
+            for name, steps in roundings.weights.items()
+            if name not in graph.body or steps.shape != (widths[graph.body[name].input[1]],)
+        ),
+    ]
+    if first := next(iter(sorted(odd)), None):
+        raise ArtifactError(
+            f"the checkpoint's scales are of another network: {first} does not fit",
+            hint="weights and spec must come from the same training: copy both again",
+        )
+
+
+def _ranges(plan: Plan, roundings: Roundings) -> dict[str, list[float | str]]:
+    """By tensor: the lower end, the upper end, and whether it was trained."""
+    return {
+        name: [used.low, used.high, "trained" if roundings.grids[grid].is_learnt else "known"]
+        for name, grid in sorted(roundings.activations.items())
+        for used in [plan.activations[name]]
+    }

@@ -1,0 +1,151 @@
+"""A network at the precision that was asked for, whole or with some blocks left at a higher one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import onnx
+
+from export.graph.index import Graph
+from export.quantize.blocks import MOVED, Block, blocks_of, nodes_in, spare
+from export.quantize.calibration.images import Calibration
+from export.quantize.calibration.observer import Statistics
+from export.quantize.fp16 import to_half
+from export.quantize.int8 import Family, largest, make_int8
+from export.quantize.qdq_placement import Plan
+
+RANGE_CHECK = "largest magnitude of each tensor, with headroom, against the end of FP16"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Variant:
+    """A graph at one precision, and what its making depended on."""
+
+    model: onnx.ModelProto
+    calibration: dict[str, Any] | None = None
+
+    @property
+    def left_float(self) -> frozenset[str]:
+        """The convolutions that were left out of the precision, each with its reason on record."""
+        named = (self.calibration or {}).get("left_float", {})
+        return frozenset(n.name for n in self.model.graph.node if n.op_type == "Conv" and n.name in named)
+
+
+class Variants(Protocol):
+    """Makes the variants of one network.
+
+    Attributes:
+        blocks: What can be moved out of the precision; none where it is not in the graph.
+        calibration: The images that it was fitted to or checked on; None without.
+    """
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What can be moved, in the order of the network."""
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The images."""
+
+    def make(self, moved: Sequence[Block] = ()) -> Variant:
+        """The network with some blocks moved out of the precision."""
+
+    def alone(self, block: Block) -> onnx.ModelProto:
+        """The FP32 network with one block at the precision."""
+
+
+class Plain:
+    """The FP32 graph, as it is."""
+
+    blocks: tuple[Block, ...] = ()
+    calibration: Calibration | None = None
+
+    def __init__(self, source: onnx.ModelProto) -> None:
+        self._source = source
+
+    def make(self, moved: Sequence[Block] = ()) -> Variant:
+        """The graph itself; it has no blocks to move."""
+        return Variant(self._source)
+
+    def alone(self, block: Block) -> onnx.ModelProto:
+        """The graph itself."""
+        return self._source
+
+
+class Int8:
+    """Quantised copies of an FP32 graph, all from one set of statistics."""
+
+    def __init__(
+        self,
+        source: onnx.ModelProto,
+        scale: float,
+        seen: Statistics,
+        family: Family,
+        *,
+        calibration: Calibration,
+        chosen: Mapping[str, Any],
+    ) -> None:
+        self.calibration: Calibration | None = calibration
+        self._source, self._seen, self._family = source, seen, family
+        self._graph = Graph(source, scale)
+        self._record = {**asdict(calibration.record), **chosen}
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Those with a convolution in bytes."""
+        return blocks_of(self._source, self._graph, self._plan.convolutions)
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return self._family.place(self._graph, self._seen, self._family.tuning)
+
+    def make(self, moved: Sequence[Block] = ()) -> Variant:
+        """Quantise all but the moved blocks."""
+        return Variant(*self._quantised(self._family, moved))
+
+    def alone(self, block: Block) -> onnx.ModelProto:
+        """Quantise one block; what is float is FP32, also for engines that get FP16 beside bytes."""
+        others = [other for other in self.blocks if other is not block]
+        return self._quantised(replace(self._family, halves=False), others)[0]
+
+    def _quantised(self, family: Family, moved: Sequence[Block]) -> tuple[onnx.ModelProto, dict[str, Any]]:
+        plan = spare(self._plan, self._graph, nodes_in(moved))
+        made, record = make_int8(self._source, self._graph, self._seen, family, plan=plan)
+        return made, {**self._record, **record}
+
+
+class Half:
+    """Copies of an FP32 graph in FP16."""
+
+    def __init__(
+        self,
+        source: onnx.ModelProto,
+        scale: float,
+        seen: Statistics | None,
+        calibration: Calibration | None,
+    ) -> None:
+        self.calibration = calibration
+        self._source, self._scale = source, scale
+        self._largest = {} if seen is None else largest(seen)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """All of the body, and the detection outputs."""
+        graph = Graph(self._source, self._scale)
+        return blocks_of(self._source, graph, {*graph.body, *graph.outputs})
+
+    def make(self, moved: Sequence[Block] = ()) -> Variant:
+        """Halve all but the moved blocks."""
+        made = to_half(self._source, self._scale, self._largest, moved=nodes_in(moved))
+        if self.calibration is None:
+            return Variant(made.model)
+        record = asdict(self.calibration.record)
+        left = {name: MOVED for block in moved for name in block.convolutions} | dict(made.kept)
+        return Variant(made.model, {**record, "method": RANGE_CHECK, "left_float": left})
+
+    def alone(self, block: Block) -> onnx.ModelProto:
+        """Halve one block."""
+        return self.make([other for other in self.blocks if other is not block]).model
