@@ -37,7 +37,7 @@ class Manifest:
         verify: The comparison with the source, see ``export.verify.compare``.
         unproved: What could not be shown where the file was made, and what it needs, e.g. ``{"executed":
             "needs the device"}``.
-        built_on: Of an engine: where it is valid, see ``runtime.engine_home``.
+        built_on: Of an engine: where it is valid, see ``runtime.tensorrt.engine_identity``.
         repair: What was moved to a higher precision because the file was beyond the limits without, and what
             that cost, see ``export.quantize.fallback``; None if nothing was.
         recalibration: Where the spec's map of scores comes from, see ``export.verify.score_calibration``;

@@ -23,8 +23,8 @@ from edgestill.spec import ModelSpec
 from runtime.decode import LIMIT
 from runtime.detector import Detector
 from runtime.letterbox import Letterbox
-from runtime.merge import Look, Window, merge
 from runtime.stopwatch import Stopwatch
+from runtime.tile_merge import Look, Window, merge
 
 MOST = 16  # tiles a row or column: more is a slip of the pen
 LEAST_GAIN = 1.2  # with less, tiles cost their time and show hardly more

@@ -14,7 +14,7 @@ import pytest
 
 from edgestill.detections import Detections
 from edgestill.spec import ModelSpec
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
 
 ROOT = Path(__file__).resolve().parent.parent
 # Two cores and several test processes: a pool per process would only fight the others.

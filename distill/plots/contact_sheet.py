@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgestill.detections import Detections
 from edgestill.files import write_bytes
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
 
 Image = NDArray[np.uint8]
 

@@ -15,8 +15,8 @@ from edgestill.dataset import read_image
 from edgestill.detections import Detections
 from edgestill.history import Row
 from edgestill.progress import say
-from runtime.coco_precision import curves
-from runtime.confusion import CONF, confusion
+from runtime.metrics.coco import curves
+from runtime.metrics.confusion import CONF, confusion
 
 HISTORY, CURVES, CONFUSION, PREDICTIONS = "history.png", "curves.png", "confusion.png", "predictions.jpg"
 SHOWN = 6  # images of the validation set on the contact sheet

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgestill.files import replacing
 from edgestill.history import TIMING_COLUMNS, Row
-from runtime.confusion import CONF, IOU
+from runtime.metrics.confusion import CONF, IOU
 
 SCORES = {"map50": "mAP50", "map50_95": "mAP50-95"}
 NOT_LOSSES = frozenset({"epoch", "lr", *SCORES, *TIMING_COLUMNS})
@@ -88,8 +88,8 @@ def plot_curves(
 
     Args:
         path: The PNG.
-        curves: As ``runtime.accuracy`` makes them; may be empty.
-        counts: As ``runtime.confusion`` counts them, for the dots.
+        curves: As ``runtime.metrics.evaluate`` makes them; may be empty.
+        counts: As ``runtime.metrics.confusion`` counts them, for the dots.
         classes: Class names.
     """
     recall = np.linspace(0, 1, 101)
@@ -123,7 +123,7 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], classes: Sequence[str]
 
     Args:
         path: The PNG.
-        counts: As ``runtime.confusion`` counts them, ``[nc + 1, nc + 1]``.
+        counts: As ``runtime.metrics.confusion`` counts them, ``[nc + 1, nc + 1]``.
         classes: Class names.
     """
     n = len(classes)

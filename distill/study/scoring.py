@@ -17,8 +17,8 @@ from edgestill.detections import Detections
 from edgestill.errors import UsageError
 from edgestill.files import replacing
 from edgestill.progress import progress
-from runtime.accuracy import EVAL_CONF, EVAL_IOU, Accuracy, check_classes, score_images
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
+from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, Accuracy, check_classes, score_images
 
 ANY = ("test", "val")  # what ``auto`` means, in this order
 

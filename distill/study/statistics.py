@@ -3,7 +3,7 @@
 - Over **seeds**: a paired t test. Would another training, on the same data, show it again? Both arms of a
   pair start from the same seed. With three seeds it has two degrees of freedom: only large, steady
   differences pass.
-- Over **images**: a paired bootstrap (``runtime.bootstrap``). Would other images, seen by the same
+- Over **images**: a paired bootstrap (``runtime.metrics.bootstrap``). Would other images, seen by the same
   trained networks, show it again?
 
 Sources: Student's t with whole degrees of freedom: M. Abramowitz and I. Stegun, Handbook of Mathematical

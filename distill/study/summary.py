@@ -17,7 +17,7 @@ from distill.study.scoring import load_findings, same_images
 from distill.study.statistics import Test, holm, paired_t, percentile_test
 from edgestill.errors import UsageError
 from edgestill.progress import progress
-from runtime.bootstrap import draws, resampled
+from runtime.metrics.bootstrap import draws, resampled
 
 #: What is tested, in the order of ``bootstrap.resampled``.
 METRICS = ("map50", "map50_95")

@@ -18,10 +18,10 @@ from distill.training.torch_detector import TorchDetector
 from edgestill.dataset import Dataset, read_image
 from edgestill.detections import Detections
 from edgestill.spec import ModelSpec
-from runtime.accuracy import EVAL_CONF, EVAL_IOU, Accuracy, score
-from runtime.coco_precision import Truth
 from runtime.decode import decode
 from runtime.letterbox import Letterbox, letterbox, to_tensor
+from runtime.metrics.coco import Truth
+from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, Accuracy, score
 from runtime.tiling import TiledDetector, Tiling
 
 BATCH = 8  # more does not run faster on a CPU, and raw maps at full input size are large

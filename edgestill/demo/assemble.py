@@ -14,8 +14,8 @@ from edgestill.files import refuse_overwrite
 from runtime.detector import ModelDetector
 from runtime.frames import FrameSource
 from runtime.pipeline import Pipeline, Sink
-from runtime.sinks.images import ImageSink
-from runtime.sinks.video import VideoSink
+from runtime.sinks.image_writer import ImageSink
+from runtime.sinks.video_writer import VideoSink
 from runtime.tiling import TiledDetector, Tiling
 from runtime.tracking import Tracker, TrackerSettings
 

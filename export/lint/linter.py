@@ -97,10 +97,12 @@ def read(path: Path) -> LintGraph:
     """Read a file of anybody's to look at it: nothing of it runs, and its operators may be any.
 
     Raises:
-        ArtifactError: It is not ONNX, or not safe to read, see ``runtime.onnx_file``.
+        ArtifactError: It is not ONNX, or not safe to read, see ``runtime.onnx_guard.model``.
         DeviceError: The ``onnx`` package is not installed.
     """
-    from runtime.onnx_file import open_onnx  # noqa: PLC0415 (the names of rules are to be had without onnx)
+    from runtime.onnx_guard.model import (  # noqa: PLC0415 (the names of rules are to be had without onnx)
+        open_onnx,
+    )
 
     model = open_onnx(path, custom_operators=True)
     from onnx import TensorProto, external_data_helper, inliner  # noqa: PLC0415

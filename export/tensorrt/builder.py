@@ -16,8 +16,8 @@ from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.spec import Precision
 from export.tensorrt.options import RTX_DEFAULT, EngineOptions
 from export.tensorrt.profile import Profile
-from runtime.engine_layers import LISTING
-from runtime.tensorrt_library import Library
+from runtime.tensorrt.engine_layers import LISTING
+from runtime.tensorrt.library import Library
 
 KEPT_MESSAGES = 40
 #: A phase of the builder, its parent's name or None, its steps, and the step that is done.

@@ -20,7 +20,7 @@ from edgestill.progress import progress
 from edgestill.spec import Precision
 from export.tensorrt.options import EngineOptions
 from export.tensorrt.profile import Profile
-from runtime.tensorrt_library import Family
+from runtime.tensorrt.library import Family
 
 SHARE = 0.8  # of what is free now
 FALLBACK_MIB = 4096  # where the system does not say what is free

@@ -23,10 +23,10 @@ from edgestill.spec import Precision
 from export.tensorrt.child import Answer, build_in_child
 from export.tensorrt.options import RTX_DEFAULT, EngineOptions
 from export.tensorrt.profile import Profile
-from runtime.cuda import GpuFacts, open_driver
-from runtime.engine_home import Home, built_ahead, home_here, marked
-from runtime.engine_layers import LayerList, read_layers, read_listing
-from runtime.tensorrt_library import Family, load_library
+from runtime.tensorrt.cuda_driver import GpuFacts, open_driver
+from runtime.tensorrt.engine_identity import Home, built_ahead, home_here, marked
+from runtime.tensorrt.engine_layers import LayerList, read_layers, read_listing
+from runtime.tensorrt.library import Family, load_library
 
 #: Share of the convolutions that must compute in what was asked for; a head stays float by design.
 MIN_SHARE: Mapping[Precision, float] = {"fp32": 1.0, "fp16": 0.8, "int8": 0.8}

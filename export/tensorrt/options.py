@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from devices.tensorrt_support import RTX_CAPABILITIES
 from edgestill.errors import UsageError
-from runtime.tensorrt_library import Family
+from runtime.tensorrt.library import Family
 
 Hardware = Literal["this", "same-capability", "ampere-plus"]
 #: What TensorRT-RTX builds for when it is not told; Turing (7.5) must be asked for by itself.

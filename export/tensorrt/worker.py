@@ -18,7 +18,7 @@ from edgestill.errors import ToolchainError
 from export.tensorrt.builder import Tell, build
 from export.tensorrt.options import EngineOptions
 from export.tensorrt.profile import Profile
-from runtime.tensorrt_library import load_library
+from runtime.tensorrt.library import load_library
 
 WORST_OOM_SCORE = 1000
 

@@ -19,9 +19,9 @@ from edgestill.dataset import Dataset, read_image
 from edgestill.detections import Detections
 from edgestill.progress import track
 from export.verify.comparison import CONFIDENCE, SAME_BOX, SEEN, SURE, TRUE, ClassFigures, Comparison
-from runtime.accuracy import Accuracy, score, spread
-from runtime.bootstrap import draws, resampled
-from runtime.coco_precision import Truth
+from runtime.metrics.bootstrap import draws, resampled
+from runtime.metrics.coco import Truth
+from runtime.metrics.evaluate import Accuracy, score, spread
 
 SMALL_PX2 = 32.0**2  # COCO's small, in pixels of the source image
 RESAMPLES = 1000

@@ -12,7 +12,7 @@ import onnx
 from edgestill.errors import ArtifactError, VerificationError
 from edgestill.spec import Precision
 from runtime.backend import Backend
-from runtime.onnx_file import open_onnx
+from runtime.onnx_guard.model import open_onnx
 
 #: Share of the convolutions and matrix products that INT8 must reach; the head's few stay in float by design.
 MIN_INT8_SHARE = 0.8

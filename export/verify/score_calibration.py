@@ -33,10 +33,10 @@ from edgestill.files import sha256_file
 from edgestill.spec import ScoreMap
 from export.quantize.calibration.images import same_content
 from export.verify.compare import Sample, Seen, compare, look
-from runtime.accuracy import spread
-from runtime.coco_precision import Truth
-from runtime.confusion import CONF, confusion
 from runtime.detector import open_detector
+from runtime.metrics.coco import Truth
+from runtime.metrics.confusion import CONF, confusion
+from runtime.metrics.evaluate import spread
 from runtime.score_map import END, unmapped
 
 IMAGES = 200

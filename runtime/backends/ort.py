@@ -21,7 +21,7 @@ from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.roundings import needs_wide_sums
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
-from runtime.onnx_file import check_onnx
+from runtime.onnx_guard.model import check_onnx
 
 PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: Makes weights unsigned bytes, whose products are widened before they are added: right, and a fifth slower.

@@ -21,7 +21,7 @@ from edgestill.progress import say
 from edgestill.roundings import needs_wide_sums
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
-from runtime.onnx_file import check_onnx
+from runtime.onnx_guard.model import check_onnx
 
 #: Metadata key: the precision that the model's float layers may run in, ``"f32"`` or ``"bf16"``.
 PRECISION_KEY = "edgestill.runtime_precision"

@@ -18,10 +18,10 @@ from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.manifest import Manifest, read_manifest
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
-from runtime.cuda import Driver, Session, open_driver
-from runtime.engine_home import check_home, home_here, trusted_manifest
-from runtime.engine_layers import LayerList, read_layers
-from runtime.tensorrt_library import Family, Library, load_library
+from runtime.tensorrt.cuda_driver import Driver, Session, open_driver
+from runtime.tensorrt.engine_identity import check_home, home_here, trusted_manifest
+from runtime.tensorrt.engine_layers import LayerList, read_layers
+from runtime.tensorrt.library import Family, Library, load_library
 
 DTYPES: Mapping[str, str] = {
     "FLOAT": "float32",

@@ -5,8 +5,8 @@ import re
 import cv2
 
 from edgestill.errors import DeviceError
-from runtime.capture import open_capture
-from runtime.live import LiveSource
+from runtime.sources._capture import open_capture
+from runtime.sources._live import LiveSource
 
 TIMEOUT_MS = 10_000
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from edgestill.errors import DataError
-from runtime.capture import open_capture
 from runtime.frames import Frame
+from runtime.sources._capture import open_capture
 
 UNKNOWN_FPS = 30.0  # for the rare file that does not say
 

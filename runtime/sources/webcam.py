@@ -3,8 +3,8 @@
 import cv2
 
 from edgestill.errors import DeviceError
-from runtime.capture import open_capture
-from runtime.live import LiveSource
+from runtime.sources._capture import open_capture
+from runtime.sources._live import LiveSource
 
 
 def open_frames(text: str) -> LiveSource:

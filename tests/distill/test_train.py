@@ -29,7 +29,7 @@ from edgestill.boxes import xyxy_to_cxcywh
 from edgestill.errors import ArtifactError, DataError, UsageError
 from edgestill.files import sha256_file
 from edgestill.history import read_history, without_timing
-from runtime.accuracy import EVAL_CONF, EVAL_IOU, evaluate
+from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, evaluate
 
 CLASSES = ("red", "green")
 INPUT_HW = (96, 160)

@@ -105,8 +105,8 @@ def lamp_engine(
     """Builds the lamp model as an engine of a stand-in for TensorRT, with the papers of this user."""
     from edgestill.files import sha256_file
     from edgestill.manifest import Manifest, write_manifest
-    from runtime.cuda import open_driver
-    from runtime.engine_home import home_here, marked
+    from runtime.tensorrt.cuda_driver import open_driver
+    from runtime.tensorrt.engine_identity import home_here, marked
 
     def build(version: str, portable: tuple[str, ...] = (), cuda: dict[str, Any] | None = None) -> Path:
         on_gpu(version, cuda=cuda)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from edgestill.detections import Detections
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec, ScoreMap
-from runtime.accuracy import EVAL_CONF, score
-from runtime.coco_precision import Truth
 from runtime.decode import decode
 from runtime.letterbox import prepare
+from runtime.metrics.coco import Truth
+from runtime.metrics.evaluate import EVAL_CONF, score
 from runtime.score_map import network_threshold, reported, unmapped
 
 KNOTS: ScoreMap = ((0.01, 0.01), (0.18, 0.25), (0.42, 0.5), (0.9, 0.8))

@@ -1,4 +1,4 @@
-"""A CUDA driver in main memory: the functions of ``runtime.cuda``, through ctypes like the real ones."""
+"""A CUDA driver in main memory, called through ctypes: the functions of ``runtime.tensorrt.cuda_driver``."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run the model over the split and score it."""
-    from runtime.accuracy import EVAL_CONF, EVAL_IOU, check_classes, evaluate  # noqa: PLC0415
+    from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, check_classes, evaluate  # noqa: PLC0415
     from runtime.tiling import TiledDetector  # noqa: PLC0415
 
     tiling = tiles.tiling(args)
@@ -72,7 +72,7 @@ def show(result: dict[str, Any]) -> Any:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from runtime.confusion import CONF, IOU  # noqa: PLC0415
+    from runtime.metrics.confusion import CONF, IOU  # noqa: PLC0415
 
     title = f"{result['model']} on {result['split']}: {result['images']} images, {result['labels']} labels"
     table = Table("", "labels", "AP50", "AP50-95", title=escape(title))
@@ -95,7 +95,7 @@ def show(result: dict[str, Any]) -> Any:
 
 def _open(args: argparse.Namespace) -> tuple[Detector, Path, str]:
     """The detector at the evaluation setting, the file behind it, and what runs it."""
-    from runtime.accuracy import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
+    from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
 
     setting: dict[str, Any] = {"conf": EVAL_CONF, "iou": EVAL_IOU, "multi_label": True}
     if Path(args.model).suffix == ".pt":

@@ -246,7 +246,7 @@ def _reference(name: str, spec: ModelSpec, source: Path, *, is_rounded: bool) ->
     from distill.qat.checkpoint import load  # noqa: PLC0415
     from distill.training.torch_detector import TorchDetector  # noqa: PLC0415
     from edgestill.cli.models import checkpoint_folder  # noqa: PLC0415
-    from runtime.accuracy import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
+    from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
 
     path = checkpoint_folder(name)
     model = load(path)[0] if is_rounded else native.load(path)[0]
@@ -255,8 +255,8 @@ def _reference(name: str, spec: ModelSpec, source: Path, *, is_rounded: bool) ->
 
 
 def _open(path: Path) -> Detector:
-    from runtime.accuracy import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
+    from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
 
     return open_detector(path, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
 

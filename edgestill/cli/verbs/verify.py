@@ -103,8 +103,8 @@ def _class_words(figures: dict[str, Any]) -> str:
 
 
 def _open(path: Path, args: argparse.Namespace) -> ModelDetector:
-    from runtime.accuracy import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
+    from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
 
     options = {"backend": args.backend, "threads": args.threads, "trust_engine": args.trust_engine}
     return open_detector(path, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True, **options)

@@ -8,7 +8,7 @@ from onnx import defs
 
 from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
 from export.lint.qdq_graph import CONVOLUTIONS, LintGraph, label
-from runtime.onnx_file import EXTENSIONS, STANDARD
+from runtime.onnx_guard.model import EXTENSIONS, STANDARD
 
 PARSED_OPSETS = range(11, 21)  # that TensorRT's parser was seen to read
 LAST_OPSET = 18  # Resize of opset 19 has no CUDA kernel in ONNX Runtime; its quantiser ends at 20

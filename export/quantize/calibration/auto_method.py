@@ -20,8 +20,8 @@ from export.quantize.calibration.images import Calibration, same_content
 from export.quantize.calibration.range_methods import METHODS, Method
 from export.verify.compare import Sample, Seen, as_truth, look, samples_of
 from export.verify.comparison import TRUE
-from runtime.accuracy import EVAL_CONF, EVAL_IOU, score, spread
 from runtime.detector import open_detector
+from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, score, spread
 
 IMAGES = 100
 WORTH = 0.001  # mAP50-95 that another method must gain over the default

@@ -25,8 +25,8 @@ from edgestill.files import sha256_file
 from edgestill.progress import track
 from edgestill.spec import ModelSpec
 from export.quantize.calibration.stratify import stratified
-from runtime.accuracy import spread
 from runtime.letterbox import prepare
+from runtime.metrics.evaluate import spread
 
 SPLIT = "train"
 JUDGES = ("val", "test")  # splits that ranges may not come from

@@ -15,7 +15,7 @@ from distill.plots.run_plots import as_deployed
 from distill.plots.training import plot_confusion, plot_curves, plot_history
 from edgestill.detections import Detections
 from edgestill.history import Row
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
 
 NONE = Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
 

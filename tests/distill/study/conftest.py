@@ -17,8 +17,8 @@ from distill.study.scoring import Findings, numbers, save_findings
 from edgestill.detections import Detections
 from edgestill.files import write_json
 from edgestill.history import write_history
-from runtime.accuracy import score_images
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
+from runtime.metrics.evaluate import score_images
 
 CLASSES = ("red", "yellow", "green", "off")
 HW = (200, 200)

@@ -17,8 +17,8 @@ from distill.study.scoring import Findings, choose_split, load_findings, save_fi
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 from edgestill.files import read_json, write_json
-from runtime.bootstrap import draws, resampled
-from runtime.coco_precision import Truth
+from runtime.metrics.bootstrap import draws, resampled
+from runtime.metrics.coco import Truth
 
 SMALL = ["input_hw=[64, 96]", "train_hw=[64, 64]", "epochs=1", "seeds=[0]", 'arms=["none"]', "against=[]"]
 

@@ -18,7 +18,7 @@ from distill.study.run import finished, run_cells, worst
 from distill.study.scoring import Findings
 from edgestill.errors import DataError, ToolchainError, UsageError
 from edgestill.files import read_json, write_json
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
 
 Truths, Finds, Finish = Callable[..., list[Truth]], Callable[..., Findings], Callable[..., dict[str, Any]]
 CLASSES = ("red", "yellow", "green", "off")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from distill.study.scoring import Findings, same_images
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
 
 
 def test_other_images_or_labels_are_noticed(

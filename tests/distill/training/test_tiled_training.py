@@ -15,7 +15,7 @@ from distill.training.torch_detector import TorchDetector
 from distill.training.validation import Validation
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
-from runtime.accuracy import EVAL_CONF, EVAL_IOU, evaluate
+from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, evaluate
 from runtime.tiling import TiledDetector, Tiling
 
 TILING = Tiling(columns=2, rows=2, overlap=0.2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.tensorrt_library import Library
+from runtime.tensorrt.library import Library
 
 
 @pytest.fixture(scope="session")

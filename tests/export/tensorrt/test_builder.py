@@ -11,8 +11,8 @@ import pytest
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from export.tensorrt.builder import Built, build
 from export.tensorrt.options import EngineOptions
-from runtime.engine_layers import read_layers
-from runtime.tensorrt_library import Library
+from runtime.tensorrt.engine_layers import read_layers
+from runtime.tensorrt.library import Library
 
 WEAK = ("8.5.2", "8.6.1")
 STRONG = ("10.3.0", "10.4.0", "10.16.1", "11.4.0")

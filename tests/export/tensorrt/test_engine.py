@@ -13,7 +13,7 @@ from edgestill.errors import DeviceError, UsageError, VerificationError
 from export.tensorrt import engine as engines
 from export.tensorrt.engine import engine_folder, make_engine, workplace
 from export.tensorrt.options import EngineOptions
-from runtime.engine_home import Home
+from runtime.tensorrt.engine_identity import Home
 
 V100 = {"name": "Tesla V100-SXM2-16GB", "capability": (7, 0), "sms": 80}
 NANO = {"name": "NVIDIA Tegra X1", "capability": (5, 3), "sms": 1}

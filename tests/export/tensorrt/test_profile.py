@@ -21,7 +21,7 @@ from export.tensorrt.options import EngineOptions
 from export.tensorrt.profile import Profile, fit
 from runtime.backend import open_backend
 from runtime.detector import open_detector
-from runtime.tensorrt_library import load_library
+from runtime.tensorrt.library import load_library
 
 VERSIONS = pytest.mark.parametrize("version", ["8.5.2", "8.6.1", "10.3.0", "10.4.0", "10.16.1", "11.4.0"])
 PLAIN = EngineOptions()

@@ -12,8 +12,8 @@ from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
 from export.tensorrt.builder import Built, build
 from export.tensorrt.options import EngineOptions
-from runtime.engine_layers import read_listing
-from runtime.tensorrt_library import Library, load_library
+from runtime.tensorrt.engine_layers import read_listing
+from runtime.tensorrt.library import Library, load_library
 
 pytest.importorskip("tensorrt_rtx", reason="no TensorRT-RTX for this machine")
 

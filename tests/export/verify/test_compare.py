@@ -10,7 +10,7 @@ from edgestill.detections import Detections
 from export.verify.compare import Sample, Seen, compare
 from export.verify.comparison import ClassFigures, Comparison
 from export.verify.gate import LIMITS, failures
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
 
 CLASSES = ("red", "yellow", "green", "off")
 

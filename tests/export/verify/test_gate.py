@@ -12,7 +12,7 @@ from edgestill.errors import VerificationError
 from export.verify.compare import Sample, Seen, compare
 from export.verify.comparison import Comparison
 from export.verify.gate import LIMITS, describe, doubts, failures, refuse_beyond
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
 
 CLASSES = ("red", "yellow", "green", "off")
 Row = tuple[float, float, float, float, float, int]

@@ -29,8 +29,8 @@ from export.quantize.qdq_placement import Plan, for_onnxruntime
 from export.quantize.ranges import Range
 from export.verify.compare import Sample, Seen, compare, look
 from export.verify.gate import LIMITS, describe, refuse_beyond
-from runtime.accuracy import EVAL_CONF, EVAL_IOU
 from runtime.detector import open_detector
+from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU
 
 SIZE = (640, 384)
 SEED, MOST = 1, 60  # pictures that are drawn at most until enough lights are found in them

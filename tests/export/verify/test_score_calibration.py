@@ -20,8 +20,8 @@ from export.job import Job
 from export.quantize.calibration.images import choose
 from export.verify.compare import Sample, Seen
 from export.verify.score_calibration import BAND, FLOOR, HeldOut, Recalibration, effect, held_out, match
-from runtime.coco_precision import Truth
 from runtime.detector import open_detector
+from runtime.metrics.coco import Truth
 from runtime.score_map import reported
 
 Scores = NDArray[np.float64]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgestill.errors import ArtifactError, missing_library
-from runtime.onnx_scan import MAX_FIELDS, scan
-from runtime.onnx_tensors import check_tensors
+from runtime.onnx_guard.tensors import check_tensors
+from runtime.onnx_guard.wire_scan import MAX_FIELDS, scan
 
 SUFFIX = ".onnx"
 MAX_FILE_BYTES = 2 << 30  # protobuf's own limit

@@ -13,8 +13,8 @@ from edgestill.dataset import Dataset, read_image
 from edgestill.detections import Detections
 from edgestill.errors import DataError, UsageError
 from edgestill.progress import progress
-from runtime.coco_precision import AREA, SHORT_SIDE, Score, Truth, by_size, mean, precision_table
-from runtime.confusion import taken_for
+from runtime.metrics.coco import AREA, SHORT_SIDE, Score, Truth, by_size, mean, precision_table
+from runtime.metrics.confusion import taken_for
 
 if TYPE_CHECKING:
     from runtime.detector import Detector
@@ -50,7 +50,7 @@ class Accuracy:
         by_size: By ``small``, ``medium``, ``large``: means over the classes that have labels of that size.
         by_short_side_px: The same by the shorter side of a box in source pixels; filled by ``score_images``.
         per_source: By file-name prefix, where the images come from several sources.
-        taken_for: What the true boxes of a class were taken for, see ``runtime.confusion``; filled by
+        taken_for: What the true boxes of a class were taken for, see ``runtime.metrics.confusion``; filled by
             ``score_images``.
         doubts: Reasons not to quote single numbers of this.
     """

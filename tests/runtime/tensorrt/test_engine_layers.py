@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edgestill.errors import ArtifactError
-from runtime.engine_layers import read_layers, read_listing
+from runtime.tensorrt.engine_layers import read_layers, read_listing
 
 INT8_WORDS = "Thirty-two wide channel vectorized row major Int8 format."
 HALF_WORDS = "Channel major FP16 format where channel % 4 == 0"

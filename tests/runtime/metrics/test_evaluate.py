@@ -12,8 +12,8 @@ from edgestill.dataset import Dataset
 from edgestill.detections import Detections
 from edgestill.errors import DataError, UsageError
 from edgestill.spec import ModelSpec
-from runtime.accuracy import MAX_SOURCES, Accuracy, evaluate, score
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
+from runtime.metrics.evaluate import MAX_SOURCES, Accuracy, evaluate, score
 
 HW = (480, 640)
 BOX = (10.0, 10.0, 50.0, 110.0)  # 40 x 100: medium

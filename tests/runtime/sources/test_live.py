@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgestill.errors import DeviceError
-from runtime.live import LiveSource
+from runtime.sources._live import LiveSource
 
 WAIT_S = 5.0
 

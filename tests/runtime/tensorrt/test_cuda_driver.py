@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgestill.errors import DeviceError
-from runtime.cuda import Driver, Session, open_driver
+from runtime.tensorrt.cuda_driver import Driver, Session, open_driver
 
 
 def test_the_gpu_is_described(make_cuda: Callable[..., Any]) -> None:

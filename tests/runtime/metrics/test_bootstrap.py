@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edgestill.detections import Detections
-from runtime.accuracy import score
-from runtime.bootstrap import draws, resampled
-from runtime.coco_precision import Truth
+from runtime.metrics.bootstrap import draws, resampled
+from runtime.metrics.coco import Truth
+from runtime.metrics.evaluate import score
 
 CLASSES = ("red", "yellow", "green", "off")
 Truths, Predictions = Callable[..., list[Truth]], Callable[..., list[Detections]]

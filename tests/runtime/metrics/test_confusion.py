@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from edgestill.detections import Detections
-from runtime.accuracy import score
-from runtime.coco_precision import Truth, curves
-from runtime.confusion import confusion, taken_for
+from runtime.metrics.coco import Truth, curves
+from runtime.metrics.confusion import confusion, taken_for
+from runtime.metrics.evaluate import score
 
 NAMES = ["red", "green"]
 Box = tuple[float, float, float, float]

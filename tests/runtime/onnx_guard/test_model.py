@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgestill.errors import ArtifactError
-from runtime import onnx_scan
 from runtime.backend import open_backend
-from runtime.onnx_file import check_onnx, open_onnx
+from runtime.onnx_guard import wire_scan
+from runtime.onnx_guard.model import check_onnx, open_onnx
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
 def test_nodes_of_no_bytes_are_counted_before_they_are_parsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_scan, "MAX_FIELDS", 1000)
+    monkeypatch.setattr(wire_scan, "MAX_FIELDS", 1000)
     nodes = b"\x0a\x00" * 1001
     model = b"\x3a" + varint(len(nodes)) + nodes
     (tmp_path / "x.onnx").write_bytes(model)
@@ -296,14 +296,14 @@ def varint(value: int) -> bytes:
 
 def test_the_scan_accepts_what_is_whole_and_nothing_that_is_cut(write_lamp_model: Any) -> None:
     data = write_lamp_model().SerializeToString()
-    onnx_scan.scan(data, onnx.ModelProto.DESCRIPTOR)
+    wire_scan.scan(data, onnx.ModelProto.DESCRIPTOR)
     for end in range(1, len(data), 7):
         try:
             whole = bool(onnx.ModelProto.FromString(data[:end]))
         except Exception:
             whole = False
         try:
-            onnx_scan.scan(data[:end], onnx.ModelProto.DESCRIPTOR)
+            wire_scan.scan(data[:end], onnx.ModelProto.DESCRIPTOR)
             scanned = True
         except ValueError:
             scanned = False

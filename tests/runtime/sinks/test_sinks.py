@@ -15,9 +15,9 @@ from edgestill.detections import Detections
 from edgestill.errors import DataError, DeviceError, UsageError
 from runtime.frames import Frame, open_source
 from runtime.pipeline import FrameResult
-from runtime.sinks.images import ImageSink
+from runtime.sinks.image_writer import ImageSink
 from runtime.sinks.jsonlines import JsonLines
-from runtime.sinks.video import VideoSink
+from runtime.sinks.video_writer import VideoSink
 from runtime.sinks.window import WindowSink
 
 CLASSES = ("red", "green")

@@ -2,7 +2,7 @@
 
 An image's detections are matched with its labels once; which ones are true does not depend on the other
 images. A resample then only weighs images by how often they were drawn, and all networks see the same draws.
-The protocol is that of ``runtime.accuracy``: with every weight 1 the result is its score.
+The protocol is that of ``runtime.metrics.evaluate``: with every weight 1 the result is its score.
 
 Images of one drive resemble each other, so the spread over independent drives is larger than this one.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgestill.boxes import pairwise_iou
 from edgestill.detections import Detections
-from runtime.coco_precision import MAX_DETECTIONS, Truth
+from runtime.metrics.coco import MAX_DETECTIONS, Truth
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)

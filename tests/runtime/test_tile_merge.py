@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgestill.detections import Detections
-from runtime.merge import Look, merge
+from runtime.tile_merge import Look, merge
 
 HW = (100, 200)
 LEFT, RIGHT = (0, 0, 120, 100), (80, 0, 200, 100)  # share 40 columns

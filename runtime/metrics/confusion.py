@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgestill.boxes import pairwise_iou
 from edgestill.detections import Detections
-from runtime.coco_precision import Truth
+from runtime.metrics.coco import Truth
 
 CONF, IOU = 0.25, 0.5
 

@@ -21,8 +21,8 @@ from devices.detect import detect
 from edgestill.errors import ArtifactError, DataError
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, read_manifest
-from runtime.cuda import GpuFacts
-from runtime.tensorrt_library import Family
+from runtime.tensorrt.cuda_driver import GpuFacts
+from runtime.tensorrt.library import Family
 
 MARK = "mark"
 REBUILD = "build it on this machine: edgestill export CKPT --to tensorrt --precision P"

@@ -1,0 +1,1 @@
+"""Detection metrics: mAP, confusion matrix, bootstrap intervals."""

@@ -1,0 +1,1 @@
+"""Checks of an ONNX file before a library reads it."""

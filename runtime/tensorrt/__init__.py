@@ -1,0 +1,1 @@
+"""TensorRT engines: library loading, CUDA driver, identity, layers."""
