@@ -21,7 +21,7 @@ from distill.qat.settings import Quantisation
 from distill.training.schedule import Course, Optimiser
 from edgestill.errors import UsageError, unknown_name
 from edgestill.files import to_json_text
-from edgestill.shelf import Shelf
+from edgestill.registry import Shelf
 from edgestill.spec import COCO_ANCHORS_PX, Head
 from runtime.tiling import Tiling
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError, missing_library
 from edgestill.files import read_json, sha256_file, write_bytes, write_json
-from edgestill.roundings import PREFIX, Roundings
+from edgestill.quantization import PREFIX, Roundings
 from edgestill.spec import ModelSpec
 
 WEIGHTS = "model.safetensors"

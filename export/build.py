@@ -16,7 +16,7 @@ from edgestill.errors import UsageError, VerificationError
 from edgestill.files import refuse_overwrite
 from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.progress import say
-from edgestill.roundings import Roundings
+from edgestill.quantization import Roundings
 from export.artifact import engine_doubts, make_files, parts, workplace_of, write_graph
 from export.graph.index import Graph
 from export.graph.yolov5 import build_onnx

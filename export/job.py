@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgestill.checkpoint import Checkpoint
-from edgestill.roundings import ANY_CPU
+from edgestill.quantization import ANY_CPU
 from edgestill.spec import ModelSpec, Precision, ScoreMap
 from export.graph.interface import Form
 from export.quantize.calibration.auto_method import Trial

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.manifest import checked_manifest
-from edgestill.shelf import Shelf
+from edgestill.registry import Shelf
 from edgestill.spec import TensorSpec
 
 BACKENDS = Shelf("runtime.backends", "backend", {"ort": "onnx", "ov": "openvino"})

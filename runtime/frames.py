@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgestill.dataset import IMAGE_SUFFIXES
 from edgestill.errors import UsageError
-from edgestill.shelf import Shelf
+from edgestill.registry import Shelf
 
 SOURCES = Shelf("runtime.sources", "frame source")
 KINDS = "an image, a folder, a glob, a video, a camera number, rtsp://..., v4l2:///dev/videoN"

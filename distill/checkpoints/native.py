@@ -15,7 +15,7 @@ from distill.models.yolov5 import Yolov5, from_spec, misfit
 from edgestill.architecture import HEAD_INDEX
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgestill.errors import ArtifactError
-from edgestill.roundings import Roundings
+from edgestill.quantization import Roundings
 from edgestill.spec import ModelSpec
 
 ANCHOR_TOLERANCE = 1e-3  # relative; FP16 storage rounds by at most half of it

@@ -24,7 +24,7 @@ from distill.datasets.formats._write import Style, Written, remove, write
 from edgestill.errors import DataError, UsageError
 from edgestill.files import write_bytes
 from edgestill.progress import progress
-from edgestill.shelf import Shelf
+from edgestill.registry import Shelf
 
 __all__ = ["FORMATS", "Converted", "SplitPlan", "Style", "convert_dataset"]
 

@@ -18,7 +18,7 @@ from distill.teacher import Start
 from distill.training import distributed
 from edgestill.checkpoint import Checkpoint
 from edgestill.errors import UsageError
-from edgestill.roundings import PostTraining
+from edgestill.quantization import PostTraining
 
 BEGIN = "begin"
 

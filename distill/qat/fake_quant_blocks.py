@@ -2,7 +2,7 @@
 
 A rounding stands where a number is read, not where it is made: of two readers of one map, one may be a
 detection output, which reads it unrounded. ``Edges`` are the roundings of one node's inputs, in the exported
-graph's order: see ``edgestill.roundings``.
+graph's order: see ``edgestill.quantization``.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from distill.qat.fake_quant_blocks import (
 from distill.qat.steps import Steps
 from edgestill.architecture import BN_EPS
 from edgestill.errors import UsageError
-from edgestill.roundings import Roundings
+from edgestill.quantization import Roundings
 from edgestill.spec import ModelSpec
 
 LEVELS = 255

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgestill.cli import tiles
-from edgestill.cli.sizes import input_hw
+from edgestill.cli.options import tiles
+from edgestill.cli.options.sizes import input_hw
 
 ANCHOR_T = 4.0
 

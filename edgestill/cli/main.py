@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from edgestill import __version__
 from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, missing_library
 from edgestill.files import to_json_text
-from edgestill.shelf import Shelf
+from edgestill.registry import Shelf
 
 VERBS = Shelf("edgestill.cli.verbs", "verb")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgestill import architecture
 from edgestill.architecture import Layer
-from edgestill.shelf import Shelf
+from edgestill.registry import Shelf
 from edgestill.spec import ModelSpec
 from export.graph.cells import Grid
 from export.graph.weights import Weights, conv_silu

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from edgestill.errors import ArtifactError
-from edgestill.shelf import Shelf
+from edgestill.registry import Shelf
 
 if TYPE_CHECKING:
     from export.lint.qdq_graph import LintGraph

@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgestill.roundings import Limit
+from edgestill.quantization import Limit
 from export.quantize.weight_scale import bounds, weight_scale
 
 POSITIONS = 64  # that are looked at in each image, drawn evenly; memory and time do not need more

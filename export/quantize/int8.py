@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from edgestill.roundings import WIDE_SUMS, EngineFamily, Limit
+from edgestill.quantization import WIDE_SUMS, EngineFamily, Limit
 from export.graph.index import Graph
 from export.quantize.calibration.observer import Statistics
 from export.quantize.calibration.range_methods import Tuning

@@ -24,7 +24,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgestill.roundings import CHANNELS_TAKEN
+from edgestill.quantization import CHANNELS_TAKEN
 
 FOLD = 2  # the stride of the first convolution: pixels of a block's side
 CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)

@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgestill.errors import ArtifactError, UsageError
-from edgestill.roundings import Grid, PostTraining, Roundings
+from edgestill.quantization import Grid, PostTraining, Roundings
 from export.graph.index import SAME_SCALE, Graph
 from export.quantize.blocks import Block, blocks_of, nodes_in, spare
 from export.quantize.calibration.images import Calibration

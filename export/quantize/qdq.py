@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgestill.roundings import Limit
+from edgestill.quantization import Limit
 from export.quantize.calibration.observer import Statistics
 from export.quantize.qdq_placement import Plan
 from export.quantize.ranges import SIGNED_ZERO, Range

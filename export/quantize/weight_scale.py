@@ -1,11 +1,11 @@
 """The step of a weight's bytes, and how large bytes may be.
 
 An x86 CPU without a dot product of bytes adds two products of an activation's byte and a weight's in 16
-bits, see ``devices.byte_sums``. Seven bits for a weight are the usual answer, and waste: only two weights
-of one sign that are multiplied side by side, those of channels 2i and 2i + 1 in one place of the kernel,
-can go beyond 16 bits, and two large ones seldom meet. With a step such that no pair does, the largest byte
-of a channel of the COCO YOLOv5n is 109 (median), which is 7.8 bits. Such bytes are right on every CPU, so
-one file is for all.
+bits, see ``devices.int8_saturation``. Seven bits for a weight are the usual answer, and waste: only two
+weights of one sign that are multiplied side by side, those of channels 2i and 2i + 1 in one place of the
+kernel, can go beyond 16 bits, and two large ones seldom meet. With a step such that no pair does, the largest
+byte of a channel of the COCO YOLOv5n is 109 (median), which is 7.8 bits. Such bytes are right on every CPU,
+so one file is for all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.roundings import Limit, pairs_of
+from edgestill.quantization import Limit, pairs_of
 
 LEAST_SCALE = 1e-12  # of a channel whose weights are all zero
 

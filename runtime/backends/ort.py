@@ -16,9 +16,9 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from devices.byte_sums import cuts_off_here
+from devices.int8_saturation import cuts_off_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
-from edgestill.roundings import needs_wide_sums
+from edgestill.quantization import needs_wide_sums
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
 from runtime.onnx_guard.model import check_onnx

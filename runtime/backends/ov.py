@@ -15,10 +15,10 @@ import openvino as ov
 import yaml
 from numpy.typing import NDArray
 
-from devices.byte_sums import cuts_off_here
+from devices.int8_saturation import cuts_off_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.progress import say
-from edgestill.roundings import needs_wide_sums
+from edgestill.quantization import needs_wide_sums
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
 from runtime.onnx_guard.model import check_onnx

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from edgestill.cli import sizes, tiles
+from edgestill.cli.options import sizes, tiles
 from edgestill.files import refuse_overwrite, write_json
 
 SUMMARY = "Measure latency: percentiles, stages, memory, conditions, doubts"

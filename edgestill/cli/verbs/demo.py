@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "find, follow and tell the lights in it, with the INT8 file",
         *("run", int8, "--source", out / "drive.mp4", "--track", "--save", out / "annotated.mp4"),
     )
-    from edgestill.demo.story import Story, write_story  # noqa: PLC0415 (draws)
+    from edgestill.demo.demo_report import Story, write_story  # noqa: PLC0415 (draws)
 
     story = Story(
         steps=tuple(steps.done),

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"out": str(out), "recipe": recipe.to_json()}
     from distill.train import train  # noqa: PLC0415
     from distill.training.distributed import is_first  # noqa: PLC0415 (torch)
-    from edgestill.cli.roundings import place  # noqa: PLC0415
+    from edgestill.cli.options.qat import place  # noqa: PLC0415
 
     result = train(recipe, out, resume=args.resume, force=args.force, place=place)
     return result if is_first() else None

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import edgestill
-from devices.byte_sums import DOT_PRODUCTS, cuts_off
 from devices.detect import DeviceSnapshot, detect
+from devices.int8_saturation import DOT_PRODUCTS, cuts_off
 from devices.software import BASE, Extra, read_extras, shadowed, version
 from devices.tensorrt_support import LAST, is_too_new
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli import sizes, tiles
+from edgestill.cli.options import sizes, tiles
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 

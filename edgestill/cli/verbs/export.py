@@ -8,14 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli import (
-    calibration_options,
-    engine_options,
-    form_options,
-    recalibrate_options,
-    repair_options,
-)
-from edgestill.cli.sizes import input_hw
+from edgestill.cli.options import calibration, engine, form, recalibrate, repair
+from edgestill.cli.options.sizes import input_hw
 from edgestill.dataset import Dataset
 from edgestill.errors import ArtifactError, UsageError, missing_library
 
@@ -60,11 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("exports"), metavar="DIR", help="folder (default exports)")
     add("--name", help="the files' name (default: the checkpoint's, and the precision)")
     add("--force", action="store_true", help="replace files of that name")
-    form_options.add_arguments(parser)
-    calibration_options.add_arguments(parser)
-    repair_options.add_arguments(parser)
-    recalibrate_options.add_arguments(parser)
-    engine_options.add_arguments(parser)
+    form.add_arguments(parser)
+    calibration.add_arguments(parser)
+    repair.add_arguments(parser)
+    recalibrate.add_arguments(parser)
+    engine.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -72,14 +66,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from export.build import export  # noqa: PLC0415 (brings onnx)
     from export.job import Job  # noqa: PLC0415
 
-    calibration_options.refuse_senseless(args)
-    repair_options.refuse_senseless(args)
-    recalibrate_options.refuse_senseless(args)
-    engine, form = engine_options.read(args), form_options.read(args)
-    checkpoint = calibration_options.with_scales(args, _checkpoint(args.checkpoint, args.imgsz))
+    calibration.refuse_senseless(args)
+    repair.refuse_senseless(args)
+    recalibrate.refuse_senseless(args)
+    engine_options, file_form = engine.read(args), form.read(args)
+    checkpoint = calibration.with_scales(args, _checkpoint(args.checkpoint, args.imgsz))
     held = _held_out(args, checkpoint.spec)
     judges = (held.dataset, held.split) if held else None
-    choice = calibration_options.read(args, checkpoint, judges)
+    choice = calibration.read(args, checkpoint, judges)
     job = Job(
         checkpoint=checkpoint,
         target=args.to,
@@ -87,10 +81,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         calibration=choice.calibration,
         method=choice.method,
         trial=choice.trial,
-        recalibration=recalibrate_options.read(args, choice.calibration, judges),
+        recalibration=recalibrate.read(args, choice.calibration, judges),
         cache=choice.cache,
-        engine=engine,
-        form=form,
+        engine=engine_options,
+        form=file_form,
     )
     name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
     made = export(
@@ -99,7 +93,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         name,
         check=_check(args, checkpoint, held),
         force=args.force,
-        repair_with=repair_options.read(args, held.samples[0].path.parent if held else None),
+        repair_with=repair.read(args, held.samples[0].path.parent if held else None),
     )
     record = made.record
     return {
@@ -117,7 +111,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "calibration": _summary(record.calibration),
         "verify": record.verify,
         "recalibration": record.recalibration,
-        "repair": repair_options.told(args, made),
+        "repair": repair.told(args, made),
         "doubts": [
             *_doubts(args, held, choice.calibration),
             *(record.verify or {}).get("doubts", ()),
@@ -146,8 +140,8 @@ def show(result: dict[str, Any]) -> Any:
     for key in ("score_drift_mean", "iou_mean", "drop_points"):
         if told.get(key) is not None:
             table.add_row(key.replace("_", " "), f"{told[key]:.4f}")
-    rows = recalibrate_options.rows(result["recalibration"], result["verify"])
-    for name, text in [*rows, *repair_options.rows(result["repair"])]:
+    rows = recalibrate.rows(result["recalibration"], result["verify"])
+    for name, text in [*rows, *repair.rows(result["repair"])]:
         table.add_row(name, escape(text))
     for doubt in result["doubts"]:
         table.add_row("doubt", doubt)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli import sizes, tiles
+from edgestill.cli.options import sizes, tiles
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Run the model; the summary, or None where the frames' own lines are the result."""
     _check(args)
     from edgestill.cli.models import resolve  # noqa: PLC0415
-    from edgestill.demo.assemble import assemble  # noqa: PLC0415
+    from edgestill.demo.pipeline import assemble  # noqa: PLC0415
     from edgestill.progress import say  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
     from runtime.frames import open_source  # noqa: PLC0415
@@ -120,7 +120,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _sinks(args: argparse.Namespace, source: FrameSource, classes: tuple[str, ...]) -> list[Sink]:
-    from edgestill.demo.assemble import file_sink  # noqa: PLC0415
+    from edgestill.demo.pipeline import file_sink  # noqa: PLC0415
     from runtime.sinks.jsonlines import JsonLines  # noqa: PLC0415
     from runtime.sinks.window import WindowSink  # noqa: PLC0415
 

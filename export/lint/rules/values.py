@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgestill.roundings import needs_wide_sums
+from edgestill.quantization import needs_wide_sums
 from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
 from export.lint.qdq_graph import CONVOLUTIONS, LintGraph, label
 from export.lint.qdq_pair import Pair

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
-from edgestill.roundings import WIDE_SUMS, Limit
+from edgestill.quantization import WIDE_SUMS, Limit
 from export.quantize.gptq import Compensation
 
 BINS = 8192

@@ -25,7 +25,7 @@ import onnx
 
 from edgestill.files import write_bytes
 from edgestill.progress import say
-from edgestill.roundings import WIDE_SUMS, Limit
+from edgestill.quantization import WIDE_SUMS, Limit
 from export.graph.index import Graph
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.observer import BINS, SAMPLE, START_WIDTH, Histogram, Statistics, gather

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from distill.models.yolov5 import build, spec
-from edgestill.roundings import EngineFamily, PostTraining
+from edgestill.quantization import EngineFamily, PostTraining
 from edgestill.spec import Head
 from export.graph.index import Graph
 from export.graph.yolov5 import build_onnx

@@ -26,7 +26,7 @@ from distill.qat.settings import Quantisation
 from distill.qat.steps import Steps
 from distill.teacher import Start
 from edgestill.checkpoint import read_checkpoint
-from edgestill.roundings import FAMILIES, EngineFamily, Roundings
+from edgestill.quantization import FAMILIES, EngineFamily, Roundings
 from edgestill.spec import Head, ModelSpec
 from export.graph.yolov5 import build_onnx
 from export.job import FAMILY

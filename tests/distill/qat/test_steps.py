@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distill.qat.steps import Steps
-from edgestill.roundings import ANY_CPU, WIDE_SUMS, Limit, needs_wide_sums
+from edgestill.quantization import ANY_CPU, WIDE_SUMS, Limit, needs_wide_sums
 from export.quantize.weight_scale import nearest, weight_scale
 
 

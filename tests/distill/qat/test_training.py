@@ -17,7 +17,7 @@ from distill.recipe import load_recipe
 from distill.train import train
 from distill.training.run_folder import HISTORY
 from edgestill.checkpoint import Checkpoint, read_checkpoint
-from edgestill.cli.roundings import place
+from edgestill.cli.options.qat import place
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.files import sha256_file
 from edgestill.history import read_history, without_timing

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgestill.roundings import WIDE_SUMS
+from edgestill.quantization import WIDE_SUMS
 from edgestill.spec import ModelSpec
 from export.graph.index import Graph
 from export.lint.linter import lint, read

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgestill.roundings import ANY_CPU, WIDE_SUMS, Limit
+from edgestill.quantization import ANY_CPU, WIDE_SUMS, Limit
 from export.quantize.gptq import ENOUGH, POSITIONS, Compensation, compensated
 from export.quantize.qdq import byte_weights
 from export.quantize.weight_scale import weight_scale

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from edgestill.roundings import WIDE_SUMS
+from edgestill.quantization import WIDE_SUMS
 from edgestill.spec import ModelSpec
 from export.graph.index import Graph
 from export.graph.yolov5 import OUTPUT, build_onnx

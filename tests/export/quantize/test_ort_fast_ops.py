@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgestill.roundings import ANY_CPU
+from edgestill.quantization import ANY_CPU
 from edgestill.spec import ModelSpec
 from export.graph.index import Graph
 from export.graph.interface import Form, reform

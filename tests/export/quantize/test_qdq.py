@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgestill.roundings import WIDE_SUMS
+from edgestill.quantization import WIDE_SUMS
 from edgestill.spec import ModelSpec
 from export.graph.index import Graph
 from export.quantize.calibration.observer import Statistics

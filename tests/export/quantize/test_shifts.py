@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgestill.roundings import WIDE_SUMS
+from edgestill.quantization import WIDE_SUMS
 from edgestill.spec import ModelSpec
 from export.graph.index import Graph
 from export.quantize.blocks import blocks_of, nodes_in, spare

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgestill.roundings import ANY_CPU, PAIR, WIDE_SUMS, Limit, needs_wide_sums
+from edgestill.quantization import ANY_CPU, PAIR, WIDE_SUMS, Limit, needs_wide_sums
 from export.quantize.gptq import compensated
 from export.quantize.weight_scale import nearest, weight_scale
 

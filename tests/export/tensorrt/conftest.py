@@ -13,7 +13,7 @@ from runtime.tensorrt.library import Library
 @pytest.fixture(scope="session")
 def write_graph(feeds: Any) -> Callable[..., bytes]:
     """Writes a checkpoint's graph as the exporter does for TensorRT."""
-    from edgestill.roundings import WIDE_SUMS
+    from edgestill.quantization import WIDE_SUMS
     from export.graph.index import Graph
     from export.graph.interface import Form, reform
     from export.graph.yolov5 import build_onnx

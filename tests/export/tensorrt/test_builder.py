@@ -179,7 +179,7 @@ def test_a_graph_that_does_not_parse_is_told_with_the_parsers_words(
     spec: Any,
     statistics: Any,
 ) -> None:
-    from edgestill.roundings import WIDE_SUMS
+    from edgestill.quantization import WIDE_SUMS
     from export.graph.index import Graph
     from export.quantize.qdq import quantise
     from export.quantize.qdq_placement import for_openvino

@@ -111,7 +111,7 @@ def test_the_same_graph_gives_the_same_engine(rtx: Library, graphs: dict[str, by
 def test_the_graph_for_x86_is_refused_with_the_parsers_reason(
     rtx: Library, float_model: Any, spec: ModelSpec, statistics: Any
 ) -> None:
-    from edgestill.roundings import WIDE_SUMS
+    from edgestill.quantization import WIDE_SUMS
     from export.graph.index import Graph
     from export.quantize.qdq import quantise
     from export.quantize.qdq_placement import for_openvino

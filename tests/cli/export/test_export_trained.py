@@ -15,7 +15,7 @@ from distill.qat.settings import Quantisation
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgestill.cli.main import main
 from edgestill.cli.models import checkpoint_folder
-from edgestill.cli.roundings import place
+from edgestill.cli.options.qat import place
 from edgestill.manifest import read_manifest
 
 

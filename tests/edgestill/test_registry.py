@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgestill.errors import DeviceError, UsageError
-from edgestill.shelf import Shelf
+from edgestill.registry import Shelf
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from devices.byte_sums import cuts_off
+from devices.int8_saturation import cuts_off
 
 
 @pytest.mark.parametrize(

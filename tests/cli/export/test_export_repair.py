@@ -15,8 +15,8 @@ import onnx
 import pytest
 from rich.console import Console
 
-from edgestill.cli import recalibrate_options
 from edgestill.cli.main import main
+from edgestill.cli.options import recalibrate
 from edgestill.cli.verbs import export
 from edgestill.spec import ModelSpec
 from export.quantize.blocks import Block
@@ -146,7 +146,7 @@ def test_the_effect_of_a_map_is_a_few_rows() -> None:
         "after": point,
         "score_drift_mean": {"before": -0.02, "after": 0.001},
     }
-    rows = dict(recalibrate_options.rows({"score_map": [[0.2, 0.25]]}, {"recalibration": effect}))
+    rows = dict(recalibrate.rows({"score_map": [[0.2, 0.25]]}, {"recalibration": effect}))
     assert rows["map of scores"] == "0.200 -> 0.25"
     assert rows["at 0.25 without the map"] == "40 boxes, precision 0.900, f1 0.643, score drift -0.0200"
     assert rows["at 0.25 FP32"] == "40 boxes, precision 0.900, recall 0.500, f1 0.643"

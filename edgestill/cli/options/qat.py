@@ -11,7 +11,7 @@ from edgestill.dataset import Dataset
 if TYPE_CHECKING:
     from distill.qat.settings import Quantisation
     from edgestill.checkpoint import Checkpoint
-    from edgestill.roundings import PostTraining
+    from edgestill.quantization import PostTraining
 
 
 def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...]) -> PostTraining:

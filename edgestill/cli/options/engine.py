@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from edgestill.cli.sizes import input_hw
+from edgestill.cli.options.sizes import input_hw
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
