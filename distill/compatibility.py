@@ -38,7 +38,7 @@ def check_comparable(methods: Iterable[str], teacher: Facts, path: Path, student
             hint="choose a teacher with the student's strides: most detectors named n, s, m, l or x",
         )
     for method in methods:
-        if METHODS.load(method).COMPARES == "predictions":
+        if METHODS.load(method).INPUTS == "predictions":
             _check_predictions(method, teacher, path, student)
 
 
@@ -75,7 +75,7 @@ def _described(head: Head | None) -> str:
 
 def _by_features() -> str:
     """The way out that is always open."""
-    able = [name for name in METHODS.names() if METHODS.load(name).COMPARES == "features"]
+    able = [name for name in METHODS.names() if METHODS.load(name).INPUTS == "features"]
     return f"distil by features: {', '.join(able)}"
 
 

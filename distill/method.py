@@ -12,11 +12,11 @@ from edgestill.spec import Head
 
 #: What a method reads of the teacher: ``features`` (and how sure it is of a cell), which any teacher with the
 #: same strides has; or ``predictions``, which take a head with the student's columns, classes and anchors.
-Compares = Literal["features", "predictions"]
+MethodInputs = Literal["features", "predictions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class StudentTeacherInfo:
     """Facts about a student and its teacher that a method builds itself from.
 
     Attributes:
@@ -40,7 +40,7 @@ class Pair:
     teacher_head: Head | None = "coupled"
 
 
-class InFloat32(Mapping[str, Tensor]):
+class FeaturesInFloat32(Mapping[str, Tensor]):
     """Maps that are brought to float32 when somebody asks for them, once: that is a pass over all of them.
 
     Args:
@@ -64,14 +64,14 @@ class InFloat32(Mapping[str, Tensor]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class NetworkOutputs:
     """What one network made of a batch; in float32 where a method sees it.
 
     Attributes:
         features: Neck maps ``[B, C, h, w]`` by level ``p3``, ``p4``, ``p5``.
         raw: Raw head maps ``[B, A, h, w, columns]`` by level; ``distill.models.head_outputs`` takes them
-        apart. head: What the columns are: of an anchor head tx, ty, tw, th, objectness, class logits; of
-        ``dfl``
+            apart.
+        head: What the columns are: of an anchor head tx, ty, tw, th, objectness, class logits; of ``dfl``
             4 x 16 logits of the distances left, top, right, bottom, then class logits, with A = 1; of None
             class logits alone.
     """
@@ -80,19 +80,21 @@ class View:
     raw: Sequence[Tensor]
     head: Head | None = "coupled"
 
-    def in_float32(self) -> View:
+    def in_float32(self) -> NetworkOutputs:
         """The same numbers in float32."""
-        return View(InFloat32(self.features), [level.float() for level in self.raw], self.head)
+        return NetworkOutputs(
+            FeaturesInFloat32(self.features), [level.float() for level in self.raw], self.head
+        )
 
     @property
     def native(self) -> Mapping[str, Tensor]:
         """``features`` as the network computed them, for a method that widens them on its way."""
-        return self.features.native if isinstance(self.features, InFloat32) else self.features
+        return self.features.native if isinstance(self.features, FeaturesInFloat32) else self.features
 
-    def rolled(self) -> View:
+    def rolled(self) -> NetworkOutputs:
         """Every image's maps handed to the next image of the batch, the last one's to the first."""
         features = {level: feature.roll(1, 0) for level, feature in self.features.items()}
-        return View(features, [level.roll(1, 0) for level in self.raw], self.head)
+        return NetworkOutputs(features, [level.roll(1, 0) for level in self.raw], self.head)
 
 
 @runtime_checkable

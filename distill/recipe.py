@@ -21,7 +21,7 @@ from distill.qat.settings import Quantisation
 from distill.training.schedule import Course, Optimiser
 from edgestill.errors import UsageError, unknown_name
 from edgestill.files import to_json_text
-from edgestill.registry import Shelf
+from edgestill.registry import Registry
 from edgestill.spec import COCO_ANCHORS_PX, Head
 from runtime.tiling import Tiling
 
@@ -30,7 +30,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-METHODS = Shelf("distill.methods", "distillation method")
+METHODS = Registry("distill.methods", "distillation method")
 FOLDER = Path(__file__).parent / "recipes"
 
 Teaching = Literal["trained", "random", "shuffled"]

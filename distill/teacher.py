@@ -14,12 +14,12 @@ import edgestill
 from distill.checkpoints import native
 from distill.checkpoints.ultralytics_pt import is_foreign, load_foreign
 from distill.compatibility import check_comparable
-from distill.method import View
-from distill.models.frozen import Facts, Onlooker, facts_of
+from distill.method import NetworkOutputs
+from distill.models.frozen import Facts, FrozenTeacher, facts_of
 from distill.models.yolov5 import Yolov5, build, from_spec, spec
 from distill.recipe import Recipe, Teaching
 from distill.training import distributed
-from distill.training.precision import Arithmetic
+from distill.training.precision import ComputeConfig
 from edgestill.architecture import size_of
 from edgestill.errors import UsageError
 from edgestill.spec import ModelSpec
@@ -45,7 +45,7 @@ class Teacher:
             gets the maps of the image before it in the batch; the control with a lively teacher.
     """
 
-    model: Onlooker
+    model: FrozenTeacher
     path: Path
     checksums: Mapping[str, str]
     teaching: Teaching = "trained"
@@ -55,7 +55,7 @@ class Teacher:
         """What the network is."""
         return self.model.facts
 
-    def look(self, images: Tensor, arithmetic: Arithmetic) -> View:
+    def forward_features(self, images: Tensor, compute: ComputeConfig) -> NetworkOutputs:
         """What the student is to learn from a batch.
 
         It is computed as the student is. Measured on 64 street images, YOLOv5s to YOLOv5n at 320 x 320: in
@@ -64,7 +64,7 @@ class Teacher:
 
         Args:
             images: The tensor that the student sees, RGB in [0, 1], float32 ``[B, 3, H, W]``.
-            arithmetic: How to compute.
+            compute: How to compute.
 
         Returns:
             float32, without gradients.
@@ -74,8 +74,8 @@ class Teacher:
         """
         if self.teaching == "shuffled":
             _check_another(len(images))
-        with torch.no_grad(), arithmetic.autocast():
-            view: View = self.model(images)
+        with torch.no_grad(), compute.autocast():
+            view: NetworkOutputs = self.model(images)
         return (view.rolled() if self.teaching == "shuffled" else view).in_float32()
 
     def describe(self) -> str:
@@ -158,7 +158,9 @@ def load_teacher(name: str, teaching: Teaching = "trained", seed: int = 0) -> Te
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed + OWN_STREAM)  # of the CPU alone, as the fork is
         network, facts = read(path, fresh=teaching == "random")
-    return Teacher(model=Onlooker(network, facts), path=path, checksums=checksums(network), teaching=teaching)
+    return Teacher(
+        model=FrozenTeacher(network, facts), path=path, checksums=checksums(network), teaching=teaching
+    )
 
 
 def _load_own(path: Path, *, fresh: bool) -> tuple[torch.nn.Module, Facts]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError, missing_library
 from edgestill.files import read_json, sha256_file, write_bytes, write_json
-from edgestill.quantization import PREFIX, Roundings
+from edgestill.quantization import PREFIX, QuantizationScheme
 from edgestill.spec import ModelSpec
 
 WEIGHTS = "model.safetensors"
@@ -27,14 +27,14 @@ class Checkpoint:
         spec: The model's contract.
         weights: Tensors by the original YOLOv5 state-dict name; float32 (stored as FP16 or FP32) or int64.
         about: How it was trained: recipe, data, scores; free JSON data.
-        roundings: What it was trained to be rounded to; None if it was not.
+        scheme: What it was trained to be rounded to; None if it was not.
         sha256: Hash of the weights file.
     """
 
     spec: ModelSpec
     weights: Mapping[str, NDArray[Any]]
     about: Mapping[str, Any] = field(default_factory=dict)
-    roundings: Roundings | None = None
+    scheme: QuantizationScheme | None = None
     sha256: str = ""
 
 
@@ -50,9 +50,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, half: bool = False
         for name, w in checkpoint.weights.items()
     }
     beside = {"spec": checkpoint.spec.to_json(), "about": dict(checkpoint.about)}
-    if checkpoint.roundings is not None:
-        tensors |= checkpoint.roundings.to_tensors()  # never halved: they are what was trained
-        beside["quantisation"] = checkpoint.roundings.to_json()
+    if checkpoint.scheme is not None:
+        tensors |= checkpoint.scheme.to_tensors()  # never halved: they are what was trained
+        beside["quantisation"] = checkpoint.scheme.to_json()
     write_bytes(folder / WEIGHTS, save(tensors))
     write_json(folder / SPEC, beside)
 
@@ -88,6 +88,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         spec=ModelSpec.from_json(data["spec"]),
         weights=weights,
         about=data["about"],
-        roundings=Roundings.from_parts(data["quantisation"], scales) if "quantisation" in data else None,
+        scheme=QuantizationScheme.from_parts(data["quantisation"], scales)
+        if "quantisation" in data
+        else None,
         sha256=sha256_file(path),
     )

@@ -60,7 +60,7 @@ def needs_wide_sums(weights: NDArray[np.int8]) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class WeightRange:
     """How large the bytes of weights may be.
 
     Attributes:
@@ -71,20 +71,20 @@ class Limit:
     largest: int
     pair: int | None = None
 
-    def of(self, shape: Sequence[int]) -> Limit:
+    def of(self, shape: Sequence[int]) -> WeightRange:
         """The limit of a layer, by the shape of its weights: of each one where pairs are not known."""
         if self.pair is None or has_pairs(shape):
             return self
-        return Limit(largest=self.pair // 2)
+        return WeightRange(largest=self.pair // 2)
 
 
 #: Engines of TensorRT add products of bytes in 32 bits.
-WIDE_SUMS = Limit(largest=WEIGHT_LEVELS[8])
-ANY_CPU = Limit(largest=WEIGHT_LEVELS[8], pair=PAIR)
+WIDE_SUMS = WeightRange(largest=WEIGHT_LEVELS[8])
+ANY_CPU = WeightRange(largest=WEIGHT_LEVELS[8], pair=PAIR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class QuantParams:
     """The numbers that a byte can say: ``(byte - zero) * step``.
 
     Attributes:
@@ -99,7 +99,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Roundings:
+class QuantizationScheme:
     """All roundings of one network for one family of engines.
 
     Attributes:
@@ -121,8 +121,8 @@ class Roundings:
     family: EngineFamily
     is_signed: bool
     has_integer_bias: bool
-    weight_limit: Limit
-    grids: Mapping[str, Grid]
+    weight_limit: WeightRange
+    grids: Mapping[str, QuantParams]
     activations: Mapping[str, str]
     weights: Mapping[str, NDArray[np.float32]]
     inputs: Mapping[str, str]
@@ -142,7 +142,7 @@ class Roundings:
         return {STEPS: steps, **{f"{WEIGHT_STEPS}{name}": w for name, w in self.weights.items()}}
 
     @classmethod
-    def from_parts(cls, data: Mapping[str, Any], tensors: Tensors) -> Roundings:
+    def from_parts(cls, data: Mapping[str, Any], tensors: Tensors) -> QuantizationScheme:
         """The inverse of ``to_json`` and ``to_tensors``.
 
         Raises:
@@ -151,14 +151,14 @@ class Roundings:
         try:
             steps = tensors[STEPS].astype(np.float32).tolist()
             grids = {
-                name: Grid(step=step, **data["grids"][name])
+                name: QuantParams(step=step, **data["grids"][name])
                 for name, step in zip(sorted(data["grids"]), steps, strict=True)
             }
             found = cls(
                 **{
                     **data,
                     "grids": grids,
-                    "weight_limit": Limit(**data["weight_limit"]),
+                    "weight_limit": WeightRange(**data["weight_limit"]),
                     "reads": {node: tuple(names) for node, names in data["reads"].items()},
                     "float_readers": tuple(data["float_readers"]),
                     "weights": {
@@ -192,14 +192,14 @@ class PostTraining:
     """Where a training with rounding begins: what an export without it would have written.
 
     Attributes:
-        roundings: With the scales of a calibration.
+        scheme: With the scales of a calibration.
         weights: By convolution that multiplies bytes, what its bytes say, float32 ``[out, in, k, k]``.
         biases: By such a convolution, its bias, which takes back what rounding its weights moved, float32
             ``[out]``.
         record: Which images the scales come from, and how.
     """
 
-    roundings: Roundings
+    scheme: QuantizationScheme
     weights: Mapping[str, NDArray[np.float32]]
     biases: Mapping[str, NDArray[np.float32]]
     record: Mapping[str, Any]

@@ -11,7 +11,7 @@ from edgestill.errors import missing_library, unknown_name
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class Registry:
     """A package whose public modules are the choices.
 
     Attributes:

@@ -16,7 +16,7 @@ from edgestill.errors import UsageError, VerificationError
 from edgestill.files import refuse_overwrite
 from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.progress import say
-from edgestill.quantization import Roundings
+from edgestill.quantization import QuantizationScheme
 from export.artifact import engine_doubts, make_files, parts, workplace_of, write_graph
 from export.graph.index import Graph
 from export.graph.yolov5 import build_onnx
@@ -206,8 +206,8 @@ def _workshop(out: Path) -> Iterator[Path]:
 
 def _variants(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
     """The graphs at the precision that was asked for."""
-    if job.precision == "int8" and job.checkpoint.roundings is not None:
-        return _trained(source, job, job.checkpoint.roundings)
+    if job.precision == "int8" and job.checkpoint.scheme is not None:
+        return _trained(source, job, job.checkpoint.scheme)
     if job.precision == "int8":
         return _int8(source, source_path, job)
     if job.precision == "fp16" and job.target != "openvino":
@@ -237,13 +237,13 @@ def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
     return by(method, tried)
 
 
-def _trained(source: onnx.ModelProto, job: Job, roundings: Roundings) -> Variants:
+def _trained(source: onnx.ModelProto, job: Job, scheme: QuantizationScheme) -> Variants:
     scale, images, family, seen = job.checkpoint.spec.scale, job.calibration, job.family, None
     if images is not None and family.halves:
         watched = Watched(histograms=Graph(source, scale).to_watch())
         seen = gathered(source, watched, images, job.cache)
-    made = Trained(source, scale, roundings, family, calibration=images, seen=seen)
-    say(f"scales are those that were trained for {roundings.family}")
+    made = Trained(source, scale, scheme, family, calibration=images, seen=seen)
+    say(f"scales are those that were trained for {scheme.family}")
     return made
 
 

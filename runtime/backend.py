@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.manifest import checked_manifest
-from edgestill.registry import Shelf
+from edgestill.registry import Registry
 from edgestill.spec import TensorSpec
 
-BACKENDS = Shelf("runtime.backends", "backend", {"ort": "onnx", "ov": "openvino"})
+BACKENDS = Registry("runtime.backends", "backend", {"ort": "onnx", "ov": "openvino"})
 BY_SUFFIX: Mapping[str, str] = {".onnx": "ort", ".xml": "ov", ".engine": "trt"}
 OWN_DEVICE: Mapping[str, str] = {"trt": "cuda"}  # of the backends that do not run on the CPU
 

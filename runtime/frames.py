@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from edgestill.dataset import IMAGE_SUFFIXES
 from edgestill.errors import UsageError
-from edgestill.registry import Shelf
+from edgestill.registry import Registry
 
-SOURCES = Shelf("runtime.sources", "frame source")
+SOURCES = Registry("runtime.sources", "frame source")
 KINDS = "an image, a folder, a glob, a video, a camera number, rtsp://..., v4l2:///dev/videoN"
 
 

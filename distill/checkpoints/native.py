@@ -15,7 +15,7 @@ from distill.models.yolov5 import Yolov5, from_spec, misfit
 from edgestill.architecture import HEAD_INDEX
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgestill.errors import ArtifactError
-from edgestill.quantization import Roundings
+from edgestill.quantization import QuantizationScheme
 from edgestill.spec import ModelSpec
 
 ANCHOR_TOLERANCE = 1e-3  # relative; FP16 storage rounds by at most half of it
@@ -29,7 +29,7 @@ def save(
     about: Mapping[str, Any],
     *,
     half: bool = False,
-    roundings: Roundings | None = None,
+    scheme: QuantizationScheme | None = None,
 ) -> None:
     """Write a checkpoint folder with every tensor of the network.
 
@@ -39,7 +39,7 @@ def save(
         spec: Its contract.
         about: How it was trained; JSON data.
         half: Whether to store floats as FP16, half the size.
-        roundings: What the network was trained to be rounded to; its scales are never halved.
+        scheme: What the network was trained to be rounded to; its scales are never halved.
 
     Raises:
         ArtifactError: The spec does not describe the network, or a value is not finite in the stored type.
@@ -53,7 +53,7 @@ def save(
                 f"{name} has values that {'FP16' if half else 'FP32'} cannot hold, {folder} was not written",
                 hint="store it as FP32" if half else "the training diverged: lower the learning rate",
             )
-    made = Checkpoint(spec=spec, weights=weights, about=about, roundings=roundings)
+    made = Checkpoint(spec=spec, weights=weights, about=about, scheme=scheme)
     write_checkpoint(folder, made, half=half)
 
 

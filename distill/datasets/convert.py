@@ -24,11 +24,11 @@ from distill.datasets.formats._write import Style, Written, remove, write
 from edgestill.errors import DataError, UsageError
 from edgestill.files import write_bytes
 from edgestill.progress import progress
-from edgestill.registry import Shelf
+from edgestill.registry import Registry
 
 __all__ = ["FORMATS", "Converted", "SplitPlan", "Style", "convert_dataset"]
 
-FORMATS = Shelf("distill.datasets.formats", "data set format")
+FORMATS = Registry("distill.datasets.formats", "data set format")
 AHEAD = 4  # pictures a worker may be ahead of the one that is waited for
 CATEGORY_TAG = {"coco": "category", "voc": "name"}  # formats that can keep their own classes
 

@@ -39,7 +39,7 @@ Hash = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class NearDuplicate:
     """Two pictures of different splits that look alike.
 
     Attributes:
@@ -65,7 +65,7 @@ class NearDuplicates:
 
     count: int
     twins: tuple[tuple[str, str, int], ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[NearDuplicate, ...]
 
 
 def perceptual_hash(image_bgr: NDArray[np.uint8]) -> Hash | None:
@@ -93,7 +93,7 @@ def near_duplicates(hashes: Mapping[str, Sequence[tuple[Path, Hash]]]) -> NearDu
         hashes: Pictures by split. Those that are equal to the pixel are another check's: leave them out.
     """
     signs = {split: _signs([h for _, h in pictures]) for split, pictures in hashes.items()}
-    count, pairs, twins = 0, list[Pair](), list[tuple[str, str, int]]()
+    count, pairs, twins = 0, list[NearDuplicate](), list[tuple[str, str, int]]()
     for one, other in combinations(hashes, 2):
         has_twin = np.zeros(len(hashes[other]), bool)
         nearest: list[tuple[int, int, int]] = []
@@ -106,7 +106,7 @@ def near_duplicates(hashes: Mapping[str, Sequence[tuple[Path, Hash]]]) -> NearDu
         if nearest:
             twins.append((one, other, int(has_twin.sum())))
         pairs += [
-            Pair(splits=(one, other), paths=(hashes[one][i][0], hashes[other][j][0]), bits=bits)
+            NearDuplicate(splits=(one, other), paths=(hashes[one][i][0], hashes[other][j][0]), bits=bits)
             for bits, i, j in nearest
         ]
     return NearDuplicates(count=count, twins=tuple(twins), pairs=tuple(pairs))

@@ -6,13 +6,13 @@ from typing import Literal
 
 from torch import nn
 
-from distill.method import Pair
+from distill.method import StudentTeacherInfo
 from edgestill.errors import UsageError
 
 Adapter = Literal["conv1x1", "conv3x3", "identity"]
 
 
-def align(pair: Pair, adapter: Adapter, *, bias: bool = True) -> nn.ModuleDict:
+def align(pair: StudentTeacherInfo, adapter: Adapter, *, bias: bool = True) -> nn.ModuleDict:
     """One adapter a level.
 
     Args:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from distill.losses.anchor_assigner import build_targets
 from distill.losses.task_aligned_assigner import assign
-from distill.method import View
+from distill.method import NetworkOutputs
 
 Grids = Sequence[tuple[int, int]]
 PriorsPx = Sequence[Sequence[tuple[float, float]]]
@@ -56,7 +56,7 @@ def priors_px(anchors_px: PriorsPx, strides: Sequence[int]) -> PriorsPx:
     return anchors_px or [[(SQUARE * stride, SQUARE * stride)] for stride in strides]
 
 
-def grids_of(view: View) -> list[tuple[int, int]]:
+def grids_of(view: NetworkOutputs) -> list[tuple[int, int]]:
     """Rows and columns of each level's raw map."""
     return [(level.shape[2], level.shape[3]) for level in view.raw]
 
@@ -229,7 +229,7 @@ def assigned(
     return masks
 
 
-def aligned(targets: Tensor, teacher: View, strides: Sequence[int]) -> list[Tensor]:
+def aligned(targets: Tensor, teacher: NetworkOutputs, strides: Sequence[int]) -> list[Tensor]:
     """Where an anchor-free head would answer, as task alignment sees it from the teacher's predictions.
 
     The student has no say, so that the region does not move while it learns. A box that no prediction of the

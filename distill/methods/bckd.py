@@ -31,13 +31,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._regions import aligned, assigned, giou, grids_of
 from distill.models.head_outputs import boxes_px, parts
 from distill.training.distributed import denominator, mean
 from edgestill.spec import Head
 
-COMPARES: Compares = "predictions"
+INPUTS: MethodInputs = "predictions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +63,12 @@ class Config:
 class Loss(nn.Module):
     """Both terms over all levels."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
         self._pair = pair
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """Scalars ``cls`` and ``loc``.
 
         Args:
@@ -89,7 +89,7 @@ class Loss(nn.Module):
         return {"cls": config.weight * config.cls * cls, "loc": config.weight * config.loc * loc}
 
     @torch.no_grad()
-    def _answers(self, teacher: View, targets: Tensor) -> Tensor:
+    def _answers(self, teacher: NetworkOutputs, targets: Tensor) -> Tensor:
         """Predictions that answer for a true box, by level; mean over the processes of a training."""
         pair = self._pair
         if teacher.head == "dfl":

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._adapter import Adapter, align
 from distill.methods._maps import channel_divergence
 
-COMPARES: Compares = "features"
+INPUTS: MethodInputs = "features"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +44,13 @@ class Config:
 class Loss(nn.Module):
     """KL divergence between teacher and student maps, channel by channel."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
         # A bias would only shift a channel, and the softmax over its cells takes no notice.
         self.align = align(pair, config.adapter, bias=False)
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """One scalar a level; true boxes are not looked at.
 
         Args:

@@ -31,12 +31,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._adapter import Adapter, align
 from distill.methods._maps import spatial_attention
 from edgestill.errors import UsageError
 
-COMPARES: Compares = "features"
+INPUTS: MethodInputs = "features"
 
 norm = torch.linalg.vector_norm  # has gradient 0 where the distance is 0; a plain root has none
 
@@ -76,7 +76,7 @@ class Loss(nn.Module):
         UsageError: The settings are not for this number of levels.
     """
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
         self.align = align(pair, config.adapter)
@@ -103,7 +103,7 @@ class Loss(nn.Module):
                 )
         return list(zip(config.reduction, config.subsample, strict=True))
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """Scalars ``feature``, ``channel``, ``spatial`` and ``relation``; true boxes are not looked at.
 
         Args:

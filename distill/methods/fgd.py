@@ -28,11 +28,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._adapter import Adapter, align
 from distill.methods._maps import channel_attention, spatial_attention
 
-COMPARES: Compares = "features"
+INPUTS: MethodInputs = "features"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Config:
 class Loss(nn.Module):
     """The four terms over all levels."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
         self.align = align(pair, config.adapter)
@@ -70,7 +70,7 @@ class Loss(nn.Module):
         self.student_context = nn.ModuleDict({level: GlobalContext(width) for level, width in widths})
         self.teacher_context = nn.ModuleDict({level: GlobalContext(width) for level, width in widths})
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """Scalars ``fg``, ``bg``, ``attention`` and ``relation``.
 
         Args:

@@ -31,12 +31,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._adapter import Adapter, align
 from distill.methods._regions import AT_ONCE, Grids, PriorsPx, corners_of, overlaps, priors_px
 from distill.training.distributed import mean
 
-COMPARES: Compares = "features"
+INPUTS: MethodInputs = "features"
 TINY = 1e-9
 Scope = Literal["global", "assigned", "level"]
 
@@ -70,14 +70,14 @@ class Config:
 class Loss(nn.Module):
     """Squared distance between adapted student and teacher maps on the cells near objects."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
         self._strides = pair.strides
         self._priors = priors_px(pair.anchors_px, pair.strides)
         self.align = align(pair, config.adapter)
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """One scalar.
 
         Args:

@@ -34,14 +34,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._divergence import bernoulli, categorical
 from distill.methods._regions import aligned, assigned, grids_of
 from distill.models.head_outputs import BINS, SIDES, Parts, parts
 from distill.training.distributed import denominator, processes
 from edgestill.errors import UsageError
 
-COMPARES: Compares = "predictions"
+INPUTS: MethodInputs = "predictions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Config:
 class Loss(nn.Module):
     """Distance from the teacher's raw classes and boxes."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         if not 0 <= config.task_weight <= 1:
             raise UsageError(f"task_weight = {config.task_weight}", hint="from 0 (boxes) to 1 (classes)")
@@ -92,7 +92,7 @@ class Loss(nn.Module):
         self.config = config
         self._pair = pair
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """Scalars ``cls`` and ``reg``, and ``obj`` if it stands on its own.
 
         Args:
@@ -118,13 +118,15 @@ class Loss(nn.Module):
         return terms
 
     @torch.no_grad()
-    def _weights(self, taught: Sequence[Parts], teacher: View, targets: Tensor) -> list[Tensor]:
+    def _weights(
+        self, teacher_outputs: Sequence[Parts], teacher: NetworkOutputs, targets: Tensor
+    ) -> list[Tensor]:
         """How much each prediction counts; ``[B, A, h, w]`` by level."""
         pair = self._pair
         if self.config.mask == "teacher":
-            return [(t.cls.amax(-1) if t.obj is None else t.obj).sigmoid() for t in taught]
+            return [(t.cls.amax(-1) if t.obj is None else t.obj).sigmoid() for t in teacher_outputs]
         if self.config.mask == "all":
-            return [torch.ones_like(t.cls[..., 0]) for t in taught]
+            return [torch.ones_like(t.cls[..., 0]) for t in teacher_outputs]
         if pair.head == "dfl":
             masks = aligned(targets, teacher, pair.strides)
         else:

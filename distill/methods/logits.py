@@ -27,12 +27,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._divergence import bernoulli, categorical
 from distill.models.head_outputs import BINS, SIDES, Parts, parts
 from distill.training.distributed import denominator, processes
 
-COMPARES: Compares = "predictions"
+INPUTS: MethodInputs = "predictions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +61,13 @@ class Config:
 class Loss(nn.Module):
     """Distance between the teacher's and the student's predictions, for objectness, classes and box."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
         self._head = pair.head
         self._image_share = pair.input_hw[0] * pair.input_hw[1] / 640**2
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """Scalars ``obj`` (if the head has it), ``cls``, ``box``; true boxes are not looked at.
 
         Args:
@@ -76,9 +76,9 @@ class Loss(nn.Module):
             targets: float32 ``[n, 6]``.
         """
         config = self.config
-        taught = [level.detach() for level in teacher.raw]
-        heard = [_sureness(parts(level, self._head)) for level in taught]  # [B, A, h, w]
-        apart = [self._distances(s, t) for s, t in zip(student.raw, taught, strict=True)]
+        teacher_outputs = [level.detach() for level in teacher.raw]
+        heard = [_sureness(parts(level, self._head)) for level in teacher_outputs]  # [B, A, h, w]
+        apart = [self._distances(s, t) for s, t in zip(student.raw, teacher_outputs, strict=True)]
         total = denominator(torch.stack([w.sum() for w in heard]).sum(), len(heard[0]) * processes())
         cls = [(w * d.cls.mean(-1)).sum() for w, d in zip(heard, apart, strict=True)]
         box = [(w * d.box.mean(-1)).sum() for w, d in zip(heard, apart, strict=True) if d.box is not None]

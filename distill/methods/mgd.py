@@ -23,11 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._adapter import Adapter, align
 from distill.methods._maps import rebuilder
 
-COMPARES: Compares = "features"
+INPUTS: MethodInputs = "features"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +49,13 @@ class Config:
 class Loss(nn.Module):
     """Squared distance between the teacher's map and one rebuilt from the student's."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
         self.align = align(pair, config.adapter)
         self.rebuild = nn.ModuleDict({name: rebuilder(c) for name, c in pair.teacher_channels.items()})
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """One scalar a level; true boxes are not looked at.
 
         Args:

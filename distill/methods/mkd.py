@@ -37,11 +37,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._adapter import Adapter, align
 from distill.methods._maps import channel_divergence, rebuilder, standard_distance
 
-COMPARES: Compares = "features"
+INPUTS: MethodInputs = "features"
 
 Compare = Callable[[Tensor, Tensor], Tensor]
 
@@ -87,7 +87,7 @@ class Config:
 class Loss(nn.Module):
     """The parts that are on, on all levels."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
         self.align = align(pair, config.adapter)
@@ -96,7 +96,7 @@ class Loss(nn.Module):
             {level: rebuilder(width) for level, width in pair.teacher_channels.items()} if rebuild else {}
         )
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """A scalar for each part that is on; true boxes are not looked at.
 
         Args:

@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.models.head_outputs import Parts, distances, parts
 
-COMPARES: Compares = "predictions"
+INPUTS: MethodInputs = "predictions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +61,12 @@ class Config:
 class Loss(nn.Module):
     """Squared distance from the teacher's predictions, times its objectness."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
         self._head = pair.head
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """Scalars ``box``, ``cls`` and ``obj`` (if the head has it); true boxes are not looked at.
 
         Args:

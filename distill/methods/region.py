@@ -36,14 +36,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._divergence import bernoulli, categorical
 from distill.methods._regions import aligned, assigned, giou, grids_of, priors_px, surroundings
 from distill.models.head_outputs import BINS, SIDES, Parts, cell_centres, corners_px, parts
 from distill.training.distributed import denominator, processes
 from edgestill.errors import UsageError
 
-COMPARES: Compares = "predictions"
+INPUTS: MethodInputs = "predictions"
 TINY = 1e-9
 
 
@@ -114,7 +114,7 @@ class _Picked:
 class Loss(nn.Module):
     """Divergence from the teacher's classes on objects, and from its boxes on and around them."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         if config.box == "soft_bins" and pair.head == "dfl":
             raise UsageError(
@@ -136,7 +136,7 @@ class Loss(nn.Module):
         first, last = self.config.temperature
         self.temperature = first + (last - first) * (1 - cos(pi * done)) / 2
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """Scalars ``cls``, ``obj`` (if the head has it), ``kdr``, ``elr``.
 
         Args:
@@ -161,7 +161,7 @@ class Loss(nn.Module):
         return {name: config.weight * value for name, value in terms.items()}
 
     @torch.no_grad()
-    def _regions(self, teacher: View, targets: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def _regions(self, teacher: NetworkOutputs, targets: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Weights of the predictions in the key region and in the ring, ``[B, A, h, w]`` by level."""
         config, pair = self.config, self._pair
         grids, batch = grids_of(teacher), len(teacher.raw[0])
@@ -175,7 +175,7 @@ class Loss(nn.Module):
         ring = [level.masked_fill(mask, 0) for level, mask in zip(around.ring, key, strict=True)]
         return [mask.float() for mask in key], ring
 
-    def _pick(self, student: View, teacher: View, region: Sequence[Tensor]) -> _Picked:
+    def _pick(self, student: NetworkOutputs, teacher: NetworkOutputs, region: Sequence[Tensor]) -> _Picked:
         """The predictions whose weight in the region is above 0."""
         rows: list[list[Tensor]] = []
         for level, weights in enumerate(region):

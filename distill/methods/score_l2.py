@@ -22,12 +22,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._adapter import align
 from distill.models.head_outputs import confidence
 from distill.training.distributed import denominator
 
-COMPARES: Compares = "features"
+INPUTS: MethodInputs = "features"
 TINY = 1e-9  # keeps the division finite where the teacher is sure of nothing at all
 
 
@@ -48,12 +48,12 @@ class Config:
 class Loss(nn.Module):
     """Squared distance between projected student and teacher maps where the teacher sees something."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
+    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
         self.project = projectors(pair) if config.adapter == "projector" else align(pair, "identity")
 
-    def forward(self, student: View, teacher: View, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """One scalar a level; true boxes are not looked at.
 
         Args:
@@ -75,7 +75,7 @@ def weighted_l2(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
     return (per_cell * weights).sum() / denominator(weights.sum() * student.shape[1] + TINY, 0.0)
 
 
-def projectors(pair: Pair) -> nn.ModuleDict:
+def projectors(pair: StudentTeacherInfo) -> nn.ModuleDict:
     """1x1 convolution, ReLU, 1x1 convolution on each level; both give the teacher's channels."""
     return nn.ModuleDict(
         {

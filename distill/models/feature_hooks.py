@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from distill.method import View
+from distill.method import NetworkOutputs
 from edgestill.architecture import TAPS
 from edgestill.spec import Head
 
 
-class Taps:
+class FeatureHooks:
     """The maps of the latest forward pass. Use it as a context manager, or ``close`` it.
 
     Args:
@@ -33,7 +33,7 @@ class Taps:
             for level, index in layers.items()
         ]
 
-    def __enter__(self) -> Taps:
+    def __enter__(self) -> FeatureHooks:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,7 +44,7 @@ class Taps:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self.features = {}  # not cleared: a View may hold it
+        self.features = {}  # not cleared: a NetworkOutputs may hold it
 
     def _keeper(self, level: str) -> Any:
         def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -53,15 +53,17 @@ class Taps:
         return keep
 
 
-def look(model: nn.Module, images: Tensor, head: Head | None, layers: Mapping[str, int] = TAPS) -> View:
+def forward_features(
+    model: nn.Module, images: Tensor, head: Head | None, layers: Mapping[str, int] = TAPS
+) -> NetworkOutputs:
     """Maps of the neck and raw predictions of one forward pass, in the format that it is computed in.
 
     Args:
         model: A network that gives raw maps, in whatever mode it is.
         images: RGB in [0, 1], float ``[B, 3, H, W]``.
         head: What kind of head it has.
-        layers: Where its maps are, see ``Taps``.
+        layers: Where its maps are, see ``FeatureHooks``.
     """
-    with Taps(model, layers) as taps:
+    with FeatureHooks(model, layers) as taps:
         raw = model(images)
-        return View(taps.features, raw, head)
+        return NetworkOutputs(taps.features, raw, head)

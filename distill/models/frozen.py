@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from distill.method import View
-from distill.models.feature_hooks import look
+from distill.method import NetworkOutputs
+from distill.models.feature_hooks import forward_features
 from distill.models.yolov5 import Yolov5, fused
 from edgestill.architecture import TAPS
 from edgestill.spec import Head, ModelSpec
@@ -37,8 +37,8 @@ class Facts:
     head: Head | None
 
 
-class Onlooker(nn.Module):
-    """A frozen copy of a network, batch norms folded, that gives a ``View`` of a batch.
+class FrozenTeacher(nn.Module):
+    """A frozen copy of a network, batch norms folded, that gives a ``NetworkOutputs`` of a batch.
 
     A loop that calls ``train`` does not wake it: in training mode its layers would use the statistics of the
     batch, and drift.
@@ -54,17 +54,17 @@ class Onlooker(nn.Module):
         self.facts = facts
         self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> Onlooker:
+    def train(self, mode: bool = True) -> FrozenTeacher:
         """Stay in evaluation mode, whatever is asked for."""
         return super().train(False)
 
-    def forward(self, images: Tensor) -> View:
+    def forward(self, images: Tensor) -> NetworkOutputs:
         """Maps and raw predictions, in the format that they are computed in.
 
         Args:
             images: RGB in [0, 1], float ``[B, 3, H, W]``.
         """
-        return look(self.network, images, self.facts.head, self.facts.layers)
+        return forward_features(self.network, images, self.facts.head, self.facts.layers)
 
 
 def facts_of(network: Yolov5, spec: ModelSpec) -> Facts:

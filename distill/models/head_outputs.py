@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distill.method import View
+from distill.method import NetworkOutputs
 from edgestill.spec import Head
 
 BINS = 16  # of each distance in a ``dfl`` head
@@ -39,7 +39,7 @@ def parts(level: Tensor, head: Head | None) -> Parts:
     return Parts(level[..., :SIDES], level[..., SIDES], level[..., SIDES + 1 :])
 
 
-def confidence(view: View) -> list[Tensor]:
+def confidence(view: NetworkOutputs) -> list[Tensor]:
     """How sure a network is that a cell holds some object, in [0, 1]; ``[B, h, w]`` by level.
 
     The highest class probability, times objectness where the head has one, over the cell's anchors.

@@ -52,7 +52,7 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
     datasets = open_datasets([Path(path) for path in recipe.data])
     run = start(recipe, Path(), datasets[0].classes)
     batch = _first_batch(run, TrainingImages(datasets, run.spec, cache_mib=0))
-    samples = _measure(_parts(run, batch), rounds, run.arithmetic.device)
+    samples = _measure(_parts(run, batch), rounds, run.compute.device)
     found = {f"{name}_ms": 1000 * median(times) for name, times in samples.items()}
     ratios = [d / (p + t) for p, t, d in zip(*samples.values(), strict=True)]
     low, middle, high = quantiles(ratios, n=4)
@@ -63,7 +63,7 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
         "teacher": run.teacher.facts.name if run.teacher else None,
         "train_hw": list(recipe.train_hw),
         "batch": len(batch.images),
-        "arithmetic": run.arithmetic.describe(),
+        "arithmetic": run.compute.describe(),
         "threads": torch.get_num_threads(),
         "rounds": rounds,
         **found,
@@ -88,17 +88,17 @@ def _first_batch(run: Run, images: TrainingImages) -> Batch:
 
 def _parts(run: Run, batch: Batch) -> dict[str, Callable[[], object]]:
     """What is measured, by name."""
-    teacher, arithmetic = run.teacher, run.arithmetic
+    teacher, compute = run.teacher, run.compute
     assert teacher is not None
-    images = arithmetic.images(batch.images, run.spec.scale)
+    images = compute.images(batch.images, run.spec.scale)
 
-    def look() -> object:
-        with torch.no_grad(), arithmetic.autocast():
+    def teacher_forward() -> object:
+        with torch.no_grad(), compute.autocast():
             return teacher.model(images)
 
     return {
         "plain": lambda: step(run, batch, {}),
-        "teacher": look,
+        "teacher": teacher_forward,
         "distilled": lambda: step(run, batch, dict.fromkeys(run.recipe.methods, 1.0)),
     }
 

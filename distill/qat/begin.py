@@ -12,7 +12,7 @@ from pathlib import Path
 
 from distill.models.yolov5 import Yolov5
 from distill.qat.checkpoint import load, save
-from distill.qat.network import RoundedYolov5
+from distill.qat.network import QuantizedYolov5
 from distill.qat.settings import Quantisation
 from distill.teacher import Start
 from distill.training import distributed
@@ -60,6 +60,6 @@ def _checkpoint(student: Start) -> Checkpoint:
 
 def _keep(student: Start, found: PostTraining, folder: Path) -> None:
     """Write the student as an export would, with the weights and biases that it would choose."""
-    network = RoundedYolov5(student.model, found.roundings)
+    network = QuantizedYolov5(student.model, found.scheme)
     network.put(found.weights, found.biases)
     save(folder, network, student.spec, {"calibration": dict(found.record)})

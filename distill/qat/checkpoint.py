@@ -8,7 +8,7 @@ from typing import Any
 
 from distill.checkpoints import native
 from distill.models.yolov5 import Yolov5
-from distill.qat.network import RoundedYolov5
+from distill.qat.network import QuantizedYolov5
 from edgestill.checkpoint import read_checkpoint
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
@@ -20,11 +20,11 @@ def save(folder: Path, model: Yolov5, spec: ModelSpec, about: Mapping[str, Any])
     Raises:
         ArtifactError: See ``distill.checkpoints.native.save``.
     """
-    if not isinstance(model, RoundedYolov5):
+    if not isinstance(model, QuantizedYolov5):
         native.save(folder, model, spec, about)
         return
-    plain, roundings = model.settled(spec)
-    native.save(folder, plain, spec, about, roundings=roundings)
+    plain, scheme = model.settled(spec)
+    native.save(folder, plain, spec, about, scheme=scheme)
 
 
 def load(path: Path, *, speed: float = 1.0) -> tuple[Yolov5, ModelSpec]:
@@ -40,11 +40,11 @@ def load(path: Path, *, speed: float = 1.0) -> tuple[Yolov5, ModelSpec]:
         ArtifactError: See ``distill.checkpoints.native.load``; or the scales are those of another network.
     """
     model, spec, _ = native.load(path)
-    roundings = read_checkpoint(path).roundings if path.is_dir() else None
-    if roundings is None:
+    scheme = read_checkpoint(path).scheme if path.is_dir() else None
+    if scheme is None:
         return model, spec
     try:
-        return RoundedYolov5(model, roundings, speed=speed).eval(), spec
+        return QuantizedYolov5(model, scheme, speed=speed).eval(), spec
     except (AttributeError, KeyError, RuntimeError) as error:
         raise ArtifactError(
             f"{path}: the scales are of another network: {error!r}",

@@ -29,26 +29,26 @@ from distill.qat.fake_quant_blocks import (
 from distill.qat.steps import Steps
 from edgestill.architecture import BN_EPS
 from edgestill.errors import UsageError
-from edgestill.quantization import Roundings
+from edgestill.quantization import QuantizationScheme
 from edgestill.spec import ModelSpec
 
 LEVELS = 255
 POOLS = 3
 
 
-class RoundedYolov5(Yolov5):
+class QuantizedYolov5(Yolov5):
     """A network with roundings.
 
     Args:
         network: In float; it is left as it is.
-        roundings: Where it is rounded, and the steps that it begins with.
+        scheme: Where it is rounded, and the steps that it begins with.
         speed: See ``settings.Quantisation.step_speed``.
 
     Raises:
         UsageError: Levels share towers: each level of a shared tower would need scales of its own.
     """
 
-    def __init__(self, network: Yolov5, roundings: Roundings, *, speed: float = 1.0) -> None:
+    def __init__(self, network: Yolov5, scheme: QuantizationScheme, *, speed: float = 1.0) -> None:
         head = network.head
         if head.share_levels:
             raise UsageError(
@@ -60,9 +60,9 @@ class RoundedYolov5(Yolov5):
                 network.size, network.nc, network.anchors_px, network.strides, head.kind, share_levels=False
             )
         self.model = fused(network).model
-        self.roundings = roundings
+        self.scheme = scheme
         self.grids = nn.ModuleList(self._grids(speed))
-        self._by_name = dict(zip(sorted(roundings.grids), range(len(roundings.grids)), strict=True))
+        self._by_name = dict(zip(sorted(scheme.grids), range(len(scheme.grids)), strict=True))
         for name, module in list(self.named_modules()):
             if (rounded := self._rounded(name, module, speed)) is not None:
                 parent, _, child = name.rpartition(".")
@@ -84,7 +84,7 @@ class RoundedYolov5(Yolov5):
                 conv.conv.weight.copy_(torch.from_numpy(weights[node]))
                 conv.conv.bias.copy_(torch.from_numpy(biases[node]))
 
-    def settled(self, spec: ModelSpec) -> tuple[Yolov5, Roundings]:
+    def settled(self, spec: ModelSpec) -> tuple[Yolov5, QuantizationScheme]:
         """The network as an ordinary one, and the roundings with the steps of now.
 
         Weights that multiply as bytes are stored as the numbers that their bytes say, so that storing them as
@@ -111,14 +111,13 @@ class RoundedYolov5(Yolov5):
             stored[f"{name}.bn.running_var"] = torch.full_like(bias, 1 - BN_EPS)
         plain.load_state_dict(stored)
         grids = {
-            name: replace(grid, step=self._steps(name).now.item())
-            for name, grid in self.roundings.grids.items()
+            name: replace(grid, step=self._steps(name).now.item()) for name, grid in self.scheme.grids.items()
         }
-        return plain.eval(), replace(self.roundings, grids=grids, weights=weights)
+        return plain.eval(), replace(self.scheme, grids=grids, weights=weights)
 
     def _grids(self, speed: float) -> Iterator[Steps]:
-        for name in sorted(self.roundings.grids):
-            grid = self.roundings.grids[name]
+        for name in sorted(self.scheme.grids):
+            grid = self.scheme.grids[name]
             yield Steps(
                 torch.tensor(grid.step), -grid.zero, LEVELS - grid.zero, speed=speed, is_learnt=grid.is_learnt
             )
@@ -130,7 +129,7 @@ class RoundedYolov5(Yolov5):
 
     def _edges(self, node: str) -> Edges:
         """The roundings of a node's inputs; none of a node that reads all as it is."""
-        return tuple(self._steps(g) if g else None for g in self.roundings.reads.get(node, ()))
+        return tuple(self._steps(g) if g else None for g in self.scheme.reads.get(node, ()))
 
     def _convolutions(self) -> Iterator[tuple[str, RoundedConv]]:
         for name, module in self.named_modules():
@@ -143,12 +142,12 @@ class RoundedYolov5(Yolov5):
         if not (isinstance(conv, nn.Conv2d) and hasattr(module, "act")):
             return None
         node, steps, bias_steps = f"{name}.conv", None, None
-        if node in self.roundings.weights:
-            first = torch.tensor(self.roundings.weights[node])
-            limit = self.roundings.weight_limit.of(conv.weight.shape)
+        if node in self.scheme.weights:
+            first = torch.tensor(self.scheme.weights[node])
+            limit = self.scheme.weight_limit.of(conv.weight.shape)
             steps = Steps(first, -limit.largest, limit.largest, speed=speed, pair=limit.pair)
-            if self.roundings.has_integer_bias:
-                bias_steps = self._steps(self.roundings.inputs[node])
+            if self.scheme.has_integer_bias:
+                bias_steps = self._steps(self.scheme.inputs[node])
         edges = {"conv": node, "sigmoid": f"{name}.act.sigmoid", "product": f"{name}.act"}
         return RoundedConv(conv, {k: self._edges(n) for k, n in edges.items()}, steps, bias_steps)
 

@@ -39,7 +39,7 @@ class Steps(nn.Module):
         low: The least byte less the one that stands for zero.
         high: The largest.
         pair: What two weights of one sign in channels 2i and 2i + 1 may be together, see
-            ``edgestill.quantization.Limit``; None without that limit.
+            ``edgestill.quantization.WeightRange``; None without that limit.
     """
 
     first: Tensor

@@ -333,9 +333,9 @@ def _short(value: Any) -> str:
 def rounds(cells: Sequence[P]) -> Iterator[tuple[tuple[str, str], list[P]]]:
     """What belongs to each student and teacher; what needs no teacher stands in each of its student's."""
     keys = dict.fromkeys((one.student, one.teacher) for one in cells)
-    taught = {student for student, teacher in keys if teacher != NO_TEACHER}
+    teacher_outputs = {student for student, teacher in keys if teacher != NO_TEACHER}
     for student, teacher in keys:
-        if teacher != NO_TEACHER or student not in taught:
+        if teacher != NO_TEACHER or student not in teacher_outputs:
             yield (
                 (student, teacher),
                 [one for one in cells if one.student == student and one.teacher in {teacher, NO_TEACHER}],

@@ -25,8 +25,10 @@ def teacher_rows(cells: Sequence[Cell], split: str, out: Path) -> list[Row]:
 
     Scores are kept in ``teachers/NAME.json`` and used again for the same weights and split.
     """
-    taught = {cell.teacher: cell for cell in cells if cell.teacher != NO_TEACHER}
-    scores = {name: _score(cell, split, out / "teachers" / f"{name}.json") for name, cell in taught.items()}
+    teacher_outputs = {cell.teacher: cell for cell in cells if cell.teacher != NO_TEACHER}
+    scores = {
+        name: _score(cell, split, out / "teachers" / f"{name}.json") for name, cell in teacher_outputs.items()
+    }
     return [row(name, NO_TEACHER, TEACHER, [score]) for name, score in scores.items() if score]
 
 

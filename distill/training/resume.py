@@ -60,7 +60,7 @@ def load_state(run: Run) -> None:
     """
     path = run.out / STATE
     try:
-        state = torch.load(path, map_location=run.arithmetic.device, weights_only=True)  # noqa: TID251
+        state = torch.load(path, map_location=run.compute.device, weights_only=True)  # noqa: TID251
         stored, counters = json.loads(state["recipe"]), json.loads(state["counters"])
     except Exception as error:  # torch raises a dozen types for a broken file
         raise ArtifactError(
@@ -81,7 +81,7 @@ def load_state(run: Run) -> None:
 def _random(run: Run) -> dict[str, Tensor]:
     """The state of torch's generators that methods may draw from, by device."""
     states = {"cpu": torch.get_rng_state()}
-    if run.arithmetic.device.type == "cuda":
+    if run.compute.device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state()
     return states
 

@@ -72,7 +72,7 @@ def keep_history(run: Run) -> None:
 def finish(run: Run, validation: Validation, images: dict[str, int]) -> None:
     """Write the result and the pictures; the state is of no use any more."""
     rows, best = run.at.rows, run.at.best
-    network = checkpoint.load(run.out / BEST)[0].to(run.arithmetic.device)
+    network = checkpoint.load(run.out / BEST)[0].to(run.compute.device)
     seconds = [row["seconds_per_step"] or 0.0 for row in rows]
     result: dict[str, Any] = {
         "best": str(run.out / BEST),
@@ -89,7 +89,7 @@ def finish(run: Run, validation: Validation, images: dict[str, int]) -> None:
         "seconds_per_step": sum(seconds) / len(seconds),
         "images_per_s": sum(row["images_per_s"] or 0.0 for row in rows) / len(rows),
         "training_seconds": sum(row["seconds"] or 0.0 for row in rows),
-        "arithmetic": run.arithmetic.describe(),
+        "arithmetic": run.compute.describe(),
         "threads": torch.get_num_threads(),
         "images": images,
         "teacher": _teacher(run),

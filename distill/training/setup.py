@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from distill.losses.select import Loss, loss_for
-from distill.method import Pair
+from distill.method import StudentTeacherInfo
 from distill.models.yolov5 import Yolov5
 from distill.qat.begin import BEGIN, Place, begin
 from distill.recipe import METHODS, Recipe
@@ -18,7 +18,7 @@ from distill.teacher import Start, Teacher, make_student, make_teacher
 from distill.training import distributed
 from distill.training.adapter_precision import follow
 from distill.training.ema import Ema
-from distill.training.precision import Arithmetic, choose
+from distill.training.precision import ComputeConfig, resolve
 from distill.training.schedule import Optimiser, Rates
 from edgestill.history import Row
 from edgestill.progress import say
@@ -56,7 +56,7 @@ class Run:
         recipe: What was asked for.
         out: The folder of the run.
         spec: Contract of the student at the deployed input size.
-        arithmetic: How passes are computed.
+        compute: How passes are computed.
         model: The student.
         teacher: The teacher; None without methods.
         terms: Distillation losses by method, with their adapters.
@@ -70,7 +70,7 @@ class Run:
     recipe: Recipe
     out: Path
     spec: ModelSpec
-    arithmetic: Arithmetic
+    compute: ComputeConfig
     model: Yolov5
     teacher: Teacher | None
     terms: nn.ModuleDict
@@ -90,7 +90,7 @@ def start(recipe: Recipe, out: Path, classes: tuple[str, ...], place: Place | No
         classes: Of the data.
         place: Finds the roundings of a student with rounding; None if they are in the folder.
     """
-    arithmetic = choose(recipe.device, recipe.precision)
+    compute = resolve(recipe.device, recipe.precision)
     student = make_student(recipe, classes)
     if student.left_out:
         say(f"fresh, because {recipe.student.init} has none that fit: {', '.join(student.fresh)}")
@@ -99,13 +99,13 @@ def start(recipe: Recipe, out: Path, classes: tuple[str, ...], place: Place | No
         student = replace(student, model=rounded)
     teacher = make_teacher(recipe, student.spec) if recipe.methods else None
     terms = build_terms(recipe, student, teacher)
-    arithmetic.place(student.model)
-    arithmetic.place(terms)
-    follow(terms, arithmetic)
+    compute.to_device(student.model)
+    compute.to_device(terms)
+    follow(terms, compute)
     if teacher is not None:
-        arithmetic.place(teacher.model)
+        compute.to_device(teacher.model)
         say(teacher.describe())
-    say(f"{student.spec.name}, {arithmetic.describe()}, {torch.get_num_threads()} threads")
+    say(f"{student.spec.name}, {compute.describe()}, {torch.get_num_threads()} threads")
     # A copy from before: its batch norms look at no batch.
     ema = Ema(student.model, recipe.optimiser.ema_decay, recipe.optimiser.ema_steps)
     for module in (student.model, terms):
@@ -115,14 +115,14 @@ def start(recipe: Recipe, out: Path, classes: tuple[str, ...], place: Place | No
         recipe=recipe,
         out=out,
         spec=student.spec,
-        arithmetic=arithmetic,
+        compute=compute,
         model=student.model.train(),
         teacher=teacher,
         terms=terms.train(),
         loss=loss_for(student.spec.resized(recipe.train_hw), recipe.loss, recipe.loss_dfl),
         # The adapters exist by now, so that they are trained with the student.
         optimiser=make_optimiser(student.model, terms, recipe.optimiser),
-        scaler=torch.amp.GradScaler(arithmetic.device.type, enabled=arithmetic.scales_gradients),
+        scaler=torch.amp.GradScaler(compute.device.type, enabled=compute.scales_gradients),
         ema=ema,
         at=Counters(),
     )
@@ -132,7 +132,7 @@ def build_terms(recipe: Recipe, student: Start, teacher: Teacher | None) -> nn.M
     """The distillation losses of a recipe, by method."""
     if teacher is None:
         return nn.ModuleDict()
-    pair = Pair(
+    pair = StudentTeacherInfo(
         student_channels=student.model.channels,
         teacher_channels=teacher.facts.channels,
         strides=student.spec.strides,

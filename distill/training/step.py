@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.loader import Batch
-from distill.models.feature_hooks import look
+from distill.models.feature_hooks import forward_features
 from distill.training import distributed
 from distill.training.setup import Run
 from edgestill.errors import UsageError
@@ -51,23 +51,23 @@ def step(run: Run, batch: Batch, strengths: Mapping[str, float]) -> dict[str, fl
 
 def losses(run: Run, batch: Batch, strengths: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, times its size, and its detached parts per image."""
-    arithmetic = run.arithmetic
-    images = arithmetic.images(batch.images, run.spec.scale)
-    targets = batch.targets.to(arithmetic.device, non_blocking=True)
+    compute = run.compute
+    images = compute.images(batch.images, run.spec.scale)
+    targets = batch.targets.to(compute.device, non_blocking=True)
     active = {name: factor for name, factor in strengths.items() if factor}
     distilled: dict[str, Tensor] = {}
     if active and run.teacher is not None:
         # The teacher sees the tensor that the student sees, augmentation included.
-        taught = run.teacher.look(images, arithmetic)
-        with arithmetic.autocast():
-            seen = look(run.model, images, run.spec.head)
-        seen = seen.in_float32()
-        raw = seen.raw
+        teacher_outputs = run.teacher.forward_features(images, compute)
+        with compute.autocast():
+            student_outputs = forward_features(run.model, images, run.spec.head)
+        student_outputs = student_outputs.in_float32()
+        raw = student_outputs.raw
         for name, factor in active.items():
-            for part, value in run.terms[name](seen, taught, targets).items():
+            for part, value in run.terms[name](student_outputs, teacher_outputs, targets).items():
                 distilled[f"{name}_{part}"] = factor * value
     else:
-        with arithmetic.autocast():
+        with compute.autocast():
             raw = run.model(images)
     total, parts = _detection(run, raw, targets, batch.labelled)
     if distilled:

@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 from edgestill import __version__
 from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, missing_library
 from edgestill.files import to_json_text
-from edgestill.registry import Shelf
+from edgestill.registry import Registry
 
-VERBS = Shelf("edgestill.cli.verbs", "verb")
+VERBS = Registry("edgestill.cli.verbs", "verb")
 
 
 class _Parser(argparse.ArgumentParser):

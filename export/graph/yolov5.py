@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgestill import architecture
 from edgestill.architecture import Layer
-from edgestill.registry import Shelf
+from edgestill.registry import Registry
 from edgestill.spec import ModelSpec
 from export.graph.cells import Grid
 from export.graph.weights import Weights, conv_silu
@@ -22,7 +22,7 @@ from export.graph.writer import GraphWriter
 
 INPUT = "images"  # the names that Ultralytics' tools expect
 OUTPUT = "output0"
-HEADS = Shelf("export.graph.heads", "head")
+HEADS = Registry("export.graph.heads", "head")
 
 
 def build_onnx(spec: ModelSpec, weights: Mapping[str, NDArray[np.generic]]) -> onnx.ModelProto:

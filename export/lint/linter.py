@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from edgestill.errors import ArtifactError
-from edgestill.registry import Shelf
+from edgestill.registry import Registry
 
 if TYPE_CHECKING:
     from export.lint.qdq_graph import LintGraph
@@ -85,12 +85,12 @@ class Problem:
     matters: Matters
 
 
-SHELF = Shelf("export.lint.rules", "family of lint rules")
+RULE_FAMILIES = Registry("export.lint.rules", "family of lint rules")
 
 
 def rules() -> tuple[Rule, ...]:
     """All rules there are, by module and in its order."""
-    return tuple(rule for name in SHELF.names() for rule in SHELF.load(name).RULES)
+    return tuple(rule for name in RULE_FAMILIES.names() for rule in RULE_FAMILIES.load(name).RULES)
 
 
 def read(path: Path) -> LintGraph:

@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgestill.quantization import Limit
+from edgestill.quantization import WeightRange
 from export.quantize.weight_scale import bounds, weight_scale
 
 POSITIONS = 64  # that are looked at in each image, drawn evenly; memory and time do not need more
@@ -84,7 +84,7 @@ class Compensation:
             self._moments[name] = self._moments[name] + moments if name in self._moments else moments
         self._images += 1
 
-    def rounded(self, limit: Limit) -> dict[str, NDArray[np.int8]]:
+    def rounded(self, limit: WeightRange) -> dict[str, NDArray[np.int8]]:
         """The bytes of each convolution of which enough was seen, int8 ``[out, in, k, k]``.
 
         Args:
@@ -98,7 +98,7 @@ class Compensation:
         }
 
 
-def compensated(weight: NDArray[np.float32], moments: Moments, limit: Limit) -> NDArray[np.int8]:
+def compensated(weight: NDArray[np.float32], moments: Moments, limit: WeightRange) -> NDArray[np.int8]:
     """Round weights to multiples of ``scales.weight_scale``, each error made good for by what follows.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from edgestill.quantization import WIDE_SUMS, EngineFamily, Limit
+from edgestill.quantization import WIDE_SUMS, EngineFamily, WeightRange
 from export.graph.index import Graph
 from export.quantize.calibration.observer import Statistics
 from export.quantize.calibration.range_methods import Tuning
@@ -36,7 +36,7 @@ class Family:
     place: Placement
     tuning: Tuning
     halves: bool = False
-    weight_limit: Limit = WIDE_SUMS
+    weight_limit: WeightRange = WIDE_SUMS
 
 
 def make_int8(
@@ -70,7 +70,7 @@ def make_int8(
     return made.model, {**record, "left_single": dict(made.kept)}
 
 
-def _words(limit: Limit) -> str:
+def _words(limit: WeightRange) -> str:
     return f"up to {limit.largest}" + (f", neighbours up to {limit.pair} together," if limit.pair else "")
 
 

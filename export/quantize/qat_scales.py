@@ -1,4 +1,4 @@
-"""Roundings that are trained: where a training begins, and its scales in a graph as they were trained."""
+"""QAT scales: where a training with INT8 begins, and its trained scales written into a graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgestill.errors import ArtifactError, UsageError
-from edgestill.quantization import Grid, PostTraining, Roundings
+from edgestill.quantization import PostTraining, QuantizationScheme, QuantParams
 from export.graph.index import SAME_SCALE, Graph
 from export.quantize.blocks import Block, blocks_of, nodes_in, spare
 from export.quantize.calibration.images import Calibration
@@ -54,7 +54,7 @@ def begin(
         means, chosen = seen.channel_means[read], seen.weights.get(name)
         made[name] = byte_weights(weight, bias, means, family.weight_limit, chosen)
     return PostTraining(
-        roundings=_roundings(graph, plan, family, made),
+        scheme=_scheme(graph, plan, family, made),
         weights={name: one.values * one.scale.reshape(-1, 1, 1, 1) for name, one in made.items()},
         biases={name: one.bias for name, one in made.items()},
         record={**record, "method": family.tuning.words},
@@ -67,7 +67,7 @@ class Trained:
     Args:
         source: The FP32 model of the checkpoint that holds the roundings.
         scale: The spec's factor on pixel values.
-        roundings: Of that checkpoint.
+        scheme: Of that checkpoint.
         family: For whom the copies are.
         calibration: Images to check FP16's range on, and to rank blocks on; nothing is fitted to them.
         seen: What tensors hold on them.
@@ -81,35 +81,35 @@ class Trained:
         self,
         source: onnx.ModelProto,
         scale: float,
-        roundings: Roundings,
+        scheme: QuantizationScheme,
         family: Family,
         *,
         calibration: Calibration | None = None,
         seen: Statistics | None = None,
     ) -> None:
-        if roundings.family != family.name:
+        if scheme.family != family.name:
             raise UsageError(
-                f"the checkpoint's scales were trained for {roundings.family}, and not for {family.name}",
-                hint=f"--to {roundings.family}, or --calib-anew with --calib to leave the trained scales",
+                f"the checkpoint's scales were trained for {scheme.family}, and not for {family.name}",
+                hint=f"--to {scheme.family}, or --calib-anew with --calib to leave the trained scales",
             )
         self.calibration = calibration
         self._source, self._graph = source, Graph(source, scale)
-        self._roundings, self._family = roundings, family
+        self._scheme, self._family = scheme, family
         self._largest = {} if seen is None else largest(seen)
-        _check(source, self._graph, roundings)
+        _check(source, self._graph, scheme)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """Those with a convolution in bytes."""
-        return blocks_of(self._source, self._graph, self._roundings.weights.keys())
+        return blocks_of(self._source, self._graph, self._scheme.weights.keys())
 
     def make(self, moved: Sequence[Block] = ()) -> Variant:
         """Quantise all but the moved blocks."""
         plan, made = self._quantised(moved)
         record: dict[str, Any] = {
             "method": METHOD,
-            "family": self._roundings.family,
-            "ranges": _ranges(plan, self._roundings),
+            "family": self._scheme.family,
+            "ranges": _ranges(plan, self._scheme),
             "left_float": dict(plan.left_float),
         }
         if self.calibration is not None:
@@ -124,42 +124,42 @@ class Trained:
         return self._quantised([other for other in self.blocks if other is not block])[1]
 
     def _quantised(self, moved: Sequence[Block]) -> tuple[Plan, onnx.ModelProto]:
-        plan = spare(plan_of(self._roundings), self._graph, nodes_in(moved))
-        steps, limit = self._roundings.weights, self._roundings.weight_limit
+        plan = spare(plan_of(self._scheme), self._graph, nodes_in(moved))
+        steps, limit = self._scheme.weights, self._scheme.weight_limit
         return plan, write(
             self._source, plan, lambda node, w, b: trained_bytes(w, b, steps[node.name], limit)
         )
 
 
-def plan_of(roundings: Roundings) -> Plan:
+def plan_of(scheme: QuantizationScheme) -> Plan:
     """The plan that roundings were made of, with the scales that they have now."""
     ranges = {
         name: Range(-grid.zero * grid.step, (LEVELS - grid.zero) * grid.step)
-        for name, grid in roundings.grids.items()
+        for name, grid in scheme.grids.items()
     }
     return Plan(
-        activations={tensor: ranges[grid] for tensor, grid in roundings.activations.items()},
-        convolutions=frozenset(roundings.weights),
-        byte_inputs={name: ranges[grid] for name, grid in roundings.inputs.items()},
-        float_readers=frozenset(roundings.float_readers),
-        integer_bias=roundings.has_integer_bias,
-        signed=roundings.is_signed,
-        left_float=roundings.left_float,
+        activations={tensor: ranges[grid] for tensor, grid in scheme.activations.items()},
+        convolutions=frozenset(scheme.weights),
+        byte_inputs={name: ranges[grid] for name, grid in scheme.inputs.items()},
+        float_readers=frozenset(scheme.float_readers),
+        integer_bias=scheme.has_integer_bias,
+        signed=scheme.is_signed,
+        left_float=scheme.left_float,
     )
 
 
-def _roundings(graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWeights]) -> Roundings:
+def _scheme(graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWeights]) -> QuantizationScheme:
     groups = groups_of(graph)
     known = {graph.source, *(graph.sigmoid(node) for node in graph.body.values())}
     activations = {tensor: groups.get(tensor, tensor) for tensor in plan.activations}
     inputs = {n: groups.get(t, t) for n in made for t in [graph.body[n].input[0]]}
     grids = {
-        activations[tensor]: Grid(
+        activations[tensor]: QuantParams(
             step=float(np.float32(used.scale)), zero=used.zero, is_learnt=tensor not in known
         )
         for tensor, used in plan.activations.items()
     }
-    return Roundings(
+    return QuantizationScheme(
         family=family.name,
         is_signed=plan.signed,
         has_integer_bias=plan.integer_bias,
@@ -175,7 +175,7 @@ def _roundings(graph: Graph, plan: Plan, family: Family, made: Mapping[str, Byte
 
 
 def _reads(graph: Graph, plan: Plan, activations: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """By node that reads anything rounded, the grid of each input; see ``Roundings.reads``."""
+    """By node that reads anything rounded, the grid of each input; see ``QuantizationScheme.reads``."""
     on_grid: set[str] = set()  # tensors that come rounded out of their node, which only moves values about
     reads: dict[str, tuple[str, ...]] = {}
     for node in graph.nodes:
@@ -189,15 +189,15 @@ def _reads(graph: Graph, plan: Plan, activations: Mapping[str, str]) -> dict[str
     return reads
 
 
-def _check(source: onnx.ModelProto, graph: Graph, roundings: Roundings) -> None:
+def _check(source: onnx.ModelProto, graph: Graph, scheme: QuantizationScheme) -> None:
     """Raise ArtifactError if roundings name what the graph does not have."""
     widths = {t.name: t.dims[0] for t in source.graph.initializer if t.dims}
     tensors = {*graph.producer, graph.source}
     odd: Iterable[str] = [
-        *(t for t in roundings.activations if t not in tensors),
+        *(t for t in scheme.activations if t not in tensors),
         *(
             name
-            for name, steps in roundings.weights.items()
+            for name, steps in scheme.weights.items()
             if name not in graph.body or steps.shape != (widths[graph.body[name].input[1]],)
         ),
     ]
@@ -208,10 +208,10 @@ def _check(source: onnx.ModelProto, graph: Graph, roundings: Roundings) -> None:
         )
 
 
-def _ranges(plan: Plan, roundings: Roundings) -> dict[str, list[float | str]]:
+def _ranges(plan: Plan, scheme: QuantizationScheme) -> dict[str, list[float | str]]:
     """By tensor: the lower end, the upper end, and whether it was trained."""
     return {
-        name: [used.low, used.high, "trained" if roundings.grids[grid].is_learnt else "known"]
-        for name, grid in sorted(roundings.activations.items())
+        name: [used.low, used.high, "trained" if scheme.grids[grid].is_learnt else "known"]
+        for name, grid in sorted(scheme.activations.items())
         for used in [plan.activations[name]]
     }

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgestill.quantization import Limit
+from edgestill.quantization import WeightRange
 from export.quantize.calibration.observer import Statistics
 from export.quantize.qdq_placement import Plan
 from export.quantize.ranges import SIGNED_ZERO, Range
@@ -40,7 +40,7 @@ def byte_weights(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32],
     input_means: NDArray[np.float64],
-    limit: Limit,
+    limit: WeightRange,
     chosen: NDArray[np.int8] | None = None,
 ) -> ByteWeights:
     """Round weights to bytes, one scale an output channel.
@@ -65,7 +65,7 @@ def byte_weights(
 
 
 def trained_bytes(
-    weight: NDArray[np.float32], bias: NDArray[np.float32], scale: NDArray[np.float32], limit: Limit
+    weight: NDArray[np.float32], bias: NDArray[np.float32], scale: NDArray[np.float32], limit: WeightRange
 ) -> ByteWeights:
     """Round weights to bytes of trained scales, and leave alone the bias that was trained with them.
 
@@ -82,7 +82,7 @@ def trained_bytes(
 Rounds = Callable[[onnx.NodeProto, NDArray[np.float32], NDArray[np.float32]], ByteWeights]
 
 
-def quantise(model: onnx.ModelProto, plan: Plan, seen: Statistics, limit: Limit) -> onnx.ModelProto:
+def quantise(model: onnx.ModelProto, plan: Plan, seen: Statistics, limit: WeightRange) -> onnx.ModelProto:
     """A copy of an FP32 model with the plan's roundings in it.
 
     Args:

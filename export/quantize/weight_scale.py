@@ -13,19 +13,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.quantization import Limit, pairs_of
+from edgestill.quantization import WeightRange, pairs_of
 
 LEAST_SCALE = 1e-12  # of a channel whose weights are all zero
 
 Floats = NDArray[np.float64]
 
 
-def weight_scale(weight: NDArray[np.float32], limit: Limit) -> NDArray[np.float32]:
+def weight_scale(weight: NDArray[np.float32], limit: WeightRange) -> NDArray[np.float32]:
     """One step for each output channel, the least that keeps the limit, float32 ``[out]``.
 
     Args:
         weight: float32 ``[out, in, k, k]``.
-        limit: Of the layer, see ``Limit.of``.
+        limit: Of the layer, see ``WeightRange.of``.
     """
     scale = np.abs(weight.reshape(len(weight), -1)).max(axis=1) / limit.largest
     if limit.pair is not None:
@@ -33,7 +33,7 @@ def weight_scale(weight: NDArray[np.float32], limit: Limit) -> NDArray[np.float3
     return np.asarray(np.maximum(scale, LEAST_SCALE), np.float32)
 
 
-def nearest(weight: NDArray[np.float32], scale: NDArray[np.float32], limit: Limit) -> NDArray[np.int8]:
+def nearest(weight: NDArray[np.float32], scale: NDArray[np.float32], limit: WeightRange) -> NDArray[np.int8]:
     """Each weight's nearest byte within the limit, int8 ``[out, in, k, k]``."""
     values = np.rint(weight / scale.reshape(-1, 1, 1, 1)).astype(np.float64)
     values = np.clip(values, -limit.largest, limit.largest)
@@ -43,7 +43,7 @@ def nearest(weight: NDArray[np.float32], scale: NDArray[np.float32], limit: Limi
     return np.asarray(values, np.int8)
 
 
-def bounds(partner: Floats, limit: Limit) -> tuple[Floats, Floats]:
+def bounds(partner: Floats, limit: WeightRange) -> tuple[Floats, Floats]:
     """The least and the largest byte that a weight may have, by that of its partner; 0 for a free one."""
     largest = np.full_like(partner, limit.largest)
     if limit.pair is None:

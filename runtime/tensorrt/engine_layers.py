@@ -64,7 +64,7 @@ class LayerList:
     layers: tuple[EngineLayer, ...]
 
     def counts(self) -> dict[str, int]:
-        """Arithmetic layers by data type, the most frequent first."""
+        """ComputeConfig layers by data type, the most frequent first."""
         return dict(Counter(layer.dtype for layer in self.layers if layer.arithmetic).most_common())
 
 

@@ -18,7 +18,7 @@ from distill.models.frozen import Facts
 from distill.models.yolov5 import Yolov5, build, spec
 from distill.recipe import METHODS, Recipe, Teaching
 from distill.teacher import Teacher, checksums, load_teacher, make_teacher
-from distill.training.precision import Arithmetic, choose
+from distill.training.precision import ComputeConfig, resolve
 from distill.training.setup import Run, start
 from distill.training.step import step
 from edgestill.errors import ArtifactError, DataError, UsageError
@@ -32,8 +32,8 @@ STRENGTHS = {FEATURES: 1.0, PREDICTIONS: 1.0}
 
 
 @pytest.fixture(scope="module")
-def arithmetic() -> Arithmetic:
-    return choose("cpu", "fp32")
+def compute() -> ComputeConfig:
+    return resolve("cpu", "fp32")
 
 
 def noise(count: int = 3, seed: int = 0) -> Tensor:
@@ -76,12 +76,12 @@ def run_of(recipe: Recipe, teacher: Path, out: Path, teaching: Teaching = "train
 
 
 @pytest.mark.parametrize("head", get_args(Head))
-def test_a_teacher_says_what_its_checkpoint_says(head: Head, tmp_path: Path, arithmetic: Arithmetic) -> None:
+def test_a_teacher_says_what_its_checkpoint_says(head: Head, tmp_path: Path, compute: ComputeConfig) -> None:
     path = saved(tmp_path / "t", head=head)
     model, contract, _ = native.load(path)
     teacher = load_teacher(str(path))
 
-    view = teacher.look(noise(), arithmetic)
+    view = teacher.forward_features(noise(), compute)
 
     with torch.no_grad():
         wanted = model(noise())
@@ -93,13 +93,13 @@ def test_a_teacher_says_what_its_checkpoint_says(head: Head, tmp_path: Path, ari
 
 
 def test_the_architecture_is_the_checkpoints_own(
-    recipe: Recipe, tmp_path: Path, arithmetic: Arithmetic
+    recipe: Recipe, tmp_path: Path, compute: ComputeConfig
 ) -> None:
     run = run_of(recipe, saved(tmp_path / "t", "s"), tmp_path)
     assert run.teacher is not None
     assert (run.spec.name, run.teacher.facts.name) == ("yolov5n", "yolov5s")
     assert run.teacher.facts.channels == {"p3": 128, "p4": 256, "p5": 512}
-    features = run.teacher.look(noise(1), arithmetic).features
+    features = run.teacher.forward_features(noise(1), compute).features
     assert {level: m.shape[1] for level, m in features.items()} == run.teacher.facts.channels
 
 
@@ -183,7 +183,7 @@ def test_both_networks_see_the_same_tensor(
 
 
 def test_what_it_shows_has_no_gradients_and_is_float32(coupled: Path) -> None:
-    view = load_teacher(str(coupled)).look(noise(), choose("cpu", "bf16"))
+    view = load_teacher(str(coupled)).forward_features(noise(), resolve("cpu", "bf16"))
     maps = [*view.features.values(), *view.raw]
     assert not any(m.requires_grad for m in maps)
     assert {m.dtype for m in maps} == {torch.float32}
@@ -222,9 +222,9 @@ def test_a_random_teacher_is_no_copy_of_a_fresh_student(
     assert run.teacher.checksums[stem] != checksums(run.model)[stem]
 
 
-def test_a_shuffled_teacher_shows_the_image_before(coupled: Path, arithmetic: Arithmetic) -> None:
-    plain = load_teacher(str(coupled)).look(noise(), arithmetic)
-    shuffled = load_teacher(str(coupled), "shuffled").look(noise(), arithmetic)
+def test_a_shuffled_teacher_shows_the_image_before(coupled: Path, compute: ComputeConfig) -> None:
+    plain = load_teacher(str(coupled)).forward_features(noise(), compute)
+    shuffled = load_teacher(str(coupled), "shuffled").forward_features(noise(), compute)
     pairs = [
         *((shuffled.features[level], m) for level, m in plain.features.items()),
         *zip(shuffled.raw, plain.raw, strict=True),
@@ -248,12 +248,12 @@ def test_a_student_learns_from_a_control(
 
 
 def test_one_image_cannot_be_shuffled(
-    recipe: Recipe, coupled: Path, tmp_path: Path, arithmetic: Arithmetic
+    recipe: Recipe, coupled: Path, tmp_path: Path, compute: ComputeConfig
 ) -> None:
     with pytest.raises(UsageError, match=r"another image of the batch.*\n  hint: --set batch=2"):
         run_of(replace(recipe, batch=1), coupled, tmp_path, "shuffled")
     with pytest.raises(UsageError, match="a batch holds one image"):
-        load_teacher(str(coupled), "shuffled").look(noise(1), arithmetic)
+        load_teacher(str(coupled), "shuffled").forward_features(noise(1), compute)
 
 
 # --- whom it can teach
@@ -287,7 +287,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 def test_there_are_methods_of_both_kinds() -> None:
-    kinds = {METHODS.load(name).COMPARES for name in METHODS.names()}
+    kinds = {METHODS.load(name).INPUTS for name in METHODS.names()}
     assert kinds == {"features", "predictions"}
 
 

@@ -21,7 +21,7 @@ from distill.datasets.synth.objects.vehicles import Person, Vehicle
 from distill.datasets.synth.plan import Plan
 from distill.datasets.synth.streets import surroundings
 from distill.datasets.synth.textures import bank
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 
 CLOSE_PX = (25.0, 215.0)  # height of the head in a picture 640 wide
 STAGED_PX = (45.0, 225.0)
@@ -44,7 +44,7 @@ def closeup(rng: np.random.Generator, size_wh: tuple[int, int], mood: Mood) -> P
     x = rng.uniform(-4, 4)
     horizon = at_y + focal * (y - eye[1]) / z
     focal_x = focal * _stretch(rng)
-    view = View(
+    view = Camera(
         size_wh=size_wh,
         focal_xy=(focal_x, focal),
         centre_x=at_x - focal_x * (x - eye[0]) / z,
@@ -156,7 +156,7 @@ def staged(rng: np.random.Generator, size_wh: tuple[int, int], mood: Mood) -> Pl
     y = rng.uniform(1.2, 2.0)
     at_x, at_y = w * rng.uniform(0.2, 0.8), h * rng.uniform(0.25, 0.6)
     focal_x = focal * _stretch(rng)
-    view = View(
+    view = Camera(
         size_wh=size_wh,
         focal_xy=(focal_x, focal),
         centre_x=at_x,

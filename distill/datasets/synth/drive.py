@@ -18,7 +18,7 @@ from distill.datasets.synth.objects.trees import treeline
 from distill.datasets.synth.objects.vehicles import Vehicle
 from distill.datasets.synth.plan import Plan
 from distill.datasets.synth.streets import block
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 
 PROGRAMME_S = ((RED, 3.2), (GREEN, 3.6), (YELLOW, 1.2))
 CYCLE_S = sum(length for _, length in PROGRAMME_S)
@@ -86,7 +86,7 @@ class Drive:
     """
 
     mood: Mood
-    view: View
+    view: Camera
     sky: Sky
     road: Road
     static: tuple[Thing, ...]
@@ -164,10 +164,10 @@ def _room(approaches: tuple[Approach, ...], z: float, time_s: float) -> float:
     return 1e3
 
 
-def _camera(rng: np.random.Generator, size_wh: tuple[int, int], half: float) -> View:
+def _camera(rng: np.random.Generator, size_wh: tuple[int, int], half: float) -> Camera:
     w, h = size_wh
     focal = w * rng.uniform(0.85, 1.05)
-    return View(
+    return Camera(
         size_wh=size_wh,
         focal_xy=(focal, focal),
         centre_x=w * rng.uniform(0.44, 0.54),

@@ -9,7 +9,7 @@ from distill.datasets.synth.mood import Mood
 from distill.datasets.synth.objects.road import Road
 from distill.datasets.synth.objects.sky import Sky
 from distill.datasets.synth.objects.thing import Thing
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Plan:
     """
 
     mood: Mood
-    view: View
+    view: Camera
     sky: Sky
     road: Road | None
     things: tuple[Thing, ...]

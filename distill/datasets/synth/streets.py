@@ -15,17 +15,17 @@ from distill.datasets.synth.objects.thing import Thing
 from distill.datasets.synth.objects.trees import bush, overhang, tree, treeline
 from distill.datasets.synth.objects.vehicles import Person, Vehicle
 from distill.datasets.synth.plan import Plan
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 
 STREET_PX = (10.0, 66.0)  # height of the nearest heads in a picture 640 wide
 
 
-def draw_view(rng: np.random.Generator, size_wh: tuple[int, int]) -> View:
+def draw_view(rng: np.random.Generator, size_wh: tuple[int, int]) -> Camera:
     """A camera behind a windscreen; some pictures were stretched after they were taken."""
     w, h = size_wh
     focal = w * rng.uniform(0.62, 1.5)
     stretch = rng.uniform(0.56, 1.35) if rng.random() < 0.15 else 1.0
-    return View(
+    return Camera(
         size_wh=size_wh,
         focal_xy=(focal * stretch, focal),
         centre_x=w * float(np.clip(rng.normal(0.5, 0.12), 0.1, 0.9)),

@@ -15,7 +15,7 @@ NEAR_M = 0.8  # nothing nearer than this is drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class Camera:
     """A camera in the street.
 
     Attributes:

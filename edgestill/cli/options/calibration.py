@@ -72,12 +72,12 @@ def with_scales(args: argparse.Namespace, checkpoint: Checkpoint) -> Checkpoint:
         UsageError: INT8 without scales and without images, or a method for scales that are trained.
     """
     if args.calib_anew:
-        checkpoint = replace(checkpoint, roundings=None)
-    if args.precision == "int8" and checkpoint.roundings is None and args.calib is None:
+        checkpoint = replace(checkpoint, scheme=None)
+    if args.precision == "int8" and checkpoint.scheme is None and args.calib is None:
         raise UsageError(
             "INT8 needs images to calibrate on", hint="add --calib DATA.yaml; its train split is used"
         )
-    if checkpoint.roundings is not None and args.calib_method is not None:
+    if checkpoint.scheme is not None and args.calib_method is not None:
         raise UsageError(
             f"--calib-method {args.calib_method}, and the checkpoint's scales are trained",
             hint="leave it out, or add --calib-anew to leave the trained scales",
@@ -100,7 +100,7 @@ def read(args: argparse.Namespace, checkpoint: Checkpoint, held: tuple[Dataset, 
     from export.quantize.calibration.images import choose  # noqa: PLC0415 (brings onnxruntime)
 
     cache, spec = cache_folder() / "calibration", checkpoint.spec
-    is_trained = checkpoint.roundings is not None
+    is_trained = checkpoint.scheme is not None
     if args.precision == "int8" and not is_trained:
         dataset, auto = Dataset.open(args.calib), args.calib_method == "auto"
         judges = held[0].images(held[1]) if held else []

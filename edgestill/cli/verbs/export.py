@@ -208,7 +208,7 @@ def _check(args: argparse.Namespace, checkpoint: Checkpoint, held: _Held | None)
         if held is None:
             return None
         if not known:
-            is_rounded = args.precision == "int8" and checkpoint.roundings is not None
+            is_rounded = args.precision == "int8" and checkpoint.scheme is not None
             reference, what = _reference(args.checkpoint, checkpoint.spec, source, is_rounded=is_rounded)
             known[what] = compare.look(reference, held.samples, f"look: {what}")
         [(what, true)] = known.items()

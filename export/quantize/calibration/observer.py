@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
-from edgestill.quantization import WIDE_SUMS, Limit
+from edgestill.quantization import WIDE_SUMS, WeightRange
 from export.quantize.gptq import Compensation
 
 BINS = 8192
@@ -117,7 +117,7 @@ def gather(
     histograms: Sequence[str],
     means: Sequence[str],
     convolutions: Sequence[str] = (),
-    weight_limit: Limit = WIDE_SUMS,
+    weight_limit: WeightRange = WIDE_SUMS,
     threads: int | None = None,
 ) -> Statistics:
     """Run a model over images and look at its tensors.

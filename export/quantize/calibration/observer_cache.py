@@ -25,7 +25,7 @@ import onnx
 
 from edgestill.files import write_bytes
 from edgestill.progress import say
-from edgestill.quantization import WIDE_SUMS, Limit
+from edgestill.quantization import WIDE_SUMS, WeightRange
 from export.graph.index import Graph
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.observer import BINS, SAMPLE, START_WIDTH, Histogram, Statistics, gather
@@ -51,10 +51,10 @@ class Watched:
     histograms: Sequence[str]
     means: Sequence[str] = ()
     convolutions: Sequence[str] = ()
-    weight_limit: Limit = WIDE_SUMS
+    weight_limit: WeightRange = WIDE_SUMS
 
     @classmethod
-    def to_quantise(cls, graph: Graph, weight_limit: Limit) -> Watched:
+    def to_quantise(cls, graph: Graph, weight_limit: WeightRange) -> Watched:
         """All that an INT8 graph needs to know of an FP32 one."""
         return cls(
             histograms=graph.to_watch(),

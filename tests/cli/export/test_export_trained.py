@@ -38,13 +38,13 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped student with scales for ONNX Runtime that no calibration would choose."""
     student = read_checkpoint(checkpoint_folder("student"))
     small = Checkpoint(spec=student.spec.resized((64, 96)), weights=student.weights)
-    found = place(small, Quantisation(family="onnx", calib_images=2), (str(data),)).roundings
+    found = place(small, Quantisation(family="onnx", calib_images=2), (str(data),)).scheme
     grids = {
         name: replace(grid, step=float(np.float32(grid.step * 1.01)) if grid.is_learnt else grid.step)
         for name, grid in found.grids.items()
     }
     folder = tmp_path_factory.mktemp("qat") / "best"
-    write_checkpoint(folder, replace(small, roundings=replace(found, grids=grids)))
+    write_checkpoint(folder, replace(small, scheme=replace(found, grids=grids)))
     return folder
 
 
@@ -64,7 +64,7 @@ def test_trained_scales_are_exported_as_they_are_without_images(
     assert record is not None
     assert record.calibration is not None
     assert record.calibration["method"] == "trained scales"
-    grids = read_checkpoint(trained).roundings
+    grids = read_checkpoint(trained).scheme
     assert grids is not None
     low, high, origin = record.calibration["ranges"]["model.5.act"]
     assert (high - low) / 255 == pytest.approx(grids.grids[grids.activations["model.5.act"]].step, rel=1e-9)

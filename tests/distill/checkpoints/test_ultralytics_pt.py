@@ -22,7 +22,7 @@ from distill.checkpoints.ultralytics_pt import is_foreign, load_foreign
 from distill.data.loader import Batch
 from distill.recipe import Recipe, load_recipe
 from distill.teacher import Teacher, load_teacher
-from distill.training.precision import Arithmetic, choose
+from distill.training.precision import ComputeConfig, resolve
 from distill.training.setup import start
 from distill.training.step import step
 from edgestill.errors import ArtifactError, UsageError
@@ -86,8 +86,8 @@ def teacher_of(published: Published) -> Callable[[str], Teacher]:
 
 
 @pytest.fixture(scope="module")
-def arithmetic() -> Arithmetic:
-    return choose("cpu", "fp32")
+def compute() -> ComputeConfig:
+    return resolve("cpu", "fp32")
 
 
 def written(path: Path, model: object, **more: object) -> Path:
@@ -116,9 +116,9 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_teacher_sees_what_the_package_sees(
-    name: str, network: Callable[[str], Any], teacher_of: Callable[[str], Teacher], arithmetic: Arithmetic
+    name: str, network: Callable[[str], Any], teacher_of: Callable[[str], Teacher], compute: ComputeConfig
 ) -> None:
-    view = teacher_of(name).look(IMAGES, arithmetic)
+    view = teacher_of(name).forward_features(IMAGES, compute)
 
     with torch.no_grad():
         _, wanted = deepcopy(network(name)).float().eval()(IMAGES)
@@ -190,7 +190,7 @@ def test_a_random_teacher_has_the_architecture_and_other_weights(
 
 
 def test_the_average_is_taken_from_an_unfinished_training(
-    network: Callable[[str], Any], tasks: Any, tmp_path: Path, arithmetic: Arithmetic
+    network: Callable[[str], Any], tasks: Any, tmp_path: Path, compute: ComputeConfig
 ) -> None:
     average = deepcopy(network(YOLOV8))
     average.args = tasks.IterableSimpleNamespace(imgsz=640)

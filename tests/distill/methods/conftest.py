@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from edgestill.spec import COCO_ANCHORS_PX, Head
 
 STRIDES = (8, 16, 32)
@@ -13,11 +13,11 @@ HW = (64, 96)
 
 
 @pytest.fixture
-def one_level() -> Callable[..., Pair]:
+def one_level() -> Callable[..., StudentTeacherInfo]:
     """Makes a pair of networks that meet on one level of stride 8: channels here and in the teacher."""
 
-    def make(student: int = 1, teacher: int | None = None, *, nc: int = 3) -> Pair:
-        return Pair(
+    def make(student: int = 1, teacher: int | None = None, *, nc: int = 3) -> StudentTeacherInfo:
+        return StudentTeacherInfo(
             student_channels={"p3": student},
             teacher_channels={"p3": student if teacher is None else teacher},
             strides=(8,),
@@ -30,11 +30,13 @@ def one_level() -> Callable[..., Pair]:
 
 
 @pytest.fixture
-def make_pair() -> Callable[..., Pair]:
+def make_pair() -> Callable[..., StudentTeacherInfo]:
     """Makes a pair of three levels for images of 64 x 96: its head, channels here and in the teacher."""
 
-    def make(head: Head = "coupled", student: int = 6, teacher: int = 6, *, nc: int = 3) -> Pair:
-        return Pair(
+    def make(
+        head: Head = "coupled", student: int = 6, teacher: int = 6, *, nc: int = 3
+    ) -> StudentTeacherInfo:
+        return StudentTeacherInfo(
             student_channels=dict.fromkeys(("p3", "p4", "p5"), student),
             teacher_channels=dict.fromkeys(("p3", "p4", "p5"), teacher),
             strides=STRIDES,
@@ -49,12 +51,12 @@ def make_pair() -> Callable[..., Pair]:
 
 
 @pytest.fixture
-def make_view() -> Callable[..., View]:
+def make_view() -> Callable[..., NetworkOutputs]:
     """Makes what a network of ``make_pair`` might see: its head, a seed, channels; all need gradients."""
 
     def make(
         head: Head = "coupled", seed: int = 0, channels: int = 6, *, nc: int = 3, batch: int = 2
-    ) -> View:
+    ) -> NetworkOutputs:
         random = torch.Generator().manual_seed(seed)
         grids = [(HW[0] // s, HW[1] // s) for s in STRIDES]
         features = {
@@ -63,7 +65,7 @@ def make_view() -> Callable[..., View]:
         }
         per_cell, columns = (1, 64 + nc) if head == "dfl" else (3, 5 + nc)
         raw = [torch.randn(batch, per_cell, *g, columns, generator=random, requires_grad=True) for g in grids]
-        return View(features, raw, head)
+        return NetworkOutputs(features, raw, head)
 
     return make
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import bckd
 from distill.methods._regions import assigned
 from edgestill.spec import COCO_ANCHORS_PX, Head
@@ -22,8 +22,8 @@ SMALL = torch.tensor([[0, 1, 0.5, 0.5, 0.1, 0.2]])  # 10 x 13 pixels: anchors of
 TARGETS = torch.cat((SMALL, torch.tensor([[1, 0, 0.5, 0.5, 0.9, 0.9]])))
 
 
-def pair(head: Head = "coupled") -> Pair:
-    return Pair(
+def pair(head: Head = "coupled") -> StudentTeacherInfo:
+    return StudentTeacherInfo(
         student_channels={},
         teacher_channels={},
         strides=STRIDES,
@@ -35,17 +35,19 @@ def pair(head: Head = "coupled") -> Pair:
     )
 
 
-def view(seed: int, head: Head = "coupled") -> View:
+def view(seed: int, head: Head = "coupled") -> NetworkOutputs:
     random = torch.Generator().manual_seed(seed)
     shape = (1, 64 + NC) if head == "dfl" else (3, 5 + NC)
     raw = [
         torch.randn(2, shape[0], HW[0] // s, HW[1] // s, shape[1], generator=random, requires_grad=True)
         for s in STRIDES
     ]
-    return View({}, raw, head)
+    return NetworkOutputs({}, raw, head)
 
 
-def terms(student: View, teacher: View, targets: Tensor, **settings: Any) -> dict[str, Tensor]:
+def terms(
+    student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor, **settings: Any
+) -> dict[str, Tensor]:
     assert student.head is not None
     return bckd.Loss(bckd.Config(**settings), pair(student.head))(student, teacher, targets)
 

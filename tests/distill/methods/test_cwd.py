@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import _maps, cwd
 
-OneLevel = Callable[..., Pair]
+OneLevel = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
 
 
@@ -33,7 +33,9 @@ def test_it_is_a_mean_over_images_and_channels_times_temperature_squared(
     ):
         total += sum(float(a) * log(float(a) / float(b)) for a, b in zip(p, q, strict=True))
     config = cwd.Config(normalise=False, temperature=temperature, adapter="identity")
-    value = cwd.Loss(config, one_level(3))(View({"p3": student}, []), View({"p3": teacher}, []), NO_TARGETS)
+    value = cwd.Loss(config, one_level(3))(
+        NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, []), NO_TARGETS
+    )
     assert float(value["p3"]) == pytest.approx(temperature**2 * total / 6, rel=1e-4)
 
 
@@ -78,9 +80,9 @@ def test_the_default_is_the_published_recipe(one_level: OneLevel) -> None:
     assert layer.bias is None
 
 
-def value(pair: Pair, student: Tensor, teacher: Tensor, *, normalise: bool) -> Tensor:
+def value(pair: StudentTeacherInfo, student: Tensor, teacher: Tensor, *, normalise: bool) -> Tensor:
     loss = cwd.Loss(cwd.Config(adapter="identity", normalise=normalise), pair)
-    return loss(View({"p3": student}, []), View({"p3": teacher}, []), NO_TARGETS)["p3"]
+    return loss(NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, []), NO_TARGETS)["p3"]
 
 
 def test_it_takes_no_notice_of_a_shifted_channel(one_level: OneLevel) -> None:
@@ -112,9 +114,10 @@ def test_maps_as_the_networks_made_them_cost_what_their_float32_copies_cost(one_
     found = []
     for kept in (False, True):
         leaf = student.clone(memory_format=torch.preserve_format).requires_grad_()
-        sides = [View({"p3": side}, []) for side in (leaf, teacher)]
+        sides = [NetworkOutputs({"p3": side}, []) for side in (leaf, teacher)]
         views = [
-            side.in_float32() if kept else View({"p3": side.features["p3"].float()}, []) for side in sides
+            side.in_float32() if kept else NetworkOutputs({"p3": side.features["p3"].float()}, [])
+            for side in sides
         ]
         loss = cwd.Loss(cwd.Config(adapter="identity"), one_level(4))
         value = loss(*views, NO_TARGETS)["p3"]

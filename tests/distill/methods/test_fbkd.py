@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import fbkd
 from edgestill.errors import UsageError
 
-OneLevel = Callable[..., Pair]
+OneLevel = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
 
 
@@ -22,9 +22,11 @@ def maps(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def terms(pair: Pair, student: Tensor, teacher: Tensor, **settings: Any) -> dict[str, Tensor]:
+def terms(pair: StudentTeacherInfo, student: Tensor, teacher: Tensor, **settings: Any) -> dict[str, Tensor]:
     config = fbkd.Config(**{"subsample": (2,), "reduction": (2,), "adapter": "identity", **settings})
-    values = fbkd.Loss(config, pair)(View({"p3": student}, []), View({"p3": teacher}, []), NO_TARGETS)
+    values = fbkd.Loss(config, pair)(
+        NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, []), NO_TARGETS
+    )
     return {name: value.detach() for name, value in values.items()}
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import cwd, fbkd, fgd, mgd, mkd, pkd
 
-OneLevel = Callable[..., Pair]
+OneLevel = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
 TARGETS = torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.4], [1, 1, 0.2, 0.7, 0.3, 0.1]])
 
@@ -29,8 +29,8 @@ def maps(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def sides(student: Tensor, teacher: Tensor) -> tuple[View, View]:
-    return View({"p3": student}, []), View({"p3": teacher}, [])
+def sides(student: Tensor, teacher: Tensor) -> tuple[NetworkOutputs, NetworkOutputs]:
+    return NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, [])
 
 
 @pytest.mark.parametrize(("module", "settings"), LISTENING_TO_MAPS_ALONE)
@@ -45,30 +45,30 @@ def test_true_boxes_make_no_difference(one_level: OneLevel, module: Any, setting
         assert torch.equal(value, values[1][part])
 
 
-def mean_squared(pair: Pair) -> Any:
+def mean_squared(pair: StudentTeacherInfo) -> Any:
     return mkd.Loss(mkd.Config(masked=0, alignment=0, scales=(1,), adapter="identity"), pair)
 
 
-def mean_squared_summed(pair: Pair) -> Any:
+def mean_squared_summed(pair: StudentTeacherInfo) -> Any:
     settings: dict[str, Any] = {"scales": (1,), "reduction": "paper"}
     return mkd.Loss(mkd.Config(masked=0, alignment=0, adapter="identity", **settings), pair)
 
 
-def masked_generative(pair: Pair) -> Any:
+def masked_generative(pair: StudentTeacherInfo) -> Any:
     loss = mgd.Loss(mgd.Config(dropped=0.0, adapter="identity"), pair)
     loss.rebuild["p3"] = nn.Identity()
     return loss
 
 
-def relation_of_fgd(pair: Pair) -> Any:
+def relation_of_fgd(pair: StudentTeacherInfo) -> Any:
     return fgd.Loss(fgd.Config(fg=0, bg=0, attention=0, adapter="identity"), pair)
 
 
-def correlation(pair: Pair) -> Any:
+def correlation(pair: StudentTeacherInfo) -> Any:
     return pkd.Loss(pkd.Config(adapter="identity"), pair)
 
 
-def channel_wise(pair: Pair) -> Any:
+def channel_wise(pair: StudentTeacherInfo) -> Any:
     return cwd.Loss(cwd.Config(adapter="identity"), pair)
 
 
@@ -84,7 +84,7 @@ def channel_wise(pair: Pair) -> Any:
     ],
 )
 def test_what_is_summed_grows_with_channels_and_cells(
-    one_level: OneLevel, make: Callable[[Pair], Any], channels: int, cells: int
+    one_level: OneLevel, make: Callable[[StudentTeacherInfo], Any], channels: int, cells: int
 ) -> None:
     def cost(width: int, repeat: tuple[int, int, int, int]) -> float:
         student, teacher = maps(0, 2, 3, 8, 8).repeat(repeat), maps(1, 2, 3, 8, 8).repeat(repeat)
@@ -98,7 +98,7 @@ def test_what_is_summed_grows_with_channels_and_cells(
 
 @pytest.mark.parametrize("make", [mean_squared, masked_generative, relation_of_fgd])
 def test_squared_differences_notice_a_shifted_channel(
-    one_level: OneLevel, make: Callable[[Pair], Any]
+    one_level: OneLevel, make: Callable[[StudentTeacherInfo], Any]
 ) -> None:
     teacher = maps(1, 2, 3, 8, 8)
     values = make(one_level(3))(*sides(teacher + 5, teacher), NO_TARGETS)
@@ -106,7 +106,9 @@ def test_squared_differences_notice_a_shifted_channel(
 
 
 @pytest.mark.parametrize("make", [correlation, channel_wise])
-def test_correlation_and_channels_do_not(one_level: OneLevel, make: Callable[[Pair], Any]) -> None:
+def test_correlation_and_channels_do_not(
+    one_level: OneLevel, make: Callable[[StudentTeacherInfo], Any]
+) -> None:
     teacher = maps(1, 2, 3, 8, 8)
     values = make(one_level(3))(*sides(teacher + 5, teacher), NO_TARGETS)
     assert float(torch.stack(list(values.values())).sum().detach()) == pytest.approx(0, abs=1e-5)

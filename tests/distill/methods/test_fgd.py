@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import fgd
 from distill.methods._maps import channel_attention, spatial_attention
 
-OneLevel = Callable[..., Pair]
+OneLevel = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
 
 
@@ -31,9 +31,9 @@ def boxes(*corners: tuple[int, float, float, float, float], grid: tuple[int, int
     )
 
 
-def terms(pair: Pair, student: Tensor, teacher: Tensor, targets: Tensor) -> dict[str, Tensor]:
+def terms(pair: StudentTeacherInfo, student: Tensor, teacher: Tensor, targets: Tensor) -> dict[str, Tensor]:
     loss = fgd.Loss(fgd.Config(adapter="identity"), pair)
-    values = loss(View({"p3": student}, []), View({"p3": teacher}, []), targets)
+    values = loss(NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, []), targets)
     return {name: value.detach() for name, value in values.items()}
 
 

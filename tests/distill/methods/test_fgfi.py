@@ -10,26 +10,31 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import fgfi
 from edgestill.spec import COCO_ANCHORS_PX
 
-MakeView = Callable[..., View]
-MakePair = Callable[..., Pair]
+MakeView = Callable[..., NetworkOutputs]
+MakePair = Callable[..., StudentTeacherInfo]
 STRIDES = (8, 16, 32)
 GRIDS = [(8, 12), (4, 6), (2, 3)]  # of the shared pairs and views
 NO_TARGETS = torch.zeros(0, 6)
 
 
 def value(
-    of: tuple[View, View], pair: Pair, targets: Tensor, *, adapter: str = "identity", **settings: Any
+    of: tuple[NetworkOutputs, NetworkOutputs],
+    pair: StudentTeacherInfo,
+    targets: Tensor,
+    *,
+    adapter: str = "identity",
+    **settings: Any,
 ) -> Tensor:
     loss = fgfi.Loss(fgfi.Config(adapter=adapter, **settings), pair)  # type: ignore[arg-type]
     return loss(*of, targets)["imitation"]
 
 
 @pytest.fixture
-def sides(make_view: MakeView) -> tuple[View, View]:
+def sides(make_view: MakeView) -> tuple[NetworkOutputs, NetworkOutputs]:
     return make_view("coupled", 0), make_view("coupled", 1)
 
 
@@ -166,7 +171,9 @@ def test_masks_of_many_boxes_are_those_of_each(scope: Any) -> None:
 # --- the term
 
 
-def test_it_costs_nothing_without_objects(sides: tuple[View, View], make_pair: MakePair) -> None:
+def test_it_costs_nothing_without_objects(
+    sides: tuple[NetworkOutputs, NetworkOutputs], make_pair: MakePair
+) -> None:
     loss = fgfi.Loss(fgfi.Config(), make_pair())
     term = loss(*sides, NO_TARGETS)["imitation"]
     term.backward()
@@ -176,9 +183,9 @@ def test_it_costs_nothing_without_objects(sides: tuple[View, View], make_pair: M
 
 
 def test_an_image_without_objects_changes_nothing(
-    sides: tuple[View, View], make_pair: MakePair, targets: Tensor
+    sides: tuple[NetworkOutputs, NetworkOutputs], make_pair: MakePair, targets: Tensor
 ) -> None:
-    first = tuple(View({k: v[:1] for k, v in of.features.items()}, of.raw) for of in sides)
+    first = tuple(NetworkOutputs({k: v[:1] for k, v in of.features.items()}, of.raw) for of in sides)
     torch.testing.assert_close(
         value(sides, make_pair(), targets[:1]),
         value(first, make_pair(), targets[:1]),  # type: ignore[arg-type]
@@ -186,11 +193,12 @@ def test_an_image_without_objects_changes_nothing(
 
 
 def test_it_grows_with_the_square_of_the_difference(
-    sides: tuple[View, View], make_pair: MakePair, targets: Tensor
+    sides: tuple[NetworkOutputs, NetworkOutputs], make_pair: MakePair, targets: Tensor
 ) -> None:
     teacher = sides[1]
     near, far = (
-        View({k: v + scale for k, v in teacher.features.items()}, teacher.raw) for scale in (0.5, 1.5)
+        NetworkOutputs({k: v + scale for k, v in teacher.features.items()}, teacher.raw)
+        for scale in (0.5, 1.5)
     )
     torch.testing.assert_close(
         value((far, teacher), make_pair(), targets),
@@ -202,9 +210,15 @@ def test_it_grows_with_the_square_of_the_difference(
 
 @pytest.mark.parametrize(("reduction", "factor"), [("paper", 2), ("channel_mean", 1)])
 def test_it_sums_over_channels_only_in_the_papers_reduction(
-    reduction: Any, factor: int, sides: tuple[View, View], make_pair: MakePair, targets: Tensor
+    reduction: Any,
+    factor: int,
+    sides: tuple[NetworkOutputs, NetworkOutputs],
+    make_pair: MakePair,
+    targets: Tensor,
 ) -> None:
-    wide = tuple(View({k: torch.cat((v, v), 1) for k, v in of.features.items()}, of.raw) for of in sides)
+    wide = tuple(
+        NetworkOutputs({k: torch.cat((v, v), 1) for k, v in of.features.items()}, of.raw) for of in sides
+    )
     torch.testing.assert_close(
         value(wide, make_pair("coupled", 12, 12), targets, reduction=reduction),  # type: ignore[arg-type]
         factor * value(sides, make_pair(), targets, reduction=reduction),
@@ -213,11 +227,11 @@ def test_it_sums_over_channels_only_in_the_papers_reduction(
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_it_does_not_look_outside_of_its_mask(
-    scope: Any, sides: tuple[View, View], make_pair: MakePair, targets: Tensor
+    scope: Any, sides: tuple[NetworkOutputs, NetworkOutputs], make_pair: MakePair, targets: Tensor
 ) -> None:
     near = fgfi.imitation_masks(targets, 2, GRIDS, COCO_ANCHORS_PX, STRIDES, psi=0.5, scope=scope)
     student, teacher = sides
-    moved = View(
+    moved = NetworkOutputs(
         {k: v + 7 * ~mask[:, None] for (k, v), mask in zip(student.features.items(), near, strict=True)}, []
     )
     torch.testing.assert_close(
@@ -228,7 +242,7 @@ def test_it_does_not_look_outside_of_its_mask(
 
 @pytest.mark.parametrize("combine", ["mean", "pooled"])
 def test_levels_are_averaged_or_their_cells_pooled(
-    combine: Any, sides: tuple[View, View], make_pair: MakePair, targets: Tensor
+    combine: Any, sides: tuple[NetworkOutputs, NetworkOutputs], make_pair: MakePair, targets: Tensor
 ) -> None:
     target = targets[[0]]  # no cell of the coarse level counts
     masks = fgfi.imitation_masks(target, 2, GRIDS, COCO_ANCHORS_PX, STRIDES, psi=0.5)
@@ -267,10 +281,10 @@ def test_an_adapter_in_some_cells_is_that_of_the_whole_map(adapter: str, memory:
 
 
 def test_behind_a_relu_no_student_goes_below_zero(
-    sides: tuple[View, View], make_pair: MakePair, targets: Tensor
+    sides: tuple[NetworkOutputs, NetworkOutputs], make_pair: MakePair, targets: Tensor
 ) -> None:
-    below = View({k: v.abs() - 100 for k, v in sides[0].features.items()}, [])
-    nought = View({k: 0 * v for k, v in sides[0].features.items()}, [])
+    below = NetworkOutputs({k: v.abs() - 100 for k, v in sides[0].features.items()}, [])
+    nought = NetworkOutputs({k: 0 * v for k, v in sides[0].features.items()}, [])
     torch.testing.assert_close(
         value((below, sides[1]), make_pair(), targets, activation="relu"),
         value((nought, sides[1]), make_pair(), targets),

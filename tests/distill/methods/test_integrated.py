@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import integrated
 from distill.methods._divergence import bernoulli, categorical
 from distill.models.yolov5 import build
 from edgestill.errors import UsageError
 
-MakeView = Callable[..., View]
-MakePair = Callable[..., Pair]
+MakeView = Callable[..., NetworkOutputs]
+MakePair = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
 KINDS = ("l2_raw", "l2_sigmoid", "bernoulli_kl", "box_softmax_kl", "spatial_kl")
 FORMULAS = [
@@ -65,14 +65,14 @@ def test_the_share_of_the_classes_is_all_or_nothing_at_its_ends(
     head: Any, kind: Any, terms: Terms, make_view: MakeView
 ) -> None:
     boxes = 64 if head == "dfl" else 4
-    for share, taught, silent in (
+    for share, teacher_outputs, silent in (
         (1.0, slice(boxes, None), slice(0, boxes)),
         (0.0, slice(0, boxes), slice(boxes, None)),
     ):
         sides = make_view(head, 0), make_view(head, 1)
         total(terms(head, sides, reg_loss=kind, task_weight=share)).backward()
         for level in sides[0].raw:
-            assert level.grad[..., taught].any()
+            assert level.grad[..., teacher_outputs].any()
             assert not level.grad[..., silent].any()
 
 
@@ -104,7 +104,7 @@ def test_the_direction_swaps_the_sides_of_the_boxes_divergence(
 # --- each formula
 
 
-def columns(view: View, first: int, last: int | None) -> Tensor:
+def columns(view: NetworkOutputs, first: int, last: int | None) -> Tensor:
     return torch.cat([level[..., first:last].flatten(0, 3) for level in view.raw])
 
 
@@ -152,7 +152,7 @@ def test_objectness_among_the_coordinates_is_taught_with_them(
 
 def test_a_coordinate_over_the_cells_takes_no_notice_of_a_shift(terms: Terms, make_view: MakeView) -> None:
     student, teacher = make_view("coupled", 0), make_view("coupled", 1)
-    shifted = View({}, [level + torch.arange(8.0) for level in student.raw], "coupled")
+    shifted = NetworkOutputs({}, [level + torch.arange(8.0) for level in student.raw], "coupled")
     once, moved = (terms("coupled", (of, teacher), reg_loss="spatial_kl")["reg"] for of in (student, shifted))
     torch.testing.assert_close(once, moved)
 
@@ -176,7 +176,7 @@ def test_bins_are_compared_side_by_side(terms: Terms, make_view: MakeView) -> No
 
 def test_squared_distances_grow_with_the_square(terms: Terms, make_view: MakeView) -> None:
     teacher = make_view("coupled", 1)
-    near, far = (View({}, [level + d for level in teacher.raw], "coupled") for d in (0.5, 1.5))
+    near, far = (NetworkOutputs({}, [level + d for level in teacher.raw], "coupled") for d in (0.5, 1.5))
     torch.testing.assert_close(
         total(terms("coupled", (far, teacher))),
         9 * total(terms("coupled", (near, teacher))),
@@ -258,8 +258,10 @@ def test_a_teachers_batch_norms_are_left_as_they_are(make_pair: MakePair, terms:
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
-        taught = teacher(images)
-    value = total(terms("coupled", (View({}, student(images)), View({}, taught))))
+        teacher_outputs = teacher(images)
+    value = total(
+        terms("coupled", (NetworkOutputs({}, student(images)), NetworkOutputs({}, teacher_outputs)))
+    )
     value.backward()
     assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
     assert all(p.grad is None for p in teacher.parameters())

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import logits
 from distill.methods._divergence import bernoulli, categorical
 
-MakeView = Callable[..., View]
-MakePair = Callable[..., Pair]
+MakeView = Callable[..., NetworkOutputs]
+MakePair = Callable[..., StudentTeacherInfo]
 HEADS = ("coupled", "dfl")
 NO_TARGETS = torch.zeros(0, 6)
 
@@ -23,12 +23,12 @@ def total(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(terms.values())).sum()
 
 
-def seeing(of: View, logit: float) -> View:
+def seeing(of: NetworkOutputs, logit: float) -> NetworkOutputs:
     """The same, but its objectness (of a ``dfl`` head, every class) is one number."""
     raw = [level.detach().clone() for level in of.raw]
     for level in raw:
         level[..., slice(64, None) if of.head == "dfl" else 4] = logit
-    return View(of.features, raw, of.head)
+    return NetworkOutputs(of.features, raw, of.head)
 
 
 @pytest.fixture(params=HEADS)
@@ -37,7 +37,7 @@ def head(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def sides(make_view: MakeView) -> Callable[[str], tuple[View, View]]:
+def sides(make_view: MakeView) -> Callable[[str], tuple[NetworkOutputs, NetworkOutputs]]:
     return lambda head: (make_view(head, 0), make_view(head, 1))
 
 
@@ -97,10 +97,10 @@ def test_each_gain_has_its_own_columns(gain: str, head: Any, sides: Any, make_pa
     gains = {name: float(name == gain) for name in own}
     total(logits.Loss(logits.Config(**gains), make_pair(head))(student, teacher, NO_TARGETS)).backward()
     for level in student.raw:
-        taught = level.grad.clone()
-        assert taught[..., own[gain]].any() == (head != "dfl" or gain != "obj")
-        taught[..., own[gain]] = 0
-        assert not taught.any()
+        teacher_outputs = level.grad.clone()
+        assert teacher_outputs[..., own[gain]].any() == (head != "dfl" or gain != "obj")
+        teacher_outputs[..., own[gain]] = 0
+        assert not teacher_outputs.any()
 
 
 def test_squared_distances_are_what_a_high_temperature_comes_to(sides: Any, make_pair: MakePair) -> None:
@@ -119,7 +119,8 @@ def test_the_bins_of_a_side_are_one_distribution(sides: Any, make_pair: MakePair
         level[..., 16:32] += 3.0
     loss = logits.Loss(logits.Config(temperature=2.0), make_pair("dfl"))
     torch.testing.assert_close(
-        loss(View({}, shifted, "dfl"), teacher, NO_TARGETS)["box"], loss(student, teacher, NO_TARGETS)["box"]
+        loss(NetworkOutputs({}, shifted, "dfl"), teacher, NO_TARGETS)["box"],
+        loss(student, teacher, NO_TARGETS)["box"],
     )
 
 

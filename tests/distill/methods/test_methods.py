@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.method import Compares, Pair, View
+from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods.cwd import Config as CwdConfig
 from distill.methods.cwd import Loss as CwdLoss
 from distill.recipe import METHODS
@@ -36,8 +36,8 @@ CERTAIN: dict[str, dict[str, Any]] = {"mgd": {"dropped": 0.0}, "mkd": {"zeta": 0
 REBUILDING = {"mgd"}
 
 
-def pair(student: int = 6, teacher: int = 6, *, head: Head = "coupled", nc: int = NC) -> Pair:
-    return Pair(
+def pair(student: int = 6, teacher: int = 6, *, head: Head = "coupled", nc: int = NC) -> StudentTeacherInfo:
+    return StudentTeacherInfo(
         student_channels={"p3": student, "p4": student, "p5": student},
         teacher_channels={"p3": teacher, "p4": teacher, "p5": teacher},
         strides=STRIDES,
@@ -57,7 +57,7 @@ def view(
     batch: int = 2,
     nc: int = NC,
     hw: tuple[int, int] = HW,
-) -> View:
+) -> NetworkOutputs:
     random = torch.Generator().manual_seed(seed)
     grids = [(hw[0] // s, hw[1] // s) for s in STRIDES]
     features = {
@@ -66,10 +66,10 @@ def view(
     }
     per_cell, columns = (1, 64 + nc) if head == "dfl" else (3, 5 + nc)
     raw = [torch.randn(batch, per_cell, *g, columns, generator=random, requires_grad=True) for g in grids]
-    return View(features, raw, head)
+    return NetworkOutputs(features, raw, head)
 
 
-def leaves(of: View) -> list[Tensor]:
+def leaves(of: NetworkOutputs) -> list[Tensor]:
     return [*of.features.values(), *of.raw]
 
 
@@ -158,7 +158,9 @@ def test_different_widths_are_aligned(module: Any, head: Any) -> None:
     assert torch.isfinite(total(loss(view(4, 0, head=head), view(6, 1, head=head), TARGETS)))
 
 
-def check_finite(module: Any, student: View, teacher: View, targets: Tensor, of: Pair) -> None:
+def check_finite(
+    module: Any, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor, of: StudentTeacherInfo
+) -> None:
     value = total(module.Loss(module.Config(), of)(student, teacher, targets))
     value.backward()
     assert torch.isfinite(value)
@@ -184,7 +186,7 @@ def test_images_of_one_coarse_cell_are_finite_and_has_gradients(module: Any, hea
 def test_a_teacher_whose_maps_fade_is_finite_and_has_gradients(module: Any, head: Any) -> None:
     """As those of a deep network with fresh weights do."""
     bright = view(6, 1, head=head)
-    faint = View(
+    faint = NetworkOutputs(
         {level: 1e-9 * maps for level, maps in bright.features.items()},
         [1e-9 * level - 4.0 for level in bright.raw],
         head,
@@ -200,14 +202,16 @@ def test_another_images_teaching_is_another_lesson(module: Any, head: Any) -> No
 
 
 def test_a_method_that_compares_maps_needs_no_predictions_of_the_students_kind(module: Any) -> None:
-    if module.COMPARES == "features":
+    if module.INPUTS == "features":
         teacher = view(6, 1)
-        alone = View(teacher.features, [level[:, :1, ..., 5:].detach() for level in teacher.raw], None)
+        alone = NetworkOutputs(
+            teacher.features, [level[:, :1, ..., 5:].detach() for level in teacher.raw], None
+        )
         check_finite(module, view(6, 0), alone, TARGETS, replace(pair(), teacher_head=None))
 
 
 def test_a_method_says_what_it_compares(module: Any) -> None:
-    assert module.COMPARES in get_args(Compares)
+    assert module.INPUTS in get_args(MethodInputs)
 
 
 def test_a_batch_twice_as_long_with_the_same_images_costs_the_same(module: Any, head: Any) -> None:
@@ -244,8 +248,8 @@ def test_an_identity_adapter_between_different_widths_is_refused() -> None:
         CwdLoss(CwdConfig(adapter="identity"), pair(4, 6))
 
 
-def _doubled(of: View) -> View:
-    return View(
+def _doubled(of: NetworkOutputs) -> NetworkOutputs:
+    return NetworkOutputs(
         {k: torch.cat((v, v)) for k, v in of.features.items()},
         [torch.cat((r, r)) for r in of.raw],
         of.head,

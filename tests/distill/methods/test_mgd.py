@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import mgd
 
-OneLevel = Callable[..., Pair]
+OneLevel = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
 
 
@@ -20,7 +20,7 @@ def maps(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def bare(pair: Pair, **settings: Any) -> mgd.Loss:
+def bare(pair: StudentTeacherInfo, **settings: Any) -> mgd.Loss:
     """The loss with a block that passes on what it is given."""
     loss = mgd.Loss(mgd.Config(adapter="identity", **settings), pair)
     loss.rebuild["p3"] = nn.Identity()
@@ -28,7 +28,9 @@ def bare(pair: Pair, **settings: Any) -> mgd.Loss:
 
 
 def value(loss: mgd.Loss, student: Tensor, teacher: Tensor) -> Tensor:
-    (term,) = loss(View({"p3": student}, []), View({"p3": teacher}, []), NO_TARGETS).values()
+    (term,) = loss(
+        NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, []), NO_TARGETS
+    ).values()
     assert isinstance(term, Tensor)
     return term
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import cwd, mkd, pkd
 
-OneLevel = Callable[..., Pair]
+OneLevel = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
 SIZES = [(15, 15), (15, 16), (16, 15), (20, 20), (10, 7), (1, 3), (2, 2)]
 ONLY_MASKED: dict[str, Any] = {"multi_scale": 0, "alignment": 0, "adapter": "identity"}
@@ -23,9 +23,9 @@ def maps(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def terms(pair: Pair, student: Tensor, teacher: Tensor, **settings: Any) -> dict[str, Tensor]:
+def terms(pair: StudentTeacherInfo, student: Tensor, teacher: Tensor, **settings: Any) -> dict[str, Tensor]:
     loss = mkd.Loss(mkd.Config(**{"adapter": "identity", **settings}), pair)
-    return loss(View({"p3": student}, []), View({"p3": teacher}, []), NO_TARGETS)
+    return loss(NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, []), NO_TARGETS)
 
 
 def whole(half: Tensor, width: int) -> Tensor:
@@ -89,9 +89,12 @@ def test_every_forward_draws_another_mask(one_level: OneLevel) -> None:
     student, teacher = maps(0, 1, 2, 8, 8), maps(1, 1, 2, 8, 8)
     loss = mkd.Loss(mkd.Config(**ONLY_MASKED), one_level(2))
     torch.manual_seed(0)
-    first, second = (loss(View({"p3": student}, []), View({"p3": teacher}, []), NO_TARGETS) for _ in "12")
+    first, second = (
+        loss(NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, []), NO_TARGETS)
+        for _ in "12"
+    )
     torch.manual_seed(0)
-    again = loss(View({"p3": student}, []), View({"p3": teacher}, []), NO_TARGETS)
+    again = loss(NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, []), NO_TARGETS)
     assert float(first["masked"]) != float(second["masked"])
     assert float(first["masked"]) == float(again["masked"])
 
@@ -224,7 +227,7 @@ def test_cells_at_an_edge_that_does_not_fill_a_window_count(size: tuple[int, int
 def test_parts_are_those_of_their_own_methods(one_level: OneLevel) -> None:
     pair, student, teacher = one_level(3), maps(0, 2, 3, 8, 8), maps(1, 2, 3, 8, 8)
     parts = terms(pair, student, teacher, feature="pkd", temperature=2.0)
-    views = View({"p3": student}, []), View({"p3": teacher}, [])
+    views = NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, [])
     plain = cwd.Config(normalise=False, temperature=2.0, adapter="identity")
     torch.testing.assert_close(parts["alignment"], cwd.Loss(plain, pair)(*views, NO_TARGETS)["p3"])
     pearson = pkd.Loss(pkd.Config(weight=1.0, adapter="identity"), pair)(*views, NO_TARGETS)["p3"]
@@ -248,7 +251,7 @@ def test_each_part_has_its_own_weight(one_level: OneLevel) -> None:
 
 
 def test_levels_are_averaged() -> None:
-    pair = Pair(
+    pair = StudentTeacherInfo(
         student_channels={"p3": 2, "p4": 2},
         teacher_channels={"p3": 2, "p4": 2},
         strides=(8, 16),
@@ -257,7 +260,10 @@ def test_levels_are_averaged() -> None:
         input_hw=(64, 64),
     )
     student, teacher = maps(0, 1, 2, 4, 4), maps(1, 1, 2, 4, 4)
-    sides = View({"p3": student, "p4": teacher}, []), View({"p3": teacher, "p4": teacher}, [])
+    sides = (
+        NetworkOutputs({"p3": student, "p4": teacher}, []),
+        NetworkOutputs({"p3": teacher, "p4": teacher}, []),
+    )
     only = mkd.Config(masked=0, alignment=0, adapter="identity")
     (value,) = mkd.Loss(only, pair)(*sides, NO_TARGETS).values()
     torch.testing.assert_close(value, mkd.pooled_distance(student, teacher, (1, 2, 4), "mean") / 2)
@@ -270,7 +276,9 @@ def test_a_generator_is_trained_only_where_it_is_used(
     loss = mkd.Loss(mkd.Config(masked=masked, generator=generator), one_level(2, 3))
     assert len(list(loss.rebuild.parameters())) == layers
     loss_terms = loss(
-        View({"p3": maps(0, 2, 2, 8, 8)}, []), View({"p3": maps(1, 2, 3, 8, 8)}, []), NO_TARGETS
+        NetworkOutputs({"p3": maps(0, 2, 2, 8, 8)}, []),
+        NetworkOutputs({"p3": maps(1, 2, 3, 8, 8)}, []),
+        NO_TARGETS,
     )
     torch.stack(list(loss_terms.values())).sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in loss.parameters())
@@ -278,7 +286,7 @@ def test_a_generator_is_trained_only_where_it_is_used(
 
 def test_true_boxes_make_no_difference(one_level: OneLevel) -> None:
     loss = mkd.Loss(mkd.Config(), one_level(2))
-    views = View({"p3": maps(0, 1, 2, 8, 8)}, []), View({"p3": maps(1, 1, 2, 8, 8)}, [])
+    views = NetworkOutputs({"p3": maps(0, 1, 2, 8, 8)}, []), NetworkOutputs({"p3": maps(1, 1, 2, 8, 8)}, [])
     values = []
     for targets in (NO_TARGETS, torch.tensor([[0, 1, 0.5, 0.5, 0.2, 0.2]])):
         torch.manual_seed(0)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import objectness
 
-MakeView = Callable[..., View]
-MakePair = Callable[..., Pair]
+MakeView = Callable[..., NetworkOutputs]
+MakePair = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
 
 
@@ -22,15 +22,15 @@ def total(terms: dict[str, Tensor]) -> Tensor:
 
 
 @pytest.fixture
-def sides(make_view: MakeView) -> Callable[[str], tuple[View, View]]:
+def sides(make_view: MakeView) -> Callable[[str], tuple[NetworkOutputs, NetworkOutputs]]:
     return lambda head: (make_view(head, 0), make_view(head, 1))
 
 
-def seeing(of: View, logit: float) -> View:
+def seeing(of: NetworkOutputs, logit: float) -> NetworkOutputs:
     raw = [level.detach().clone() for level in of.raw]
     for level in raw:
         level[..., slice(64, None) if of.head == "dfl" else 4] = logit
-    return View(of.features, raw, of.head)
+    return NetworkOutputs(of.features, raw, of.head)
 
 
 # --- proportions

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import pkd
 
-OneLevel = Callable[..., Pair]
+OneLevel = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
 
 
@@ -19,9 +19,11 @@ def maps(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def value(pair: Pair, student: Tensor, teacher: Tensor, weight: float = 1.0) -> Tensor:
+def value(pair: StudentTeacherInfo, student: Tensor, teacher: Tensor, weight: float = 1.0) -> Tensor:
     loss = pkd.Loss(pkd.Config(adapter="identity", weight=weight), pair)
-    (term,) = loss(View({"p3": student}, []), View({"p3": teacher}, []), NO_TARGETS).values()
+    (term,) = loss(
+        NetworkOutputs({"p3": student}, []), NetworkOutputs({"p3": teacher}, []), NO_TARGETS
+    ).values()
     assert isinstance(term, Tensor)
     return term
 

@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import region
 from distill.methods._divergence import bernoulli, categorical
 from distill.recipe import Recipe, Term
 from distill.train import train
 from edgestill.errors import UsageError
 
-MakeView = Callable[..., View]
-MakePair = Callable[..., Pair]
+MakeView = Callable[..., NetworkOutputs]
+MakePair = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
 HEADS = ("coupled", "dfl")
 #: Every setting that changes a formula, on each head that has it.
@@ -37,7 +37,7 @@ def total(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(terms.values())).sum()
 
 
-def fitting(view: View) -> View:
+def fitting(view: NetworkOutputs) -> NetworkOutputs:
     """The same, but a ``dfl`` head predicts a box of 4 cells everywhere, for task alignment to find."""
     for level in view.raw if view.head == "dfl" else ():
         level.data[..., 2:64:16] += 6.0
@@ -45,7 +45,7 @@ def fitting(view: View) -> View:
 
 
 @pytest.fixture
-def sides(make_view: MakeView) -> Callable[[str], tuple[View, View]]:
+def sides(make_view: MakeView) -> Callable[[str], tuple[NetworkOutputs, NetworkOutputs]]:
     return lambda head: (make_view(head, 0), fitting(make_view(head, 1)))
 
 
@@ -53,7 +53,9 @@ def sides(make_view: MakeView) -> Callable[[str], tuple[View, View]]:
 def terms(sides: Any, make_pair: MakePair, targets: Tensor) -> Callable[..., dict[str, Tensor]]:
     """The terms of two random sides under some settings."""
 
-    def make(head: str, of: tuple[View, View] | None = None, **settings: Any) -> dict[str, Tensor]:
+    def make(
+        head: str, of: tuple[NetworkOutputs, NetworkOutputs] | None = None, **settings: Any
+    ) -> dict[str, Tensor]:
         loss = region.Loss(region.Config(**settings), make_pair(head))
         return loss(*(of or sides(head)), targets)
 
@@ -95,7 +97,7 @@ def test_an_image_without_objects_changes_nothing(
 ) -> None:
     student, teacher = sides(head)
     loss, first = region.Loss(region.Config(**settings), make_pair(head)), targets[:1]
-    alone = [View({}, [level[:1] for level in of.raw], of.head) for of in (student, teacher)]
+    alone = [NetworkOutputs({}, [level[:1] for level in of.raw], of.head) for of in (student, teacher)]
     torch.testing.assert_close(total(loss(*alone, first)), total(loss(student, teacher, first)))
 
 
@@ -107,7 +109,7 @@ def test_a_batch_twice_as_long_costs_the_same_or_twice_the_localisation(
     again = targets.clone()
     again[:, 0] += 2
     once = loss(*sides(head), targets)
-    doubled = [View({}, [torch.cat((r, r)) for r in of.raw], of.head) for of in sides(head)]
+    doubled = [NetworkOutputs({}, [torch.cat((r, r)) for r in of.raw], of.head) for of in sides(head)]
     twice = loss(*doubled, torch.cat((targets, again)))
     for name, value in once.items():
         factor = 2 if settings["reduction"] == "reference" and name in {"kdr", "elr"} else 1
@@ -126,7 +128,7 @@ def test_what_lies_outside_of_the_regions_is_not_looked_at(
         for level, k, r in zip(student.raw, key, ring, strict=True)
     ]
     torch.testing.assert_close(
-        total(loss(View({}, moved, head), teacher, targets)), total(loss(student, teacher, targets))
+        total(loss(NetworkOutputs({}, moved, head), teacher, targets)), total(loss(student, teacher, targets))
     )
 
 
@@ -169,7 +171,7 @@ def test_temperature_is_a_weight_in_disguise_or_nothing(
 ) -> None:
     """Of 45 against 25, for logits of standard deviation 2; (45 / 25)^2 = 3.24."""
     sides = [
-        View({}, [2 * level.detach() for level in make_view("dfl", seed, batch=8).raw], "dfl")
+        NetworkOutputs({}, [2 * level.detach() for level in make_view("dfl", seed, batch=8).raw], "dfl")
         for seed in (0, 1)
     ]
     mild, hot = (
@@ -253,7 +255,7 @@ def test_a_shift_of_all_bins_of_a_side_changes_nothing(terms: Any, sides: Any) -
     shifted = [level.detach().clone() for level in student.raw]
     for level in shifted:
         level[..., 16:32] += 5.0
-    once, twice = terms("dfl"), terms("dfl", (View({}, shifted, "dfl"), teacher))
+    once, twice = terms("dfl"), terms("dfl", (NetworkOutputs({}, shifted, "dfl"), teacher))
     for name, value in once.items():
         torch.testing.assert_close(twice[name], value)
 
@@ -301,7 +303,7 @@ def test_overlap_is_that_of_the_decoded_boxes(make_pair: MakePair) -> None:
     """Student a cell to the right of the teacher: boxes of 4 x 4 cells share 12 of 20, in a hull of 20."""
     target = torch.tensor([[0, 0, 28 / 96, 36 / 64, 32 / 96, 32 / 64]])
     student, teacher = (
-        View({}, [torch.full((1, 1, h, w, 67), -30.0) for h, w in ((8, 12), (4, 6), (2, 3))], "dfl")
+        NetworkOutputs({}, [torch.full((1, 1, h, w, 67), -30.0) for h, w in ((8, 12), (4, 6), (2, 3))], "dfl")
         for _ in range(2)
     )
     for of, distances in ((student, (1, 2, 3, 2)), (teacher, (2, 2, 2, 2))):
@@ -325,7 +327,7 @@ def test_the_key_region_can_be_weighted_by_confidence(terms: Any, sides: Any) ->
     plain = terms("coupled")["kdr"]
     for who, of in (("student", student), ("teacher", teacher)):
         assert float(terms("coupled", kdr_weight=who)["kdr"].detach()) != pytest.approx(float(plain.detach()))
-        even = View({}, [level.detach().clone() for level in of.raw], "coupled")
+        even = NetworkOutputs({}, [level.detach().clone() for level in of.raw], "coupled")
         for level in even.raw:
             level[..., 4:] = 0.0  # as sure everywhere
         pair = (even, teacher) if who == "student" else (student, even)
@@ -347,9 +349,9 @@ def test_one_class_is_taught_by_bernoulli_but_not_by_softmax(
     targets = targets.clone()
     targets[:, 1] = 0
     student, teacher = make_view("coupled", 0, nc=1), make_view("coupled", 1, nc=1)
-    for classes, taught in (("bernoulli", True), ("softmax", False)):
+    for classes, teacher_outputs in (("bernoulli", True), ("softmax", False)):
         out = region.Loss(region.Config(classes=classes), make_pair(nc=1))(student, teacher, targets)
-        assert (float(out["cls"].detach()) > 1e-3) == taught
+        assert (float(out["cls"].detach()) > 1e-3) == teacher_outputs
 
 
 @pytest.mark.parametrize("name", ["cls", "obj", "kdr", "elr"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distill.losses.task_aligned_assigner import assign
-from distill.method import View
+from distill.method import NetworkOutputs
 from distill.methods._regions import (
     AT_ONCE,
     Surroundings,
@@ -195,9 +195,9 @@ def test_where_an_anchor_head_answers() -> None:
     assert not p5.any()
 
 
-def dfl_teacher(seed: int) -> View:
+def dfl_teacher(seed: int) -> NetworkOutputs:
     random = torch.Generator().manual_seed(seed)
-    return View({}, [torch.randn(3, 1, *grid, 64 + 2, generator=random) for grid in GRIDS], "dfl")
+    return NetworkOutputs({}, [torch.randn(3, 1, *grid, 64 + 2, generator=random) for grid in GRIDS], "dfl")
 
 
 def test_where_an_anchor_free_head_answers() -> None:
@@ -206,7 +206,7 @@ def test_where_an_anchor_free_head_answers() -> None:
         level[..., 1:64:16] = 20.0  # every cell predicts a box of two cells, in any class
         level[..., 64:] = 2.0
     target = torch.tensor([[1, 0, 28 / 96, 36 / 64, 16 / 96, 16 / 64]])  # what row 4, column 3 of p3 predicts
-    masks = aligned(target, View({}, raw, "dfl"), STRIDES)
+    masks = aligned(target, NetworkOutputs({}, raw, "dfl"), STRIDES)
     assert [mask.shape for mask in masks] == [level.shape[:4] for level in raw]
     assert (1, 0, 4, 3) in {tuple(at) for at in masks[0].nonzero().tolist()}
     near = {(1, 0, y, x) for y in (3, 4, 5) for x in (2, 3, 4)}

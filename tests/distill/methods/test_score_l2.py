@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import score_l2
 from distill.models.head_outputs import parts
 
 NO_TARGETS = torch.zeros(0, 6)
 HEADS = ("coupled", "decoupled", "dfl")
-MakeView = Callable[..., View]
-MakePair = Callable[..., Pair]
+MakeView = Callable[..., NetworkOutputs]
+MakePair = Callable[..., StudentTeacherInfo]
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:
@@ -40,7 +40,7 @@ def test_it_is_the_packages_loss(make_view: MakeView, make_pair: MakePair) -> No
 
 
 def test_the_projector_is_the_packages() -> None:
-    pair = Pair(
+    pair = StudentTeacherInfo(
         student_channels={"p3": 64, "p4": 128, "p5": 256},
         teacher_channels={"p3": 128, "p4": 256, "p5": 512},
         strides=(8, 16, 32),
@@ -82,7 +82,7 @@ def test_objectness_counts_where_there_is_one(make_view: MakeView, make_pair: Ma
 
 def test_a_teacher_that_gives_class_logits_alone_will_do(make_view: MakeView, make_pair: MakePair) -> None:
     student, teacher = make_view("coupled", 0), make_view("coupled", 1)
-    alone = View(teacher.features, [level[:, :1, ..., 5:].detach() for level in teacher.raw], None)
+    alone = NetworkOutputs(teacher.features, [level[:, :1, ..., 5:].detach() for level in teacher.raw], None)
     loss = score_l2.Loss(score_l2.Config(), make_pair("coupled"))
     assert torch.isfinite(total(loss(student, alone, NO_TARGETS)))
 
@@ -110,7 +110,9 @@ def test_labels_play_no_part(make_view: MakeView, make_pair: MakePair, targets: 
 
 def test_it_grows_with_the_square_of_the_difference(make_view: MakeView, make_pair: MakePair) -> None:
     teacher = make_view("coupled", 1)
-    near, far = (View({k: v + d for k, v in teacher.features.items()}, teacher.raw) for d in (0.5, 1.5))
+    near, far = (
+        NetworkOutputs({k: v + d for k, v in teacher.features.items()}, teacher.raw) for d in (0.5, 1.5)
+    )
     loss = score_l2.Loss(score_l2.Config(adapter="identity"), make_pair("coupled"))
     torch.testing.assert_close(
         total(loss(far, teacher, NO_TARGETS)), 9 * total(loss(near, teacher, NO_TARGETS)), rtol=1e-4, atol=0

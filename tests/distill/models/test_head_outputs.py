@@ -2,7 +2,7 @@
 
 import torch
 
-from distill.method import View
+from distill.method import NetworkOutputs
 from distill.models.head_outputs import boxes_px, confidence, parts
 from distill.models.yolov5 import build
 from edgestill.boxes import cxcywh_to_xyxy
@@ -57,7 +57,7 @@ def test_confidence_is_the_best_class_of_the_best_anchor_times_its_objectness() 
     level = torch.full((1, 2, 1, 1, 8), -30.0)
     level[0, 0, 0, 0, 4:] = torch.tensor([0.0, 30, -30, -30])  # objectness 1/2, class 1
     level[0, 1, 0, 0, 4:] = torch.tensor([30.0, -1, -30, -30])  # objectness 1, class 0.27
-    (score,) = confidence(View({}, [level]))
+    (score,) = confidence(NetworkOutputs({}, [level]))
     torch.testing.assert_close(score, torch.tensor([[[0.5]]]))
-    (score,) = confidence(View({}, [level[..., 5:]], None))
+    (score,) = confidence(NetworkOutputs({}, [level[..., 5:]], None))
     torch.testing.assert_close(score, torch.tensor([[[1.0]]]))

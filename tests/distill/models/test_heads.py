@@ -21,7 +21,7 @@ from distill.models.blocks import Conv
 from distill.models.coupled import Coupled
 from distill.models.decoupled import Decoupled
 from distill.models.dfl import Dfl
-from distill.models.feature_hooks import Taps
+from distill.models.feature_hooks import FeatureHooks
 from distill.models.yolov5 import Yolov5, build, from_spec, fused, misfit, spec
 from distill.recipe import Recipe
 from distill.teacher import make_student
@@ -351,7 +351,7 @@ def test_an_anchor_head_without_anchors_cannot_be_built() -> None:
 @HEADS
 def test_taps_are_what_the_head_reads(kind: Kind) -> None:
     model = seasoned(kind)
-    with Taps(model) as taps, torch.no_grad():
+    with FeatureHooks(model) as taps, torch.no_grad():
         raw = model(torch.rand(1, 3, *HW))
         again = model.head(list(taps.features.values()))
 

@@ -21,12 +21,12 @@ from onnx import numpy_helper
 
 from distill.models.yolov5 import Yolov5
 from distill.qat.begin import begin
-from distill.qat.network import RoundedYolov5
+from distill.qat.network import QuantizedYolov5
 from distill.qat.settings import Quantisation
 from distill.qat.steps import Steps
 from distill.teacher import Start
 from edgestill.checkpoint import read_checkpoint
-from edgestill.quantization import FAMILIES, EngineFamily, Roundings
+from edgestill.quantization import FAMILIES, EngineFamily, QuantizationScheme
 from edgestill.spec import Head, ModelSpec
 from export.graph.yolov5 import build_onnx
 from export.job import FAMILY
@@ -36,15 +36,15 @@ SAME = 5e-4  # logits
 Floats = NDArray[np.float32]
 
 
-def graph(model: Yolov5, spec: ModelSpec, roundings: Roundings, *, halves: bool = False) -> Any:
+def graph(model: Yolov5, spec: ModelSpec, scheme: QuantizationScheme, *, halves: bool = False) -> Any:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    family = replace(FAMILY[roundings.family], halves=halves)
-    return Trained(build_onnx(spec, weights), spec.scale, roundings, family).make().model
+    family = replace(FAMILY[scheme.family], halves=halves)
+    return Trained(build_onnx(spec, weights), spec.scale, scheme, family).make().model
 
 
-def trained(started: Any, family: EngineFamily) -> RoundedYolov5:
+def trained(started: Any, family: EngineFamily) -> QuantizedYolov5:
     """A network whose weights and steps have moved, as training moves them."""
-    network = RoundedYolov5(started.model, started.begin(family).roundings)
+    network = QuantizedYolov5(started.model, started.begin(family).scheme)
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -82,11 +82,11 @@ def test_the_file_computes_what_was_trained(
 ) -> None:
     started = students(head)
     network = trained(started, family)
-    plain, roundings = network.settled(started.spec)
+    plain, scheme = network.settled(started.spec)
     images = np.concatenate([pictures(1, seed) for seed in range(16)])
     ours = logits(plain, decoded(network, images))
     floats = logits(plain, decoded(plain, images))
-    theirs = logits(plain, run_onnx(graph(plain, started.spec, roundings), images))
+    theirs = logits(plain, run_onnx(graph(plain, started.spec, scheme), images))
     apart, rounding = (np.abs(other - ours).max(axis=1) for other in (theirs, floats))
     assert sorted(apart)[8] < SAME
     assert apart.max() < 3 * rounding.max()
@@ -95,16 +95,16 @@ def test_the_file_computes_what_was_trained(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_file_holds_the_scales_bit_for_bit(family: EngineFamily, student: Any) -> None:
-    plain, roundings = trained(student, family).settled(student.spec)
-    made = graph(plain, student.spec, roundings, halves=FAMILY[family].halves)
+    plain, scheme = trained(student, family).settled(student.spec)
+    made = graph(plain, student.spec, scheme, halves=FAMILY[family].halves)
     stored = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
-    rounded = [name for name in roundings.activations if f"{name}.scale" in stored]
+    rounded = [name for name in scheme.activations if f"{name}.scale" in stored]
     assert len(rounded) > 30
     for name in rounded:
-        grid = roundings.grids[roundings.activations[name]]
+        grid = scheme.grids[scheme.activations[name]]
         assert stored[f"{name}.scale"] == np.float32(grid.step)
         assert stored[f"{name}.zero"] == (0 if family == "tensorrt" else grid.zero)
-    for name, steps in roundings.weights.items():
+    for name, steps in scheme.weights.items():
         np.testing.assert_array_equal(stored[f"{name}.weight.scale"], steps)
 
 
@@ -116,9 +116,9 @@ def test_training_begins_with_the_file_that_an_export_writes(
     start, settings = Start(model=student.model, spec=student.spec), Quantisation(family=family)
     begin(start, settings, (), tmp_path / "begin", lambda *_: student.begin(family))
     kept = read_checkpoint(tmp_path / "begin")
-    assert kept.roundings is not None
+    assert kept.scheme is not None
     source = build_onnx(kept.spec, kept.weights)
-    made = Trained(source, kept.spec.scale, kept.roundings, replace(FAMILY[family], halves=False)).make()
+    made = Trained(source, kept.spec.scale, kept.scheme, replace(FAMILY[family], halves=False)).make()
     ours, theirs = (
         {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
         for model in (made.model, student.exported(family))
@@ -137,18 +137,18 @@ def test_the_first_step_computes_what_that_file_computes(
     run_onnx: Callable[[Any, Floats], Floats],
 ) -> None:
     found = student.begin(family)
-    network = RoundedYolov5(student.model, found.roundings).eval()
+    network = QuantizedYolov5(student.model, found.scheme).eval()
     network.put(found.weights, found.biases)
-    plain, roundings = network.settled(student.spec)
+    plain, scheme = network.settled(student.spec)
     images = pictures(4, 7)
-    ours, theirs = decoded(network, images), run_onnx(graph(plain, student.spec, roundings), images)
+    ours, theirs = decoded(network, images), run_onnx(graph(plain, student.spec, scheme), images)
     apart = np.abs(logits(network, ours) - logits(network, theirs)).max(axis=1)
     assert apart.min() < SAME
 
 
 def test_a_copy_has_steps_of_its_own(student: Any, pictures: Callable[[int, int], Floats]) -> None:
     """The moving average is a copy: what its blocks read must be rounded by its own steps."""
-    network = RoundedYolov5(student.model, student.begin("tensorrt").roundings).eval()
+    network = QuantizedYolov5(student.model, student.begin("tensorrt").scheme).eval()
     copy, images = deepcopy(network), pictures(1, 0)
     before = decoded(network, images)
     with torch.no_grad():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distill.qat.steps import Steps
-from edgestill.quantization import ANY_CPU, WIDE_SUMS, Limit, needs_wide_sums
+from edgestill.quantization import ANY_CPU, WIDE_SUMS, WeightRange, needs_wide_sums
 from export.quantize.weight_scale import nearest, weight_scale
 
 
@@ -92,7 +92,7 @@ def test_of_two_weights_that_are_too_large_together_the_second_gives_way() -> No
 
 
 @pytest.mark.parametrize("limit", [ANY_CPU, WIDE_SUMS], ids=["pairs", "wide"])
-def test_weights_are_rounded_as_an_export_rounds_them(limit: Limit) -> None:
+def test_weights_are_rounded_as_an_export_rounds_them(limit: WeightRange) -> None:
     weight = np.random.default_rng(0).normal(0, 1, (6, 8, 3, 3)).astype(np.float32)
     scale = weight_scale(weight, limit) * np.float32(0.7)  # as a training may leave it: too fine
     one = Steps(torch.tensor(scale), -limit.largest, limit.largest, speed=1.0, pair=limit.pair)

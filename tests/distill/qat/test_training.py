@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from distill.qat.checkpoint import load
-from distill.qat.network import RoundedYolov5
+from distill.qat.network import QuantizedYolov5
 from distill.recipe import load_recipe
 from distill.train import train
 from distill.training.run_folder import HISTORY
@@ -60,7 +60,7 @@ def test_the_student_learns_from_itself_before_rounding(whole: Any, teacher: Pat
 
 def test_scales_begin_with_a_calibration_and_are_learnt(whole: Any) -> None:
     out, _ = whole
-    first, last = (read_checkpoint(out / name).roundings for name in ("begin", "last"))
+    first, last = (read_checkpoint(out / name).scheme for name in ("begin", "last"))
     assert first is not None
     assert last is not None
     assert last.family == "tensorrt"
@@ -74,8 +74,8 @@ def test_scales_begin_with_a_calibration_and_are_learnt(whole: Any) -> None:
 def test_weights_are_stored_as_the_numbers_of_their_bytes(whole: Any) -> None:
     """And FP16 storage leaves the bytes as they are."""
     stored = read_checkpoint(whole[0] / "best")
-    assert stored.roundings is not None
-    for name, steps in stored.roundings.weights.items():
+    assert stored.scheme is not None
+    for name, steps in stored.scheme.weights.items():
         weight = stored.weights[f"{name}.weight"]
         for kept in (weight, weight.astype(np.float16).astype(np.float32)):
             level = kept / steps.reshape(-1, 1, 1, 1)
@@ -100,8 +100,8 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_same_weights_and_scales(
 def test_a_checkpoint_is_loaded_as_it_was_trained_or_without_its_roundings(whole: Any) -> None:
     from distill.checkpoints.native import load as load_plain
 
-    assert isinstance(load(whole[0] / "best")[0], RoundedYolov5)
-    assert not isinstance(load_plain(whole[0] / "best")[0], RoundedYolov5)
+    assert isinstance(load(whole[0] / "best")[0], QuantizedYolov5)
+    assert not isinstance(load_plain(whole[0] / "best")[0], QuantizedYolov5)
 
 
 def test_who_trains_with_rounding_must_say_where(settings: list[str], data: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_shared_towers_are_refused(student: Any) -> None:
 
     shared = build("n", 2, head="decoupled", share_levels=True)
     with pytest.raises(UsageError, match="towers that all levels share"):
-        RoundedYolov5(shared, student.begin("tensorrt").roundings)
+        QuantizedYolov5(shared, student.begin("tensorrt").scheme)
 
 
 def test_broken_scales_are_told(whole: Any, tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_broken_scales_are_told(whole: Any, tmp_path: Path) -> None:
     from edgestill.checkpoint import write_checkpoint
 
     good = read_checkpoint(whole[0] / "best")
-    assert good.roundings is not None
-    grids = dict(good.roundings.grids)
+    assert good.scheme is not None
+    grids = dict(good.scheme.grids)
     grids.popitem()
-    without = replace(good.roundings, grids=grids)
-    write_checkpoint(tmp_path, Checkpoint(spec=good.spec, weights=good.weights, roundings=without))
+    without = replace(good.scheme, grids=grids)
+    write_checkpoint(tmp_path, Checkpoint(spec=good.spec, weights=good.weights, scheme=without))
     with pytest.raises(ArtifactError, match="scales are broken"):
         read_checkpoint(tmp_path)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distill.losses.anchor_loss import DetectionLoss
 from distill.losses.dfl_loss import DflLoss
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.recipe import METHODS
 from distill.training import distributed
 from edgestill.spec import COCO_ANCHORS_PX, Head, ModelSpec
@@ -30,7 +30,7 @@ TARGETS = torch.tensor(
         [1, 2, 0.5, 0.5, 0.9, 0.9],  # the second process, images 2 and 3, has no object at all
     ]
 )
-Measure = Callable[[View, View, Tensor], Mapping[str, Tensor]]
+Measure = Callable[[NetworkOutputs, NetworkOutputs, Tensor], Mapping[str, Tensor]]
 torch.rand = lambda n, *shape: _same(shape).expand(n, *shape)  # type: ignore[assignment]
 
 
@@ -39,8 +39,8 @@ def _same(shape: tuple[int, ...]) -> Tensor:
     return torch.empty(1, *shape).uniform_(generator=torch.Generator().manual_seed(sum(shape)))
 
 
-def pair(head: Head) -> Pair:
-    return Pair(
+def pair(head: Head) -> StudentTeacherInfo:
+    return StudentTeacherInfo(
         student_channels=dict.fromkeys(LEVELS, 4),
         teacher_channels=dict.fromkeys(LEVELS, 6),
         strides=STRIDES,
@@ -52,20 +52,20 @@ def pair(head: Head) -> Pair:
     )
 
 
-def view(head: Head, channels: int, seed: int) -> View:
+def view(head: Head, channels: int, seed: int) -> NetworkOutputs:
     random = torch.Generator().manual_seed(seed)
     grids = [(HW[0] // s, HW[1] // s) for s in STRIDES]
     anchors, columns = COLUMNS[head]
-    return View(
+    return NetworkOutputs(
         {n: torch.randn(BATCH, channels, *g, generator=random) for n, g in zip(LEVELS, grids, strict=True)},
         [torch.randn(BATCH, anchors, *grid, columns, generator=random) for grid in grids],
         head,
     )
 
 
-def part(of: View, first: int, last: int) -> View:
+def part(of: NetworkOutputs, first: int, last: int) -> NetworkOutputs:
     """Some images, with leaves that gather gradients."""
-    return View(
+    return NetworkOutputs(
         {name: m[first:last].clone().requires_grad_() for name, m in of.features.items()},
         [level[first:last].clone().requires_grad_() for level in of.raw],
         of.head,
@@ -109,7 +109,7 @@ def losses() -> dict[str, Callable[[], tuple[Any, Head]]]:
     }
     for name in METHODS.names():
         heads: tuple[Head, ...] = (
-            ("coupled", "dfl") if METHODS.load(name).COMPARES == "predictions" else ("coupled",)
+            ("coupled", "dfl") if METHODS.load(name).INPUTS == "predictions" else ("coupled",)
         )
         for head in heads:
             made[f"{name} {head}"] = lambda name=name, head=head: (build(name, head), head)

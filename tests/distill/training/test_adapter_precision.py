@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from distill.method import Pair, View
+from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods.score_l2 import Config, Loss
 from distill.training.adapter_precision import follow
-from distill.training.precision import Arithmetic
+from distill.training.precision import ComputeConfig
 
 CHANNELS = {"p3": 8, "p4": 16, "p5": 32}
 
 
-def arithmetic(dtype: torch.dtype) -> Arithmetic:
-    return Arithmetic(device=torch.device("cpu"), dtype=dtype, channels_last=True)
+def compute(dtype: torch.dtype) -> ComputeConfig:
+    return ComputeConfig(device=torch.device("cpu"), dtype=dtype, channels_last=True)
 
 
 def formats_of(module: nn.Module) -> list[torch.dtype]:
@@ -38,7 +38,7 @@ def formats_of(module: nn.Module) -> list[torch.dtype]:
 def test_convolutions_take_the_networks_format_and_give_float32(dtype: torch.dtype) -> None:
     layers = nn.Sequential(nn.Conv2d(8, 16, 1), nn.ReLU(), nn.Conv2d(16, 16, 1))
     seen = formats_of(layers)
-    follow(layers, arithmetic(dtype))
+    follow(layers, compute(dtype))
     out = layers(torch.rand(2, 8, 4, 4))
     out.sum().backward()
     assert seen == [dtype, dtype]
@@ -48,7 +48,7 @@ def test_convolutions_take_the_networks_format_and_give_float32(dtype: torch.dty
 
 def test_maps_in_the_networks_format_stay_in_it() -> None:
     layer = nn.Conv2d(8, 16, 1)
-    follow(layer, arithmetic(torch.bfloat16))
+    follow(layer, compute(torch.bfloat16))
     assert layer(torch.rand(2, 8, 4, 4).bfloat16()).dtype == torch.bfloat16
 
 
@@ -56,14 +56,14 @@ def test_maps_in_the_networks_format_stay_in_it() -> None:
 def test_a_mask_of_attention_stays_in_float32(channels: tuple[int, int]) -> None:
     layer = nn.Conv2d(*channels, 1)
     seen = formats_of(layer)
-    follow(layer, arithmetic(torch.bfloat16))
+    follow(layer, compute(torch.bfloat16))
     layer(torch.rand(2, channels[0], 4, 4))
     assert seen == [torch.float32]
 
 
 def test_a_term_keeps_its_value_and_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    pair = Pair(
+    pair = StudentTeacherInfo(
         student_channels=CHANNELS,
         teacher_channels={level: 2 * width for level, width in CHANNELS.items()},
         strides=(8, 16, 32),
@@ -74,19 +74,19 @@ def test_a_term_keeps_its_value_and_its_state(monkeypatch: pytest.MonkeyPatch) -
         teacher_head="dfl",
     )
 
-    def view(factor: int) -> View:
+    def view(factor: int) -> NetworkOutputs:
         sizes = (8, 4, 2)
         features = {
             level: torch.randn(2, factor * width, size, size)
             for (level, width), size in zip(CHANNELS.items(), sizes, strict=True)
         }
-        return View(features, [torch.randn(2, 1, size, size, 66) for size in sizes], "dfl")
+        return NetworkOutputs(features, [torch.randn(2, 1, size, size, 66) for size in sizes], "dfl")
 
     student, teacher, targets = view(1), view(2), torch.zeros(0, 6)
     loss = Loss(Config(), pair)
     names = list(loss.state_dict())
     exact = loss(student, teacher, targets)
-    follow(loss, arithmetic(torch.bfloat16))
+    follow(loss, compute(torch.bfloat16))
     close = loss(student, teacher, targets)
     assert list(loss.state_dict()) == names
     for level, value in exact.items():

@@ -55,8 +55,8 @@ def test_an_epoch_without_any_object_trains(small: Recipe, tmp_path: Path) -> No
 
 def test_an_epoch_without_any_object_is_distilled(small: Recipe, recipe: Recipe, tmp_path: Path) -> None:
     write(tmp_path, {"train": [[], []], "val": [[]]})
-    taught = replace(small, teacher=recipe.teacher, methods=recipe.methods, batch=2)
-    assert train(taught, tmp_path / "run")["map50"] is None
+    teacher_outputs = replace(small, teacher=recipe.teacher, methods=recipe.methods, batch=2)
+    assert train(teacher_outputs, tmp_path / "run")["map50"] is None
 
 
 def test_a_class_that_never_occurs_has_no_score_and_no_part_in_the_mean(

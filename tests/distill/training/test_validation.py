@@ -36,15 +36,18 @@ def test_caches_change_nothing(dataset: Dataset, tmp_path: Path) -> None:
     model = build("n", 2)
     contract = spec(model, dataset.classes, (96, 160))
 
-    def look(cache_mib: int, disk: DiskCache | None) -> Validation:
+    def validated(cache_mib: int, disk: DiskCache | None) -> Validation:
         return Validation([dataset], contract, cache_mib=cache_mib, threads=2, disk=disk)
 
-    plain = look(0, None)
+    plain = validated(0, None)
     assert plain.image_hws == list(HWS)
     np.testing.assert_allclose([t.xyxy[0] for t in plain.truths], [_box(hw) for hw in HWS], rtol=1e-5)
     wanted = plain.detections(model)
     assert sum(len(found.score) for found in wanted) > 0
-    others = [look(1, None), *(look(0, DiskCache(tmp_path / "cache", 9, spare_mib=0)) for _ in range(2))]
+    others = [
+        validated(1, None),
+        *(validated(0, DiskCache(tmp_path / "cache", 9, spare_mib=0)) for _ in range(2)),
+    ]
     for other in others:
         assert other.image_hws == plain.image_hws
         for one, two in zip(wanted, other.detections(model), strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 import pytest
 
-from export.lint.linter import FAMILIES, SEVERITIES, SHELF, Rule, lint, rules
+from export.lint.linter import FAMILIES, RULE_FAMILIES, SEVERITIES, Rule, lint, rules
 from export.lint.qdq_graph import LintGraph
 
 RULES = {rule.id: rule for rule in rules()}
@@ -23,7 +23,7 @@ REFUSED_BY_THE_PARSER = {
 
 
 def test_there_are_rules_in_every_family() -> None:
-    assert all(SHELF.load(name).RULES for name in SHELF.names())
+    assert all(RULE_FAMILIES.load(name).RULES for name in RULE_FAMILIES.names())
     assert len(RULES) == len(rules()) > 30  # no id twice
 
 

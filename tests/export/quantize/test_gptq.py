@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgestill.quantization import ANY_CPU, WIDE_SUMS, Limit
+from edgestill.quantization import ANY_CPU, WIDE_SUMS, WeightRange
 from export.quantize.gptq import ENOUGH, POSITIONS, Compensation, compensated
 from export.quantize.qdq import byte_weights
 from export.quantize.weight_scale import weight_scale
@@ -20,8 +20,8 @@ def correlated(rng: np.random.Generator, samples: int, inputs: int) -> Any:
     )
 
 
-@pytest.mark.parametrize("limit", [ANY_CPU, WIDE_SUMS, Limit(largest=64)])
-def test_the_output_changes_less_than_with_the_nearest_bytes(limit: Limit) -> None:
+@pytest.mark.parametrize("limit", [ANY_CPU, WIDE_SUMS, WeightRange(largest=64)])
+def test_the_output_changes_less_than_with_the_nearest_bytes(limit: WeightRange) -> None:
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 1, (16, 12, 3, 3)).astype(np.float32)
     seen, other = np.split(correlated(rng, 8000, 108), 2)
@@ -48,9 +48,9 @@ def test_a_channel_that_was_never_seen_is_rounded_all_the_same() -> None:
     weight = np.random.default_rng(0).normal(0, 1, (4, 10, 1, 1)).astype(np.float32)
     moments = np.eye(10) * 1000.0
     moments[3] = 0
-    assert compensated(weight, np.zeros((10, 10)), Limit(largest=64)).any()
-    nearest = byte_weights(weight, np.zeros(4, np.float32), np.zeros(10), Limit(largest=64)).values
-    np.testing.assert_array_equal(compensated(weight, moments, Limit(largest=64)), nearest)
+    assert compensated(weight, np.zeros((10, 10)), WeightRange(largest=64)).any()
+    nearest = byte_weights(weight, np.zeros(4, np.float32), np.zeros(10), WeightRange(largest=64)).values
+    np.testing.assert_array_equal(compensated(weight, moments, WeightRange(largest=64)), nearest)
 
 
 def test_the_moments_are_those_of_what_the_convolution_multiplies(float_model: Any, feeds: Any) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgestill.quantization import ANY_CPU, PAIR, WIDE_SUMS, Limit, needs_wide_sums
+from edgestill.quantization import ANY_CPU, PAIR, WIDE_SUMS, WeightRange, needs_wide_sums
 from export.quantize.gptq import compensated
 from export.quantize.weight_scale import nearest, weight_scale
 
-SEVEN_BITS = Limit(largest=64)
+SEVEN_BITS = WeightRange(largest=64)
 
 
 def weights(*shape: int, seed: int = 0) -> Any:

@@ -26,7 +26,7 @@ from distill.datasets.synth.lights.head_shapes import (
 from distill.datasets.synth.lights.heads import BURNT, LIT, OFF, UNLIT, Lamp, Look
 from distill.datasets.synth.mood import Mood
 from distill.datasets.synth.textures import Pixels
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Head:
         """Its shape."""
         return Outline(look=self.look, count=len(self.lamps), yaw=self.yaw, facing=self.facing)
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint it, mark it for its label, and let its lamps bloom."""
         if view.depth(self.z) < 1.2:
             return
@@ -82,7 +82,7 @@ class _Painter:
     """One head being painted, larger than it will appear."""
 
     def __init__(
-        self, head: Head, view: View, mood: Mood, *, matrix: Shape, middle: Shape, box: Shape
+        self, head: Head, view: Camera, mood: Mood, *, matrix: Shape, middle: Shape, box: Shape
     ) -> None:
         self.outline = head.outline
         self.head, self.look, self.view, self.mood = head, head.look, view, mood
@@ -103,7 +103,7 @@ class _Painter:
         self.lights: list[tuple[Shape, float, Bgr]] = []
 
     @classmethod
-    def fit(cls, head: Head, view: View, mood: Mood) -> _Painter | None:
+    def fit(cls, head: Head, view: Camera, mood: Mood) -> _Painter | None:
         """Find where the head lies; None if outside the picture or too large to be one of a scene."""
         sx, sy = view.scale(head.z)
         turn = np.deg2rad(head.tilt)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from distill.datasets.synth.canvas import Canvas
 from distill.datasets.synth.mood import Mood
 from distill.datasets.synth.textures import Pixels, bank
-from distill.datasets.synth.view import NEAR_M, View
+from distill.datasets.synth.view import NEAR_M, Camera
 
 CELL = 14  # texture px of one bay and storey
 BAY_M = 3.2
@@ -56,7 +56,7 @@ class Building:
         """Its far end: what stands before its facade is nearer."""
         return self.start + self.length
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint both facades."""
         z1 = self.z
         if view.depth(z1) < NEAR_M + 0.5:
@@ -147,7 +147,7 @@ class Panel:
     mask: Pixels | None = None
     lights: Pixels | None = None
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint it, scaled."""
         if not view.sees(self.z):
             return

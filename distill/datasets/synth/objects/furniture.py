@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distill.datasets.synth.canvas import Bgr, Canvas, Emitter
 from distill.datasets.synth.mood import Mood
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 
 POST_COLOURS: tuple[Bgr, ...] = (
     (150, 152, 152),
@@ -41,7 +41,7 @@ class Beam:
         """Depth of its far end, m."""
         return float(self.points[:, 2].max())
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Stroke it; wires come nearer than the camera and are cut there."""
         depth = view.depth(float(self.points[:, 2].mean()))
         if depth < 0.5:
@@ -110,7 +110,7 @@ class Sign:
     marks: tuple[tuple[float, float, float], ...]
     glow: float
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint it."""
         if view.depth(self.z) < 1.5:
             return
@@ -219,7 +219,7 @@ class Glow:
     colour: Bgr
     by_day: Bgr
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint the glass, let it bloom in the dark."""
         if not view.sees(self.z):
             return
@@ -250,7 +250,7 @@ class Cone:
     height: float
     board: bool
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint it."""
         if view.depth(self.z) < 2:
             return

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from distill.datasets.synth.canvas import Bgr, Canvas
 from distill.datasets.synth.mood import Mood
 from distill.datasets.synth.textures import bank
-from distill.datasets.synth.view import NEAR_M, View
+from distill.datasets.synth.view import NEAR_M, Camera
 
 Span = tuple[float, float]
 FAR_M = 260.0  # markings end here
@@ -100,7 +100,7 @@ class Road:
             roughness=rng.uniform(0.06, 0.38),
         )
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint everything below the horizon."""
         top = int(np.clip(np.ceil(view.horizon), 0, canvas.height))
         if top >= canvas.height:
@@ -129,7 +129,7 @@ class Road:
         self._markings(canvas, view, mood, near, far)
         self._texture(canvas, view, top)
 
-    def _base(self, canvas: Canvas, view: View, mood: Mood, top: int) -> None:
+    def _base(self, canvas: Canvas, view: Camera, mood: Mood, top: int) -> None:
         rows = np.arange(top, canvas.height) + 0.5
         depth = view.focal_xy[1] * view.eye[1] / np.maximum(rows - view.horizon, 0.3)
         for colour, whole in ((self.verge, True), (self.asphalt, False)):
@@ -150,7 +150,7 @@ class Road:
             cv2.copyTo(full, mask[top:], canvas.image[top:])
 
     @staticmethod
-    def _slab(canvas: Canvas, view: View, mood: Mood, area: tuple[Span, Span], colour: Bgr) -> None:
+    def _slab(canvas: Canvas, view: Camera, mood: Mood, area: tuple[Span, Span], colour: Bgr) -> None:
         (x0, x1), (z0, z1) = area
         # Cut in depth, so that haze grows along it.
         cuts = [z for z in (8.0, 20.0, 50.0, 120.0) if z0 < z + view.eye[2] < z1]
@@ -160,7 +160,7 @@ class Road:
             canvas.polygon(flat, mood.shade(colour, view.depth((a + b) / 2)))
 
     def _blob(
-        self, canvas: Canvas, view: View, mood: Mood, at: tuple[float, float, float], gain: float
+        self, canvas: Canvas, view: Camera, mood: Mood, at: tuple[float, float, float], gain: float
     ) -> None:
         x, z, radius = at
         angle = np.linspace(0, 2 * np.pi, 14, endpoint=False)
@@ -168,7 +168,7 @@ class Road:
         ground = np.stack([x + wobble * np.cos(angle), 0 * angle, z + 1.6 * wobble * np.sin(angle)], 1)
         canvas.polygon(view.project(ground), mood.shade(self.asphalt, view.depth(z), gain))
 
-    def _markings(self, canvas: Canvas, view: View, mood: Mood, near: float, far: float) -> None:
+    def _markings(self, canvas: Canvas, view: Camera, mood: Mood, near: float, far: float) -> None:
         def bar(x0: float, x1: float, z0: float, z1: float, colour: Bgr) -> None:
             z0 = max(z0, near)
             if z1 > z0:
@@ -197,7 +197,7 @@ class Road:
                     bar(-self.half_width, self.half_width, at + 3, at + 3.3, self.paint)
             bar(0 if self.centre else -self.half_width, self.half_width, z0 - 6.5, z0 - 6.0, self.paint)
 
-    def _texture(self, canvas: Canvas, view: View, top: int) -> None:
+    def _texture(self, canvas: Canvas, view: Camera, top: int) -> None:
         # Made at half size and only where the road is near: far away the grain averages out.
         start = max(top, int(view.horizon + view.focal_xy[1] * view.eye[1] / 45))
         if start >= canvas.height - 4:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from distill.datasets.synth.canvas import Canvas
 from distill.datasets.synth.mood import Mood
 from distill.datasets.synth.textures import bank
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 
 COARSE = 4  # the sky is smooth: it is made this many times smaller than the picture
 
@@ -45,7 +45,7 @@ class Sky:
             light=rng.uniform(0.72, 1.12) if mood.weather != "clear" else rng.uniform(1.0, 1.35),
         )
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Fill the whole picture."""
         w, h = max(canvas.width // COARSE, 8), max(canvas.height // COARSE, 8)
         rows = (np.arange(h, dtype=np.float32) + 0.5) * COARSE

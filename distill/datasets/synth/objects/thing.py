@@ -7,7 +7,7 @@ from typing import Protocol
 
 from distill.datasets.synth.canvas import Canvas
 from distill.datasets.synth.mood import Mood
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 
 
 class Thing(Protocol):
@@ -21,7 +21,7 @@ class Thing(Protocol):
     def z(self) -> float:
         """Depth in the street, m."""
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint it where ``view`` shows it."""
 
 
@@ -42,7 +42,7 @@ class Shifted:
         """Depth in the street, m."""
         return self.thing.z + self.by
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint it as seen from as much nearer to the start."""
         x, y, z = view.eye
         self.thing.draw(canvas, replace(view, eye=(x, y, z - self.by)), mood)

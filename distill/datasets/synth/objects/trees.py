@@ -11,7 +11,7 @@ from distill.datasets.synth.canvas import Bgr, Canvas
 from distill.datasets.synth.mood import Mood
 from distill.datasets.synth.objects.buildings import paste_scaled
 from distill.datasets.synth.textures import Foliage, bank, ramp
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +61,7 @@ class Tree:
     twigs: tuple[NDArray[np.float64], ...]
     clumps: tuple[Clump, ...]
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint trunk, branches, leaves."""
         if view.depth(self.z) < 2.0:
             return

@@ -8,7 +8,7 @@ import numpy as np
 
 from distill.datasets.synth.canvas import Bgr, Canvas, Emitter
 from distill.datasets.synth.mood import Mood
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 
 PAINTS: tuple[Bgr, ...] = (
     (235, 238, 238),
@@ -76,7 +76,7 @@ class Vehicle:
             amber=bool(rng.random() < 0.15),
         )
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint it standing on the ground."""
         if view.depth(self.z) < 2.5:
             return
@@ -90,7 +90,7 @@ class Vehicle:
 class _Pen:
     """Draws in shares of the vehicle's outline: x from -0.5 to 0.5, y from 0 (ground) to 1 (roof)."""
 
-    def __init__(self, canvas: Canvas, view: View, mood: Mood, car: Vehicle) -> None:
+    def __init__(self, canvas: Canvas, view: Camera, mood: Mood, car: Vehicle) -> None:
         self.canvas, self.mood, self.car = canvas, mood, car
         self.depth = view.depth(car.z)
         sx, sy = view.scale(car.z)
@@ -237,7 +237,7 @@ class Person:
             lamp=bool(rng.random() < 0.6),
         )
 
-    def draw(self, canvas: Canvas, view: View, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
         """Paint the figure standing on the ground."""
         if view.depth(self.z) < 2.5:
             return

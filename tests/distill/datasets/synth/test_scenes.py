@@ -31,7 +31,7 @@ from distill.datasets.synth.lights.heads import (
 )
 from distill.datasets.synth.mood import Mood
 from distill.datasets.synth.scene import Scene, render
-from distill.datasets.synth.view import View
+from distill.datasets.synth.view import Camera
 from distill.datasets.synth.write import assign_splits, label_text, write_dataset
 from edgestill.dataset import Dataset, read_image
 from edgestill.errors import DataError, UsageError
@@ -69,7 +69,7 @@ NOON = Mood(
     wet=0.0,
     sun_xy=None,
 )
-VIEW = View(size_wh=(400, 400), focal_xy=(500, 500), centre_x=200, horizon=200, eye=(0, 0, 0))
+VIEW = Camera(size_wh=(400, 400), focal_xy=(500, 500), centre_x=200, horizon=200, eye=(0, 0, 0))
 
 
 def lamps(state: int) -> tuple[Lamp, ...]:
