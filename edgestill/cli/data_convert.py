@@ -52,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--zero-based", action="store_true", help="voc: pixels count from 0, not 1")
     parser.add_argument(
         "--sequence",
-        type=_pattern,
         metavar="REGEX",
         help="coco, voc: what in a file name tells the sequence, e.g. '^(.*)_[0-9]+$'",
     )
@@ -62,7 +61,8 @@ def run(args: argparse.Namespace) -> Any:
     """Convert."""
     from distill.datasets.convert import SplitPlan, Style, convert_dataset  # noqa: PLC0415 (opens OpenCV)
 
-    given = {"bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": args.sequence}
+    sequence = None if args.sequence is None else _pattern(args.sequence)
+    given = {"bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": sequence}
     return convert_dataset(
         args.format,
         args.source,

@@ -99,14 +99,25 @@ def call(words: Sequence[str]) -> Any:
 
 def _run(words: list[str]) -> tuple[ModuleType, argparse.Namespace, Any]:
     module = VERBS.load(words[0])
-    args = _parse(module, words[0], words[1:])
+    args = _parse(words[0], words[1:])
     return module, args, module.run(args)
 
 
-def _parse(module: ModuleType, verb: str, words: list[str]) -> argparse.Namespace:
+def verb_parser(verb: str) -> argparse.ArgumentParser:
+    """The parser of a verb; its mistakes are UsageErrors.
+
+    Raises:
+        UsageError: There is no such verb.
+    """
+    module = VERBS.load(verb)
     parser = _Parser(prog=f"edgestill {verb}", description=module.SUMMARY, allow_abbrev=False)
     module.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON even on a terminal")
+    return parser
+
+
+def _parse(verb: str, words: list[str]) -> argparse.Namespace:
+    parser = verb_parser(verb)
     # Taken out first, so that it may stand anywhere, behind a sub-verb too.
     args, unknown = parser.parse_known_args([w for w in words if w != "--json"])
     args.json = "--json" in words

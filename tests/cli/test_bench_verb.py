@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,18 @@ def test_the_contract_of_the_result_is_kept(measured: Path) -> None:
 def test_the_result_names_its_file_and_the_command_that_repeats_it(measured: Path, tiny_model: Path) -> None:
     result = json.loads(measured.read_text())
     assert result["out"] == str(measured)
-    assert result["command"].startswith(f"edgestill bench {tiny_model} --duration-s 0 --threads 1")
+    short = "--duration-s 0 --min-samples 8 --warmup-s 0 --threads 1"
+    assert result["command"] == f"edgestill bench {tiny_model} {short}"
+
+
+def test_the_command_trusts_the_engine_that_was_trusted_and_quotes_its_words(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "a model's file.onnx"
+    model.write_bytes(tiny_model.read_bytes())
+    assert main(["bench", str(model), *SHORT, "--trust-engine"]) == 0
+    command = json.loads(capsys.readouterr().out)["command"]
+    assert shlex.split(command) == ["edgestill", "bench", str(model), *SHORT, "--trust-engine"]
 
 
 def test_no_training_library_is_imported(measured: Path) -> None:

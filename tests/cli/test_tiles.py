@@ -69,7 +69,7 @@ def test_bench_measures_a_model_with_and_without_tiles(
     monkeypatch.setattr("benchmarks.cold.RUNS", 1)
     picture = scenes / "images" / "train" / "0.png"
     short = ["--duration-s", "0", "--min-samples", "8", "--warmup-s", "0", "--threads", "1", "--interleave"]
-    tiles = ["--tile", "1x1", "--tile", "2x1"]
+    tiles = ["--tile", "1x1", "--tile", "2x1", "--tile-overlap", "0.25"]
     found = result(capsys, "bench", tiny_model, "--source", picture, *short, *tiles)
     whole, tiled = found["models"]
     assert (whole["name"], tiled["name"]) == ("tiny.onnx", "tiny.onnx tile 2x1")
@@ -78,7 +78,7 @@ def test_bench_measures_a_model_with_and_without_tiles(
     assert tiled["cold_start_ms"] is not None
     assert found["interleaved"] is True
     assert {ratio["b"] for ratio in found["ratios"]} == {tiled["name"]}
-    assert "--tile 1x1 --tile 2x1 --tile-overlap 0.2" in found["command"]
+    assert "--tile 1x1 --tile 2x1 --tile-overlap 0.25" in found["command"]
 
 
 @pytest.mark.parametrize("verb", ["run", "eval", "bench"])

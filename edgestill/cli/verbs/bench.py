@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import Any
 
+from edgestill.cli.command_line import command_line
 from edgestill.cli.options import sizes, tiles
 from edgestill.files import refuse_overwrite, write_json
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.out:
         refuse_overwrite(args.out, force=args.force)
     result = bench([resolve(model) for model in args.models], settings, names=args.models)
-    result["command"] = _command(args)
+    result["command"] = command_line(_parser(), args, leave_out=("out", "force"))
     if args.out:
         result["out"] = str(args.out)
         write_json(args.out, result, force=args.force)
@@ -87,19 +87,10 @@ def show(result: dict[str, Any]) -> Any:
     return Group(table, Text("\n".join(lines)))
 
 
-def _command(args: argparse.Namespace) -> str:
-    """The command that repeats this measurement."""
-    words = ["edgestill", "bench", *args.models, "--duration-s", f"{args.duration_s:g}"]
-    options = {"--source": args.source, "--threads": args.threads, "--min-samples": args.min_samples}
-    options |= {"--warmup-s": args.warmup_s, "--backend": args.backend, "--imgsz": args.imgsz}
-    for flag, value in options.items():
-        if value is not None:
-            words += [flag, str(value)]
-    for grid in args.tile or []:
-        words += ["--tile", grid]
-    if args.tile:
-        words += ["--tile-overlap", f"{args.tile_overlap:g}"]
-    return shlex.join([*words, *(["--interleave"] if args.interleave else [])])
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edgestill bench")
+    add_arguments(parser)
+    return parser
 
 
 def _number(value: float | None) -> str:

@@ -21,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     synth = verbs.add_parser("synth", help="render a data set in YOLO layout", allow_abbrev=False)
     synth.add_argument("--out", type=Path, required=True, help="folder to create")
     synth.add_argument("--images", type=int, required=True, help="how many pictures, all splits together")
-    synth.add_argument(
-        "--splits", type=_shares, default=(0.7, 0.15, 0.15), metavar="T,V,T", help="default 0.7,0.15,0.15"
-    )
+    synth.add_argument("--splits", default="0.7,0.15,0.15", metavar="T,V,T", help="default 0.7,0.15,0.15")
     synth.add_argument("--workers", type=int, default=None, help="processes (default: one a CPU)")
     clip = verbs.add_parser("clip", help="render a short drive with exact boxes", allow_abbrev=False)
     clip.add_argument("--out", type=Path, required=True, help="the .mp4; its boxes become NAME.gt.json")
@@ -33,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         rendered.add_argument(
             "--seed", type=int, default=0, help="the same seed gives the same pictures (default 0)"
         )
-        rendered.add_argument(
-            "--size", type=_size, default=(1280, 720), metavar="WxH", help="default 1280x720"
-        )
+        rendered.add_argument("--size", default="1280x720", metavar="WxH", help="default 1280x720")
         rendered.add_argument("--force", action="store_true", help="replace what exists")
     data_convert.add_arguments(
         verbs.add_parser(
@@ -79,7 +75,7 @@ def run(args: argparse.Namespace) -> Any:
             args.out,
             seconds=args.seconds,
             fps=args.fps,
-            size_wh=args.size,
+            size_wh=_size(args.size),
             seed=args.seed,
             force=args.force,
         )
@@ -89,8 +85,8 @@ def run(args: argparse.Namespace) -> Any:
         args.out,
         args.images,
         args.seed,
-        size_wh=args.size,
-        shares=args.splits,
+        size_wh=_size(args.size),
+        shares=_shares(args.splits),
         workers=args.workers,
         force=args.force,
     )
