@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import edgestill
 from distill.checkpoints import native
 from distill.checkpoints.ultralytics_pt import is_foreign, load_foreign
 from distill.compatibility import check_comparable
@@ -22,9 +21,9 @@ from distill.training import distributed
 from distill.training.precision import ComputeConfig
 from edgestill.architecture import size_of
 from edgestill.errors import UsageError
+from edgestill.shipped import checkpoint_folder
 from edgestill.spec import ModelSpec
 
-SHIPPED = ("student", "teacher")
 OWN_STREAM = 1_000_003  # with the student's own seed, a random twin of it would start as its copy
 CHECKSUMS = 3  # tensors that prove what was loaded: the first, the middle and the last of the network
 ANCHORS = "model.24.anchors"
@@ -110,12 +109,12 @@ class Start:
 
 
 def weights_path(name: str) -> Path:
-    """The weights behind a name in a recipe: those that ship, or a path.
+    """The weights behind a name in a recipe, see ``edgestill.shipped``.
 
     Raises:
         UsageError: Nothing is there.
     """
-    path = Path(edgestill.__file__).parent / "weights" / name if name in SHIPPED else Path(name)
+    path = checkpoint_folder(name)
     if not path.exists():
         raise UsageError(
             f"there are no weights at {path}",

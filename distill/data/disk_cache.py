@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgestill.cache import cache_root
 from edgestill.progress import say
 
 SUFFIX, HALF_WRITTEN = ".bgr", ".part"
@@ -52,8 +53,7 @@ class Scaled:
 
 def default_folder() -> Path:
     """Where the cache is unless a recipe says otherwise."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "edgestill" / "images"
+    return cache_root() / "images"
 
 
 class DiskCache:

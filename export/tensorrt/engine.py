@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from devices.tensorrt_support import NO_INT8, doubts
+from edgestill.cache import cache_folder
 from edgestill.errors import DeviceError, VerificationError
 from edgestill.files import sha256_file, to_json_text
 from edgestill.spec import Precision
@@ -170,10 +170,7 @@ def make_engine(
 
 def engine_folder() -> Path:
     """Where built engines are kept, readable for this user only: what lies there is run as code."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = root / "edgestill" / "engines"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
+    return cache_folder("engines")
 
 
 def _key(depends: Mapping[str, Any]) -> str:

@@ -96,10 +96,10 @@ def read(args: argparse.Namespace, checkpoint: Checkpoint, held: tuple[Dataset, 
     Raises:
         DataError: An image is calibrated and verified on, or none are left to try methods on.
     """
-    from edgestill.cli.models import cache_folder  # noqa: PLC0415
+    from edgestill.cache import cache_folder  # noqa: PLC0415
     from export.quantize.calibration.images import choose  # noqa: PLC0415 (brings onnxruntime)
 
-    cache, spec = cache_folder() / "calibration", checkpoint.spec
+    cache, spec = cache_folder("calibration"), checkpoint.spec
     is_trained = checkpoint.scheme is not None
     if args.precision == "int8" and not is_trained:
         dataset, auto = Dataset.open(args.calib), args.calib_method == "auto"

@@ -27,7 +27,7 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
         DataError: An image to calibrate on is also one that the result is judged by.
         UsageError: The data set has no training split.
     """
-    from edgestill.cli.models import cache_folder  # noqa: PLC0415
+    from edgestill.cache import cache_folder  # noqa: PLC0415
     from export.graph.index import Graph  # noqa: PLC0415
     from export.graph.yolov5 import build_onnx  # noqa: PLC0415
     from export.job import FAMILY  # noqa: PLC0415
@@ -42,5 +42,5 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
     calibration = choose(dataset, checkpoint.spec, count=settings.calib_images)
     family = FAMILY[settings.family]
     watched = Watched.to_quantise(graph, family.weight_limit)
-    seen = gathered(source, watched, calibration, cache_folder() / "calibration")
+    seen = gathered(source, watched, calibration, cache_folder("calibration"))
     return begin(source, graph, seen, family, record=asdict(calibration.record))

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result if asked."""
     from benchmarks.latency import Settings, bench  # noqa: PLC0415 (opens OpenCV)
-    from edgestill.cli.models import resolve  # noqa: PLC0415
+    from export.model_file import resolve  # noqa: PLC0415
 
     settings = Settings(
         source=args.source,

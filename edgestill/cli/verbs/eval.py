@@ -100,7 +100,7 @@ def _open(args: argparse.Namespace) -> tuple[Detector, Path, str]:
     setting: dict[str, Any] = {"conf": EVAL_CONF, "iou": EVAL_IOU, "multi_label": True}
     if Path(args.model).suffix == ".pt":
         return _legacy(args, setting), Path(args.model), "torch"
-    from edgestill.cli.models import resolve  # noqa: PLC0415
+    from export.model_file import resolve  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
 
     file = resolve(args.model)

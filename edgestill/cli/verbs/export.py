@@ -151,7 +151,7 @@ def show(result: dict[str, Any]) -> Any:
 def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
     """The weights, with the spec at the input size that was asked for."""
     from edgestill.checkpoint import read_checkpoint  # noqa: PLC0415 (after the arguments are checked)
-    from edgestill.cli.models import checkpoint_folder  # noqa: PLC0415
+    from edgestill.shipped import checkpoint_folder  # noqa: PLC0415
 
     path = checkpoint_folder(name)
     if path.suffix == ".pt":
@@ -239,7 +239,7 @@ def _reference(name: str, spec: ModelSpec, source: Path, *, is_rounded: bool) ->
     from distill.checkpoints import native  # noqa: PLC0415 (brings torch)
     from distill.qat.checkpoint import load  # noqa: PLC0415
     from distill.training.torch_detector import TorchDetector  # noqa: PLC0415
-    from edgestill.cli.models import checkpoint_folder  # noqa: PLC0415
+    from edgestill.shipped import checkpoint_folder  # noqa: PLC0415
     from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
 
     path = checkpoint_folder(name)

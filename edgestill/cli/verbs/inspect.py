@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Open the file as the runtime does, and tell all about it; to lint it is to read it only."""
-    from edgestill.cli.models import checkpoint_folder, resolve  # noqa: PLC0415
+    from edgestill.shipped import checkpoint_folder  # noqa: PLC0415
+    from export.model_file import resolve  # noqa: PLC0415
 
     if args.lint:
         return _lint(resolve(args.file), args.family)

@@ -52,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Run the model; the summary, or None where the frames' own lines are the result."""
     _check(args)
-    from edgestill.cli.models import resolve  # noqa: PLC0415
     from edgestill.demo.pipeline import assemble  # noqa: PLC0415
     from edgestill.progress import say  # noqa: PLC0415
+    from export.model_file import resolve  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
     from runtime.frames import open_source  # noqa: PLC0415
 

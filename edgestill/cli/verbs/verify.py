@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare; the result says what was measured and what is beyond the limits."""
-    from edgestill.cli.models import resolve  # noqa: PLC0415
+    from export.model_file import resolve  # noqa: PLC0415
     from export.verify import compare, gate  # noqa: PLC0415
 
     dataset = Dataset.open(args.data)

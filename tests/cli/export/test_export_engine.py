@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgestill.cli.main import main
-from edgestill.cli.models import SHIPPED
+from edgestill.shipped import SHIPPED
 
 SMALL = ("--imgsz", "64x96")
 OnGpu = Callable[..., Any]

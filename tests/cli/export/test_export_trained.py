@@ -14,9 +14,9 @@ import pytest
 from distill.qat.settings import Quantisation
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgestill.cli.main import main
-from edgestill.cli.models import checkpoint_folder
 from edgestill.cli.options.qat import place
 from edgestill.manifest import read_manifest
+from edgestill.shipped import checkpoint_folder
 
 
 @pytest.fixture(scope="module")

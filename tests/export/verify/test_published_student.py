@@ -13,9 +13,9 @@ import pytest
 
 from distill.datasets.synth.scene import render
 from edgestill.checkpoint import Checkpoint, read_checkpoint
-from edgestill.cli.models import SHIPPED
 from edgestill.dataset import Dataset
 from edgestill.errors import VerificationError
+from edgestill.shipped import SHIPPED
 from export.build import export
 from export.graph.index import Graph
 from export.graph.interface import Form

@@ -401,7 +401,7 @@ def test_a_file_by_another_name_is_not_read_as_what_it_is(
 
 def test_the_shipped_student_is_within_all_limits(tmp_path: Path) -> None:
     from edgestill.checkpoint import read_checkpoint
-    from edgestill.cli.models import SHIPPED
+    from edgestill.shipped import SHIPPED
     from export.graph.yolov5 import build_onnx
 
     checkpoint = read_checkpoint(SHIPPED / "student")

@@ -8,8 +8,8 @@ import pytest
 from distill.checkpoints import native
 from distill.models.yolov5 import build, spec
 from edgestill.checkpoint import read_checkpoint, write_checkpoint
-from edgestill.cli.models import checkpoint_folder, resolve
 from edgestill.errors import ArtifactError
+from export.model_file import resolve
 from runtime.detector import open_detector
 
 
@@ -55,12 +55,3 @@ def test_a_legacy_checkpoint_is_sent_to_export() -> None:
     with pytest.raises(ArtifactError, match="checkpoint of the original YOLOv5") as caught:
         resolve("yolov5n.pt")
     assert "edgestill export yolov5n.pt --to onnx" in caught.value.hint
-
-
-def test_student_is_the_shipped_one_unless_something_here_has_that_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert checkpoint_folder("student").parent.name == "weights"
-    (tmp_path / "student").mkdir()
-    assert checkpoint_folder("student") == Path("student")

@@ -1,0 +1,23 @@
+"""The weights that are part of the installation, by name: ``student`` and ``teacher``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import edgestill
+
+SHIPPED = Path(edgestill.__file__).parent / "weights"
+NAMES = ("student", "teacher")
+
+
+def checkpoint_folder(name: str) -> Path:
+    """The checkpoint that a name or a path of the command line, of a recipe or of a study means.
+
+    A file or folder of that name in the working directory wins over the shipped one: ``student`` is
+    ``./student`` where that exists.
+
+    Args:
+        name: ``student``, ``teacher``, or the path of anything else, which need not exist.
+    """
+    path = Path(name)
+    return SHIPPED / name if name in NAMES and not path.exists() else path
