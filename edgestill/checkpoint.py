@@ -21,14 +21,14 @@ SPEC = "spec.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Weights and what they mean.
+    """Weights, and what is needed to use them.
 
     Attributes:
-        spec: The model's contract.
+        spec: Pre-processing, output layout and classes of the model.
         weights: Tensors by the original YOLOv5 state-dict name; float32 (stored as FP16 or FP32) or int64.
-        about: How it was trained: recipe, data, scores; free JSON data.
-        scheme: What it was trained to be rounded to; None if it was not.
-        sha256: Hash of the weights file.
+        about: How it was trained (recipe, data, scores), as JSON data without a fixed schema.
+        scheme: Quantisation scales of quantisation-aware training; None without it.
+        sha256: SHA-256 of the weights file, hexadecimal; empty before it is written.
     """
 
     spec: ModelSpec
@@ -39,19 +39,28 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
-    """Write a checkpoint folder; ``half`` stores float tensors as FP16."""
+    """Write ``model.safetensors`` and ``spec.json``.
+
+    Args:
+        folder: Where to write; created if needed.
+        checkpoint: What to write.
+        half: Whether float32 weights are stored as FP16; quantisation scales never are.
+
+    Raises:
+        DeviceError: safetensors is not installed.
+    """
     try:
         from safetensors.numpy import save  # noqa: PLC0415
     except ImportError as error:
         raise missing_library("writing a checkpoint", "safetensors", "onnx") from error
     tensors = {
-        # not ascontiguousarray, which makes scalars one-dimensional
+        # not ascontiguousarray, which would make scalars one-dimensional
         name: np.asarray(w.astype(np.float16) if half and w.dtype == np.float32 else w, order="C")
         for name, w in checkpoint.weights.items()
     }
     beside = {"spec": checkpoint.spec.to_json(), "about": dict(checkpoint.about)}
     if checkpoint.scheme is not None:
-        tensors |= checkpoint.scheme.to_tensors()  # never halved: they are what was trained
+        tensors |= checkpoint.scheme.to_tensors()  # always float32
         beside["quantisation"] = checkpoint.scheme.to_json()
     write_bytes(folder / WEIGHTS, save(tensors))
     write_json(folder / SPEC, beside)
@@ -61,7 +70,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint folder; FP16 tensors come back as float32.
 
     Raises:
-        ArtifactError: A file is missing or is not what its name says.
+        ArtifactError: A file is missing or has another format.
+        DataError: ``spec.json`` is not JSON.
+        DeviceError: safetensors is not installed.
     """
     try:
         from safetensors.numpy import load_file  # noqa: PLC0415
@@ -71,7 +82,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if not path.is_file() or not (folder / SPEC).is_file():
         raise ArtifactError(
             f"{folder} is not a checkpoint: it needs {WEIGHTS} and {SPEC}",
-            hint="name a folder that `edgestill distill` wrote, e.g. runs/x/best",
+            hint="give a folder that `edgestill distill` wrote, e.g. runs/x/best",
         )
     data = read_json(folder / SPEC, hint="train the model again")
     try:

@@ -1,7 +1,7 @@
 """A data set in YOLO layout: ``data.yaml``, image folders, one label file an image.
 
 A label row is ``class cx cy w h``, normalised to the image. The label of ``images/a/x.jpg`` is
-``labels/a/x.txt``; an image without a label file shows nothing.
+``labels/a/x.txt``; an image without a label file has no objects.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from edgestill.boxes import cxcywh_to_xyxy
 from edgestill.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-EDGE_TOLERANCE = 1e-3  # a box may leave the image by the rounding of its label file
+EDGE_TOLERANCE = 1e-3  # of the image, by which a box may reach outside: label files hold rounded numbers
 
 
-class _Words(yaml.SafeLoader):
-    """The safe loader, but ``off``, ``on``, ``yes`` and ``no`` are words: a lamp that is off is not False."""
+class _Loader(yaml.SafeLoader):
+    """The safe loader, but ``off``, ``on``, ``yes`` and ``no`` are strings: ``off`` is a class name."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML declares it, and not as ClassVar)
         first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:bool"]
@@ -33,7 +33,7 @@ class _Words(yaml.SafeLoader):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """The true boxes of one image.
+    """The ground-truth boxes of one image.
 
     Attributes:
         class_id: int64 ``[N]``.
@@ -75,7 +75,7 @@ class Dataset:
         """
         hint = "a data.yaml holds path, train, val, test and names; `edgestill data synth` writes one"
         try:
-            data = yaml.load(path.read_text("utf-8"), _Words)
+            data = yaml.load(path.read_text("utf-8"), _Loader)
         except FileNotFoundError as error:
             raise DataError(f"{path} does not exist", hint=hint) from error
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -134,7 +134,7 @@ def images_under(folder: Path) -> list[Path]:
 
 
 def label_path(image: Path) -> Path:
-    """``.../images/train/x.jpg`` -> ``.../labels/train/x.txt``: the last folder called images counts."""
+    """``.../images/train/x.jpg`` -> ``.../labels/train/x.txt``; replaces the last folder called images."""
     parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":
@@ -144,10 +144,11 @@ def label_path(image: Path) -> Path:
 
 
 def read_labels(path: Path, nc: int) -> Labels:
-    """Read a label file; a missing one is an image without objects.
+    """Read a label file; a missing file means an image without objects.
 
     Raises:
-        DataError: A row has not five columns, a class id is not below ``nc``, or a box is not in the image.
+        DataError: A row does not have five columns, a class id is not below ``nc``, or a box is outside the
+            image.
     """
     if not path.exists():
         return Labels(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
@@ -202,7 +203,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}", hint="check the path") from error
     if not _is_whole(data):
-        # OpenCV fills the missing part with grey and returns it as if nothing had happened.
+        # OpenCV fills the missing part with grey and reports no error.
         raise DataError(
             f"{path} is truncated: {len(data)} bytes without an end marker",
             hint="copy or download the file again",
@@ -217,9 +218,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether a JPEG or PNG reaches its end marker; other formats are left to the decoder."""
+    """Whether a JPEG or PNG has its end marker; True for other formats, which the decoder checks."""
     if data.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in data[-1024:]  # some cameras pad behind the marker
+        return b"\xff\xd9" in data[-1024:]  # some cameras write padding after the marker
     if data.startswith(b"\x89PNG"):
         return b"IEND" in data[-64:]
     return True

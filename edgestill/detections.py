@@ -1,4 +1,4 @@
-"""The one noun between decode, tracking, metrics and drawing."""
+"""``Detections``: the type that decoding, tracking, metrics and drawing exchange."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Detections:
 
     @classmethod
     def empty(cls) -> Detections:
-        """Nothing found."""
+        """No detections."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
     def where(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Detections:
-        """The detections that a mask ``[N]`` or an index array picks, in that order."""
+        """The detections that a boolean mask ``[N]`` or an index array selects, in its order."""
         return Detections(self.xyxy[keep], self.score[keep], self.class_id[keep])

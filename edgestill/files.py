@@ -1,4 +1,4 @@
-"""Files that are never half written: a temporary name beside the target, then a rename."""
+"""Atomic writes: a file is written under a temporary name beside its target, then renamed."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from edgestill.errors import DataError, UsageError
 
 @contextmanager
 def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
-    """Give a temporary path to write; rename it onto ``path`` if the block ends well, else remove it.
+    """Yield a temporary path; rename it to ``path`` when the block ends without an error, else remove it.
 
     Args:
         path: The final name. Its folder is created.
@@ -36,13 +36,13 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """The name under which a file is written before it is renamed onto ``path``."""
-    # The suffix stays last: image, video and model writers choose their format by it.
+    """The temporary name of a file that is renamed to ``path`` when it is complete."""
+    # The suffix stays last, because image, video and model writers choose their format by it.
     return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporaries of a file whose writers were killed; nobody may be writing it now."""
+    """Remove the temporary files that killed writers of ``path`` left; no process may be writing it now."""
     for left in path.parent.glob(f".{path.stem}.*{path.suffix}"):
         left.unlink(missing_ok=True)
 
@@ -50,17 +50,17 @@ def remove_leftovers(path: Path) -> None:
 def refuse_overwrite(path: Path, *, force: bool) -> None:
     """Raise UsageError if ``path`` exists and may not be replaced."""
     if path.exists() and not force:
-        raise UsageError(f"{path} exists already", hint="name another place, or add --force to replace it")
+        raise UsageError(f"{path} exists already", hint="choose another path, or add --force to overwrite it")
 
 
 def write_bytes(path: Path, data: bytes, *, force: bool = True) -> None:
-    """Write a whole file in one step, see ``replacing``."""
+    """Write a file atomically, see ``replacing``."""
     with replacing(path, force=force) as temporary:
         temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any, *, force: bool = True) -> None:
-    """Write dataclasses, paths and NumPy scalars as indented JSON, in one step."""
+    """Write a value as indented JSON, atomically; for its types see ``to_json_text``."""
     write_bytes(path, (to_json_text(value) + "\n").encode(), force=force)
 
 

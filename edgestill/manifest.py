@@ -1,4 +1,4 @@
-"""What a model file is: a JSON beside it that says where it came from and what was proved about it."""
+"""The manifest: a JSON file beside a model file with its origin, hashes and measured properties."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from edgestill.files import read_json, sha256_file, write_json
 from edgestill.spec import ModelSpec, Precision, TensorSpec
 
 SCHEMA = 1
-ADDED = frozenset(
+OPTIONAL_FIELDS = frozenset(
     {"unproved", "built_on", "repair", "recalibration"}
-)  # fields that manifests written before them lack
+)  # added later: older manifests lack them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,26 +22,26 @@ class Manifest:
     """The record of one model file.
 
     Attributes:
-        spec: The model's contract.
+        spec: Pre-processing, output layout and classes of the model.
         format: ``"onnx"``, ``"openvino"``, ``"tensorrt"`` or ``"tensorrt-rtx"``.
         files: SHA-256 by file name, relative to the manifest's folder.
-        precision: What was asked for.
-        precision_proved: ``executed``: layers of the compiled model by data type, e.g.
-            ``{"int8": 57, "float32": 4}``; ``planned``: the same as an engine's builder told it, where no
-            device was there to read it from the engine; ``stored``: weight elements of the file by data type.
+        precision: The precision that was requested.
+        precision_proved: Counts by data type, e.g. ``{"int8": 57, "float32": 4}``, under ``executed``: layers
+            of the compiled model; ``planned``: layers as the engine builder reported them, where no device
+            could load the engine; ``stored``: weight elements of the file.
         inputs: The file's inputs.
         outputs: The file's outputs.
         built_with: Version by package.
-        parent_sha256: The file that this one was made from: checkpoint weights, or the FP32 ONNX.
+        parent_sha256: SHA-256 of the file that this one was made from: checkpoint weights, or the FP32 ONNX.
         calibration: The calibration record, for INT8: images by hash, split, pre-processing, method.
         verify: The comparison with the source, see ``export.verify.compare``.
-        unproved: What could not be shown where the file was made, and what it needs, e.g. ``{"executed":
-            "needs the device"}``.
-        built_on: Of an engine: where it is valid, see ``runtime.tensorrt.engine_identity``.
-        repair: What was moved to a higher precision because the file was beyond the limits without, and what
-            that cost, see ``export.quantize.fallback``; None if nothing was.
-        recalibration: Where the spec's map of scores comes from, see ``export.verify.score_calibration``;
-            None for no map.
+        unproved: What could not be verified where the file was made, and what is needed for it, e.g.
+            ``{"executed": "needs the device"}``.
+        built_on: For an engine: where it is valid, see ``runtime.tensorrt.engine_identity``.
+        repair: Blocks that were moved to a higher precision so that verification passes, and the cost, see
+            ``export.quantize.fallback``; None if none were.
+        recalibration: How the spec's ``score_map`` was fitted, see ``export.verify.score_calibration``; None
+            without one.
     """
 
     spec: ModelSpec
@@ -62,12 +62,12 @@ class Manifest:
 
 
 def manifest_path(model: Path) -> Path:
-    """Where the manifest of a model file lies: ``student.onnx`` -> ``student.onnx.manifest.json``."""
+    """The path of a model file's manifest: ``student.onnx`` -> ``student.onnx.manifest.json``."""
     return model.with_name(f"{model.name}.manifest.json")
 
 
 def write_manifest(model: Path, manifest: Manifest) -> Path:
-    """Write the manifest beside its model and return its path."""
+    """Write the manifest beside its model; gives its path."""
     path = manifest_path(model)
     write_json(path, {"schema": SCHEMA, **asdict(manifest)})
     return path
@@ -77,7 +77,7 @@ def read_manifest(model: Path) -> Manifest | None:
     """The manifest beside a model file, or None if there is none.
 
     Raises:
-        ArtifactError: It is not JSON, of another schema, or a field is missing or of another form.
+        ArtifactError: It is not JSON, has another schema number, or a field is missing or has another type.
     """
     path = manifest_path(model)
     if not path.exists():
@@ -86,7 +86,7 @@ def read_manifest(model: Path) -> Manifest | None:
     try:
         data = read_json(path, hint=hint)
         odd = (set(data) - {"schema"}) ^ {f.name for f in fields(Manifest)}
-        if data.pop("schema", None) != SCHEMA or odd - ADDED:
+        if data.pop("schema", None) != SCHEMA or odd - OPTIONAL_FIELDS:
             raise ArtifactError(f"{path} is not a manifest of schema {SCHEMA}", hint=hint)
         data["spec"] = ModelSpec.from_json(data["spec"])
         for side in ("inputs", "outputs"):
@@ -102,24 +102,26 @@ def read_manifest(model: Path) -> Manifest | None:
 
 
 def check_files(model: Path, manifest: Manifest) -> None:
-    """Raise ArtifactError if a file that the manifest names is missing or altered, or the model is not named.
+    """Compare the SHA-256 of every file of a manifest; about 1 ms per MiB.
 
-    That takes the time of a SHA-256: about a millisecond for each MiB, less on most machines.
+    Raises:
+        ArtifactError: A file is missing or altered, the model is not among the files, or a file is outside
+            the folder of the manifest.
     """
     beside = manifest_path(model).name
-    hint = f"copy the files again or export the model again; if they were changed on purpose, remove {beside}"
+    hint = f"copy the files again or export the model again; after an intended change, remove {beside}"
     if outside := [name for name in manifest.files if Path(name).name != name]:
         raise ArtifactError(
-            f"the manifest names a file outside its folder: {outside[0]}", hint="export the model again"
+            f"the manifest lists a file outside its folder: {outside[0]}", hint="export the model again"
         )
     if model.name not in manifest.files:
         raise ArtifactError(
-            f"{beside} is about {', '.join(manifest.files) or 'no file'}, not about {model.name}", hint=hint
+            f"{beside} lists {', '.join(manifest.files) or 'no file'}, but not {model.name}", hint=hint
         )
     for name, expected in manifest.files.items():
         path = model.parent / name
         if not path.is_file():
-            raise ArtifactError(f"{path} is missing, which its manifest names", hint=hint)
+            raise ArtifactError(f"{path} is missing, but its manifest lists it", hint=hint)
         if (found := sha256_file(path)) != expected:
             raise ArtifactError(
                 f"{path} is not the file that its manifest describes: its SHA-256 is {found[:12]}..., "
@@ -129,7 +131,7 @@ def check_files(model: Path, manifest: Manifest) -> None:
 
 
 def checked_manifest(model: Path) -> Manifest | None:
-    """The manifest beside a model file, once its files are what it says; None if there is none.
+    """The manifest beside a model file, after ``check_files``; None if there is none.
 
     Raises:
         ArtifactError: See ``read_manifest`` and ``check_files``.

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar with an ETA for a person, a line now and then for a log."""
+"""Progress on stderr: a bar with an ETA on a terminal, otherwise a line every 10 s."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -21,27 +21,27 @@ LOG_EVERY_S = 10.0
 
 
 class Advance(Protocol):
-    """Tell the bar that ``n`` more units are done; ``note`` is shown beside it."""
+    """Reports that ``n`` more units are done; ``note`` is shown beside the bar."""
 
     def __call__(self, n: int = 1, note: str = "") -> None:
-        """Advance by ``n``."""
+        """Advance the bar by ``n`` units."""
 
 
 def say(message: str) -> None:
-    """Print one line for a person, on stderr."""
+    """Print one line on stderr."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Advance]:
-    """Show progress of ``total`` units while the block runs."""
+    """Show the progress of ``total`` units while the block runs; it calls what is yielded."""
     show = _bar if sys.stderr.isatty() else _lines
     with show(label, total) as advance:
         yield advance
 
 
 def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
-    """Yield ``items`` and show progress."""
+    """Yield ``items``, ``total`` of them, and show the progress."""
     with progress(label, total) as advance:
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""A folder of plugins: the file name is the key, and nothing is imported until it is chosen."""
+"""A package whose modules are plugins: the module name is the key, and a module is imported when chosen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from edgestill.errors import missing_library, unknown_name
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A package whose public modules are the choices.
+    """The plugins in a package: its modules without a leading underscore.
 
     Attributes:
         package: Dotted name of the package, e.g. ``"runtime.backends"``.
-        noun: What one module is, for messages, e.g. ``"backend"``.
-        extra: By module, the pip extra that brings the vendor library it needs.
+        noun: What a module is called in messages, e.g. ``"backend"``.
+        extra: By module name, the pip extra that installs the library that the module needs.
     """
 
     package: str
@@ -25,16 +25,16 @@ class Registry:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def names(self) -> tuple[str, ...]:
-        """List the choices without importing any of them."""
+        """The keys, sorted; no plugin is imported."""
         spec = find_spec(self.package)
         where = spec.submodule_search_locations if spec else None
         return tuple(sorted(m.name for m in iter_modules(where or []) if not m.name.startswith("_")))
 
     def load(self, name: str) -> ModuleType:
-        """Import the module behind one choice.
+        """Import the module of a key.
 
         Raises:
-            UsageError: No file has that name.
+            UsageError: There is no such module.
             DeviceError: The library that the module needs is not installed.
         """
         if name not in self.names():

@@ -1,8 +1,9 @@
-"""What a model expects and gives: the contract between training, export and inference.
+"""The model spec: input, output and classes of a model, for training, export and inference.
 
-A ModelSpec travels with every file: as ``spec.json`` beside a checkpoint, in ONNX ``metadata_props``, in
-OpenVINO ``rt_info`` and in the manifest. Ultralytics' own keys (``names``, ``stride``, ``imgsz``, ``task``)
-are written beside ours so that its tools open our files, and read so that files of ``yolo export`` run here.
+A ModelSpec is stored with every file: as ``spec.json`` of a checkpoint, in ONNX ``metadata_props``, in
+OpenVINO ``rt_info`` and in the manifest. The keys of Ultralytics (``names``, ``stride``, ``imgsz``, ``task``)
+are written as well, so that its tools open these files, and are read, so that files of ``yolo export`` run
+here.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from typing import Any, Literal, get_args
 from edgestill.errors import ArtifactError
 
 Precision = Literal["fp32", "fp16", "int8"]
-#: ``coupled``: the original's 1x1 convolutions over anchors; ``decoupled``: YOLOX-style towers over the same
+#: ``coupled``: YOLOv5's 1x1 convolutions over anchors; ``decoupled``: YOLOX-style towers over the same
 #: anchors; ``dfl``: YOLOv5u's anchor-free head.
 Head = Literal["coupled", "decoupled", "dfl"]
 #: What the file's one output holds. ``yolov5``: [B, A, 5 + nc], rows cx, cy, w, h in input pixels,
 #: objectness, class probabilities. ``yolov8``: [B, 4 + nc, A], columns cx, cy, w, h, class probabilities.
 #: ``compact``: [B, K, 6], rows x0, y0, x1, y1 in input pixels, score, class id: the K best pairs of box and
-#: class, highest score first, not suppressed; a box stands once for each of its classes that is among them.
+#: class, highest score first, before NMS; a box is listed once for each of its classes among them.
 Layout = Literal["yolov5", "yolov8", "compact"]
 #: What the file's one input takes. ``float32``: [B, 3, H, W], scaled. ``uint8``: [B, H, W, 3], the
-#: letterboxed image as it is, in ``pixel_order``; the file scales it itself.
+#: letterboxed image in ``pixel_order``; the graph scales it.
 Pixels = Literal["float32", "uint8"]
-#: Pairs of a network's score and the one that is reported for it, both rising, see ``runtime.score_map``;
-#: none where scores are reported as they are.
+#: Pairs of a network's score and the score that is reported for it, both strictly increasing, see
+#: ``runtime.score_map``; empty where scores are reported unchanged.
 ScoreMap = tuple[tuple[float, float], ...]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SPEC_KEY = "edgestill.spec"
-ADDED = frozenset(
+OPTIONAL_FIELDS = frozenset(
     {"share_levels", "pixels", "score_map"}
-)  # fields that specs written before them lack, and whose default they meant
+)  # added later: older specs lack them, and mean their default
 
 #: Anchors of the original YOLOv5 P5 models, width and height in input pixels, by level P3, P4, P5.
 COCO_ANCHORS_PX: tuple[tuple[tuple[float, float], ...], ...] = (
@@ -52,7 +53,7 @@ class TensorSpec:
 
     Attributes:
         name: The tensor's name in the file.
-        shape: Its sizes; None where the file leaves one free.
+        shape: Its sizes; None for a dynamic axis.
         dtype: NumPy's name of the element type, e.g. ``"float32"``.
     """
 
@@ -63,7 +64,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Everything that pre-processing, decoding and reporting must know about a detector.
+    """What pre-processing, decoding and reporting need to know about a detector.
 
     Attributes:
         name: Architecture, e.g. ``"yolov5n"``.
@@ -72,13 +73,13 @@ class ModelSpec:
         strides: Input pixels per cell, by level.
         anchors_px: Anchor width and height in input pixels, by level; empty for an anchor-free head.
         head: Kind of detection head.
-        share_levels: Whether the towers of a ``decoupled`` head serve all levels.
-        layout: What the exported file's output holds, see ``Layout``.
-        pixels: What the exported file's input takes, see ``Pixels``.
-        pixel_order: Order of the colour channels that the network was trained on.
+        share_levels: Whether all levels share the towers of a ``decoupled`` head.
+        layout: Layout of the exported file's output, see ``Layout``.
+        pixels: Type of the exported file's input, see ``Pixels``.
+        pixel_order: Order of the colour channels of the input.
         scale: Factor from 8-bit pixel values to network input.
         pad_value: 8-bit grey level of the letterbox border.
-        score_map: What the runtime reports for the scores of the network, see ``ScoreMap``.
+        score_map: Mapping from the network's scores to reported scores, see ``ScoreMap``.
     """
 
     name: str
@@ -97,7 +98,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if not self.classes:
-            raise ArtifactError("the model spec names no classes", hint="export the model again")
+            raise ArtifactError("the model spec has no classes", hint="export the model again")
         if any(side <= 0 or side % max(self.strides) for side in self.input_hw):
             raise ArtifactError(
                 f"input_hw {self.input_hw} is not a multiple of the largest stride {max(self.strides)}",
@@ -106,19 +107,19 @@ class ModelSpec:
         if self.head == "dfl" and (self.anchors_px or self.layout == "yolov5"):
             raise ArtifactError(
                 f"a dfl head has no anchors and layout yolov8 or compact; the spec has "
-                f"{len(self.anchors_px)} levels of them and layout {self.layout}",
+                f"anchors of {len(self.anchors_px)} levels and layout {self.layout}",
                 hint="export the model again",
             )
         if self.share_levels and self.head != "decoupled":
             raise ArtifactError(
-                f"share_levels is of a decoupled head, and the spec has a {self.head} one",
+                f"share_levels is for a decoupled head; the spec has a {self.head} head",
                 hint="export the model again",
             )
         for column in zip(*self.score_map, strict=True):
             ends = (0.0, *column, 1.0)
             if not all(low < high for low, high in pairwise(ends)):  # NaN fails every comparison
                 raise ArtifactError(
-                    f"the map of scores does not rise from 0 to 1: {self.score_map}",
+                    f"score_map is not strictly increasing between 0 and 1: {self.score_map}",
                     hint="export the model again",
                 )
 
@@ -129,7 +130,7 @@ class ModelSpec:
 
     @property
     def cells(self) -> int:
-        """Number of boxes that the network decodes: anchors over all cells of all levels, or one a cell."""
+        """Number of boxes that the network outputs: over all levels, one per anchor or anchor-free cell."""
         height, width = self.input_hw
         per_cell = len(self.anchors_px[0]) if self.anchors_px else 1
         return sum(per_cell * (height // s) * (width // s) for s in self.strides)
@@ -145,18 +146,18 @@ class ModelSpec:
         return replace(self, input_hw=input_hw)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON data; ``from_json`` is its inverse."""
+        """JSON data that ``from_json`` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
-        """Rebuild a spec from ``to_json``'s data.
+        """The spec of ``to_json``'s data.
 
         Raises:
             ArtifactError: A field is missing or unknown.
         """
         known = {f.name for f in fields(cls)}
-        odd = sorted((set(data) ^ known) - ADDED)
+        odd = sorted((set(data) ^ known) - OPTIONAL_FIELDS)
         if odd:
             raise ArtifactError(
                 f"the model spec has missing or unknown fields: {', '.join(odd)}",
@@ -172,7 +173,7 @@ class ModelSpec:
         return cls(**frozen)
 
     def to_metadata(self) -> dict[str, str]:
-        """Key and value strings for a model file, ours and the ones that Ultralytics' tools read."""
+        """Metadata of a model file: the spec as JSON, and the keys that Ultralytics' tools read."""
         return {
             SPEC_KEY: json.dumps(self.to_json(), sort_keys=True),
             "names": repr(dict(enumerate(self.classes))),
@@ -186,10 +187,10 @@ class ModelSpec:
     def from_metadata(
         cls, metadata: Mapping[str, str], *, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
     ) -> ModelSpec:
-        """Read the spec out of a model file, ours or one that ``yolo export`` wrote.
+        """The spec in the metadata of a model file of this project or of ``yolo export``.
 
         Args:
-            metadata: The file's key and value strings.
+            metadata: The file's metadata.
             inputs: The file's inputs, as its backend reports them.
             outputs: The file's outputs.
 
@@ -200,7 +201,7 @@ class ModelSpec:
             return cls.from_json(json.loads(metadata[SPEC_KEY]))
         if "names" not in metadata or metadata.get("task", "detect") != "detect":
             raise ArtifactError(
-                "the file carries neither an edgestill spec nor the names of a detector's classes",
+                "the file has neither an edgestill spec nor the class names of a detector in its metadata",
                 hint="export it with `edgestill export CKPT --to onnx`, or with `yolo export`",
             )
         return _from_ultralytics(metadata, inputs, outputs)
@@ -209,7 +210,7 @@ class ModelSpec:
 def _from_ultralytics(
     metadata: Mapping[str, str], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> ModelSpec:
-    """The spec of a foreign YOLO file, from its metadata and the shapes of its tensors."""
+    """The spec of a file of ``yolo export``, from its metadata and the shapes of its tensors."""
     refuse = ArtifactError(
         f"cannot tell how to read the outputs {[(t.name, t.shape) for t in outputs]}",
         hint="export a detector without NMS: `edgestill export CKPT --to onnx`",

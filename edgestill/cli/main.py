@@ -1,9 +1,10 @@
-"""Find the verb, run it, and turn its outcome into stdout, stderr and an exit code.
+"""The entry point: find the verb, run it, and turn its outcome into stdout, stderr and an exit code.
 
 A verb is one module of ``edgestill.cli.verbs`` with ``SUMMARY`` (one line of help), ``add_arguments(parser)``
-and ``run(args) -> object``. Its result is JSON on stdout when stdout is not a terminal or with ``--json``,
-else what its optional ``show(result) -> rich renderable`` makes of it. A verb that streams returns None.
-Its optional ``verdict(result)`` raises once the result is printed: a failed check still tells what it saw.
+and ``run(args) -> object``. Optional are ``EXAMPLE``, a command that the help ends with; ``show(result)``,
+which renders the result for rich; and ``verdict(result)``, which raises for a failed check after the result
+was printed. The result is printed as JSON when stdout is not a terminal or with ``--json``. A verb that
+prints its own lines returns None.
 """
 
 from __future__ import annotations
@@ -25,10 +26,17 @@ VERBS = Registry("edgestill.cli.verbs", "verb")
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose mistakes are UsageErrors, two lines like all others."""
+    """An ArgumentParser that raises UsageError, so that its errors have the two-line form of all errors."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help")
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Help whose example is one line, so that it can be copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("example: ") else super()._fill_text(text, width, indent)
 
 
 def run() -> NoReturn:
@@ -40,9 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        The exit code: 0 good, 2 usage, 3 data, 4 model file, 5 device (a library that is not installed among
-        it), 6 verification failed.
-        A bug keeps its traceback, and the interpreter exits with 1.
+        The exit code: 0 success, 2 usage, 3 data, 4 model file, 5 device or a library that is not installed,
+        6 verification failed, 130 interrupted.
+
+    Raises:
+        Exception: Any other error is a bug; the interpreter prints its traceback and exits with 1.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in {"-h", "--help"}:
@@ -51,11 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in {"-V", "--version"}:
         print(__version__)
         return 0
-    return _guarded(words)
+    return _run_and_print(words)
 
 
-def _guarded(words: list[str]) -> int:
-    """Run one verb; what it raises on purpose becomes two lines and a code, the rest stays a traceback."""
+def _run_and_print(words: list[str]) -> int:
+    """Run one verb and print its result, or the ToolchainError that it raised."""
     verb = words[0]
     try:
         module, args, result = _run(words)
@@ -65,31 +75,31 @@ def _guarded(words: list[str]) -> int:
         if hasattr(module, "verdict"):
             module.verdict(result)
     except ToolchainError as error:
-        return _tell(verb, error)
+        return _print_error(verb, error)
     except ModuleNotFoundError as error:
         if error.name not in EXTRA_OF:
             raise
-        return _tell(verb, missing_library("this", error.name, EXTRA_OF[error.name]))
+        return _print_error(verb, missing_library("this", error.name, EXTRA_OF[error.name]))
     except KeyboardInterrupt:
-        hint = "distill goes on with --resume, study and data convert by themselves"
+        hint = "continue distill with --resume; repeat the command to continue study and data convert"
         print(f"edgestill {verb}: interrupted\n  hint: {hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader went away (`| head`); Python would complain once more while it closes stdout.
+        # The reader closed the pipe (`| head`); Python would report it again while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def _tell(verb: str, error: ToolchainError) -> int:
+def _print_error(verb: str, error: ToolchainError) -> int:
     print(f"edgestill {verb}: {error}", file=sys.stderr)
     return error.exit_code
 
 
 def call(words: Sequence[str]) -> Any:
-    """Run one verb as the command line would and give its result instead of printing it.
+    """Run one verb as the command line does, and return its result instead of printing it.
 
     Raises:
-        ToolchainError: What the command would have reported.
+        ToolchainError: The error that the command line would print.
     """
     module, _, result = _run(list(words))
     if hasattr(module, "verdict"):
@@ -110,7 +120,14 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
         UsageError: There is no such verb.
     """
     module = VERBS.load(verb)
-    parser = _Parser(prog=f"edgestill {verb}", description=module.SUMMARY, allow_abbrev=False)
+    example = getattr(module, "EXAMPLE", None)
+    parser = _Parser(
+        prog=f"edgestill {verb}",
+        description=module.SUMMARY,
+        epilog=f"example: {example}" if example else None,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
     module.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON even on a terminal")
     return parser
@@ -118,7 +135,7 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
 
 def _parse(verb: str, words: list[str]) -> argparse.Namespace:
     parser = verb_parser(verb)
-    # Taken out first, so that it may stand anywhere, behind a sub-verb too.
+    # Removed first, so that it may stand anywhere, also behind a sub-verb, whose parser does not know it.
     args, unknown = parser.parse_known_args([w for w in words if w != "--json"])
     args.json = "--json" in words
     if unknown:
@@ -146,17 +163,19 @@ def _show(module: ModuleType, result: Any, *, as_json: bool) -> None:
     if as_json or not sys.stdout.isatty() or not hasattr(module, "show"):
         print(to_json_text(result))
         return
-    from rich.console import Console  # noqa: PLC0415 (only a person needs it)
+    from rich.console import Console  # noqa: PLC0415 (for the terminal only)
 
     Console().print(module.show(result))
 
 
 def _overview() -> str:
     lines = [
-        f"edgestill {__version__}: distil, export, run and measure compact detectors",
+        f"edgestill {__version__}: distil, export, run and benchmark compact object detectors",
         "",
         "usage: edgestill VERB ...",
         "",
     ]
     lines += [f"  {name:<10} {VERBS.load(name).SUMMARY}" for name in VERBS.names()]
-    return "\n".join([*lines, "", "edgestill VERB --help tells more; every verb takes --json"])
+    return "\n".join(
+        [*lines, "", "edgestill VERB --help lists the options of a verb; every verb accepts --json"]
+    )

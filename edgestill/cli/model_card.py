@@ -11,25 +11,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgestill.cli.options import backend
 from edgestill.cli.verbs import eval as eval_verb
 from edgestill.errors import ToolchainError
 
 Result = Mapping[str, Any]
-#: What must not happen: a light that stops cars is taken for one that lets them go.
+#: The confusion that matters most: a red light that is detected as green.
 STOP, GO = "red", "green"
 
 
 def card(results: Sequence[Result]) -> str:
-    """The tables of some results of ``edgestill eval`` on the same classes.
+    """Markdown tables of results of ``edgestill eval`` on the same classes.
 
     Args:
-        results: In the order of the rows.
+        results: One per row, in this order.
     """
     tables = (
         _table("data | model", _classes(results[0]), ((_name(r), _class_cells(r)) for r in results)),
         _table("data | model", _sides(results[0]), ((_name(r), _side_cells(r)) for r in results)),
         _table("data | model", _sources(results), ((_name(r), _source_cells(r, results)) for r in results)),
-        _table("data | model", _MISTAKES, ((_name(r), _mistake_cells(r)) for r in results)),
+        _table("data | model", _CONFUSIONS, ((_name(r), _confusion_cells(r)) for r in results)),
     )
     return "\n\n".join(tables) + "\n"
 
@@ -75,16 +76,16 @@ def _source_cells(result: Result, results: Sequence[Result]) -> list[str]:
     return cells
 
 
-_MISTAKES = (
-    f"{STOP} found as {STOP}",
-    f"{STOP} taken for {GO}",
-    f"{GO} found as {GO}",
-    f"{GO} taken for {STOP}",
-    "detections of nothing, an image",
+_CONFUSIONS = (
+    f"{STOP} detected as {STOP}",
+    f"{STOP} detected as {GO}",
+    f"{GO} detected as {GO}",
+    f"{GO} detected as {STOP}",
+    "false positives per image",
 )
 
 
-def _mistake_cells(result: Result) -> list[str]:
+def _confusion_cells(result: Result) -> list[str]:
     table = result["taken_for"]
     cells = [
         _share(table[true][seen], sum(table[true].values()))
@@ -94,7 +95,7 @@ def _mistake_cells(result: Result) -> list[str]:
 
 
 def _counted(score: Mapping[str, Any]) -> str:
-    """AP50 and, in brackets, the labels that it rests on."""
+    """AP50 and, in brackets, the number of labels."""
     return f"{_points(score['ap50'])} ({score['labels']})"
 
 
@@ -107,10 +108,10 @@ def _points(value: float | None) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Score the models and print the tables; exit codes are those of the command line."""
+    """Evaluate the models and print the tables; exit codes are those of ``edgestill``."""
     parser = argparse.ArgumentParser(prog="python -m edgestill.cli.model_card", description=__doc__)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="`student`, a checkpoint, a model file")
-    parser.add_argument("--data", required=True, type=Path, metavar="DATA.yaml", help="the labelled images")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=backend.MODEL)
+    parser.add_argument("--data", required=True, type=Path, metavar="DATA.yaml", help="the data set")
     parser.add_argument("--split", action="append", required=True, help="val or test; may be repeated")
     args = parser.parse_args(words)
     verb = argparse.ArgumentParser()

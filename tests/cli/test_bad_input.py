@@ -71,7 +71,7 @@ def test_an_onnx_that_is_not_ours(data: Path, tmp_path: Path, capsys: pytest.Cap
     path = tmp_path / "relu.onnx"
     onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8), path)
     what = refused(["eval", path, "--data", data], 4, capsys)
-    assert "carries neither an edgestill spec nor the names of a detector's classes" in what
+    assert "neither an edgestill spec nor the class names of a detector" in what
 
 
 def test_a_file_that_is_no_onnx_at_all(

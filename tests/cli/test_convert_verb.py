@@ -106,8 +106,8 @@ def test_a_person_sees_a_table(source: Path, tmp_path: Path) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(data.show(result))
     text = console.export_text()
-    assert "left out, pictures: 1 x the picture is broken" in text
-    assert "left out, objects: 1 x no class for name cow" in text
+    assert "skipped images: 1 x the picture is broken" in text
+    assert "skipped objects: 1 x no class for name cow" in text
     assert "yellow" in text
 
 

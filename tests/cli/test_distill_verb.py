@@ -61,7 +61,7 @@ def test_a_dry_run_trains_nothing(data: Path, tmp_path: Path, capsys: pytest.Cap
         pytest.param(["trafic-lights"], 2, "no recipe is called 'trafic-lights'", id="recipe"),
         pytest.param(["traffic-lights", "--set", "epoch=1"], 2, "'epoch'", id="key"),
         pytest.param(["traffic-lights", "--dta", "x"], 2, "unknown argument '--dta'", id="flag"),
-        pytest.param(["traffic-lights"], 2, "names no data", id="no-data"),
+        pytest.param(["traffic-lights"], 2, "has no data set", id="no-data"),
         pytest.param(["traffic-lights-teacher", "--data", "no.yaml"], 3, "no.yaml does not exist", id="data"),
     ],
 )

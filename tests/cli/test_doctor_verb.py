@@ -80,7 +80,7 @@ def test_two_builds_of_opencv_are_a_problem(
 ) -> None:
     healthy.setattr(doctor, "version", lambda name: "5.0" if "contrib" not in name else None)
     (problem,) = found(capsys)["problems"]
-    assert "opencv-python and opencv-python-headless are installed over each other" in problem["what"]
+    assert "opencv-python and opencv-python-headless are both installed" in problem["what"]
 
 
 def test_a_project_that_is_not_installed_is_a_problem(
@@ -103,7 +103,7 @@ def machine(**cpu: object) -> DeviceSnapshot:
         pytest.param(machine(), "no INT8 dot product", id="no-vnni"),
         pytest.param(machine(flags=("avx512_vnni", "avx512_bf16")), "bfloat16", id="bf16"),
         pytest.param(
-            machine(flags=("avx_vnni",), quota_cores=2.0), "2 of 8 cores: give --threads 2", id="quota"
+            machine(flags=("avx_vnni",), quota_cores=2.0), "2 of 8 cores: add --threads 2", id="quota"
         ),
     ],
 )
@@ -140,11 +140,11 @@ def card(**facts: object) -> Gpu:
 @pytest.mark.parametrize(
     ("installed", "gpu", "advice"),
     [
-        ("10.16.1", card(), "TensorRT 10.16.1 has left Tesla V100-SXM2-16GB behind, 10.4 is the last"),
+        ("10.16.1", card(), "TensorRT 10.16.1 does not support Tesla V100-SXM2-16GB; 10.4 is the last"),
         (
             None,
             card(),
-            "no TensorRT here, the fastest on Tesla V100-SXM2-16GB: pip install 'tensorrt-cu12==10.4.*'",
+            "fastest backend on Tesla V100-SXM2-16GB, is missing: pip install 'tensorrt-cu12==10.4.*'",
         ),
         (None, card(name="NVIDIA L4", compute_capability="8.9"), "pip install 'edgestill[tensorrt]'"),
     ],

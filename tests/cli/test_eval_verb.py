@@ -57,7 +57,7 @@ def test_a_person_gets_a_table(tiny_model: Path, data: Path, capsys: pytest.Capt
     console.print(eval_verb.show(json.loads(capsys.readouterr().out)))
     text = console.export_text()
     assert "100.0" in text
-    assert "taken for" in text
+    assert "Predicted classes" in text
 
 
 def test_no_training_library_is_imported(tiny_model: Path, data: Path) -> None:

@@ -151,7 +151,7 @@ def test_for_whom_is_a_question_of_lint_only(tiny_model: Path, capsys: pytest.Ca
 def test_only_onnx_is_linted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.xml").write_text("<net/>")
     assert main(["inspect", str(tmp_path / "x.xml"), "--lint"]) == 4
-    assert "lint the ONNX that it was made from" in capsys.readouterr().err
+    assert "lint the .onnx file that it was built from" in capsys.readouterr().err
 
 
 def test_a_lint_of_a_file_with_code_of_others_runs_none_of_it(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgestill import __version__
-from edgestill.cli.main import VERBS, main
+from edgestill.cli.main import VERBS, main, verb_parser
 
 
 def two_lines(text: str) -> bool:
@@ -41,6 +42,19 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         main([verb, "--help"])
     assert stop.value.code == 0
     assert f"usage: edgestill {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS.names() if hasattr(VERBS.load(verb), "EXAMPLE")])
+def test_the_example_of_a_verb_is_a_command_on_a_line_of_its_own(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = VERBS.load(verb).EXAMPLE
+    program, name, *words = shlex.split(example)
+    assert (program, name) == ("edgestill", verb)
+    assert verb_parser(verb).parse_args(words)
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert f"\nexample: {example}\n" in capsys.readouterr().out
 
 
 def test_the_overview_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

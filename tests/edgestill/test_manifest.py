@@ -96,7 +96,7 @@ def test_a_manifest_may_not_name_files_outside_its_folder(model: Path) -> None:
 def test_a_manifest_of_another_model_is_refused(model: Path) -> None:
     renamed = model.rename(model.with_name("teacher.onnx"))
     manifest_path(model).rename(manifest_path(renamed))
-    with pytest.raises(ArtifactError, match=r"is about student\.onnx, not about teacher\.onnx"):
+    with pytest.raises(ArtifactError, match=r"lists student\.onnx, but not teacher\.onnx"):
         checked_manifest(renamed)
 
 

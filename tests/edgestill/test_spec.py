@@ -43,9 +43,9 @@ def test_a_head_without_anchors_has_one_box_a_cell() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"head": "dfl"}, "3 levels of them and layout yolov5"),
-        ({"head": "dfl", "anchors_px": ()}, "0 levels of them and layout yolov5"),
-        ({"share_levels": True}, "share_levels is of a decoupled head, and the spec has a coupled one"),
+        ({"head": "dfl"}, "anchors of 3 levels and layout yolov5"),
+        ({"head": "dfl", "anchors_px": ()}, "anchors of 0 levels and layout yolov5"),
+        ({"share_levels": True}, "share_levels is for a decoupled head; the spec has a coupled head"),
     ],
 )
 def test_a_spec_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:
@@ -64,7 +64,7 @@ def test_an_input_off_the_stride_is_refused(input_hw: tuple[int, int]) -> None:
 
 
 def test_a_model_without_classes_is_refused() -> None:
-    with pytest.raises(ArtifactError, match="names no classes"):
+    with pytest.raises(ArtifactError, match="has no classes"):
         replace(LIGHTS, classes=())
 
 

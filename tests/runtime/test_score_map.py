@@ -63,7 +63,7 @@ def test_without_knots_scores_are_what_they_were() -> None:
     ],
 )
 def test_a_map_that_does_not_rise_is_refused(knots: ScoreMap) -> None:
-    with pytest.raises(ArtifactError, match="does not rise"):
+    with pytest.raises(ArtifactError, match="is not strictly increasing"):
         replace(SPEC, score_map=knots)
 
 

@@ -1,4 +1,4 @@
-"""The flags of the verbs that can look at tiles of a frame."""
+"""``--tile``: run the model on overlapping tiles of each frame, for small objects."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ OVERLAP = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
-    """Declare ``--tile``, which ``several`` lets a user give more than once, and ``--tile-overlap``."""
-    what = "look at CxR overlapping tiles too, e.g. 2x1: small objects, at the price of a run each"
-    more = "; repeat it to compare, 1x1 is the frame alone" if several else ""
+    """Declare ``--tile`` and ``--tile-overlap``; with ``several``, ``--tile`` may be repeated."""
+    what = "run also on CxR overlapping tiles, e.g. 2x1: finds small objects, costs one inference per tile"
+    more = "; repeat it to compare grids, 1x1 is the whole frame" if several else ""
     action = "append" if several else "store"
     parser.add_argument("--tile", metavar="CxR", action=action, help=what + more)
     parser.add_argument(
@@ -22,25 +22,25 @@ def add_arguments(parser: argparse.ArgumentParser, *, several: bool = False) -> 
         type=float,
         default=OVERLAP,
         metavar="F",
-        help=f"fraction of a tile that the next one shares (default {OVERLAP})",
+        help=f"fraction of its side that a tile shares with the next (default {OVERLAP})",
     )
 
 
 def tiling(args: argparse.Namespace) -> Tiling:
-    """The tiles that were asked for; without ``--tile`` the frame is the only one.
+    """The grid of ``--tile``; 1x1, the whole frame, if it was not given.
 
     Raises:
-        UsageError: They are no grid.
+        UsageError: It is not COLUMNSxROWS, or the overlap is out of range.
     """
     return tilings(args, [args.tile or "1x1"])[0]
 
 
 def tilings(args: argparse.Namespace, texts: list[str]) -> tuple[Tiling, ...]:
-    """One for each value of ``--tile``.
+    """The grids of several values of ``--tile``.
 
     Raises:
-        UsageError: One is no grid.
+        UsageError: One is not COLUMNSxROWS, or the overlap is out of range.
     """
-    from runtime.tiling import Tiling  # noqa: PLC0415 (brings NumPy, OpenCV)
+    from runtime.tiling import Tiling  # noqa: PLC0415 (imports NumPy and OpenCV)
 
     return tuple(Tiling.parse(text, args.tile_overlap) for text in texts)

@@ -1,4 +1,4 @@
-"""``edgestill bench``: how fast models are on this machine, and how far to believe it."""
+"""``edgestill bench``: the latency of models on this machine, with the conditions of the measurement."""
 
 from __future__ import annotations
 
@@ -7,33 +7,54 @@ from pathlib import Path
 from typing import Any
 
 from edgestill.cli.command_line import command_line
-from edgestill.cli.options import sizes, tiles
+from edgestill.cli.options import backend, sizes, tiles
 from edgestill.files import refuse_overwrite, write_json
 
-SUMMARY = "Measure latency: percentiles, stages, memory, conditions, doubts"
+SUMMARY = "Measure latency, throughput, memory and start-up time of models on this machine"
+EXAMPLE = "edgestill bench a.onnx b.onnx --interleave --source street.mp4 --out bench.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help="`student`, a checkpoint folder, .onnx or OpenVINO .xml")
-    add("--source", metavar="PATH", help="an image, a folder or a video; default: a drawn street")
-    add("--scenario", default="single", choices=["single"], help="one picture at a time (default)")
-    add("--duration-s", type=float, default=10.0, metavar="S", help="timed seconds a model (default 10)")
-    add("--min-samples", type=int, default=50, metavar="N", help="pictures a model, at least (default 50)")
-    add("--warmup-s", type=float, default=1.0, metavar="S", help="untimed seconds a model (default 1)")
-    add("--backend", default="auto", metavar="NAME", help="ort, ov, or auto (by the file; default)")
-    add("--threads", type=int, metavar="N", help="CPU threads; default: the library's choice")
-    add("--trust-engine", action="store_true", help="run an .engine that others built")
+    add("models", nargs="+", metavar="MODEL", help=backend.MODEL)
+    add("--source", metavar="PATH", help="image, folder or video to run on (default: a drawn test pattern)")
+    add("--scenario", default="single", choices=["single"], help="single: one frame at a time (default)")
+    add(
+        "--duration-s",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="least time to measure each model (default 10)",
+    )
+    add(
+        "--min-samples",
+        type=int,
+        default=50,
+        metavar="N",
+        help="least number of timed frames per model (default 50)",
+    )
+    add(
+        "--warmup-s",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="untimed seconds per model before the measurement (default 1)",
+    )
+    backend.add_arguments(parser)
     sizes.add_argument(parser)
     tiles.add_arguments(parser, several=True)
-    add("--interleave", action="store_true", help="let models take turns, and compare all with the first")
-    add("--out", type=Path, metavar="FILE", help="write the result there too")
-    add("--force", action="store_true", help="replace FILE if it exists")
+    add(
+        "--interleave",
+        action="store_true",
+        help="alternate between the models, and compare each with the first",
+    )
+    add("--out", type=Path, metavar="FILE", help="also write the result to FILE")
+    add("--force", action="store_true", help="overwrite FILE if it exists")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure, and write the result if asked."""
+    """Measure, and write the result to ``--out``."""
     from benchmarks.latency import Settings, bench  # noqa: PLC0415 (opens OpenCV)
     from export.model_file import resolve  # noqa: PLC0415
 
@@ -60,15 +81,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> Any:
-    """A table of models, the ratios, and what speaks against them."""
-    from rich.console import Group  # noqa: PLC0415 (only a person needs it)
+    """A table of the models, then the ratios and the doubts about the measurement."""
+    from rich.console import Group  # noqa: PLC0415 (for the terminal only)
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     from benchmarks.compare import in_words  # noqa: PLC0415
 
-    columns = ("model", "backend", "layers run in", "p50 ms", "p90 ms", "p99 ms", "frames/s", "inference ms")
+    columns = (
+        "model",
+        "backend",
+        "layers by dtype",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "frames/s",
+        "inference ms",
+    )
     table = Table(*columns, "cold start ms", "memory MiB", "samples", title=result["measures"])
     for m in result["models"]:
         proved = " ".join(f"{count} {dtype}" for dtype, count in m["precision_proved"].items())

@@ -1,4 +1,4 @@
-"""``edgestill compare``: is B faster than A, and can the samples tell."""
+"""``edgestill compare``: whether B is faster than A, by the samples of two results of ``bench``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 from edgestill.files import read_json
 
-SUMMARY = "Compare two results of bench: ratio, interval, verdict"
+SUMMARY = "Compare two results of bench: ratio of latencies, confidence interval, verdict"
+EXAMPLE = "edgestill compare before.json after.json"
 _HINT = "edgestill bench MODEL --out FILE writes one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("a", type=Path, metavar="A.json", help="the result that is compared with")
-    parser.add_argument("b", type=Path, metavar="B.json", help="the other result")
+    parser.add_argument("a", type=Path, metavar="A.json", help="result that is the baseline")
+    parser.add_argument("b", type=Path, metavar="B.json", help="result that is compared with it")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> Any:
-    """One line a comparison, then the doubts."""
-    from rich.text import Text  # noqa: PLC0415 (only a person needs it)
+    """One line per comparison, then the doubts."""
+    from rich.text import Text  # noqa: PLC0415 (for the terminal only)
 
     from benchmarks.compare import in_words  # noqa: PLC0415
 

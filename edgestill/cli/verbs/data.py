@@ -1,4 +1,4 @@
-"""``edgestill data``: render a data set or a clip, convert a downloaded one, check a data set."""
+"""``edgestill data``: render a data set or a video, convert a downloaded one, check and plot a data set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from edgestill.cli import data_anchors, data_convert
 from edgestill.errors import DataError, UsageError
 from edgestill.files import to_json_text
 
-SUMMARY = "Render street scenes with traffic lights; convert, check and plot data sets"
+SUMMARY = "Create data sets in YOLO layout: render street scenes, convert downloads; check and plot them"
+EXAMPLE = "edgestill data synth --out scenes --images 500"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,40 +19,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(
         dest="action", required=True, metavar="{synth,clip,convert,check,plots,anchors}"
     )
-    synth = verbs.add_parser("synth", help="render a data set in YOLO layout", allow_abbrev=False)
-    synth.add_argument("--out", type=Path, required=True, help="folder to create")
-    synth.add_argument("--images", type=int, required=True, help="how many pictures, all splits together")
-    synth.add_argument("--splits", default="0.7,0.15,0.15", metavar="T,V,T", help="default 0.7,0.15,0.15")
-    synth.add_argument("--workers", type=int, default=None, help="processes (default: one a CPU)")
-    clip = verbs.add_parser("clip", help="render a short drive with exact boxes", allow_abbrev=False)
-    clip.add_argument("--out", type=Path, required=True, help="the .mp4; its boxes become NAME.gt.json")
-    clip.add_argument("--seconds", type=float, default=8.0, help="default 8")
-    clip.add_argument("--fps", type=float, default=15.0, help="default 15")
-    for rendered in (synth, clip):
-        rendered.add_argument(
-            "--seed", type=int, default=0, help="the same seed gives the same pictures (default 0)"
-        )
-        rendered.add_argument("--size", default="1280x720", metavar="WxH", help="default 1280x720")
-        rendered.add_argument("--force", action="store_true", help="replace what exists")
+
+    def add(name: str, summary: str, description: str | None = None) -> argparse.ArgumentParser:
+        description = description or f"{summary[:1].upper()}{summary[1:]}."
+        return verbs.add_parser(name, help=summary, description=description, allow_abbrev=False)
+
+    _add_synth(add("synth", "render street scenes with traffic lights as a labelled data set"))
+    _add_clip(add("clip", "render a video of a drive, with exact boxes"))
     data_convert.add_arguments(
-        verbs.add_parser(
-            "convert",
-            help="make a data set in YOLO layout of a downloaded one",
-            description=data_convert.DESCRIPTION,
-            allow_abbrev=False,
-        )
+        add("convert", "convert a downloaded data set to YOLO layout", data_convert.DESCRIPTION)
     )
-    check = verbs.add_parser("check", help="find what is wrong with a data set", allow_abbrev=False)
-    check.add_argument("data", type=Path, metavar="DATA.yaml")
-    plots = verbs.add_parser(
-        "plots", help="draw box sizes, positions and sample pictures", allow_abbrev=False
-    )
-    plots.add_argument("data", type=Path, metavar="DATA.yaml")
-    plots.add_argument("--out", type=Path, required=True, help="folder of the pictures")
-    plots.add_argument("--force", action="store_true", help="replace what exists")
+    check = add("check", "count labels, find broken files and images that occur in two splits")
+    check.add_argument("data", type=Path, metavar="DATA.yaml", help="the data set")
+    plots = add("plots", "plot box sizes and positions, and sample images with their boxes")
+    plots.add_argument("data", type=Path, metavar="DATA.yaml", help="the data set")
+    plots.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the plots")
+    plots.add_argument("--force", action="store_true", help="overwrite existing files")
     data_anchors.add_arguments(
-        verbs.add_parser("anchors", help="do a model's anchors suit a data set?", allow_abbrev=False)
+        add("anchors", "check the default anchors against a data set, and propose others")
     )
+
+
+def _add_synth(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the new data set")
+    add("--images", type=int, required=True, metavar="N", help="number of images, all splits together")
+    add(
+        "--splits",
+        default="0.7,0.15,0.15",
+        metavar="T,V,T",
+        help="shares of train, val and test (default 0.7,0.15,0.15)",
+    )
+    add("--workers", type=int, metavar="N", help="processes (default: one per CPU)")
+    _add_rendering(parser)
+
+
+def _add_clip(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE.mp4",
+        help="the video; its boxes are written to FILE.gt.json beside it",
+    )
+    add("--seconds", type=float, default=8.0, metavar="S", help="length of the video (default 8)")
+    add("--fps", type=float, default=15.0, help="frames per second (default 15)")
+    _add_rendering(parser)
+
+
+def _add_rendering(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--seed", type=int, default=0, metavar="N", help="the same seed renders the same images (default 0)")
+    add("--size", default="1280x720", metavar="WxH", help="width and height in pixels (default 1280x720)")
+    add("--force", action="store_true", help="overwrite existing files")
 
 
 def run(args: argparse.Namespace) -> Any:
@@ -93,19 +114,19 @@ def run(args: argparse.Namespace) -> Any:
 
 
 def verdict(result: Any) -> None:
-    """Raise DataError, after the report was printed, if ``check`` found errors."""
+    """Raise DataError if ``check`` found errors, after its report was printed."""
     if not getattr(result, "errors", None):
         return
     kinds = ", ".join(f"{count} {kind}" for kind, count in result.error_counts.items())
     raise DataError(
         f"{result.data_yaml} has {sum(result.error_counts.values())} errors: {kinds}",
-        hint=f"mend or remove the files named in the report, first {result.errors[0].where}",
+        hint=f"correct or remove the files that the report names, first {result.errors[0].where}",
     )
 
 
 def show(result: Any) -> Any:
-    """Draw the result for a person."""
-    from rich.console import Group  # noqa: PLC0415 (only a person needs it)
+    """The result of a sub-verb as a table, or as JSON where it has no table."""
+    from rich.console import Group  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 

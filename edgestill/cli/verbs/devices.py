@@ -11,7 +11,8 @@ from devices.profile import DeviceProfile, load_profile, load_profiles
 from devices.tensorrt_support import FIRST, major_minor
 from runtime.backend import BACKENDS
 
-SUMMARY = "List the known devices, describe one, or describe this machine"
+SUMMARY = "List the known devices, describe one of them, or describe this machine"
+EXAMPLE = "edgestill devices jetson-orin-nano"
 HERE = "here"
 
 
@@ -21,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "key",
         nargs="?",
         metavar="KEY",
-        help=f"a device of the list, or `{HERE}` for this machine; nothing lists all",
+        help=f"key of a device, or `{HERE}` for this machine (default: list all devices)",
     )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The devices asked for, as plain data."""
+    """The list of devices, one device or this machine, as plain data."""
     if args.key is None:
         return {"kind": "devices", "devices": [_brief(p) for p in load_profiles()]}
     if args.key == HERE:
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> Any:
     """A table of devices, or of one device's facts."""
-    from rich.markup import escape  # noqa: PLC0415 (only a person needs it)
+    from rich.markup import escape  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
 
     if result["kind"] == "devices":
@@ -67,7 +68,7 @@ def _runnable(profile: DeviceProfile) -> list[str]:
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Rows for a person: nested names joined by dots, unknown values left out."""
+    """Rows of the table: nested names joined by dots, without unknown values."""
     rows: list[tuple[str, str]] = []
     for name, value in data.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""``edgestill distill``: train a student by a recipe."""
+"""``edgestill distill``: train a student network from a recipe."""
 
 from __future__ import annotations
 
@@ -6,42 +6,34 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgestill.cli.options import settings
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-SUMMARY = "Train a student, alone or from a teacher, by a recipe"
+SUMMARY = "Train a student network, with or without a teacher, from a recipe"
+EXAMPLE = "edgestill distill traffic-lights --data scenes/data.yaml --set epochs=20 --out runs/lights"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of the verb."""
-    parser.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name, or a TOML file")
-    parser.add_argument(
-        "--data", action="append", default=[], metavar="DATA.yaml", help="what to train on; may be repeated"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="KEY=VALUE",
-        help="change a key of the recipe, e.g. epochs=10, methods.cwd.weight=2; may be repeated",
-    )
-    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/RECIPE)")
-    parser.add_argument("--resume", action="store_true", help="go on where the run in the folder stopped")
+    settings.add_arguments(parser, "recipe", "recipes", "e.g. epochs=10, methods.cwd.weight=2")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: runs/RECIPE)")
+    parser.add_argument("--resume", action="store_true", help="continue the interrupted run in the folder")
     parser.add_argument("--force", action="store_true", help="replace the run in the folder")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and train nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe without training")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Train; the result is the content of ``result.json``. Of several processes the first alone has one."""
+    """Train; the result is the content of ``result.json``, in the main process only."""
     from distill.recipe import load_recipe  # noqa: PLC0415 (torch)
     from edgestill.errors import UsageError  # noqa: PLC0415
 
     recipe = load_recipe(args.recipe, args.settings, args.data)
     if not recipe.data:
         raise UsageError(
-            f"recipe {recipe.name} names no data",
-            hint="--data DATA.yaml; `edgestill data synth --out scenes --images 500` makes some",
+            f"recipe {recipe.name} has no data set",
+            hint="add --data DATA.yaml; `edgestill data synth --out scenes --images 500` renders a data set",
         )
     out = args.out or Path("runs") / recipe.name
     if args.dry_run:

@@ -1,4 +1,4 @@
-"""``edgestill doctor``: what is installed, what is missing, and the command that fixes it."""
+"""``edgestill doctor``: check the installation, and give the commands that correct it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from devices.int8_saturation import DOT_PRODUCTS, cuts_off
 from devices.software import BASE, Extra, read_extras, shadowed, version
 from devices.tensorrt_support import LAST, is_too_new
 
-SUMMARY = "Say what is installed, what is missing, and the command that fixes it"
+SUMMARY = "Check the installation: what is present, what is missing, and the command that installs it"
+EXAMPLE = "edgestill doctor"
 
 _HOME = Path(edgestill.__file__).resolve().parent.parent
-_HIDDEN = {"dev", "all"}  # unions of the others, and tools of the project's own developers
+_HIDDEN = {"dev", "all"}  # unions of the other extras, and tools for developing this project
 _TENSORRT = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
 _OPENCV = (
     "opencv-python",
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Look at this Python and this machine; import nothing heavy."""
+    """Read package metadata and machine facts, without importing the libraries themselves."""
     del args
     snapshot = detect()
     extras = [extra for extra in read_extras() if extra.name not in _HIDDEN]
@@ -51,8 +52,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> Any:
-    """A table of the parts, then what is wrong and what is worth knowing."""
-    from rich.console import Group  # noqa: PLC0415 (only a person needs it)
+    """A table of the extras, then problems and notes."""
+    from rich.console import Group  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -61,7 +62,7 @@ def show(result: dict[str, Any]) -> Any:
         have = "\n".join(f"{name} {number}" for name, number in part["installed"].items())
         lack = "\n".join([*part["missing"], *part["outdated"]])
         todo = f"{lack}\n{part['command']}" if lack else ""
-        # Text and not plain strings: rich would read the brackets of edgestill[onnx] as a colour.
+        # Text and not str: rich would parse the brackets of edgestill[onnx] as markup.
         table.add_row(Text(part["name"], "green" if part["ready"] else "yellow"), have, Text(todo))
     lines = [f"{result['machine']['title']}, {result['machine']['system']}, Python {result['python']}"]
     lines += [f"problem: {p['what']}\n  hint: {p['hint']}" for p in result["problems"]]
@@ -70,11 +71,11 @@ def show(result: dict[str, Any]) -> Any:
 
 
 def _problems(extras: list[Extra]) -> list[dict[str, str]]:
-    """What keeps the base from working, each with the command that mends it."""
+    """What prevents the base install from working, each with the command that corrects it."""
     found = [
         {
             "what": f"`import {name}` gives {place}, not this project's folder",
-            "hint": f"leave the folder that holds it, or unset PYTHONPATH; this project is in {_HOME}",
+            "hint": f"start in another folder, or unset PYTHONPATH; this project is in {_HOME}",
         }
         for name, place in shadowed(_HOME).items()
     ]
@@ -88,7 +89,7 @@ def _problems(extras: list[Extra]) -> list[dict[str, str]]:
     if len(opencvs) > 1:
         found.append(
             {
-                "what": f"{' and '.join(opencvs)} are installed over each other",
+                "what": f"{' and '.join(opencvs)} are both installed and overwrite each other's files",
                 "hint": f"pip uninstall -y {' '.join(opencvs)}; pip install {opencvs[0]}",
             }
         )
@@ -96,33 +97,33 @@ def _problems(extras: list[Extra]) -> list[dict[str, str]]:
 
 
 def _advice(snapshot: DeviceSnapshot) -> list[str]:
-    """What is no fault and yet decides how fast it runs."""
+    """Notes on what limits speed or accuracy on this machine."""
     cpu, lines = snapshot.cpu, []
     if cpu.flags and not DOT_PRODUCTS & set(cpu.flags):
-        wrong = "; those of other tools whose weights use 8 bits come out wrong here on OpenVINO"
+        wrong = "; on OpenVINO, INT8 files of other tools with 8-bit weights give wrong results (saturation)"
         lines.append(
-            "this CPU has no INT8 dot product (VNNI): INT8 files gain less speed than elsewhere"
+            "this CPU has no INT8 dot product (VNNI): INT8 is less of a gain than on CPUs that have it"
             + (wrong if cuts_off(cpu.flags, platform.machine()) else "")
         )
     if {"avx512_bf16", "amx_bf16"} & set(cpu.flags):
-        lines.append("this CPU computes bfloat16: OpenVINO would use it unasked; here it must be asked for")
+        lines.append("this CPU has bfloat16: edgestill turns off OpenVINO's automatic use of it")
     usable = min((n for n in (cpu.allowed_cores, cpu.quota_cores) if n), default=None)
     if usable and cpu.cores and usable < cpu.cores:
         lines.append(
-            f"this process may use {usable:g} of {cpu.cores} cores: give --threads {int(usable) or 1}"
+            f"this process may use {usable:g} of {cpu.cores} cores: add --threads {int(usable) or 1}"
         )
     lines += _tensorrt_advice(snapshot)
     if snapshot.jetson and snapshot.jetson.clocks_locked is False:
-        lines.append("clocks may move: `sudo jetson_clocks` before measuring")
+        lines.append("clocks are not locked: run `sudo jetson_clocks` before measuring")
     return lines
 
 
 def _tensorrt_advice(snapshot: DeviceSnapshot) -> list[str]:
-    """Whether the TensorRT that is here fits the GPU that is here."""
+    """Whether the installed TensorRT supports the GPU."""
     have = next((found for name in _TENSORRT if (found := version(name))), None)
     if have is None and snapshot.jetson:
         return [
-            "no TensorRT here: sudo apt install python3-libnvinfer, and a venv with --system-site-packages"
+            "TensorRT is missing: sudo apt install python3-libnvinfer, and a venv with --system-site-packages"
         ]
     lines = []
     for card in snapshot.gpus:
@@ -130,7 +131,9 @@ def _tensorrt_advice(snapshot: DeviceSnapshot) -> list[str]:
         last = ".".join(map(str, LAST.get(capability, ())))
         wanted = f"pip install 'tensorrt-cu12=={last}.*'" if last else "pip install 'edgestill[tensorrt]'"
         if have is None:
-            lines.append(f"no TensorRT here, the fastest on {card.name}: {wanted}")
+            lines.append(f"TensorRT, the fastest backend on {card.name}, is missing: {wanted}")
         elif is_too_new(have, capability):
-            lines.append(f"TensorRT {have} has left {card.name} behind, {last} is the last for it: {wanted}")
+            lines.append(
+                f"TensorRT {have} does not support {card.name}; {last} is the last that does: {wanted}"
+            )
     return lines

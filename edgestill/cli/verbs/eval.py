@@ -1,4 +1,4 @@
-"""``edgestill eval``: how good a model is on a labelled split."""
+"""``edgestill eval``: the accuracy of a model on a labelled split."""
 
 from __future__ import annotations
 
@@ -7,40 +7,37 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options import sizes, tiles
+from edgestill.cli.options import backend, sizes, tiles
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
     from runtime.detector import Detector
 
-SUMMARY = "Score a model on a labelled split: mAP by class, size and source, and what is taken for what"
+SUMMARY = "Evaluate a model on a labelled split: mAP by class, size and source, and a confusion matrix"
+EXAMPLE = "edgestill eval student --data scenes/data.yaml --split test"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "model", metavar="MODEL", help="`student`, a checkpoint folder, .onnx, OpenVINO .xml, legacy .pt"
-    )
-    parser.add_argument("--data", required=True, type=Path, metavar="DATA.yaml", help="the labelled images")
+    parser.add_argument("model", metavar="MODEL", help=f"{backend.MODEL}; YOLOv5 .pt (run by torch)")
+    parser.add_argument("--data", required=True, type=Path, metavar="DATA.yaml", help="the data set")
     parser.add_argument("--split", default="val", help="train, val (default) or test")
-    parser.add_argument("--backend", default="auto", help="ort, ov, or auto (by the file; default)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: the library's choice")
+    backend.add_arguments(parser)
     sizes.add_argument(parser)
     tiles.add_arguments(parser)
-    parser.add_argument("--trust-engine", action="store_true", help="run an .engine that others built")
-    parser.add_argument("--limit", type=int, metavar="N", help="use N images, spread over the split")
+    parser.add_argument("--limit", type=int, metavar="N", help="use N images, evenly spaced over the split")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Run the model over the split and score it."""
+    """Run the model on the images of the split and compute the scores."""
     from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, check_classes, evaluate  # noqa: PLC0415
     from runtime.tiling import TiledDetector  # noqa: PLC0415
 
     tiling = tiles.tiling(args)
     dataset = Dataset.open(args.data)
-    dataset.images(args.split)  # a missing split is told before a model is loaded
-    detector, file, backend = _open(args)
+    dataset.images(args.split)  # a missing split is reported before a model is loaded
+    detector, file, backend_name = _open(args)
     check_classes(detector.spec.classes, dataset)
     accuracy = evaluate(
         TiledDetector(detector, tiling), dataset, args.split, label=f"eval {args.split}", limit=args.limit
@@ -51,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "file": str(file),
         "name": detector.spec.name,
         "input_hw": list(detector.spec.input_hw),
-        "backend": backend,
+        "backend": backend_name,
         "data": str(args.data),
         "split": args.split,
         "setting": {
@@ -66,8 +63,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> Any:
-    """A table of classes, then sizes and sources."""
-    from rich.console import Group  # noqa: PLC0415 (only a person needs it)
+    """Tables of AP by class, size and source, and of the confusions."""
+    from rich.console import Group  # noqa: PLC0415 (for the terminal only)
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -87,14 +84,14 @@ def show(result: dict[str, Any]) -> Any:
     for name, row in result["per_source"].items():
         table.add_row(escape(name), str(row["labels"]), _points(row["map50"]), _points(row["map50_95"]))
     columns = (*result["taken_for"], "missed")
-    found = Table("taken for", *columns, title=f"true boxes, scores of {CONF} and overlaps of {IOU} or more")
+    found = Table("true class", *columns, title=f"Predicted classes at score >= {CONF} and IoU >= {IOU}")
     for name, row in result["taken_for"].items():
         found.add_row(escape(name), *(str(row.get(column, "")) for column in columns))
     return Group(table, found, Text("\n".join(f"doubt: {line}" for line in result["doubts"])))
 
 
 def _open(args: argparse.Namespace) -> tuple[Detector, Path, str]:
-    """The detector at the evaluation setting, the file behind it, and what runs it."""
+    """The detector with the thresholds of the evaluation, its file, and the name of its backend."""
     from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
 
     setting: dict[str, Any] = {"conf": EVAL_CONF, "iou": EVAL_IOU, "multi_label": True}
@@ -110,11 +107,11 @@ def _open(args: argparse.Namespace) -> tuple[Detector, Path, str]:
 
 
 def _legacy(args: argparse.Namespace, setting: dict[str, Any]) -> Detector:
-    """An original YOLOv5 file, run by torch: what its exports are to be compared with."""
+    """An original YOLOv5 .pt file, run by torch, as the reference for its exports."""
     if args.backend != "auto" or args.threads is not None or args.imgsz:
         raise UsageError(
-            f"{args.model} is run by torch, which takes no --backend, no --threads and no --imgsz",
-            hint=f"edgestill export {args.model} --to onnx makes a file for the backends",
+            f"{args.model} is run by torch: --backend, --threads and --imgsz do not apply",
+            hint=f"`edgestill export {args.model} --to onnx --precision fp32` writes a file for the backends",
         )
     from distill.checkpoints.native import load  # noqa: PLC0415 (brings torch)
     from distill.training.torch_detector import TorchDetector  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""``edgestill inspect``: what a model file is."""
+"""``edgestill inspect``: the contents of a model file or a checkpoint; its lint findings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgestill.cli.options import backend
 from edgestill.errors import ArtifactError, UsageError, VerificationError
 from export.lint.linter import FAMILIES
 
@@ -15,54 +16,54 @@ if TYPE_CHECKING:
     from export.lint.linter import Family
     from runtime.detector import ModelDetector
 
-SUMMARY = "Show a model file's spec, manifest, tensors, hashes, and layers by precision"
-SHOWN = 3  # places of one rule that a table names
+SUMMARY = "Show a model file's spec, manifest, tensors, hashes and layers by precision; lint an .onnx"
+EXAMPLE = "edgestill inspect student.onnx --lint --for tensorrt"
+FINDINGS_SHOWN = 3  # per rule, in the table; the JSON has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("file", metavar="FILE", help=".onnx, OpenVINO .xml, checkpoint folder, or `student`")
-    parser.add_argument("--backend", default="auto", help="ort, ov, or auto (by the file; default)")
-    parser.add_argument("--trust-engine", action="store_true", help="run an .engine that others built")
+    parser.add_argument("file", metavar="FILE", help=backend.MODEL)
+    backend.add_arguments(parser, threads=False)
     parser.add_argument(
         "--lint",
         action="store_true",
-        help="hold an .onnx, anybody's, against the rules for quantised files, without running it",
+        help="check an .onnx of any exporter against the rules for quantised models, without running it",
     )
     parser.add_argument(
         "--for",
         dest="family",
         choices=FAMILIES,
-        help="with --lint: rules of this engine only; exit 6 if one of them is broken as an error",
+        help="with --lint: only the rules for this engine; exit code 6 if a finding is an error",
     )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Open the file as the runtime does, and tell all about it; to lint it is to read it only."""
+    """Open the file as the runtime does and describe it; ``--lint`` only reads it."""
     from edgestill.shipped import checkpoint_folder  # noqa: PLC0415
     from export.model_file import resolve  # noqa: PLC0415
 
     if args.lint:
         return _lint(resolve(args.file), args.family)
     if args.family:
-        raise UsageError("--for says for whom to --lint", hint="add --lint")
+        raise UsageError("--for applies to --lint only", hint="add --lint")
     path = checkpoint_folder(args.file)
     return _checkpoint(path) if path.is_dir() else _model(path, args)
 
 
 def verdict(result: dict[str, Any]) -> None:
-    """Raise VerificationError, after the result was printed, if errors were found for who was asked for."""
+    """Raise VerificationError, after the result was printed, if ``--for`` was given and errors were found."""
     family = result.get("for")
     if family and (errors := result["errors"][family]):
         raise VerificationError(
             f"{result['file']} has {errors} errors for {family}",
-            hint="each finding names its remedy; `edgestill export` writes files without them",
+            hint="apply the remedy of each finding, or export with `edgestill export`",
         )
 
 
 def show(result: dict[str, Any]) -> Any:
-    """Key and value rows, the nested ones as JSON; of a lint its findings, by rule."""
-    from rich.table import Table  # noqa: PLC0415 (only a person needs it)
+    """Rows of keys and values, nested ones as JSON; for ``--lint``, the findings by rule."""
+    from rich.table import Table  # noqa: PLC0415 (for the terminal only)
 
     from edgestill.files import to_json_text  # noqa: PLC0415
 
@@ -116,7 +117,7 @@ def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _free(detector: ModelDetector) -> list[str]:
-    """What of its input a file leaves free; its spec says what is used then."""
+    """The axes of the input without a fixed size; the spec has the sizes that are used by default."""
     axes = (
         ("batch", "height", "width", None)
         if detector.spec.pixels == "uint8"
@@ -133,8 +134,8 @@ def _lint(path: Path, family: Family | None) -> dict[str, Any]:
 
     if path.suffix in {".xml", ".engine"}:
         raise ArtifactError(
-            f"{path} is not an .onnx file, and the rules are about those",
-            hint="lint the ONNX that it was made from",
+            f"{path} is not an .onnx file; the lint rules apply to ONNX graphs",
+            hint="lint the .onnx file that it was built from",
         )
     checked_manifest(path)
     families = FAMILIES if family is None else (family,)
@@ -165,7 +166,7 @@ def _lint(path: Path, family: Family | None) -> dict[str, Any]:
 
 
 def _show_lint(result: dict[str, Any]) -> Any:
-    from rich.markup import escape  # noqa: PLC0415 (only a person needs it)
+    from rich.markup import escape  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
 
     errors = ", ".join(f"{family} {count}" for family, count in result["errors"].items())
@@ -175,8 +176,8 @@ def _show_lint(result: dict[str, Any]) -> Any:
     for finding in result["findings"]:
         by_rule.setdefault(finding["rule"], []).append(finding)
     for rule, found in by_rule.items():
-        places = [f"{f['node']}: {f['what']}" if f["node"] else f["what"] for f in found[:SHOWN]]
-        places += [f"and {len(found) - SHOWN} more"] * (len(found) > SHOWN)
+        places = [f"{f['node']}: {f['what']}" if f["node"] else f["what"] for f in found[:FINDINGS_SHOWN]]
+        places += [f"and {len(found) - FINDINGS_SHOWN} more"] * (len(found) > FINDINGS_SHOWN)
         severity = "\n".join(f"{family} {level}" for family, level in found[0]["severity"].items())
         table.add_row(rule, severity, escape("\n".join(places)), escape(found[0]["remedy"]))
     return table

@@ -1,4 +1,4 @@
-"""``edgestill report``: results as one page of tables and drawings."""
+"""``edgestill report``: one HTML page of tables and plots from JSON results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from edgestill.dataset import IMAGE_SUFFIXES
 from edgestill.files import read_json, refuse_overwrite
 
-SUMMARY = "Turn results (bench, eval, verify, distill, ...) into one HTML page"
+SUMMARY = "Build one self-contained HTML page from results (bench, eval, verify, distill, ...)"
+EXAMPLE = "edgestill report bench.json eval.json --out report.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="RESULT.json",
-        help="results in any mix; also PNG or JPEG files",
+        help="JSON results of any verbs; PNG and JPEG files become figures",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE.html", help="the page")
-    parser.add_argument("--title", default="edgestill report", help="what stands on top")
-    parser.add_argument("--force", action="store_true", help="replace FILE.html if it exists")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.html", help="the page to write")
+    parser.add_argument("--title", default="edgestill report", help="heading of the page")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE.html if it exists")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

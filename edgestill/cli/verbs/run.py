@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options import sizes, tiles
+from edgestill.cli.options import backend, sizes, tiles
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,38 +19,42 @@ if TYPE_CHECKING:
     from runtime.frames import FrameSource
     from runtime.pipeline import Pipeline, Sink, Summary
 
-SUMMARY = "Run a model on images, a video or a camera"
+SUMMARY = "Run a model on images, a video or a camera stream"
+EXAMPLE = "edgestill run student --source street.mp4 --track --save annotated.mp4"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "model", metavar="MODEL", help=".onnx, OpenVINO .xml, a checkpoint folder, or `student`"
-    )
+    parser.add_argument("model", metavar="MODEL", help=backend.MODEL)
     parser.add_argument(
         "--source",
         required=True,
         help="image, folder, glob, video, camera number, rtsp://..., v4l2:///dev/videoN",
     )
-    parser.add_argument("--backend", default="auto", help="ort or ov (default: by the file's suffix)")
-    parser.add_argument("--conf", type=float, default=0.25, help="lowest score (default 0.25)")
-    parser.add_argument("--iou", type=float, default=0.45, help="highest overlap of two boxes (default 0.45)")
-    parser.add_argument("--save", type=Path, metavar="FILE|DIR", help="annotated .mp4, image, or folder")
-    parser.add_argument("--show", action="store_true", help="show a window; q ends the run")
-    parser.add_argument("--json-lines", action="store_true", help="one JSON object a frame on stdout")
-    parser.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
-    parser.add_argument("--track", action="store_true", help="follow objects, and tell the state of lights")
+    backend.add_arguments(parser)
+    parser.add_argument("--conf", type=float, default=0.25, help="least confidence score (default 0.25)")
+    parser.add_argument("--iou", type=float, default=0.45, help="IoU threshold of the NMS (default 0.45)")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads (default: the library's choice)"
+        "--save",
+        type=Path,
+        metavar="FILE|DIR",
+        help="write annotated frames: an .mp4 file, an image, or a folder of images",
+    )
+    parser.add_argument("--show", action="store_true", help="show the annotated frames in a window; q quits")
+    parser.add_argument("--json-lines", action="store_true", help="print one JSON object per frame on stdout")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument(
+        "--track",
+        action="store_true",
+        help="track objects over frames, and report the state of traffic lights",
     )
     sizes.add_argument(parser)
     tiles.add_arguments(parser)
-    parser.add_argument("--trust-engine", action="store_true", help="run an .engine that others built")
-    parser.add_argument("--force", action="store_true", help="replace what --save names")
+    parser.add_argument("--force", action="store_true", help="overwrite the target of --save")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Run the model; the summary, or None where the frames' own lines are the result."""
+    """Run the model. The result is a summary, or None with ``--json-lines``, which prints each frame."""
     _check(args)
     from edgestill.demo.pipeline import assemble  # noqa: PLC0415
     from edgestill.progress import say  # noqa: PLC0415
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def show(result: Mapping[str, Any]) -> Table:
-    """The summary for a person."""
+    """The summary as a table."""
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(title=f"{result['model']} on {result['source']}", show_header=False, title_justify="left")
@@ -95,11 +99,11 @@ def show(result: Mapping[str, Any]) -> Table:
     if result["age_ms"] is not None:
         table.add_row("median age", f"{result['age_ms']:.1f} ms")
     stages = ", ".join(f"{stage} {ms:.2f}" for stage, ms in result["stages_ms"].items())
-    table.add_row("median ms", stages)
+    table.add_row("median time, ms", stages)
     files = result["files"]
     if files:
         table.add_row(
-            "wrote", str(files[0]) if len(files) == 1 else f"{len(files)} files in {files[0].parent}"
+            "written", str(files[0]) if len(files) == 1 else f"{len(files)} files in {files[0].parent}"
         )
     return table
 
@@ -112,11 +116,11 @@ def _detector_options(args: argparse.Namespace) -> dict[str, Any]:
 def _check(args: argparse.Namespace) -> None:
     for name in ("conf", "iou"):
         if not 0 <= getattr(args, name) <= 1:
-            raise UsageError(f"--{name} is {getattr(args, name)}", hint="give a number from 0 to 1")
+            raise UsageError(f"--{name} is {getattr(args, name)}", hint="use a number from 0 to 1")
     for name in ("max_frames", "threads"):
         value = getattr(args, name)
         if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}", hint="give 1 or more")
+            raise UsageError(f"--{name.replace('_', '-')} is {value}", hint="use 1 or more")
 
 
 def _sinks(args: argparse.Namespace, source: FrameSource, classes: tuple[str, ...]) -> list[Sink]:
@@ -140,13 +144,14 @@ def _run(pipeline: Pipeline, source: FrameSource, args: argparse.Namespace) -> S
 
     ends = [n for n in (source.total, args.max_frames) if n is not None]
     if not ends:
-        say(f"{args.source}: running until Ctrl-C")
+        say(f"{args.source}: running until interrupted (Ctrl-C)")
         return pipeline.run(source)
     with progress("run", min(ends)) as advance:
         summary = pipeline.run(source, max_frames=args.max_frames, advance=advance)
     if not source.is_live and summary.frames < min(ends):
         say(
-            f"{args.source}: {summary.frames} of {min(ends)} frames could be decoded; the file may be cut off"
+            f"{args.source}: only {summary.frames} of {min(ends)} frames were decoded; "
+            "the file may be truncated"
         )
     return summary
 

@@ -1,4 +1,4 @@
-"""``edgestill study``: a grid of trainings, its table, and which differences are more than chance."""
+"""``edgestill study``: train a grid of recipes, and test the differences for significance."""
 
 from __future__ import annotations
 
@@ -7,57 +7,67 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgestill.cli.options import settings
+
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
     from distill.study.process import Engine
 
-SUMMARY = "Train a grid of arms, teachers, students and seeds; make its table and its tests"
+SUMMARY = "Train a grid of arms, teachers, students and seeds; tabulate scores, test their differences"
+EXAMPLE = "edgestill study street --data scenes/data.yaml --set seeds=[0,1,2]"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of the verb."""
-    parser.add_argument("study", metavar="STUDY", help="a shipped study's name, or a TOML file")
+    settings.add_arguments(parser, "study", "studies", "seeds, arms, teachers.X, or a key of all recipes")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the study (default: runs/STUDY)")
     parser.add_argument(
-        "--data", action="append", default=[], metavar="DATA.yaml", help="what to train on; may be repeated"
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="local: processes of this machine (default); ray: a Ray cluster",
     )
     parser.add_argument(
-        "--set",
-        action="append",
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="trainings at the same time, with --engine local (default: what memory and cores allow)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
         default=[],
-        dest="settings",
-        metavar="KEY=VALUE",
-        help="change a key of the study (seeds, arms, teachers.X) or of all arms' recipe; may be repeated",
+        metavar="ARM",
+        help="train only these arms; an arm is a named set of recipe settings",
     )
-    parser.add_argument("--out", type=Path, help="folder of the study (default: runs/STUDY)")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="what runs the cells")
-    parser.add_argument(
-        "--jobs", type=int, default=0, help="cells at once (default: what memory and cores allow; local only)"
-    )
-    parser.add_argument("--only", nargs="+", default=[], metavar="ARM", help="train these arms only")
     parser.add_argument(
         "--against",
         action="append",
         default=[],
         metavar="ARM",
-        help="compare every arm with this one too; may be repeated",
+        help="compare every arm with this one as well; may be repeated",
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="train anew the cells whose recipe changed, and those that failed; others are kept",
+        help="train again the cells whose recipe changed and those that failed; keep the others",
     )
-    parser.add_argument("--dry-run", action="store_true", help="list the cells and train nothing")
+    parser.add_argument("--dry-run", action="store_true", help="list the cells without training")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Train what is left of the study, which goes on by itself where it stopped, and write its tables."""
+    """Train the cells that are not finished, and write the tables. A repeated command continues the study."""
     from distill.study.grid import load_study, select  # noqa: PLC0415 (torch)
     from edgestill.errors import UsageError  # noqa: PLC0415
 
     if args.jobs < 0 or (args.jobs and args.engine == "ray"):
-        raise UsageError(f"--jobs {args.jobs} --engine {args.engine}", hint="1 or more, with --engine local")
+        raise UsageError(
+            f"--jobs {args.jobs} --engine {args.engine}",
+            hint="--jobs takes 1 or more, and is for --engine local",
+        )
     name, study, cells = load_study(args.study, args.settings, args.data, args.against)
     out = args.out or Path("runs") / name
     chosen = select(cells, args.only)
@@ -71,7 +81,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def verdict(result: dict[str, Any]) -> None:
-    """Raise for the cells that failed, once the others are shown."""
+    """Raise the worst error of the cells that failed, after the tables were printed."""
     if result.get("failed"):
         from distill.study.run import worst  # noqa: PLC0415
 
@@ -79,7 +89,7 @@ def verdict(result: dict[str, Any]) -> None:
 
 
 def show(result: dict[str, Any]) -> Group | str:
-    """The scores by arm, and the tests; of a dry run, the cells."""
+    """The scores by arm and the tests; for a dry run, the cells."""
     from rich.console import Group  # noqa: PLC0415
 
     from edgestill.files import to_json_text  # noqa: PLC0415
@@ -117,7 +127,9 @@ def _difference(test: dict[str, Any]) -> list[str]:
 def _table(title: str, columns: tuple[str, ...], lines: Iterable[list[str]]) -> Table:
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(title=title, caption="p: corrected for the number of arms" if "p" in columns else None)
+    table = Table(
+        title=title, caption="p: corrected for multiple comparisons (Holm)" if "p" in columns else None
+    )
     for column in columns:
         names = {"student", "teacher", "arm", "against", "metric"}
         table.add_column(column, justify="left" if column in names else "right")
