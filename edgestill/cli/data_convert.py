@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Any:
     """Convert, and count what was written and what was skipped."""
-    from distill.datasets.convert import SplitPlan, Style, convert_dataset  # noqa: PLC0415 (opens OpenCV)
+    from distill.datasets.convert import SplitPlan, Style, convert_dataset  # noqa: PLC0415 (imports OpenCV)
 
     sequence = None if args.sequence is None else _pattern(args.sequence)
     given = {"bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": sequence}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgestill.cli.options import backend
+from edgestill.cli.table_text import points
 from edgestill.cli.verbs import eval as eval_verb
 from edgestill.errors import ToolchainError
 
@@ -50,7 +51,7 @@ def _classes(result: Result) -> list[str]:
 
 
 def _class_cells(result: Result) -> list[str]:
-    means = [_points(result["map50_95"]), _points(result["map50"])]
+    means = [points(result["map50_95"]), points(result["map50"])]
     return means + [_counted(score) for score in result["per_class"].values()]
 
 
@@ -96,15 +97,11 @@ def _confusion_cells(result: Result) -> list[str]:
 
 def _counted(score: Mapping[str, Any]) -> str:
     """AP50 and, in brackets, the number of labels."""
-    return f"{_points(score['ap50'])} ({score['labels']})"
+    return f"{points(score['ap50'])} ({score['labels']})"
 
 
 def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({100 * part / whole:.1f} %)" if whole else "-"
-
-
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def main(words: Sequence[str] | None = None) -> int:

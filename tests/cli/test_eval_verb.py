@@ -58,6 +58,8 @@ def test_a_person_gets_a_table(tiny_model: Path, data: Path, capsys: pytest.Capt
     text = console.export_text()
     assert "100.0" in text
     assert "Predicted classes" in text
+    assert "shorter side 8-16 px" in text
+    assert "none (false positives)" in text
 
 
 def test_no_training_library_is_imported(tiny_model: Path, data: Path) -> None:

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
-    from benchmarks.latency import Settings, bench  # noqa: PLC0415 (opens OpenCV)
+    from benchmarks.latency import Settings, bench  # noqa: PLC0415 (imports OpenCV)
     from export.model_file import resolve  # noqa: PLC0415
 
     settings = Settings(

@@ -82,15 +82,15 @@ def run(args: argparse.Namespace) -> Any:
     if args.action == "anchors":
         return data_anchors.run(args)
     if args.action == "check":
-        from distill.datasets.check import check_dataset  # noqa: PLC0415 (opens OpenCV)
+        from distill.datasets.check import check_dataset  # noqa: PLC0415 (imports OpenCV)
 
         return check_dataset(args.data)
     if args.action == "plots":
-        from distill.plots.dataset import plot_dataset  # noqa: PLC0415 (opens OpenCV)
+        from distill.plots.dataset import plot_dataset  # noqa: PLC0415 (imports OpenCV)
 
         return plot_dataset(args.data, args.out, force=args.force)
     if args.action == "clip":
-        from distill.datasets.synth.clip import write_clip  # noqa: PLC0415 (opens OpenCV)
+        from distill.datasets.synth.clip import write_clip  # noqa: PLC0415 (imports OpenCV)
 
         return write_clip(
             args.out,
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> Any:
             seed=args.seed,
             force=args.force,
         )
-    from distill.datasets.synth.write import write_dataset  # noqa: PLC0415 (opens OpenCV)
+    from distill.datasets.synth.write import write_dataset  # noqa: PLC0415 (imports OpenCV)
 
     return write_dataset(
         args.out,

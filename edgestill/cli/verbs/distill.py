@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgestill.cli.options import settings
+from edgestill.cli.table_text import points
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Train; the result is the content of ``result.json``, in the main process only."""
-    from distill.recipe import load_recipe  # noqa: PLC0415 (torch)
+    from distill.recipe import load_recipe  # noqa: PLC0415 (imports torch)
     from edgestill.errors import UsageError  # noqa: PLC0415
 
     recipe = load_recipe(args.recipe, args.settings, args.data)
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.dry_run:
         return {"out": str(out), "recipe": recipe.to_json()}
     from distill.train import train  # noqa: PLC0415
-    from distill.training.distributed import is_first  # noqa: PLC0415 (torch)
+    from distill.training.distributed import is_first  # noqa: PLC0415 (imports torch)
     from edgestill.cli.options.qat import place  # noqa: PLC0415
 
     result = train(recipe, out, resume=args.resume, force=args.force, place=place)
@@ -59,11 +60,7 @@ def show(result: dict[str, Any]) -> Table | str:
     for column in ("class", "labels", "AP50", "AP50-95"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for name, entry in result["per_class"].items():
-        table.add_row(name, str(entry["labels"]), _points(entry["ap50"]), _points(entry["ap50_95"]))
+        table.add_row(name, str(entry["labels"]), points(entry["ap50"]), points(entry["ap50_95"]))
     table.add_section()
-    table.add_row("mean", "", _points(result["map50"]), _points(result["map50_95"]))
+    table.add_row("mean", "", points(result["map50"]), points(result["map50_95"]))
     return table
-
-
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

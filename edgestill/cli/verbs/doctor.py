@@ -57,7 +57,7 @@ def show(result: dict[str, Any]) -> Any:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table("part", "installed", "to install", title=f"edgestill {result['edgestill']}")
+    table = Table("extra", "installed", "to install", title=f"edgestill {result['edgestill']}")
     for part in result["parts"]:
         have = "\n".join(f"{name} {number}" for name, number in part["installed"].items())
         lack = "\n".join([*part["missing"], *part["outdated"]])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgestill.cli.options import backend, sizes, tiles
+from edgestill.cli.table_text import points
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "Evaluate a model on a labelled split: mAP by class, size and source, and a confusion matrix"
 EXAMPLE = "edgestill eval student --data scenes/data.yaml --split test"
+NOTHING = "nothing"  # the row of ``taken_for`` with the detections that match no label
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,21 +74,27 @@ def show(result: dict[str, Any]) -> Any:
     from runtime.metrics.confusion import CONF, IOU  # noqa: PLC0415
 
     title = f"{result['model']} on {result['split']}: {result['images']} images, {result['labels']} labels"
-    table = Table("", "labels", "AP50", "AP50-95", title=escape(title))
-    table.add_row("all", str(result["labels"]), _points(result["map50"]), _points(result["map50_95"]))
+    table = Table("objects", "labels", "AP50", "AP50-95", title=escape(title))
+    table.add_row("all", str(result["labels"]), points(result["map50"]), points(result["map50_95"]))
     table.add_section()
-    for group, unit in (("per_class", ""), ("by_size", ""), ("by_short_side_px", " px")):
+    groups = (
+        ("per_class", "{}"),
+        ("by_size", "{}, by COCO's areas"),
+        ("by_short_side_px", "shorter side {} px"),
+    )
+    for group, label in groups:
         for name, row in result[group].items():
-            table.add_row(
-                escape(name + unit), str(row["labels"]), _points(row["ap50"]), _points(row["ap50_95"])
-            )
+            scores = points(row["ap50"]), points(row["ap50_95"])
+            table.add_row(escape(label.format(name)), str(row["labels"]), *scores)
         table.add_section()
     for name, row in result["per_source"].items():
-        table.add_row(escape(name), str(row["labels"]), _points(row["map50"]), _points(row["map50_95"]))
-    columns = (*result["taken_for"], "missed")
+        scores = points(row["map50"]), points(row["map50_95"])
+        table.add_row(escape(f"source {name}"), str(row["labels"]), *scores)
+    columns = [name for name in (*result["taken_for"], "missed") if name != NOTHING]
     found = Table("true class", *columns, title=f"Predicted classes at score >= {CONF} and IoU >= {IOU}")
     for name, row in result["taken_for"].items():
-        found.add_row(escape(name), *(str(row.get(column, "")) for column in columns))
+        label = "none (false positives)" if name == NOTHING else name
+        found.add_row(escape(label), *(str(row.get(column, "")) for column in columns))
     return Group(table, found, Text("\n".join(f"doubt: {line}" for line in result["doubts"])))
 
 
@@ -113,12 +121,8 @@ def _legacy(args: argparse.Namespace, setting: dict[str, Any]) -> Detector:
             f"{args.model} is run by torch: --backend, --threads and --imgsz do not apply",
             hint=f"`edgestill export {args.model} --to onnx --precision fp32` writes a file for the backends",
         )
-    from distill.checkpoints.native import load  # noqa: PLC0415 (brings torch)
+    from distill.checkpoints.native import load  # noqa: PLC0415 (imports torch)
     from distill.training.torch_detector import TorchDetector  # noqa: PLC0415
 
     model, spec, _ = load(Path(args.model))
     return TorchDetector(model, spec, **setting)
-
-
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.1f}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgestill.cli.options import settings
+from edgestill.cli.table_text import points
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train the cells that are not finished, and write the tables. A repeated command continues the study."""
-    from distill.study.grid import load_study, select  # noqa: PLC0415 (torch)
+    from distill.study.grid import load_study, select  # noqa: PLC0415 (imports torch)
     from edgestill.errors import UsageError  # noqa: PLC0415
 
     if args.jobs < 0 or (args.jobs and args.engine == "ray"):
@@ -110,7 +111,7 @@ _TEST_COLUMNS = ("student", "teacher", "arm", "against", "metric", "difference",
 
 
 def _score(row: dict[str, Any]) -> list[str]:
-    scores = [f"{_points(row[f'{k} mean'])} ± {_points(row[f'{k} std'])}" for k in ("map50", "map50_95")]
+    scores = [f"{points(row[f'{k} mean'])} ± {points(row[f'{k} std'])}" for k in ("map50", "map50_95")]
     return [row["student"], row["teacher"], row["arm"], str(row["seeds"]), *scores]
 
 
@@ -118,10 +119,10 @@ def _difference(test: dict[str, Any]) -> list[str]:
     names = [test[key] for key in ("student", "teacher", "arm", "against", "metric")]
     shown = []
     for kind in ("seeds", "images"):
-        shown.append(f"{_points(test[f'{kind} low'])} to {_points(test[f'{kind} high'])}")
+        shown.append(f"{points(test[f'{kind} low'])} to {points(test[f'{kind} high'])}")
         p = test[f"{kind} p holm"]
         shown.append("-" if p is None else f"{p:.3f}")
-    return [*names, _points(test["seeds mean"]), *shown]
+    return [*names, points(test["seeds mean"]), *shown]
 
 
 def _table(title: str, columns: tuple[str, ...], lines: Iterable[list[str]]) -> Table:
@@ -136,10 +137,6 @@ def _table(title: str, columns: tuple[str, ...], lines: Iterable[list[str]]) -> 
     for line in lines:
         table.add_row(*line)
     return table
-
-
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _engine(args: argparse.Namespace) -> Engine:
