@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 EDGE_TOLERANCE = 1e-3  # of the image, by which a box may reach outside: label files hold rounded numbers
 
 
-class _Loader(yaml.SafeLoader):
+class _DataYamlLoader(yaml.SafeLoader):
     """The safe loader, but ``off``, ``on``, ``yes`` and ``no`` are strings: ``off`` is a class name."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML declares it, and not as ClassVar)
@@ -75,7 +75,7 @@ class Dataset:
         """
         hint = "a data.yaml holds path, train, val, test and names; `edgestill data synth` writes one"
         try:
-            data = yaml.load(path.read_text("utf-8"), _Loader)
+            data = yaml.load(path.read_text("utf-8"), _DataYamlLoader)
         except FileNotFoundError as error:
             raise DataError(f"{path} does not exist", hint=hint) from error
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

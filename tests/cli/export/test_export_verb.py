@@ -130,7 +130,7 @@ def test_a_file_of_free_size_is_run_at_the_size_that_is_asked_for(
     assert main(["run", file, "--source", image, "--imgsz", "96"]) == 0
     capsys.readouterr()
     assert main(["run", file, "--source", image, "--imgsz", "100"]) == 2
-    assert "not HxW in steps of 32" in capsys.readouterr().err
+    assert "not HxW in multiples of 32" in capsys.readouterr().err
 
 
 def test_a_file_that_no_image_was_shown_to_is_doubted(
@@ -157,7 +157,7 @@ def test_data_of_other_classes_compares_boxes_and_says_so(
     [
         (("--precision", "int8"), 2, "INT8 needs images to calibrate on"),
         (("--precision", "int4"), 2, "invalid choice: 'int4'"),
-        (("--precision", "fp32", "--imgsz", "100x100"), 2, "not HxW in steps of 32"),
+        (("--precision", "fp32", "--imgsz", "100x100"), 2, "not HxW in multiples of 32"),
         (("--precision", "fp32", "--verify", "nowhere.yaml"), 3, "nowhere.yaml does not exist"),
         (("--precision", "fp32", "--images", "0"), 2, "leaves nothing to compare on"),
         (("--precision", "fp32", "--batch", "0"), 2, "a batch of 0 holds no image"),
