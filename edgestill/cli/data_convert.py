@@ -14,7 +14,7 @@ DESCRIPTION = (
     "Pictures that any reader shows rightly are not touched: they become hard links, or copies where the "
     "file system has none (--copy always copies). Raw pictures (DTLD, BSTLD's riib) are decoded to 8 bits: "
     "JPEG of quality 95 without colour subsampling, or PNG with --png. An interrupted conversion goes on "
-    "with the same command. docs/datasets.md tells where each data set is had and what is left out."
+    "with the same command. docs/reference/datasets.md says where to get each data set, and what is left out."
 )
 
 
