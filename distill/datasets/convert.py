@@ -109,7 +109,7 @@ def _check(
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}, there must be at least one", hint="e.g. --workers 2")
     if not source.exists():
-        raise DataError(f"{source} does not exist", hint="docs/datasets.md says where each data set is had")
+        raise DataError(f"{source} does not exist", hint="docs/reference/datasets.md says where to get it")
     if source.is_file() and not (kind == "coco" and source.suffix == ".json"):
         raise DataError(f"{source} is not a folder", hint="unpack the data set and name its folder")
     if out.resolve().is_relative_to(source.resolve()):

@@ -14,8 +14,8 @@ DESCRIPTION = (
     "Images that every reader decodes correctly are not re-encoded: the new data set holds hard links, or "
     "copies where the file system has no hard links (--copy always copies). Raw images (DTLD, BSTLD's riib) "
     "are decoded to 8 bits: JPEG of quality 95 without chroma subsampling, or PNG with --png. Repeat the "
-    "command to continue an interrupted conversion. docs/datasets.md says where each data set is available "
-    "and which records are skipped."
+    "command to continue an interrupted conversion. docs/reference/datasets.md says where each data set is "
+    "available and which records are skipped."
 )
 
 

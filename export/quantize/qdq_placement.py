@@ -108,8 +108,8 @@ def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT
     One with a border of zeros cannot, for the border lacks no shift: what 3 x 3 convolutions read stays.
 
     All in front of the first map of stride 8 is float: what is lost on the finest maps moves boxes most, see
-    docs/calibration.md. These layers have 16 and 32 channels, where bytes win least, and in one piece they
-    cost one change of format.
+    docs/reference/calibration.md. These layers have 16 and 32 channels, where bytes win least, and in one
+    piece they cost one change of format.
     """
     front = graph.front(FRONT_STRIDE)
     branches = {n.input[1] for n in graph.sums() if len(graph.readers[n.input[1]]) == 1}

@@ -18,9 +18,10 @@ else:
 
 FOLDER = Path(__file__).parent / "class_maps"
 ANY = "*"
-HINT = "docs/datasets.md shows how a class map is written"
+HINT = "docs/reference/datasets.md shows how a class map is written"
 V1_HINT = (
-    "use the labels of version 2 (JSON), or write a class map with a table [dtld_v1], see docs/datasets.md"
+    "use the labels of version 2 (JSON), or write a class map with a table [dtld_v1], "
+    "see docs/reference/datasets.md"
 )
 
 

@@ -97,9 +97,10 @@ class Tuning:
 ONNXRUNTIME = Tuning()
 OPENVINO = Tuning()
 #: A signed byte's step is twice as wide, and clipping and rounding must be weighed anew: cubes of errors do
-#: that better than squares with a margin, see docs/calibration.md. Nothing is left float for its own noise:
-#: the tensors of the student that have the least dB (18.6 to 26) lie deep in it, and make a twentieth of
-#: the noise in its boxes. What matters is where a tensor lies, which ``placement.for_tensorrt`` knows.
+#: that better than squares with a margin, see docs/results/int8-methods.md. Nothing is left float for its
+#: own noise: the tensors of the student that have the least dB (18.6 to 26) lie deep in it, and make a
+#: twentieth of the noise in its boxes. What matters is where a tensor lies, which ``placement.for_tensorrt``
+#: knows.
 TENSORRT = Tuning(signed=True, widen=1.0, power=3.0, float_share=0.0, front_share=0.0)
 
 
