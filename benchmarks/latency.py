@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,11 @@ from benchmarks.compare import compare_models
 from benchmarks.environment import Watch
 from benchmarks.footage import PATTERN, Footage
 from benchmarks.percentiles import percentile
-from edgestill.detections import Detections
 from edgestill.errors import UsageError
 from edgestill.files import sha256_file
 from edgestill.manifest import read_manifest
 from edgestill.progress import Advance, progress
-from runtime.detector import ModelDetector, open_detector
+from runtime.detector import ModelDetector, TimedDetector, open_detector
 from runtime.frames import Frame
 from runtime.tiling import TiledDetector, Tiling
 
@@ -38,13 +37,6 @@ TURN = 4  # pictures a model is shown before another one, or a look at the machi
 WARMUP_RUNS = 3  # at least, however short the time
 UNSTABLE_SPREAD = 0.10  # standard deviation over mean; pyperf warns at the same tenth
 DRIFT_LIMIT = 0.05  # between the medians of the first and the second half
-
-
-class Timed(Protocol):
-    """What is measured: a detector that tells its stages."""
-
-    def timed(self, image_bgr: NDArray[np.uint8]) -> tuple[Detections, dict[str, float]]:
-        """The detections in an image, and milliseconds by stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +179,7 @@ def bench(
 
 
 def collect(
-    detectors: Sequence[Timed], footage: Footage, settings: Settings, tick: Callable[[], None]
+    detectors: Sequence[TimedDetector], footage: Footage, settings: Settings, tick: Callable[[], None]
 ) -> list[Samples]:
     """Warm up and take samples of every detector; ``tick`` is called between rounds."""
     samples = [Samples() for _ in detectors]
@@ -253,7 +245,7 @@ class _Meter:
             self._advance(step)
 
 
-def _warm_up(detectors: Sequence[Timed], footage: Footage, seconds: float) -> None:
+def _warm_up(detectors: Sequence[TimedDetector], footage: Footage, seconds: float) -> None:
     frames = footage.take(WARMUP_RUNS)
     for detector in detectors:
         start, runs = perf_counter(), 0
@@ -262,7 +254,7 @@ def _warm_up(detectors: Sequence[Timed], footage: Footage, seconds: float) -> No
             runs += 1
 
 
-def _turn(detector: Timed, frames: Sequence[Frame], samples: Samples, round_number: int) -> None:
+def _turn(detector: TimedDetector, frames: Sequence[Frame], samples: Samples, round_number: int) -> None:
     detector.timed(frames[0].image_bgr)
     for frame in frames:
         found, stages_ms = detector.timed(frame.image_bgr)

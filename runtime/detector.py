@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,23 +32,29 @@ _BROKEN = (
 
 
 class Detector(Protocol):
-    """What benchmarks, the pipeline and tests need.
+    """Finds objects in images: what evaluation, verification and tiling need.
 
     Attributes:
-        spec: The model's contract.
+        spec: Input size, classes and pre-processing of the model.
     """
 
     spec: ModelSpec
 
     def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
-        """Find objects in an image, uint8 ``[H, W, 3]``."""
+        """Detections in an image, uint8 ``[H, W, 3]`` BGR, in its pixels."""
 
 
+@runtime_checkable
 class TimedDetector(Detector, Protocol):
-    """A detector that tells how long its stages took."""
+    """A detector that measures its stages: what the pipeline and the benchmarks need."""
 
     def timed(self, image_bgr: NDArray[np.uint8]) -> tuple[Detections, dict[str, float]]:
-        """Detections, and milliseconds by stage."""
+        """Detections in an image, uint8 ``[H, W, 3]`` BGR, and milliseconds by stage."""
+
+    def timed_batch(
+        self, images_bgr: Sequence[NDArray[np.uint8]]
+    ) -> tuple[list[Detections], dict[str, float]]:
+        """Detections in each of several images of any sizes, and milliseconds by stage of all together."""
 
 
 class ModelDetector:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from edgestill.errors import UsageError
 from edgestill.progress import say
 from edgestill.spec import ModelSpec
 from runtime.decode import LIMIT
-from runtime.detector import Detector
+from runtime.detector import Detector, TimedDetector
 from runtime.letterbox import Letterbox
 from runtime.stopwatch import Stopwatch
 from runtime.tile_merge import Look, Window, merge
@@ -100,24 +99,14 @@ class Tiling:
         return [(x0, y0, x1, y1) for y0, y1 in _intervals(frame_hw[0], self.rows, tall) for x0, x1 in across]
 
 
-@runtime_checkable
-class BatchDetector(Detector, Protocol):
-    """A detector that takes several images at once."""
-
-    def timed_batch(
-        self, images_bgr: Sequence[NDArray[np.uint8]]
-    ) -> tuple[list[Detections], dict[str, float]]:
-        """The detections in each image, and milliseconds by stage of all of them together."""
-
-
 class TiledDetector:
-    """A detector that looks at the tiles of a frame, and at the frame as a whole.
+    """A detector that runs on the tiles of a frame and on the whole frame, and merges the detections.
 
-    The whole frame is for what is larger than the overlap of the tiles: on 115 street images AP50 of lights
-    wider than 32 pixels was 28 with that look and 13 without.
+    The whole frame is for objects larger than the overlap of the tiles: on 115 street images AP50 of lights
+    wider than 32 pixels was 28 with it and 13 without.
 
     Attributes:
-        spec: The model's contract.
+        spec: Input size, classes and pre-processing of the model.
     """
 
     def __init__(self, detector: Detector, tiling: Tiling) -> None:
@@ -126,32 +115,54 @@ class TiledDetector:
         self._has_warned = tiling.is_whole
 
     def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
-        """Find objects in an image, uint8 ``[H, W, 3]``."""
+        """Detections in an image, uint8 ``[H, W, 3]`` BGR, in its pixels."""
         return self.timed(image_bgr)[0]
 
     def timed(self, image_bgr: NDArray[np.uint8]) -> tuple[Detections, dict[str, float]]:
-        """Find objects, and say how long it took.
+        """Detections in an image, and milliseconds by stage; see ``timed_batch``."""
+        found, stages_ms = self.timed_batch([image_bgr])
+        return found[0], stages_ms
+
+    def timed_batch(
+        self, images_bgr: Sequence[NDArray[np.uint8]]
+    ) -> tuple[list[Detections], dict[str, float]]:
+        """Detections in each of several images, and the time of all together.
 
         Returns:
-            The detections, and milliseconds of the detector's own stages over all looks; merging them is part
-            of ``postprocess``. A detector that tells no stages has all its time in ``inference``.
+            The detections in each image, and milliseconds by stage of the wrapped detector, summed over all
+            tiles; merging is part of ``postprocess``. The time of a detector that is not timed is all in
+            ``inference``.
         """
-        height, width = image_bgr.shape[:2]
-        windows = self._tiling.windows((height, width))
-        if not self._has_warned:
-            self._warn((height, width))
-        if not self._tiling.is_whole:
-            windows.append((0, 0, width, height))
-        found, watch = self._look([image_bgr[y0:y1, x0:x1] for x0, y0, x1, y1 in windows])
+        windows = [self._windows((image.shape[0], image.shape[1])) for image in images_bgr]
+        crops = [
+            image[y0:y1, x0:x1]
+            for image, of_image in zip(images_bgr, windows, strict=True)
+            for x0, y0, x1, y1 in of_image
+        ]
+        found, watch = self._detect(crops)
         if self._tiling.is_whole:
-            return found[0], watch.stages_ms
+            return found, watch.stages_ms
         with watch.stage("postprocess"):
-            looks = [Look(window=w, found=f) for w, f in zip(windows, found, strict=True)]
-            merged = merge(looks, (height, width), LIMIT)
+            by_crop = iter(found)
+            merged = [
+                merge(
+                    [Look(window=window, found=next(by_crop)) for window in of_image],
+                    (image.shape[0], image.shape[1]),
+                    LIMIT,
+                )
+                for image, of_image in zip(images_bgr, windows, strict=True)
+            ]
         return merged, watch.stages_ms
 
+    def _windows(self, frame_hw: tuple[int, int]) -> list[Window]:
+        """The tiles of a frame and, unless the only tile is the frame, the whole frame."""
+        if not self._has_warned:
+            self._warn(frame_hw)
+        whole = (0, 0, frame_hw[1], frame_hw[0])
+        return self._tiling.windows(frame_hw) + ([] if self._tiling.is_whole else [whole])
+
     def _warn(self, frame_hw: tuple[int, int]) -> None:
-        """Say once if tiles of a frame are no larger in the input than the frame: their shape is wrong."""
+        """Warn once if the tiles have the wrong shape: then they are hardly enlarged in the input."""
         gain = self._tiling.gain(frame_hw, self.spec.input_hw)
         if gain < LEAST_GAIN:
             height, width = self.spec.input_hw
@@ -162,15 +173,16 @@ class TiledDetector:
             )
             self._has_warned = True
 
-    def _look(self, views: Sequence[NDArray[np.uint8]]) -> tuple[list[Detections], Stopwatch]:
+    def _detect(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[list[Detections], Stopwatch]:
+        """The detections in each crop, in its own pixels."""
         watch = Stopwatch()
-        if isinstance(self._detector, BatchDetector):
-            found, stages_ms = self._detector.timed_batch(views)
+        if isinstance(self._detector, TimedDetector):
+            found, stages_ms = self._detector.timed_batch(crops)
             for stage, ms in stages_ms.items():
                 watch.add(stage, ms)
             return found, watch
         with watch.stage("inference"):
-            return [self._detector(view) for view in views], watch
+            return [self._detector(crop) for crop in crops], watch
 
 
 def _span(count: int, overlap: float) -> float:
