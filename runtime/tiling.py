@@ -1,9 +1,10 @@
-"""Overlapping crops: a detector looks at tiles of a frame, which it sees larger, and once at all of it.
+"""Tiled inference: a detector runs on overlapping crops of a frame, enlarged, and on the whole frame.
 
 A light that is 6 pixels wide in a frame of 1280 x 720 is 3 wide in an input of 640 x 384, and 5 in one of
-2 x 2 tiles. The price is one run of the network a tile. The idea is that of SAHI (Akyon et al., ICIP 2022,
-https://arxiv.org/abs/2202.06934). Tiles are counted here, not measured in pixels, so that the price is known
-whatever the size of the frame.
+2 x 2 tiles. Each tile costs one run of the network. The grid is given as a number of tiles and not as a tile
+size in pixels, so that the cost does not depend on the size of the frame.
+
+Source: Akyon et al., Slicing Aided Hyper Inference (SAHI), ICIP 2022, https://arxiv.org/abs/2202.06934.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from runtime.decode import LIMIT
 from runtime.detector import Detector, TimedDetector
 from runtime.letterbox import Letterbox
 from runtime.stopwatch import Stopwatch
-from runtime.tile_merge import Look, Window, merge
+from runtime.tile_merge import TileResult, Window, merge
 
-MOST = 16  # tiles a row or column: more is a slip of the pen
-LEAST_GAIN = 1.2  # with less, tiles cost their time and show hardly more
+MOST = 16  # tiles a row or column; more is taken for a typing error
+LEAST_GAIN = 1.2  # below this enlargement tiles cost their time for almost no gain in resolution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiling:
-    """A grid of tiles of one size, which overlap.
+    """A grid of overlapping tiles of one size.
 
     Attributes:
         columns: Tiles side by side.
         rows: Tiles above each other.
-        overlap: Fraction of its side that a tile shares with the next. What is smaller than that is whole in
-            one of them.
+        overlap: Fraction of its side that a tile shares with the next. Objects smaller than that are complete
+            in one of them.
     """
 
     columns: int = 1
@@ -52,10 +53,10 @@ class Tiling:
 
     @classmethod
     def parse(cls, text: str, overlap: float) -> Tiling:
-        """``2x1`` is two tiles side by side.
+        """Parse ``COLUMNSxROWS``: ``2x1`` is two tiles side by side.
 
         Raises:
-            UsageError: It is not two numbers, or there is no such grid.
+            UsageError: The text is not two numbers, or a number is out of range.
         """
         columns, _, rows = text.lower().partition("x")
         if not (columns.isdecimal() and rows.isdecimal()):
@@ -69,31 +70,31 @@ class Tiling:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the only tile is the frame."""
+        """Whether the only tile is the whole frame."""
         return self.columns == self.rows == 1
 
     @property
     def span_hw(self) -> tuple[float, float]:
-        """Height and width of a frame, in those of a tile."""
+        """Height and width of a frame, in heights and widths of a tile."""
         return _span(self.rows, self.overlap), _span(self.columns, self.overlap)
 
     def stretched(self, input_hw: tuple[int, int], step: int = 32) -> tuple[int, int]:
-        """The input size, in steps, whose letterbox gives a whole frame the scale that its tiles have.
+        """The input size at which a whole frame is scaled as its tiles are at ``input_hw``.
 
         Args:
-            input_hw: Height and width of the input that a tile is letterboxed to, multiples of ``step``.
-            step: Coarsest stride of the network.
+            input_hw: Height and width of the network's input, multiples of ``step``.
+            step: Largest stride of the network; the result is a multiple of it.
         """
         (height, width), (tall, wide) = input_hw, self.span_hw
         return round(height * tall / step) * step, round(width * wide / step) * step
 
     def gain(self, frame_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:
-        """How many times larger the network sees an object in a tile than in the whole frame."""
+        """The scale of an object in the input of a tile, relative to the input of the whole frame."""
         x0, y0, x1, y1 = self.windows(frame_hw)[0]
         return Letterbox.fit((y1 - y0, x1 - x0), input_hw).scale / Letterbox.fit(frame_hw, input_hw).scale
 
     def windows(self, frame_hw: tuple[int, int]) -> list[Window]:
-        """Corners x0, y0, x1, y1 of the tiles in pixels of a frame of that height and width, row by row."""
+        """Corners x0, y0, x1, y1 of the tiles of a frame of that height and width, pixels, row by row."""
         tall, wide = self.span_hw
         across = _intervals(frame_hw[1], self.columns, wide)
         return [(x0, y0, x1, y1) for y0, y1 in _intervals(frame_hw[0], self.rows, tall) for x0, x1 in across]
@@ -146,7 +147,7 @@ class TiledDetector:
             by_crop = iter(found)
             merged = [
                 merge(
-                    [Look(window=window, found=next(by_crop)) for window in of_image],
+                    [TileResult(window=window, found=next(by_crop)) for window in of_image],
                     (image.shape[0], image.shape[1]),
                     LIMIT,
                 )
@@ -191,7 +192,7 @@ def _span(count: int, overlap: float) -> float:
 
 
 def _intervals(length: int, count: int, span: float) -> list[tuple[int, int]]:
-    """Begin and end of the tiles on an axis of ``length`` pixels: the first at 0, the last at its end."""
+    """Start and end of the tiles on an axis of ``length`` pixels; they reach from 0 to ``length``."""
     side = min(ceil(length / span), length)
     begins = [round(i * (length - side) / max(count - 1, 1)) for i in range(count)]
     return [(begin, begin + side) for begin in begins]

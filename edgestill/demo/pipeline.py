@@ -54,7 +54,7 @@ def assemble(
     return Pipeline(
         TiledDetector(detector, tiling),
         tracker=tracker,
-        judge=LightStates(classes) if are_lights(classes) else None,
+        track_classifier=LightStates(classes) if are_lights(classes) else None,
         overlay=FrameOverlay(classes, f"{title}  {detector.backend.name}{suffix}"),
         sinks=sinks,
     )

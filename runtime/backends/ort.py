@@ -16,7 +16,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from devices.int8_saturation import cuts_off_here
+from devices.int8_saturation import saturates_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.quantization import needs_wide_sums
 from edgestill.spec import TensorSpec
@@ -53,7 +53,7 @@ class OrtBackend:
 
     def __init__(self, path: Path, provider: str, threads: int | None) -> None:
         self._path, self._threads = path, threads
-        self._exact = provider == PROVIDERS["cpu"] and cuts_off_here() and _needs_wide_sums(path)
+        self._exact = provider == PROVIDERS["cpu"] and saturates_here() and _needs_wide_sums(path)
         self._session: ort.InferenceSession | None = _session(path, provider, self._options())
         if (active := self._session.get_providers()[0]) != provider:
             # ONNX Runtime falls back to the CPU without raising; a benchmark must not.

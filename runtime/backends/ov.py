@@ -15,7 +15,7 @@ import openvino as ov
 import yaml
 from numpy.typing import NDArray
 
-from devices.int8_saturation import cuts_off_here
+from devices.int8_saturation import saturates_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.progress import say
 from edgestill.quantization import needs_wide_sums
@@ -99,7 +99,7 @@ def open_model(
         )
     model = _read(core, path)
     metadata = _metadata(model, path)
-    if target == "CPU" and cuts_off_here() and _needs_wide_sums(model):
+    if target == "CPU" and saturates_here() and _needs_wide_sums(model):
         say(
             f"{path}: its INT8 weights are too large for this CPU, which cuts off sums of their products: "
             "what it finds is unsure. Export it again, or as .onnx, which is run exactly here"

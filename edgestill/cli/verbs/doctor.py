@@ -10,7 +10,7 @@ from typing import Any
 
 import edgestill
 from devices.detect import DeviceSnapshot, detect
-from devices.int8_saturation import DOT_PRODUCTS, cuts_off
+from devices.int8_saturation import DOT_PRODUCTS, saturates
 from devices.software import BASE, Extra, read_extras, shadowed, version
 from devices.tensorrt_support import LAST, is_too_new
 
@@ -102,7 +102,7 @@ def _advice(snapshot: DeviceSnapshot) -> list[str]:
         wrong = "; those of other tools whose weights use 8 bits come out wrong here on OpenVINO"
         lines.append(
             "this CPU has no INT8 dot product (VNNI): INT8 files gain less speed than elsewhere"
-            + (wrong if cuts_off(cpu.flags, platform.machine()) else "")
+            + (wrong if saturates(cpu.flags, platform.machine()) else "")
         )
     if {"avx512_bf16", "amx_bf16"} & set(cpu.flags):
         lines.append("this CPU computes bfloat16: OpenVINO would use it unasked; here it must be asked for")
