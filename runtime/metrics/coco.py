@@ -1,8 +1,8 @@
 """Precision by the COCO protocol: over IoU, recall, class and size of the objects.
 
 101 recall points, IoU 0.50 to 0.95 in steps of 0.05, at most 100 detections per class and image; all labels
-count. Sizes are areas in pixels of the source image: small below 32 x 32, large from 96 x 96. Since nearly all
-traffic lights are small, results are also split by the shorter side of the box.
+count. Sizes are areas in pixels of the source image: small below 32 x 32, large from 96 x 96. Nearly all
+traffic lights are small, so results are also split by the shorter side of the box.
 
 Source: https://cocodataset.org/#detection-eval
 """
