@@ -1,1 +1,1 @@
-"""Latency, accuracy, comparison, reports. Free of torch."""
+"""Measurement of latency, comparison of results, and reports. Without torch."""

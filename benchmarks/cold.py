@@ -1,7 +1,7 @@
-"""What a model costs before its first frame, and in memory: measured in a process of its own.
+"""Cold start: time to the first result, and memory, of a model in a new process.
 
-``python -m benchmarks.cold MODEL`` is that process; ``measure`` starts it. In the process that measures
-latency the libraries are loaded already and several models share the memory.
+``measure`` starts ``python -m benchmarks.cold MODEL``. In the process that measures latency, libraries are
+already loaded and several models share the memory.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def measure(
     tile: str = "1x1",
     tile_overlap: float = 0.0,
 ) -> dict[str, float | None]:
-    """Medians over some fresh processes: ``import_ms``, ``load_ms``, ``first_ms`` and ``rss_mib``.
+    """Medians over ``RUNS`` new processes: ``import_ms``, ``load_ms``, ``first_ms`` and ``rss_mib``.
 
-    The model file is in the page cache, as after any first start. All values are None where the process
-    fails, which it has no reason to do once the model ran here.
+    The model file is in the page cache, as in all starts but the first. All values are None if the process
+    fails.
     """
     tiles = ["--tile", tile, "--tile-overlap", str(tile_overlap)]
     command = [sys.executable, "-m", "benchmarks.cold", str(path), "--backend", backend, *tiles]
@@ -52,7 +52,7 @@ def measure(
 
 
 def main() -> None:
-    """Load a model, run one frame, and print what that took as JSON."""
+    """Load a model, run one frame, and print times and memory as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cold")
     parser.add_argument("model", type=Path)
     parser.add_argument("--backend", default="auto")
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--tile-overlap", type=float, default=0.0)
     args = parser.parse_args()
     start = perf_counter()
-    from benchmarks.footage import draw_street  # noqa: PLC0415 (importing is part of what is timed)
+    from benchmarks.footage import draw_street  # noqa: PLC0415 (imports are part of the measurement)
     from runtime.backend import BACKENDS, BY_SUFFIX  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
     from runtime.tiling import TiledDetector, Tiling  # noqa: PLC0415
@@ -78,9 +78,9 @@ def main() -> None:
         trust_engine=args.trust_engine,
         input_hw=args.input_hw and tuple(args.input_hw),
     )
-    looking = TiledDetector(detector, Tiling.parse(args.tile, args.tile_overlap))
+    tiled = TiledDetector(detector, Tiling.parse(args.tile, args.tile_overlap))
     loaded = perf_counter()
-    looking(image)
+    tiled(image)
     done = perf_counter()
     print(
         json.dumps(
@@ -113,7 +113,7 @@ def _median(values: list[float | None]) -> float | None:
 
 
 def _rss_mib() -> float | None:
-    """Memory of this process that is in RAM, libraries included."""
+    """Resident memory of this process, including libraries; None if it cannot be read."""
     for line in (read_text(Path("/proc/self/status")) or "").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024

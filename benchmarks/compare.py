@@ -1,8 +1,8 @@
-"""Which of two models is faster, and whether the samples can tell.
+"""Which of two models is faster, and whether the difference is significant.
 
-The figure is the ratio of medians, B over A, with an interval from resampling whole rounds: samples that
-were taken next to each other resemble each other, and single ones would make the interval too narrow. Where
-the models took turns in one process, a round is drawn for both at once, so that what troubled both cancels.
+The figure is the ratio of medians, B over A, with a bootstrap interval over whole rounds: consecutive samples
+are correlated, so that resampling single ones would give too narrow an interval. If the models were measured
+alternately in one process, a round is drawn for both together, so that common disturbances cancel.
 
 Source: Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013 (ratios with bootstrap
 intervals); Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
@@ -20,29 +20,29 @@ from edgestill.errors import DataError, UsageError
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-LEAST_ROUNDS = 8  # fewer and resampling them makes the interval too narrow
+LEAST_ROUNDS = 8  # with fewer the bootstrap interval is too narrow
 
-#: A difference below this is not worth a word even when it is sure.
+#: Differences below this are ignored, even if significant.
 PAIRED_MARGIN = 0.01
-#: Two processes, or two builds of one model, differ by this much with no cause that a user could name.
-APART_MARGIN = 0.05
+#: The same for separate runs: two processes with one model differ by this much.
+SEPARATE_MARGIN = 0.05
 
 MEASURES = {"frame": ("decode", "letterbox", "inference", "postprocess"), "inference": ("inference",)}
 
 
 def compare_models(a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) -> list[dict[str, Any]]:
-    """Compare two models of bench results, for whole frames and for inference alone.
+    """Compare two models of bench results: time of whole frames, and of inference alone.
 
     Args:
-        a: The model that is compared with, an entry of ``models``.
-        b: The other one.
-        paired: Whether both took turns in one process.
+        a: The reference, an entry of ``models``.
+        b: The model that is compared with it.
+        paired: Whether both were measured alternately in one process.
     """
     found = []
     for measure, stages in MEASURES.items():
         first, second = _rounds(a, stages), _rounds(b, stages)
         ratio, low, high = ratio_of_medians(first, second, paired=paired)
-        margin = PAIRED_MARGIN if paired else APART_MARGIN
+        margin = PAIRED_MARGIN if paired else SEPARATE_MARGIN
         few = min(len(first), len(second)) < LEAST_ROUNDS
         found.append(
             {
@@ -64,17 +64,17 @@ def compare_models(a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) 
 
 
 def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare two bench results: their only models, or those of the same name.
+    """Compare two bench results: their only models, or the models of equal name.
 
     Raises:
-        DataError: One of them is no bench result.
-        UsageError: It is not clear which models to compare.
+        DataError: One of them is not a result of bench.
+        UsageError: They have no model in common.
     """
     for result in (a, b):
         kind = result.get("kind") if isinstance(result, Mapping) else type(result).__name__
         if kind != "bench" or not result["models"]:
             raise DataError(
-                f"this is no result of bench (kind {kind!r})",
+                f"this is not a result of bench (kind {kind!r})",
                 hint="edgestill bench MODEL --out FILE writes one",
             )
     pairs = _pairs(a["models"], b["models"])
@@ -93,8 +93,8 @@ def ratio_of_medians(
     Args:
         a: Samples by round.
         b: Samples by round; as many rounds as ``a`` if they are paired.
-        paired: Whether round i of both was taken at the same time.
-        seed: Of the resampling, so that a result can be repeated.
+        paired: Whether rounds of equal index were measured at the same time.
+        seed: Seed of the bootstrap.
     """
     rng = np.random.default_rng(seed)
     ratios = np.empty(RESAMPLES)
@@ -108,7 +108,7 @@ def ratio_of_medians(
 
 
 def verdict(low: float, high: float, margin: float) -> str:
-    """What an interval of the ratio says about B: ``faster``, ``slower`` or ``can't tell``."""
+    """The verdict on B from the interval of the ratio: ``faster``, ``slower`` or ``can't tell``."""
     if high < 1 - margin:
         return "faster"
     if low > 1 + margin:
@@ -117,7 +117,7 @@ def verdict(low: float, high: float, margin: float) -> str:
 
 
 def in_words(comparison: Mapping[str, Any]) -> str:
-    """One comparison as a line for a person."""
+    """One comparison as a line of text."""
     c = comparison
     return (
         f"{c['b']} against {c['a']}, {c['measure']}: {c['ratio']:.3f} times the time "
@@ -131,8 +131,8 @@ def _rounds(model: Mapping[str, Any], stages: Sequence[str]) -> list[NDArray[np.
         rounds = np.asarray(model["rounds"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"the result of {model.get('name', 'a model')} holds no samples",
-            hint="edgestill bench MODEL --out FILE keeps them",
+            f"the result of {model.get('name', 'a model')} has no samples",
+            hint="edgestill bench MODEL --out FILE stores them",
         ) from error
     return [total[rounds == number] for number in np.unique(rounds)]
 
@@ -157,16 +157,16 @@ def _pairs(
 
 
 def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Why the two results may not be comparable at all."""
+    """Reasons why the two results may not be comparable."""
     found = [
-        "measured in two runs: what changed between them is in the ratio; bench A B --interleave pairs them"
+        "measured in two runs: changes between them affect the ratio; bench A B --interleave avoids that"
     ]
-    looked_at = {
+    conditions = {
         "the machine": ("machine", "title"),
         "the number of threads": ("threads",),
         "library versions": ("versions",),
     }
-    for what, keys in looked_at.items():
+    for what, keys in conditions.items():
         sides = []
         for result in (a, b):
             value: Any = result["models"][0].get("environment", {})
@@ -176,5 +176,5 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
         if sides[0] != sides[1]:
             found.append(f"{what} differs: {sides[0]} / {sides[1]}")
     if a.get("footage") != b.get("footage"):
-        found.append("the pictures differ")
+        found.append("the frames differ")
     return found

@@ -1,4 +1,4 @@
-"""The conditions of a measurement: the machine, its software, and who else was using it."""
+"""The conditions of a measurement: machine, software, and load by other processes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from devices.software import versions
 
 LIBRARIES = ("numpy", "opencv-python", "onnxruntime", "openvino")
 
-STEAL_LIMIT = 0.01  # of the CPU time
-OTHERS_LIMIT = 0.1  # cores
-CLOCK_LIMIT = 0.05  # change of a fixed piece of work from before to after
-NOISE_LIMIT = 0.10  # spread of the same, from its 10th to its 90th percentile
-CALM_GOVERNORS = {"performance", "userspace"}
+STEAL_LIMIT = 0.01  # fraction of the CPU time
+OTHERS_LIMIT = 0.1  # cores used by other processes
+CLOCK_LIMIT = 0.05  # relative change of the calibration time over the run
+NOISE_LIMIT = 0.10  # spread of the calibration time, 10th to 90th percentile over the median
+STEADY_GOVERNORS = {"performance", "userspace"}
 
 _WORK = bytes(1 << 20)
 _REPEATS = 9
 
 
 class Watch:
-    """Looks at the machine before, during and after a run.
+    """Records the state of the machine before, during and after a run.
 
-    A fixed piece of single-core work is timed again and again: where it slows down, so did the models, and
-    no change of model explains it.
+    A fixed single-core workload (the calibration) is timed repeatedly. What makes it slower also makes the
+    models slower, and is not their own cost.
     """
 
     def __init__(self) -> None:
@@ -45,11 +45,11 @@ class Watch:
         self._ticks, self._own_s, self._clock_s = read_cpu_times(), _own_cpu_s(), perf_counter()
 
     def tick(self) -> None:
-        """Time the fixed piece of work once, between two rounds."""
+        """Time the calibration once, between two rounds."""
         self._during_ms.append(_calibrate(1))
 
     def finish(self) -> dict[str, Any]:
-        """The record of conditions, plain data, with ``doubts``."""
+        """The conditions of the run as plain data, with ``doubts``."""
         wall_s = perf_counter() - self._clock_s
         own_s, ticks = _own_cpu_s() - self._own_s, read_cpu_times()
         after_ms = _calibrate(_REPEATS)
@@ -76,33 +76,33 @@ class Watch:
 
 
 def doubts(record: dict[str, Any]) -> list[str]:
-    """What in the conditions speaks against quoting a number taken under them."""
+    """Reasons in the conditions not to quote a figure that was measured under them."""
     found = []
     cpu, calibration = record["machine"]["cpu"], record["calibration_ms"]
     steal, others = record["steal"], record["others_cores"]
     if steal is not None and steal >= STEAL_LIMIT:
-        found.append(f"the hypervisor gave {steal:.1%} of the CPU time to other machines")
+        found.append(f"the hypervisor gave {steal:.1%} of the CPU time to other virtual machines")
     if others is not None and others >= OTHERS_LIMIT:
-        found.append(f"other processes kept {others:.1f} cores busy during the run; run alone")
+        found.append(f"other processes used {others:.1f} cores during the run; stop them")
     change = calibration["after"] / calibration["before"] - 1
     if abs(change) >= CLOCK_LIMIT:
-        found.append(f"fixed work took {change:+.0%} time after the run against before: the clock changed")
+        found.append(f"a fixed workload took {change:+.0%} time after the run: the CPU clock changed")
     if calibration["spread"] >= NOISE_LIMIT:
-        found.append(f"fixed work varied by {calibration['spread']:.0%} during the run: a noisy machine")
+        found.append(f"a fixed workload varied by {calibration['spread']:.0%} during the run")
     if cpu["governor"] is None and not record["temperatures_after_c"]:
-        found.append("neither clock nor temperature can be read here: throttling would show only as noise")
-    elif cpu["governor"] is not None and cpu["governor"] not in CALM_GOVERNORS:
-        found.append(f"the frequency governor is {cpu['governor']}; set performance to hold the clock")
+        found.append("neither clock nor temperature can be read: throttling cannot be excluded")
+    elif cpu["governor"] is not None and cpu["governor"] not in STEADY_GOVERNORS:
+        found.append(f"the frequency governor is {cpu['governor']}; set it to performance")
     jetson = record["machine"]["jetson"]
     if jetson and jetson["clocks_locked"] is False:
-        found.append("the GPU clock may move; run jetson_clocks first")
+        found.append("the GPU clock is not fixed; run jetson_clocks first")
     if jetson and jetson["power_mode"] is None:
-        found.append("the power mode is unknown; numbers of other modes cannot be compared")
+        found.append("the power mode is unknown, and results depend on it")
     return found
 
 
 def _calibrate(repeats: int) -> float:
-    """Milliseconds of hashing a fixed block on one core, the best of some: that filters out neighbours."""
+    """Milliseconds to hash a fixed block on one core: the minimum, which is least affected by other load."""
     times = []
     for _ in range(repeats):
         start = perf_counter()
@@ -124,7 +124,7 @@ def _steal(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
 
 
 def _others(before: CpuTimes | None, after: CpuTimes | None, own_s: float, wall_s: float) -> float | None:
-    """Cores that other processes kept busy; None where the kernel does not tell or the run was too short."""
+    """Cores used by other processes; None if the kernel does not report it or the run was under 1 s."""
     if before is None or after is None or wall_s < 1:
         return None
     busy = (after.total - after.idle - after.steal) - (before.total - before.idle - before.steal)

@@ -1,4 +1,4 @@
-"""Pictures to measure with: a source that starts again when it ends, or a drawn street."""
+"""Frames for benchmarks: a source that is repeated endlessly, or a drawn street scene."""
 
 from __future__ import annotations
 
@@ -19,29 +19,36 @@ PATTERN_FRAMES = 16
 
 
 class Footage:
-    """Frames without end.
+    """An endless sequence of frames.
+
+    Args:
+        source: An image, a folder or a video; None for the drawn street.
 
     Attributes:
-        name: What ``--source`` said, or ``pattern``.
+        name: The source, or ``pattern``.
+
+    Raises:
+        DataError: The source cannot be read.
+        UsageError: The source is a camera.
     """
 
     def __init__(self, source: str | None) -> None:
-        """Open a source once, so that a wrong one is refused before anything is loaded."""
+        """Open the source once, so that a wrong one is refused before a model is loaded."""
         self.name = source or PATTERN
         if source is not None:
             opened = open_source(source)
             opened.close()
             if opened.is_live:
                 raise UsageError(
-                    f"{source} is a camera: frames come when it likes",
-                    hint="measure with a video file, an image or a folder of images",
+                    f"{source} is a live source, whose frame rate limits a measurement",
+                    hint="use a video file, an image or a folder of images",
                 )
         self._frames = self._endless()
         self._sizes: set[tuple[int, int]] = set()
         self._names: set[tuple[str, int]] = set()
 
     def take(self, count: int) -> list[Frame]:
-        """The next frames, each with the time that it took to decode."""
+        """The next frames, each with its decoding time."""
         frames = [next(self._frames) for _ in range(count)]
         for frame in frames:
             self._sizes.add((frame.image_bgr.shape[0], frame.image_bgr.shape[1]))
@@ -49,7 +56,7 @@ class Footage:
         return frames
 
     def describe(self) -> dict[str, Any]:
-        """What was shown to the models: source, different frames, their sizes."""
+        """The frames taken so far: source, number of different frames, and their sizes."""
         sizes = [list(hw) for hw in sorted(self._sizes)]
         return {"source": self.name, "frames": len(self._names), "sizes_hw": sizes}
 
@@ -67,7 +74,7 @@ def _once(text: str) -> Iterator[Frame]:
 
 
 def _pattern() -> Iterator[Frame]:
-    """The drawn street, moving a little from frame to frame; encoded, so that decoding is part of it."""
+    """The drawn street, which moves from frame to frame; encoded as JPEG, so that decoding is measured."""
     for index in range(PATTERN_FRAMES):
         _, jpeg = cv2.imencode(".jpg", draw_street(index))
         start = perf_counter()
@@ -83,7 +90,7 @@ def _pattern() -> Iterator[Frame]:
 
 
 def draw_street(index: int) -> NDArray[np.uint8]:
-    """A street of boxes, poles and lamps with texture: uint8 BGR ``[720, 1280, 3]``, the same every time."""
+    """A street scene of boxes, poles and lamps with texture, deterministic: uint8 BGR ``[720, 1280, 3]``."""
     height, width = PATTERN_HW
     rng = np.random.default_rng(7)
     image = np.empty((height, width, 3), np.uint8)

@@ -1,8 +1,8 @@
-"""How long a detector takes from an encoded picture to boxes: one picture at a time, every sample kept.
+"""Latency of a detector from an encoded frame to boxes: one frame at a time, all samples stored.
 
-Models are measured in turns of a few pictures. The first run of each turn is not counted: it pays for the
-caches that the model before it has used. Interleaved, each round shows the same pictures to every model, in
-an order that alternates (A B, B A, ...), so that heat, clocks and neighbours meet all of them alike.
+Models are measured in turns of a few frames. The first run of each turn is not counted, because caches hold
+data of the model before. If interleaved, each round runs the same frames with every model, in alternating
+order (A B, B A, ...), so that temperature, clocks and other load affect all of them alike.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,46 +22,38 @@ from benchmarks.compare import compare_models
 from benchmarks.environment import Watch
 from benchmarks.footage import PATTERN, Footage
 from benchmarks.percentiles import percentile
-from edgestill.detections import Detections
 from edgestill.errors import UsageError
 from edgestill.files import sha256_file
 from edgestill.manifest import read_manifest
 from edgestill.progress import Advance, progress
-from runtime.detector import ModelDetector, open_detector
+from runtime.detector import ModelDetector, TimedDetector, open_detector
 from runtime.frames import Frame
 from runtime.tiling import TiledDetector, Tiling
 
 STAGES = ("decode", "letterbox", "inference", "postprocess")
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
-TURN = 4  # pictures a model is shown before another one, or a look at the machine, comes in between
-WARMUP_RUNS = 3  # at least, however short the time
-UNSTABLE_SPREAD = 0.10  # standard deviation over mean; pyperf warns at the same tenth
+TURN = 4  # frames of one model in a round, before the next model or the calibration
+WARMUP_RUNS = 3  # lower limit, however short the warm-up
+UNSTABLE_SPREAD = 0.10  # standard deviation over mean; the same limit as in pyperf
 DRIFT_LIMIT = 0.05  # between the medians of the first and the second half
-
-
-class Timed(Protocol):
-    """What is measured: a detector that tells its stages."""
-
-    def timed(self, image_bgr: NDArray[np.uint8]) -> tuple[Detections, dict[str, float]]:
-        """The detections in an image, and milliseconds by stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to measure.
+    """Settings of a measurement.
 
     Attributes:
-        source: An image, a folder, a video; None for the drawn street.
-        duration_s: Timed seconds a model, at least.
-        min_samples: Timed pictures a model, at least.
-        warmup_s: Untimed seconds a model before the first sample.
+        source: An image, a folder or a video; None for the drawn street.
+        duration_s: Smallest measured time of each model, seconds.
+        min_samples: Smallest number of samples of each model.
+        warmup_s: Warm-up of each model, seconds.
         backend: ``auto`` chooses by the file.
         threads: CPU threads; None leaves the choice to the library.
-        trust_engine: Whether engines that were not built here are run.
-        input_hw: Height and width to run at, of files that leave them free; None for the files' own.
-        interleave: Whether models take turns; else one after the other.
-        tilings: Each model is measured once with each: how it looks at a frame.
+        trust_engine: Whether engines that were not built on this machine are run.
+        input_hw: Input height and width in pixels, for files with free sizes; None for the files' own.
+        interleave: Whether models are measured alternately; else one after the other.
+        tilings: Each model is measured with each of them.
     """
 
     source: str | None = None
@@ -80,19 +72,19 @@ class Settings:
             raise UsageError(
                 f"duration {self.duration_s:g} s, warm-up {self.warmup_s:g} s, {self.min_samples} samples: "
                 "nothing to measure",
-                hint="times of 0 or more, and at least one sample",
+                hint="give times of 0 or more, and at least one sample",
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Subject:
-    """A model that is measured, and how it looks at a frame.
+    """A model that is measured with one tiling.
 
     Attributes:
-        label: What it is called.
-        path: Its file.
+        label: Name in the results.
+        path: The model file.
         detector: The loaded model.
-        tiling: The tiles that it is shown.
+        tiling: The tiles of a frame that it is run on.
     """
 
     label: str
@@ -103,13 +95,13 @@ class Subject:
 
 @dataclass(slots=True)
 class Samples:
-    """The timed pictures of one model, in order.
+    """The samples of one model, one for each measured frame, in order.
 
     Attributes:
-        stages_ms: Milliseconds of every picture, by stage.
-        rounds: The round that each picture belongs to.
-        found: Detections in all of them together.
-        total_ms: Time of all of them together.
+        stages_ms: Milliseconds of each sample, by stage.
+        rounds: Number of the round of each sample.
+        found: Total number of detections.
+        total_ms: Total time, milliseconds.
     """
 
     stages_ms: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
@@ -118,7 +110,7 @@ class Samples:
     total_ms: float = 0.0
 
     def add(self, frame: Frame, stages_ms: dict[str, float], round_number: int, found: int) -> None:
-        """Keep one picture's times."""
+        """Add the times of one frame."""
         for stage, ms in {"decode": frame.decode_ms, **stages_ms}.items():
             self.stages_ms[stage].append(round(ms, 4))
             self.total_ms += ms
@@ -130,24 +122,27 @@ class Samples:
 
     @property
     def frame_ms(self) -> NDArray[np.float64]:
-        """Milliseconds from encoded picture to boxes, of every picture."""
+        """Milliseconds from encoded frame to boxes, of each sample."""
         return np.asarray(np.asarray([self.stages_ms[stage] for stage in STAGES]).sum(axis=0), np.float64)
 
 
 def bench(
     models: Sequence[Path], settings: Settings, *, names: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Measure model files and give the result as plain data, ``kind: bench``.
+    """Measure model files.
 
     Args:
-        models: ``.onnx`` or ``.xml`` files. The first is the one that others are compared with.
+        models: Model files; the others are compared with the first.
         settings: How to measure.
-        names: What to call them; None for the shortest names that tell them apart.
+        names: Names in the results; None for the shortest names that are unique.
+
+    Returns:
+        The result as plain data, ``kind: bench``.
 
     Raises:
-        ArtifactError: A file is missing or no detector.
+        ArtifactError: A file is missing or is not a detector.
         DataError: The source cannot be read.
-        UsageError: The source is a camera, there is no such backend, or a file is of another size.
+        UsageError: The source is a camera, there is no such backend, or a file has another, fixed input size.
     """
     footage = Footage(settings.source)
     options: dict[str, Any] = {"backend": settings.backend, "threads": settings.threads}
@@ -156,14 +151,14 @@ def bench(
         detectors = [stack.enter_context(closing(open_detector(path, **options))) for path in models]
         watch = Watch()
         subjects = _subjects(models, detectors, settings.tilings, names or list(map(str, models)))
-        looking = [TiledDetector(subject.detector, subject.tiling) for subject in subjects]
-        samples = collect(looking, footage, settings, watch.tick)
+        tiled = [TiledDetector(subject.detector, subject.tiling) for subject in subjects]
+        samples = collect(tiled, footage, settings, watch.tick)
         environment = watch.finish()
         results = [
             {**_identity(subject), **_figures(taken)}
             for subject, taken in zip(subjects, samples, strict=True)
         ]
-    common = [*environment.pop("doubts"), *_picture_doubts(footage)]
+    common = [*environment.pop("doubts"), *_frame_doubts(footage)]
     for result, subject in zip(results, subjects, strict=True):
         tile, overlap = str(subject.tiling), subject.tiling.overlap
         started = cold.measure(subject.path, tile=tile, tile_overlap=overlap, **options)
@@ -175,7 +170,7 @@ def bench(
     return {
         "kind": "bench",
         "scenario": "single",
-        "measures": "one picture at a time, from encoded picture to boxes: " + " + ".join(STAGES),
+        "measures": "one frame at a time, from encoded frame to boxes: " + " + ".join(STAGES),
         "interleaved": settings.interleave and len(subjects) > 1,
         "footage": footage.describe(),
         "warmup_s": settings.warmup_s,
@@ -187,9 +182,9 @@ def bench(
 
 
 def collect(
-    detectors: Sequence[Timed], footage: Footage, settings: Settings, tick: Callable[[], None]
+    detectors: Sequence[TimedDetector], footage: Footage, settings: Settings, tick: Callable[[], None]
 ) -> list[Samples]:
-    """Warm up and take samples of every detector; ``tick`` is called between rounds."""
+    """Warm up and measure all detectors; ``tick`` is called between rounds."""
     samples = [Samples() for _ in detectors]
     _warm_up(detectors, footage, settings.warmup_s)
     groups = [list(range(len(detectors)))] if settings.interleave else [[k] for k in range(len(detectors))]
@@ -214,17 +209,17 @@ def _subjects(
     tilings: Sequence[Tiling],
     names: Sequence[str],
 ) -> list[Subject]:
-    """Every model with every way to look at a frame, the ways of one model side by side."""
-    ways = [(*one, tiling) for one in zip(models, detectors, names, strict=True) for tiling in tilings]
-    wanted = [name if tiling.is_whole else f"{name} tile {tiling}" for _, _, name, tiling in ways]
+    """Each model with each tiling; those of one model are adjacent."""
+    pairs = [(*one, tiling) for one in zip(models, detectors, names, strict=True) for tiling in tilings]
+    wanted = [name if tiling.is_whole else f"{name} tile {tiling}" for _, _, name, tiling in pairs]
     return [
         Subject(label=label, path=path, detector=detector, tiling=tiling)
-        for label, (path, detector, _, tiling) in zip(unique_names(wanted), ways, strict=True)
+        for label, (path, detector, _, tiling) in zip(unique_names(wanted), pairs, strict=True)
     ]
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:
-    """File names, with as many folders before them as it takes to tell them apart, else numbered."""
+    """File names with as many parent folders as make them unique; equal paths are numbered."""
     for depth in range(1, 1 + max(len(Path(p).parts) for p in paths)):
         names = ["/".join(Path(p).parts[-depth:]) for p in paths]
         if len(set(names)) == len(set(paths)):
@@ -238,9 +233,9 @@ def unique_names(paths: Sequence[str]) -> list[str]:
 
 
 class _Meter:
-    """Moves a progress bar by whole seconds, up to its end.
+    """Advances a progress bar by whole seconds, up to its end.
 
-    Slow models go on beyond it until they have the samples asked for.
+    Slow models may take longer, until they have ``min_samples``.
     """
 
     def __init__(self, advance: Advance, seconds: int) -> None:
@@ -253,7 +248,7 @@ class _Meter:
             self._advance(step)
 
 
-def _warm_up(detectors: Sequence[Timed], footage: Footage, seconds: float) -> None:
+def _warm_up(detectors: Sequence[TimedDetector], footage: Footage, seconds: float) -> None:
     frames = footage.take(WARMUP_RUNS)
     for detector in detectors:
         start, runs = perf_counter(), 0
@@ -262,7 +257,7 @@ def _warm_up(detectors: Sequence[Timed], footage: Footage, seconds: float) -> No
             runs += 1
 
 
-def _turn(detector: Timed, frames: Sequence[Frame], samples: Samples, round_number: int) -> None:
+def _turn(detector: TimedDetector, frames: Sequence[Frame], samples: Samples, round_number: int) -> None:
     detector.timed(frames[0].image_bgr)
     for frame in frames:
         found, stages_ms = detector.timed(frame.image_bgr)
@@ -294,7 +289,7 @@ def _identity(subject: Subject) -> dict[str, Any]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The model's files: OpenVINO keeps the weights in one of their own."""
+    """The files of a model: OpenVINO stores weights in a separate one."""
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
@@ -322,28 +317,28 @@ def _figures(samples: Samples) -> dict[str, Any]:
 
 
 def sample_doubts(samples: Samples) -> list[str]:
-    """What in the samples themselves speaks against quoting them."""
+    """Reasons in the samples not to quote them."""
     found = []
     inference = np.asarray(samples.stages_ms["inference"])
     spread = float(inference.std() / inference.mean()) if inference.mean() > 0 else 0.0
     if spread >= UNSTABLE_SPREAD:
-        found.append(f"inference times spread by {spread:.0%} of their mean")
+        found.append(f"the standard deviation of inference times is {spread:.0%} of their mean")
     first, second = np.array_split(inference, 2)
     drift = float(np.median(second) / np.median(first) - 1) if len(first) and np.median(first) > 0 else 0.0
     if abs(drift) >= DRIFT_LIMIT:
-        found.append(f"the second half of the inference times is {drift:+.0%} from the first: not settled")
+        found.append(f"the median inference time of the second half is {drift:+.0%} from the first: a drift")
     missing = [n for n, f in PERCENTILES.items() if percentile(samples.rounds, f).value is None]
     if missing:
         found.append(f"{len(samples)} samples are too few for {' and '.join(missing)}")
     if samples.found == 0:
-        found.append("nothing was found in any picture: suppression of overlapping boxes had nothing to do")
+        found.append("there were no detections in any frame, so NMS took no time")
     return found
 
 
-def _picture_doubts(footage: Footage) -> list[str]:
+def _frame_doubts(footage: Footage) -> list[str]:
     if footage.name != PATTERN:
         return []
-    return ["the pictures are a drawn test pattern; give --source for real ones"]
+    return ["the frames are a drawn test pattern; give --source for real ones"]
 
 
 def _rounded(value: float | None) -> float | None:

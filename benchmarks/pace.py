@@ -1,4 +1,4 @@
-"""How many times the time of one model file another one takes, measured in turns."""
+"""The ratio of the inference times of two model files, measured alternately."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ KEPT = ("measure", "a_ms", "b_ms", "ratio", "low", "high", "confidence", "verdic
 
 
 def pace(a: Path, b: Path, source: str | None, *, duration_s: float = 2.0) -> dict[str, Any]:
-    """Inference of ``b`` over inference of ``a``, both shown the same pictures in turns.
+    """Inference time of ``b`` relative to ``a``, measured alternately on the same frames.
 
     Args:
-        a: The model file that is compared with.
-        b: The other one.
-        source: An image, a folder, a video; None for the drawn street.
-        duration_s: Timed seconds a model, at least.
+        a: The reference model file.
+        b: The model file that is compared with it.
+        source: An image, a folder or a video; None for the drawn street.
+        duration_s: Smallest measured time of each model, seconds.
 
     Returns:
         Medians in milliseconds, their ratio with its interval, and the verdict, see ``benchmarks.compare``.
@@ -30,10 +30,10 @@ def pace(a: Path, b: Path, source: str | None, *, duration_s: float = 2.0) -> di
     with ExitStack() as stack:
         detectors = [stack.enter_context(closing(open_detector(path))) for path in (a, b)]
         first, second = collect(detectors, Footage(source), settings, lambda: None)
-    compared = compare_models(_told(a, first), _told(b, second), paired=True)
+    compared = compare_models(_as_result(a, first), _as_result(b, second), paired=True)
     found = next(c for c in compared if c["measure"] == "inference")
     return {"samples": len(first), **{name: found[name] for name in KEPT}}
 
 
-def _told(path: Path, taken: Samples) -> dict[str, Any]:
+def _as_result(path: Path, taken: Samples) -> dict[str, Any]:
     return {"name": path.name, "samples_ms": taken.stages_ms, "rounds": taken.rounds}

@@ -1,4 +1,8 @@
-"""An HTML page in one file: text, figures, tables, plots, pictures; no scripts, nothing from outside."""
+"""An HTML page in one file: text, figures, tables, plots and images; no scripts, no external resources.
+
+The blocks below are data. The templates ``page.html.j2`` and ``blocks.html.j2`` hold the markup and escape
+all text (jinja2 with ``autoescape``), so that names from result files cannot add markup of their own.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,19 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import cache
 from pathlib import Path
-from string import Template
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from zlib import crc32
 
 import edgestill
-from edgestill.errors import DataError
+from edgestill.errors import DataError, missing_library
 from edgestill.files import refuse_overwrite, write_bytes
 
-TEMPLATE = Path(__file__).with_name("page.html")
+if TYPE_CHECKING:
+    import jinja2
+
+TEMPLATE = "page.html.j2"
 PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 Tone = Literal["", "good", "bad"]
@@ -24,10 +30,13 @@ Cell = str | float | None
 
 
 class Block(Protocol):
-    """A part of a section."""
+    """A part of a section.
 
-    def html(self) -> str:
-        """Its markup, with everything that came from outside escaped."""
+    Attributes:
+        macro: Name of its macro in ``blocks.html.j2``.
+    """
+
+    macro: ClassVar[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,54 +48,40 @@ class Prose:
         note: Whether it is set apart as a remark.
     """
 
+    macro: ClassVar[str] = "prose"
     text: str
     note: bool = False
-
-    def html(self) -> str:
-        """A paragraph."""
-        return f"<p{' class=note' if self.note else ''}>{escape(self.text)}</p>"
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
     """A title within a section."""
 
+    macro: ClassVar[str] = "heading"
     text: str
-
-    def html(self) -> str:
-        """A third-level heading."""
-        return f"<h3>{escape(self.text)}</h3>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One figure that a reader should take away.
+    """One headline figure.
 
     Attributes:
         value: The figure, with its unit.
-        label: What it is.
-        tone: Whether it is good or bad news.
+        label: What it measures.
+        tone: Whether it is good or bad; empty for neither.
     """
 
     value: str
     label: str
     tone: Tone = ""
 
-    def html(self) -> str:
-        """A box with a large figure."""
-        inner = f"<b>{escape(self.value)}</b><span>{escape(self.label)}</span>"
-        return f'<div class="card {self.tone}">{inner}</div>'
-
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """Figures side by side."""
+    """Headline figures side by side."""
 
+    macro: ClassVar[str] = "cards"
     cards: Sequence[Card]
-
-    def html(self) -> str:
-        """A row of boxes."""
-        return f'<div class="cards">{"".join(card.html() for card in self.cards)}</div>'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,38 +89,31 @@ class Table:
     """Rows and columns.
 
     Attributes:
-        columns: Their headings; all empty for a table without.
-        rows: Cells; numbers are set right, with at most three decimals; None is a dash.
-        caption: What it shows.
+        columns: Their headings; all empty for a table without a heading row.
+        rows: Cells; numbers are right-aligned, see ``format_cell``.
+        caption: What the table shows.
         tones: By text of a cell, how to colour it.
     """
 
+    macro: ClassVar[str] = "table"
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
     tones: Mapping[str, Tone] | None = None
 
-    def html(self) -> str:
-        """A table that scrolls sideways on narrow screens."""
-        numeric = [all(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns))]
-        head = "".join(
-            f"<th{_number_class(right)}>{escape(name)}</th>"
-            for name, right in zip(self.columns, numeric, strict=True)
-        )
-        body = "".join(
-            f"<tr>{''.join(self._cell(cell, right) for cell, right in zip(row, numeric, strict=True))}</tr>"
-            for row in self.rows
-        )
-        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
-        head = f"<thead><tr>{head}</tr></thead>" if any(self.columns) else ""
-        inner = f"{caption}{head}<tbody>{body}</tbody>"
-        return f'<div class="scroll"><table>{inner}</table></div>'
+    def __post_init__(self) -> None:
+        lengths = {len(row) for row in self.rows}
+        if lengths - {len(self.columns)}:
+            raise ValueError(f"rows of {sorted(lengths)} cells under {len(self.columns)} columns")
 
-    def _cell(self, cell: Cell, right: bool) -> str:
-        text = escape(format_cell(cell)).replace("\n", "<br>")
-        tone = (self.tones or {}).get(str(cell), "")
-        inner = f'<span class="{tone}-word">{text}</span>' if tone else text
-        return f"<td{_number_class(right)}>{inner}</td>"
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether each column holds numbers only."""
+        return [all(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns))]
+
+    def tone(self, cell: Cell) -> Tone:
+        """How to colour a cell."""
+        return (self.tones or {}).get(str(cell), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,44 +121,47 @@ class Plot:
     """A drawing, see ``benchmarks.plots``.
 
     Attributes:
-        svg: Its markup.
-        caption: What it shows and how to read it.
+        svg: An ``<svg>`` element that ``benchmarks.plots`` made; it is not escaped.
+        caption: What it shows and how to read it; also the label for screen readers.
     """
 
+    macro: ClassVar[str] = "plot"
     svg: str
     caption: str
 
-    def html(self) -> str:
-        """The drawing with its caption; the caption is also what a screen reader says."""
-        label = f'<svg role="img" aria-label="{escape(self.caption)}"'
-        own = f"f{crc32(self.caption.encode()):x}-"  # drawings are made apart and share names inside
-        svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{own}", self.svg).replace("<svg", label, 1)
-        return f"<figure>{svg}<figcaption>{escape(self.caption)}</figcaption></figure>"
+    @property
+    def svg_after_tag_name(self) -> str:
+        """The element without its ``<svg``, with ids that no other drawing of the page has."""
+        prefix = f"f{crc32(self.caption.encode()):x}-"
+        return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", self.svg).removeprefix("<svg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A picture inside the page.
+    """An image inside the page.
 
     Attributes:
         data: The encoded file.
-        mime: Its type, e.g. ``image/png``.
+        mime: Its media type, e.g. ``image/png``.
         caption: What it shows.
     """
 
+    macro: ClassVar[str] = "picture"
     data: bytes
     mime: str
     caption: str
 
     @classmethod
     def read(cls, path: Path, caption: str = "") -> Picture:
-        """Take a PNG, JPEG or WebP file.
+        """Read a PNG, JPEG or WebP file; the caption is its file name unless one is given.
 
         Raises:
-            DataError: It is missing or of another kind.
+            DataError: The file is missing or of another type.
         """
         if path.suffix.lower() not in PICTURE_TYPES:
-            raise DataError(f"{path} is no picture for a page", hint=f"known: {', '.join(PICTURE_TYPES)}")
+            raise DataError(
+                f"{path} is not an image that a page can hold", hint=f"known: {', '.join(PICTURE_TYPES)}"
+            )
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -179,78 +170,57 @@ class Picture:
             ) from error
         return cls(data=data, mime=PICTURE_TYPES[path.suffix.lower()], caption=caption or path.name)
 
-    def html(self) -> str:
-        """The picture as part of the page."""
-        text = escape(self.caption)
-        source = f"data:{self.mime};base64,{b64encode(self.data).decode()}"
-        return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+    @property
+    def data_url(self) -> str:
+        """The image as a ``data:`` URL."""
+        return f"data:{self.mime};base64,{b64encode(self.data).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Pictures side by side."""
+    """Images side by side."""
 
+    macro: ClassVar[str] = "pictures"
     pictures: Sequence[Picture]
-
-    def html(self) -> str:
-        """A grid."""
-        return f'<div class="pictures">{"".join(p.html() for p in self.pictures)}</div>'
 
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """The commands that repeat what is shown."""
+    """Commands that reproduce what is shown; no block if there are none."""
 
+    macro: ClassVar[str] = "commands"
     commands: Sequence[str]
-
-    def html(self) -> str:
-        """A block of code."""
-        return f"<pre>{escape(chr(10).join(self.commands))}</pre>" if self.commands else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """Reasons not to believe what is shown; nothing where there are none."""
+    """Reasons not to trust what is shown; no block if there are none."""
 
+    macro: ClassVar[str] = "doubts"
     doubts: Sequence[str]
-
-    def html(self) -> str:
-        """A marked list."""
-        if not self.doubts:
-            return ""
-        items = "".join(f"<li>{escape(doubt)}</li>" for doubt in self.doubts)
-        return f'<div class="doubts"><b>Doubts</b><ul>{items}</ul></div>'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """Blocks that are folded away until somebody wants them."""
+    """Blocks that are folded away under a summary line."""
 
+    macro: ClassVar[str] = "details"
     summary: str
     blocks: Sequence[Block]
-
-    def html(self) -> str:
-        """A fold."""
-        inner = "".join(block.html() for block in self.blocks)
-        return f"<details><summary>{escape(self.summary)}</summary>{inner}</details>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of the page with a title."""
+    """A framed part of the page with a title."""
 
+    macro: ClassVar[str] = "section"
     title: str
     blocks: Sequence[Block]
 
     @property
     def anchor(self) -> str:
-        """Its name in links."""
+        """The target of links to this section."""
         return re.sub(r"\W+", "-", self.title.lower()).strip("-")
-
-    def html(self) -> str:
-        """A framed part."""
-        inner = "".join(block.html() for block in self.blocks)
-        return f'<section id="{self.anchor}"><h2>{escape(self.title)}</h2>{inner}</section>'
 
 
 def write_report(
@@ -268,30 +238,34 @@ def write_report(
     Args:
         sections: Its parts, in order.
         out: The file.
-        title: What stands on top.
+        title: The heading of the page.
         lead: One paragraph below the title.
-        cards: The figures to take away, above all sections.
-        footer: The last line; empty says what wrote the page.
+        cards: Headline figures, above all sections.
+        footer: The last line; empty for the program and its version.
         force: Whether an existing file is replaced.
 
     Raises:
         UsageError: The file exists and ``force`` is false.
+        DeviceError: jinja2 is not installed.
     """
     refuse_overwrite(out, force=force)
-    body = (Cards(cards).html() if cards else "") + "".join(section.html() for section in sections)
-    page = Template(TEMPLATE.read_text("utf-8")).substitute(
-        title=escape(title),
-        lead=Prose(lead).html() if lead else "",
-        contents="".join(f'<a href="#{s.anchor}">{escape(s.title)}</a>' for s in sections),
-        body=body,
-        footer=escape(footer or f"Written by edgestill {edgestill.__version__}."),
+    page = (
+        _templates()
+        .get_template(TEMPLATE)
+        .render(
+            title=title,
+            lead=Prose(lead) if lead else None,
+            cards=Cards(cards) if cards else None,
+            sections=sections,
+            footer=footer or f"Written by edgestill {edgestill.__version__}.",
+        )
     )
     write_bytes(out, page.encode(), force=force)
     return out
 
 
 def format_cell(cell: Cell) -> str:
-    """A cell as text: numbers with about three digits that matter, a dash for None."""
+    """A cell as text: numbers with about three significant digits, a dash for None."""
     if cell is None:
         return "–"
     if isinstance(cell, float):
@@ -300,9 +274,21 @@ def format_cell(cell: Cell) -> str:
     return str(cell)
 
 
+@cache
+def _templates() -> jinja2.Environment:
+    try:
+        import jinja2  # noqa: PLC0415 (an extra, which only a page needs)
+    except ImportError as error:
+        raise missing_library("writing a report", "jinja2", "report") from error
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    found.filters["cell_text"] = format_cell
+    return found
+
+
 def _is_number(cell: Cell) -> bool:
     return not isinstance(cell, str) or re.fullmatch(r"[-+]?[\d.]+( to [\d.]+)?", cell) is not None
-
-
-def _number_class(right: bool) -> str:
-    return ' class="number"' if right else ""

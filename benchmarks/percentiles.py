@@ -1,8 +1,8 @@
-"""Percentiles that the number of samples can carry.
+"""Percentiles with an upper confidence bound, or none if there are too few samples.
 
-With n independent samples the t-th largest is an upper bound of the percentile p, at confidence c, as soon as
-P[Bin(n, 1 - p) <= t - 1] <= 1 - c. Below the n where that holds for t = 1 (459 for p99 at 99 %) not even the
-maximum says anything about the percentile, and none is given.
+With n independent samples the t-th largest is an upper bound of the percentile p at confidence c if
+P[Bin(n, 1 - p) <= t - 1] <= 1 - c. Below the n for which that holds for t = 1 (459 for p99 at 99 %) even the
+maximum is no bound, and no percentile is reported.
 
 Source: early stopping of MLPerf's loadgen, without its extra order statistic,
 https://github.com/mlcommons/inference/blob/master/loadgen/early_stopping.cc
@@ -24,9 +24,9 @@ class Percentile:
     """One percentile of a set of samples.
 
     Attributes:
-        value: The estimate, in the samples' unit; None where the samples are too few.
-        upper: The true percentile is below this with 99 % confidence; None likewise.
-        reason: Why there is no value.
+        value: The estimate, in the unit of the samples; None if there are too few.
+        upper: Upper bound of the percentile at 99 % confidence; None if there are too few samples.
+        reason: Why there is no value; None if there is one.
     """
 
     value: float | None
@@ -35,16 +35,16 @@ class Percentile:
 
 
 def percentile(samples: Sequence[float], fraction: float) -> Percentile:
-    """The percentile that a fraction in (0, 1) names, e.g. 0.99.
+    """A percentile of samples.
 
     Args:
-        samples: Measured values, in any order, taken as independent.
-        fraction: Part of the samples that lies below.
+        samples: Measured values in any order, assumed to be independent.
+        fraction: The percentile as a fraction in (0, 1), e.g. 0.99.
     """
     rank = upper_rank(len(samples), fraction)
     if rank == 0:
         reason = (
-            f"p{fraction * 100:g} needs {least_samples(fraction)} samples for an upper bound of "
+            f"p{fraction * 100:g} needs {least_samples(fraction)} samples for an upper bound at "
             f"{CONFIDENCE:.0%} confidence; there are {len(samples)}"
         )
         return Percentile(value=None, upper=None, reason=reason)
@@ -64,12 +64,12 @@ def upper_rank(n: int, fraction: float) -> int:
 
 
 def least_samples(fraction: float, rank: int = 1) -> int:
-    """How many samples it takes until the rank-th largest bounds the percentile from above."""
+    """The smallest number of samples of which the rank-th largest is an upper bound of the percentile."""
     high = ceil(rank / (1 - fraction))
     while upper_rank(high, fraction) < rank:
         high *= 2
     low = high // 2
-    while low < high:  # the bound holds from some n on
+    while low < high:  # bisection: the bound holds from some n on
         middle = (low + high) // 2
         if upper_rank(middle, fraction) >= rank:
             high = middle
@@ -79,6 +79,6 @@ def least_samples(fraction: float, rank: int = 1) -> int:
 
 
 def _binomial(n: int, k: int, p: float) -> float:
-    """P[Bin(n, p) = k], by logarithms: the plain powers vanish for some thousand samples."""
+    """P[Bin(n, p) = k], by logarithms, since the powers underflow for some thousand samples."""
     ways = lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
     return exp(ways + k * log(p) + (n - k) * log1p(-p))

@@ -1,4 +1,4 @@
-"""Drawings for a report: SVG that takes its colours from the page, so that it is right in the dark too."""
+"""Plots for a report: SVG with the colours of the page, so that it suits light and dark mode."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.compare import MEASURES
 from edgestill.errors import missing_library
 
-#: Readable on white and on near-black, and told apart by the colour-blind (after Okabe and Ito, 2008).
+#: Readable on white and near-black, and distinguishable with colour blindness (after Okabe and Ito, 2008).
 SERIES = ("#2b8cbe", "#e08214", "#1b9e77", "#c2589b", "#8c6bb1", "#b8a11a", "#7f8c99")
-#: Stand-ins that become the page's own colours.
+#: Placeholder colours, which are replaced by CSS variables of the page.
 _INK, _GRID, _SOFT = "#010203", "#040506", "#070809"
 _PAGE_COLOURS = {_INK: "var(--ink)", _GRID: "var(--grid)", _SOFT: "var(--soft)"}
 _STYLE = {
@@ -48,11 +48,11 @@ _STYLE = {
     "ytick.labelcolor": _SOFT,
 }
 STAGES = MEASURES["frame"]
-WIDTH = 10.0  # inches of 72 units: text of 9 units comes out at 12 px in the page's column
+WIDTH = 10.0  # inches of 72 units: text of 9 units is 12 px high in the page's column
 
 
 class _Canvas:
-    """A figure whose SVG is ready once its block has ended."""
+    """A figure whose SVG is available after the ``with`` block."""
 
     def __init__(self, figure: Any) -> None:
         self.figure = figure
@@ -60,7 +60,7 @@ class _Canvas:
 
 
 def accuracy_latency(points: Sequence[tuple[str, float, float]]) -> str:
-    """Accuracy over time, one point a model.
+    """Accuracy over latency, a point for each model.
 
     Args:
         points: Name, milliseconds of inference, mAP50-95 in [0, 1].
@@ -77,7 +77,7 @@ def accuracy_latency(points: Sequence[tuple[str, float, float]]) -> str:
 
 
 def stage_bars(stages: Sequence[tuple[str, Mapping[str, float]]]) -> str:
-    """Median milliseconds of the stages, one bar a model.
+    """Median milliseconds of the stages, a bar for each model.
 
     Args:
         stages: Name, and milliseconds by stage.
@@ -96,17 +96,17 @@ def stage_bars(stages: Sequence[tuple[str, Mapping[str, float]]]) -> str:
         axes.tick_params(axis="y", labelcolor=_INK, length=0)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        axes.set(xlabel="ms a picture")
+        axes.set(xlabel="ms per frame")
         axes.margins(x=0.1)
         _legend(canvas.figure, axes, columns=len(STAGES))
     return canvas.svg
 
 
 def latency_curves(samples: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """The part of the pictures that were done by a time, one curve a model, up to the slowest hundredth.
+    """Cumulative distribution of the time of a frame, a curve for each model, up to the 99th percentile.
 
     Args:
-        samples: Name, and milliseconds of every picture.
+        samples: Name, and milliseconds of each frame.
     """
     with _canvas(WIDTH, 3.8) as canvas:
         axes = canvas.figure.subplots()
@@ -117,16 +117,14 @@ def latency_curves(samples: Sequence[tuple[str, Sequence[float]]]) -> str:
                 ordered, np.arange(1, len(ordered) + 1) / len(ordered) * 100, color=_colour(k), label=name
             )
             furthest = max(furthest, float(np.quantile(ordered, 0.99)))
-        axes.set(
-            xlabel="ms a picture, from encoded picture to boxes", ylabel="% of pictures done", ylim=(0, 101)
-        )
+        axes.set(xlabel="ms per frame, from encoded frame to boxes", ylabel="% of frames", ylim=(0, 101))
         axes.set_xlim(0, furthest * 1.08)
         _legend(canvas.figure, axes, columns=3)
     return canvas.svg
 
 
 def class_bars(scores: Sequence[tuple[str, Mapping[str, float | None]]]) -> str:
-    """AP50-95 by class, one group a class, one bar a model.
+    """AP50-95 by class, a group for each class and a bar for each model.
 
     Args:
         scores: Name, and AP in [0, 1] by class; None for a class without labels.
@@ -155,11 +153,11 @@ def class_bars(scores: Sequence[tuple[str, Mapping[str, float | None]]]) -> str:
 def training_curves(
     rows: Sequence[Mapping[str, float | None]], losses: Sequence[str], scores: Sequence[str]
 ) -> str:
-    """Loss by part and validation scores over the epochs.
+    """Loss terms and validation scores by epoch.
 
     Args:
-        rows: One an epoch, with ``epoch``; None where an epoch has no such value.
-        losses: Names of the loss parts.
+        rows: Values of each epoch by name, with ``epoch``; None if an epoch has no such value.
+        losses: Names of the loss terms.
         scores: Names of the scores, in [0, 1].
     """
     with _canvas(WIDTH, 4.2) as canvas:
@@ -167,13 +165,13 @@ def training_curves(
         for axes, names, factor in ((left, losses, 1), (right, scores, 100)):
             for k, name in enumerate(names):
                 points = [(r["epoch"], factor * v) for r in rows if (v := r.get(name)) is not None]
-                style = "-" if k < len(SERIES) else "--"  # the colours come round again
+                style = "-" if k < len(SERIES) else "--"  # colours repeat
                 xs, ys = [x for x, _ in points], [y for _, y in points]
                 axes.plot(xs, ys, style, color=_colour(k), label=name)
                 if len(points) < 3:
                     axes.lines[-1].set_marker("o")
             axes.set(xlabel="epoch")
-            # Below the axes, where many names cover no line.
+            # Below the axes, where many names do not hide lines.
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
         left.set(title="Loss", yscale="log")
         right.set(title="Validation, points", ylim=(0, None))
@@ -182,7 +180,7 @@ def training_curves(
 
 @contextmanager
 def _canvas(width: float, height: float) -> Iterator[_Canvas]:
-    """A figure in the page's style, sized in inches. No pyplot: that keeps state and may want a display."""
+    """A figure in the style of the page, inches. Not pyplot, which has state and may need a display."""
     try:
         import matplotlib  # noqa: PLC0415 (an extra; slow to import)
         from matplotlib.figure import Figure  # noqa: PLC0415
@@ -201,7 +199,7 @@ def _for_page(svg: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to them, and each drawing has the same ones
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # unused ids, which would be the same in all plots
     svg = svg.replace("'DejaVu Sans'", "system-ui, sans-serif")
     for stand_in, colour in _PAGE_COLOURS.items():
         svg = svg.replace(stand_in, colour)
@@ -209,7 +207,7 @@ def _for_page(svg: str) -> str:
 
 
 def _legend(figure: Any, axes: Any, columns: int) -> None:
-    """Above the drawing, where it covers nothing."""
+    """Place the legend above the plot."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=columns)
 

@@ -1,6 +1,6 @@
-"""From result files to a page: what kind of result each is, and which tables and drawings it makes.
+"""From result files to the sections of a page: tables and plots for each kind of result.
 
-A result says what it is in ``kind``; where that is missing, its keys tell.
+The kind of a result is in its ``kind``, or is derived from its keys.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from edgestill.errors import DataError
 
 Result = Mapping[str, Any]
 
-#: Keys that only a result of that kind has, looked at in this order.
+#: Keys that only a result of that kind has, checked in this order.
 _KEYS = {
     "bench": {"models", "scenario"},
     "compare": {"comparisons"},
@@ -45,10 +45,10 @@ _VERDICTS: Mapping[str, Any] = {"faster": "good", "slower": "bad"}
 
 
 def kind_of(result: object) -> str:
-    """What a result is: ``bench``, ``compare``, ``eval``, ``distill``, ``export``, ``verify`` or ``other``.
+    """The kind of a result: ``bench``, ``compare``, ``distill``, ``eval``, ``export``, ``verify``, ``other``.
 
     Raises:
-        DataError: It is no JSON object.
+        DataError: It is not a JSON object.
     """
     if not isinstance(result, Mapping):
         raise DataError(
@@ -62,11 +62,11 @@ def kind_of(result: object) -> str:
 
 
 def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Picture] = ()) -> list[Section]:
-    """The sections of a page, from results in any mix.
+    """The sections of a page for any mix of results.
 
     Args:
-        results: Where each came from (a file name), and the result.
-        pictures: Pictures for a section of their own, e.g. frames of a clip.
+        results: File name and content of each result.
+        pictures: Images for a section of their own, e.g. frames of a clip.
     """
     by_kind: dict[str, list[tuple[str, Result]]] = {}
     for source, result in results:
@@ -79,7 +79,7 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
         *(training_section(result, source) for source, result in by_kind.get("distill", [])),
         exports_section(_of(by_kind, "export")),
         verification_section([*_of(by_kind, "export"), *_of(by_kind, "verify")]),
-        Section(title="Pictures", blocks=[Pictures(pictures)]) if pictures else None,
+        Section(title="Images", blocks=[Pictures(pictures)]) if pictures else None,
         *(
             Section(title=f"Result: {source}", blocks=[facts_table(result)])
             for source, result in by_kind.get("other", [])
@@ -89,7 +89,7 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
 
 
 def headline_cards(results: Sequence[Result]) -> list[Card]:
-    """The figures to take away from results in any mix."""
+    """The headline figures of any mix of results: fastest, most accurate, largest gain in speed."""
     models = [m for r in results if kind_of(r) == "bench" for m in r["models"]]
     evals = [r for r in results if kind_of(r) == "eval" and r.get("map50_95") is not None]
     ratios = [c for r in results if kind_of(r) == "bench" for c in r["ratios"] if c["measure"] == "inference"]
@@ -111,7 +111,7 @@ def headline_cards(results: Sequence[Result]) -> list[Card]:
 
 
 def accuracy_against_latency(benches: Sequence[Result], evals: Sequence[Result]) -> Section | None:
-    """The models of which both are known, matched by file; None where there are none."""
+    """The models with both a bench and an eval result, matched by file; None if there are none."""
     speed = {str(m["file"]): m for bench in benches for m in bench["models"]}
     blocks: list[Block] = []
     for split in dict.fromkeys((e["data"], e["split"]) for e in evals):
@@ -127,7 +127,7 @@ def accuracy_against_latency(benches: Sequence[Result], evals: Sequence[Result])
 
 
 def accuracy_section(evals: Sequence[Result]) -> Section | None:
-    """Scores of all models, then by class, size and source; None without any."""
+    """Scores of all models, then by class, size and source; None without results."""
     if not evals:
         return None
     overview: list[list[Cell]] = [
@@ -157,7 +157,7 @@ def accuracy_section(evals: Sequence[Result]) -> Section | None:
 
 
 def latency_section(bench: Result, title: str = "Latency") -> Section:
-    """Percentiles, stages, curves, ratios and conditions of one run of bench."""
+    """Percentiles, stages, distributions, ratios and conditions of one run of bench."""
     models = bench["models"]
     columns = ("model", "backend", "layers run in", "samples", "p50", "p90", "p99", "inference", "frames/s")
     rows: list[list[Cell]] = [
@@ -177,16 +177,14 @@ def latency_section(bench: Result, title: str = "Latency") -> Section:
         for m in models
     ]
     source = bench["footage"]
-    order = "models took turns" if bench["interleaved"] else "one model after the other"
-    shown = (
-        f"{source['frames']} pictures of {source['source']}; {order}; {bench['warmup_s']:g} s warm-up each."
-    )
+    order = "models measured alternately" if bench["interleaved"] else "one model after the other"
+    shown = f"{source['frames']} frames of {source['source']}; {order}; {bench['warmup_s']:g} s warm-up each."
     blocks: list[Block] = [
         Prose(f"Measured {bench['measures']}. {shown}"),
         Table(
             columns=(*columns, "cold start", "memory MiB"),
             rows=rows,
-            caption="Milliseconds. Cold start and memory are of a fresh process. A dash: too few samples.",
+            caption="Milliseconds. Cold start and memory are of a new process. A dash: too few samples.",
         ),
         Plot(
             svg=plots.stage_bars([(m["name"], m["stages_ms"]) for m in models]),
@@ -194,7 +192,7 @@ def latency_section(bench: Result, title: str = "Latency") -> Section:
         ),
         Plot(
             svg=plots.latency_curves([(m["name"], _frame_ms(m)) for m in models]),
-            caption="How many pictures were done by a time. A steep curve is a steady model.",
+            caption="Cumulative distribution of the time of a frame. A steep curve means little variation.",
         ),
     ]
     if bench["ratios"]:
@@ -205,7 +203,7 @@ def latency_section(bench: Result, title: str = "Latency") -> Section:
 
 
 def comparison_section(comparisons: Sequence[Result]) -> Section | None:
-    """Ratios of separate runs; None without any."""
+    """Ratios between separate runs; None without comparisons."""
     return (
         Section(title="Comparison", blocks=[comparison_table(comparisons)]) if len(comparisons) > 0 else None
     )
@@ -229,13 +227,13 @@ def comparison_table(comparisons: Sequence[Result]) -> Table:
     return Table(
         columns=("model", "against", "measure", "ms", "ms of the other", "ratio", "95 % interval", "verdict"),
         rows=rows,
-        caption="Ratio of medians; below 1 the model is faster. Interval by resampling rounds.",
+        caption="Ratio of medians; below 1 the model is faster. Interval by bootstrap over rounds.",
         tones=_VERDICTS,
     )
 
 
 def training_section(result: Result, source: str) -> Section:
-    """The course of one training, from its history file if that is still there."""
+    """Curves and scores of one training; the curves need its history file."""
     blocks: list[Block] = []
     rows = _history(result, Path(source))
     if rows:
@@ -272,12 +270,12 @@ def _of(by_kind: Mapping[str, Sequence[tuple[str, Result]]], kind: str) -> list[
 
 
 def _eval_name(result: Result) -> str:
-    """The model's name with its folder: `best` alone says little."""
+    """The model's name with its folder, since `best` alone is ambiguous."""
     return "/".join(Path(result["model"]).parts[-2:])
 
 
 def _slices(result: Result) -> Block:
-    """By size and by source, folded away."""
+    """Scores by size and by source, folded away."""
     rows: list[list[Cell]] = [
         [name, s["labels"], points(s["ap50"]), points(s["ap50_95"])] for name, s in result["by_size"].items()
     ]
@@ -294,7 +292,7 @@ def _frame_ms(model: Result) -> list[float]:
 
 
 def _shared_doubts(models: Sequence[Result]) -> list[str]:
-    """Doubts once each, with the models that they are about unless that is all of them."""
+    """Each doubt once, with the models it is about unless it is about all of them."""
     about: dict[str, list[str]] = {}
     for model in models:
         for doubt in model["doubts"]:
@@ -307,7 +305,7 @@ def _conditions(environment: Result) -> Block:
 
 
 def _history(result: Result, source: Path) -> list[dict[str, float | None]]:
-    """The rows of ``history.csv``, where the result says it is or beside the result; empty if gone."""
+    """The rows of ``history.csv``, at the path in the result or beside the result; empty if missing."""
     stated = Path(str(result.get("history", "")))
     for path in (stated, source.parent / stated.name):
         if path.is_file():

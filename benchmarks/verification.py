@@ -1,4 +1,4 @@
-"""Report sections on model files: what was exported, and how far each is from what it was made from."""
+"""Report sections on exported files, and on their comparison with the source model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Result = Mapping[str, Any]
 
 
 def exports_section(exports: Sequence[Result]) -> Section | None:
-    """The files that were made, and the arithmetic that they were proved to run in; None without any."""
+    """The exported files and the data types that their layers run in; None without results."""
     if not exports:
         return None
     rows: list[list[Cell]] = [
@@ -30,15 +30,15 @@ def exports_section(exports: Sequence[Result]) -> Section | None:
 
 
 def verification_section(results: Sequence[Result]) -> Section | None:
-    """Each file against its source, from results of ``verify`` and of ``export``; None without any."""
+    """Each file against its source, from results of ``verify`` and ``export``; None without results."""
     rows: list[list[Cell]] = []
-    told: list[str] = []
+    remarks: list[str] = []
     for result in results:
         v = result if "matched" in result else result.get("verify") or {}
         if "matched" not in v:
             continue
         name = Path(result["candidate"]).name if "candidate" in result else _file(result)
-        told += [f"{name}: {line}" for key in ("failures", "doubts") for line in v.get(key, ())]
+        remarks += [f"{name}: {line}" for key in ("failures", "doubts") for line in v.get(key, ())]
         rows.append(
             [
                 name,
@@ -55,40 +55,40 @@ def verification_section(results: Sequence[Result]) -> Section | None:
         )
     if not rows:
         return None
-    columns = ("file", "images", "found again", "new", "class swaps", "red/green", "score drift", "mAP50-95")
+    columns = ("file", "images", "matched", "extra", "class swaps", "red/green", "score drift", "mAP50-95")
     return Section(
         title="Files against their source",
         blocks=[
             Table(
                 columns=(*columns, "points lost", "within limits"),
                 rows=rows,
-                caption="Found again: sure detections of the source that the file sees as well.",
+                caption="Matched: confident detections of the source (score >= 0.5) that the file also has.",
                 tones={"yes": "good", "no": "bad"},
             ),
-            *(Prose(line) for line in told),
+            *(Prose(line) for line in remarks),
         ],
     )
 
 
 def facts_table(data: Result) -> Table:
-    """Any result as a list of names and values."""
+    """Any result as a table of names and values."""
     rows: list[list[Cell]] = [[name, value] for name, value in _flat(data)]
     return Table(columns=("", ""), rows=rows)
 
 
 def points(value: float | None) -> float | None:
-    """A score in [0, 1] as points of 100."""
+    """A score in [0, 1] in points (of 100)."""
     return None if value is None else round(100 * value, 2)
 
 
 def _file(export: Result) -> str:
-    """The file that a backend opens."""
+    """Name of the file that a backend opens."""
     files = [Path(file) for file in export["files"]]
     return next((f.name for f in files if f.suffix in {".onnx", ".xml"}), files[0].name if files else "–")
 
 
 def _executed(export: Result) -> Mapping[str, Any]:
-    """Layers by data type as the compiled model runs them."""
+    """Number of layers by the data type that the compiled model runs them in."""
     proved: Mapping[str, Any] = export["precision_proved"]
     executed = proved.get("executed", proved)
     return executed if isinstance(executed, Mapping) else {}
@@ -99,7 +99,7 @@ def _signed(value: float | None, digits: int) -> str | None:
 
 
 def _flat(data: Result, prefix: str = "") -> list[tuple[str, str]]:
-    """Names joined by dots, values as text; long lists are counted and empty values left out."""
+    """Names joined by dots, and values as text; nested lists are counted, None and empty lists omitted."""
     rows: list[tuple[str, str]] = []
     for name, value in data.items():
         if isinstance(value, Mapping):

@@ -1,1 +1,1 @@
-"""The machines as data, and which machine this is."""
+"""Device profiles as data, and detection of the device of this machine. Without torch."""

@@ -1,4 +1,4 @@
-"""Which machine this is, from files alone; unknown stays unknown."""
+"""Detection of this machine from system files and ``nvidia-smi``; what cannot be read is None."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ X86 = "generic-x86"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSnapshot:
-    """One machine at one moment.
+    """Hardware, system software and load of a machine at one time.
 
     Attributes:
-        key: The profile that it matches, see ``edgestill devices``; None for a machine without one.
-        title: What it calls itself.
+        key: The matching profile, see ``edgestill devices``; None if there is none.
+        title: Name of the machine or its processors.
         kind: ``cpu``, ``jetson`` or ``gpu``.
         arch: Machine architecture, e.g. ``"x86_64"``.
         system: Operating system and kernel.
         cpu: The processor.
         memory: Main memory.
-        gpus: NVIDIA cards.
-        jetson: Module, release and power mode of a Jetson.
-        container: Whether this runs in a container.
-        load: Processes running or waiting, mean of the last minute.
+        gpus: NVIDIA graphics cards.
+        jetson: Module, release and power mode of a Jetson; None for other machines.
+        container: Whether this process runs in a container.
+        load: Load average of the last minute.
         temperatures_c: Degrees Celsius by thermal zone.
     """
 
@@ -61,16 +61,16 @@ class DeviceSnapshot:
 def detect(
     root: Path = Path("/"), *, arch: str | None = None, cards: Callable[[], str] = query_cards
 ) -> DeviceSnapshot:
-    """Look at the machine whose files lie under ``root``.
+    """Describe the machine whose system files are under ``root``.
 
     Args:
-        root: ``/``, or a recorded tree.
-        arch: Architecture of the recorded machine; None for this one.
-        cards: Gives the text that ``nvidia-smi`` prints.
+        root: ``/``, or a recorded file tree of another machine.
+        arch: Architecture of the recorded machine; None for that of this one.
+        cards: Returns the output of ``nvidia-smi``.
     """
     arch = arch or platform.machine()
     jetson = read_jetson(root)
-    # On a Jetson nvidia-smi is a stub that knows nothing: the device tree decides.
+    # On a Jetson nvidia-smi is a stub without information; the device tree is used.
     gpus = () if jetson else parse_cards(cards())
     cpu = read_cpu(root)
     profile = _match(load_profiles(), arch, jetson, gpus)

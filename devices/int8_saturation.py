@@ -1,4 +1,4 @@
-"""Whether this CPU adds products of bytes right, whatever the bytes are."""
+"""Whether this CPU's INT8 kernels saturate: instruction sets without an 8-bit dot product."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pathlib import Path
 
 from devices.linux import read_cpu
 
-#: Instruction sets that add the products of bytes in 32 bits.
+#: Instruction sets whose INT8 dot products accumulate in 32 bits.
 DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 _X86 = frozenset({"x86_64", "amd64", "i686", "x86"})
 
 
-def cuts_off(flags: Iterable[str], machine: str) -> bool:
-    """Whether sums of two products of bytes are cut off where weights use all eight bits.
+def saturates(flags: Iterable[str], machine: str) -> bool:
+    """Whether INT8 kernels saturate on a CPU if weights use the full 8-bit range.
 
-    An x86 CPU without a dot product of bytes adds two products of an unsigned byte and a signed one in 16
-    bits (``vpmaddubsw``), and what does not fit is cut off; the kernels of ONNX Runtime and OpenVINO use that
-    there. Other processors widen first. Where the flags cannot be read, an x86 CPU is taken to have none.
+    An x86 CPU without an INT8 dot product adds two products of uint8 and int8 in 16 bits (``vpmaddubsw``),
+    which saturates; ONNX Runtime and OpenVINO use that instruction there. Other processors accumulate in 32
+    bits. An x86 CPU whose flags cannot be read is assumed to have no dot product.
 
     Args:
-        flags: Those of ``devices.linux.Cpu``.
-        machine: As ``platform.machine()`` names it.
+        flags: Instruction sets, see ``devices.linux.Cpu``.
+        machine: Architecture, see ``platform.machine()``.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html (saturation of U8S8)
     """
     return machine.lower() in _X86 and not DOT_PRODUCTS & set(flags)
 
 
-def cuts_off_here() -> bool:
-    """``cuts_off`` of the CPU that this process runs on."""
-    return cuts_off(read_cpu(Path("/")).flags, platform.machine())
+def saturates_here() -> bool:
+    """``saturates`` for the CPU that this process runs on."""
+    return saturates(read_cpu(Path("/")).flags, platform.machine())

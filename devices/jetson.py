@@ -1,4 +1,4 @@
-"""Which Jetson this is: device tree, L4T release, power mode, GPU clock. Plain files, no root needed.
+"""Identification of a Jetson: device tree, L4T release, power mode, GPU clock. Plain files, without root.
 
 Source: github.com/rbonghi/jetson_stats (file names and strings), NVIDIA Jetson Linux developer guides.
 """
@@ -18,16 +18,16 @@ _MODE_NAME = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jetson:
-    """A Jetson module as its system describes it; None where it does not say.
+    """A Jetson module as described by its system; None for what is not available.
 
     Attributes:
-        model: The board's name for people; it changes between releases, so nothing is decided by it.
+        model: Name of the board; it differs between releases, so it is for display only.
         modules: Part numbers in the device tree, module and carrier, e.g. ``("p3768-0000", "p3767-0005")``.
         super_mode: Whether the device tree is the one with the Super power modes.
         l4t: Jetson Linux release, e.g. ``"36.4.3"``.
-        power_mode: Name of the ``nvpmodel`` mode, or its number where no name is known.
-        clocks_locked: Whether the GPU clock cannot move (``jetson_clocks``).
-        gpu_mhz: GPU clock at this moment.
+        power_mode: Name of the ``nvpmodel`` mode, or its number if the name is not known.
+        clocks_locked: Whether the GPU clock is fixed (``jetson_clocks``).
+        gpu_mhz: Current GPU clock.
     """
 
     model: str | None
@@ -40,7 +40,7 @@ class Jetson:
 
 
 def read_jetson(root: Path) -> Jetson | None:
-    """The Jetson under this root, or None if it is none."""
+    """The Jetson whose system files are under ``root``; None if it is another machine."""
     compatible = (read_text(root / "proc/device-tree/compatible") or "").split()
     release = _RELEASE.search(read_text(root / "etc/nv_tegra_release") or "")
     if release is None and not any(name.startswith("nvidia,tegra") for name in compatible):
@@ -62,7 +62,7 @@ def read_jetson(root: Path) -> Jetson | None:
 
 
 def _gpu_devfreq(root: Path) -> Path | None:
-    """The GPU's clock folder: ``57000000.gpu`` on a Nano, ``17000000.gv11b`` or ``.gpu`` on later modules."""
+    """The devfreq folder of the GPU: ``57000000.gpu`` on a Nano, ``17000000.gv11b`` or ``.gpu`` later."""
     folder = root / "sys/class/devfreq"
     names = ("*.gpu", "*.gp10b", "*.gv11b", "*.ga10b", "gpu-gpc-0")
     return next((path for name in names for path in sorted(folder.glob(name))), None)

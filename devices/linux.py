@@ -1,7 +1,7 @@
-"""What Linux tells about CPU, memory and limits, in plain files.
+"""CPU, memory, load and cgroup limits, from the files of Linux.
 
-Every reader takes the root of the file tree, so that recorded trees of other machines can be read, and gives
-None where a file is missing: in containers and virtual machines many are.
+Every reader takes the root of the file tree, so that recorded trees of other machines can be read. What is
+missing is None: in containers and virtual machines many of these files are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Names of ARM cores by the "CPU part" of /proc/cpuinfo.
+#: Names of ARM cores by "CPU part" of /proc/cpuinfo.
 #: Source: Linux, arch/arm64/include/asm/cputype.h
 _ARM_CORES = {
     "0xd03": "ARM Cortex-A53",
@@ -21,7 +21,7 @@ _ARM_CORES = {
     "0xd42": "ARM Cortex-A78AE",
     "0x004": "NVIDIA Carmel",  # codespell:ignore carmel
 }
-#: Instruction sets that decide how fast FP32, BF16 and INT8 networks run.
+#: Instruction sets that determine the speed of FP32, BF16 and INT8 inference.
 _FLAGS = (
     "avx2",
     "fma",
@@ -42,17 +42,17 @@ _FLAGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cpu:
-    """The processor as this process sees it; None where the system does not say.
+    """The processor as visible to this process; None for what is not available.
 
     Attributes:
-        model: Its name.
+        model: Name of the processor.
         cores: Logical cores that are online.
         allowed_cores: Cores that this process may run on (affinity).
-        quota_cores: CPU time that the cgroup grants, in cores; None without a limit.
-        flags: Instruction sets that matter for networks.
+        quota_cores: CPU quota of the cgroup, in cores; None without a limit.
+        flags: Instruction sets that matter for inference.
         governor: Frequency governor of the first core.
-        mhz: Clock of the first core at this moment.
-        hypervisor: Whether the CPU says that it is virtual.
+        mhz: Current clock of the first core.
+        hypervisor: Whether the CPU has the ``hypervisor`` flag, as in a virtual machine.
     """
 
     model: str | None
@@ -67,12 +67,12 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Main memory, MiB; None where the system does not say.
+    """Main memory, MiB; None for what is not available.
 
     Attributes:
-        total_mib: Of the machine.
-        available_mib: Free for programs now.
-        limit_mib: What the cgroup grants; None without a limit.
+        total_mib: Memory of the machine.
+        available_mib: Memory that programs can use now.
+        limit_mib: Limit of the cgroup; None without one.
     """
 
     total_mib: int | None
@@ -82,12 +82,12 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuTimes:
-    """Time since boot, summed over cores, in the kernel's ticks.
+    """CPU time since boot, summed over cores, in kernel ticks.
 
     Attributes:
-        total: All of it.
-        idle: With nothing to run, waiting for disks included.
-        steal: What the hypervisor gave to others while this machine wanted to run.
+        total: Total time.
+        idle: Idle time, including waiting for I/O.
+        steal: Time that the hypervisor gave to other virtual machines.
     """
 
     total: int
@@ -96,7 +96,7 @@ class CpuTimes:
 
 
 def read_text(path: Path) -> str | None:
-    """The file's text without NULs and outer blanks; None if it cannot be read or is empty."""
+    """The text of a file without NULs and surrounding white space; None if it is empty or cannot be read."""
     try:
         text = path.read_bytes().decode("utf-8", "replace")
     except OSError:
@@ -105,7 +105,7 @@ def read_text(path: Path) -> str | None:
 
 
 def read_cpu(root: Path) -> Cpu:
-    """The processor."""
+    """Read the processor's properties from the files under ``root``."""
     fields = _fields(read_text(root / "proc/cpuinfo"))
     cores = len(fields.get("processor", ())) or None
     flags = set((fields.get("flags") or fields.get("Features") or [""])[0].split())
@@ -126,7 +126,7 @@ def read_cpu(root: Path) -> Cpu:
 
 
 def read_memory(root: Path) -> Memory:
-    """Main memory and its limit."""
+    """Read the size of main memory and its cgroup limit from the files under ``root``."""
     fields = _fields(read_text(root / "proc/meminfo"))
     total = _kib_to_mib(fields.get("MemTotal"))
     limits = [
@@ -139,13 +139,13 @@ def read_memory(root: Path) -> Memory:
     return Memory(
         total_mib=total,
         available_mib=_kib_to_mib(fields.get("MemAvailable")),
-        # The older cgroups write "no limit" as a number beyond any memory.
+        # In cgroups v1 "no limit" is a number larger than any memory.
         limit_mib=limit if limit is not None and total is not None and limit < total else None,
     )
 
 
 def read_cpu_times(root: Path = Path("/")) -> CpuTimes | None:
-    """Ticks since boot; the difference of two readings tells how much was stolen between them."""
+    """CPU time since boot, to be read before and after a measurement."""
     text = read_text(root / "proc/stat")
     if text is None or not text.startswith("cpu "):
         return None
@@ -156,13 +156,13 @@ def read_cpu_times(root: Path = Path("/")) -> CpuTimes | None:
 
 
 def read_load(root: Path = Path("/")) -> float | None:
-    """Mean number of running and waiting processes over the last minute."""
+    """Load average of the last minute."""
     text = read_text(root / "proc/loadavg")
     return float(text.split()[0]) if text else None
 
 
 def read_temperatures(root: Path = Path("/")) -> dict[str, float]:
-    """Degrees Celsius by thermal zone; empty where there are none."""
+    """Degrees Celsius by thermal zone; empty if there are none."""
     found = {}
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
         name, milli = read_text(zone / "type"), read_text(zone / "temp")
@@ -173,12 +173,12 @@ def read_temperatures(root: Path = Path("/")) -> dict[str, float]:
 
 
 def in_container(root: Path) -> bool:
-    """Whether the usual marks of Docker or Podman are there."""
+    """Whether the marker file of Docker or Podman exists."""
     return (root / ".dockerenv").exists() or (root / "run/.containerenv").exists()
 
 
 def _fields(text: str | None) -> dict[str, list[str]]:
-    """Values by key of ``key : value`` lines, all occurrences."""
+    """All values of each key in ``key : value`` lines."""
     found: dict[str, list[str]] = {}
     for line in (text or "").splitlines():
         key, separator, value = line.partition(":")
@@ -211,7 +211,7 @@ def _quota_cores(root: Path) -> float | None:
 
 
 def _cgroup_values(root: Path, controller: str, name: str) -> Iterator[str]:
-    """A control file of this process's cgroup and of all above it: the tightest limit counts."""
+    """The contents of a control file in this process's cgroup and in all of its parents."""
     base = root / "sys/fs/cgroup"
     for line in (read_text(root / "proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)

@@ -1,4 +1,4 @@
-"""NVIDIA cards, as ``nvidia-smi`` describes them."""
+"""NVIDIA graphics cards, from the output of ``nvidia-smi``."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import subprocess
 from dataclasses import dataclass
 
 _QUERY = ("name", "compute_cap", "memory.total", "driver_version", "power.limit", "clocks.max.sm")
-_TIMEOUT_S = 20  # the first call loads the driver, which can take seconds
+_TIMEOUT_S = 20  # the first call loads the driver, which can take several seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One card; None where the driver does not say.
+    """One graphics card; None for what is not available.
 
     Attributes:
-        name: The driver's name for it.
+        name: Name according to the driver.
         compute_capability: CUDA compute capability, e.g. ``"7.0"``.
-        memory_mib: Its memory.
+        memory_mib: Memory of the card, MiB.
         driver: Driver version.
-        power_limit_w: Power cap, watts.
+        power_limit_w: Power limit, watts.
         max_sm_mhz: Highest clock of the multiprocessors.
     """
 
@@ -32,7 +32,7 @@ class Gpu:
 
 
 def query_cards() -> str:
-    """What ``nvidia-smi`` prints, one card a line; empty where there is none or it fails."""
+    """The output of ``nvidia-smi``, a line for each card; empty if it is missing or fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
@@ -45,7 +45,7 @@ def query_cards() -> str:
 
 
 def parse_cards(text: str) -> tuple[Gpu, ...]:
-    """The cards in ``query_cards``' text."""
+    """The cards in the output of ``query_cards``."""
     cards = []
     for line in text.splitlines():
         values = [None if "N/A" in word or not word.strip() else word.strip() for word in line.split(",")]

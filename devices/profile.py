@@ -1,6 +1,7 @@
-"""Devices as data: one TOML file each in ``devices/profiles``; the file name is the key.
+"""Device profiles: one TOML file for each device in ``devices/profiles``; its name is the key.
 
-A profile holds published facts with their sources. What a machine turned out to be is a ``DeviceSnapshot``.
+A profile holds published specifications with their sources. What is detected on a machine is a
+``devices.detect.DeviceSnapshot``.
 """
 
 from __future__ import annotations
@@ -28,28 +29,28 @@ BACKENDS = ("ort", "ov", "trt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceProfile:
-    """What is published about one device; None and empty mean that no source was found.
+    """Published specifications of one device; None or empty if no source was found.
 
     Attributes:
-        key: The file's name.
-        title: Its name for people.
-        kind: ``cpu``, ``jetson`` (GPU and memory in one module) or ``gpu`` (a card in a host).
-        backends: Inference libraries that exist for it, by backend name: ``ort`` ONNX Runtime, ``ov``
-            OpenVINO, ``trt`` TensorRT. Which of them this version can drive is another question.
-        precisions: Number formats that its fastest backend computes in.
-        sources: Where the facts come from.
-        memory_mib: Memory for model and frames: of the card, or shared with the CPU on a Jetson.
-        bandwidth_gb_s: Memory bandwidth, 10^9 bytes a second.
+        key: Name of the file without its suffix.
+        title: Name of the device for display.
+        kind: ``cpu``, ``jetson`` (GPU and memory in one module) or ``gpu`` (a graphics card).
+        backends: Inference libraries that exist for the device: ``ort`` (ONNX Runtime), ``ov`` (OpenVINO),
+            ``trt`` (TensorRT).
+        precisions: Precisions that its fastest backend computes in.
+        sources: Sources of the specifications.
+        memory_mib: Memory for model and frames, MiB: of the card, or shared with the CPU on a Jetson.
+        bandwidth_gb_s: Memory bandwidth, 10^9 bytes per second.
         compute_capability: CUDA compute capability, e.g. ``"8.7"``.
-        sms: Streaming multiprocessors.
-        gpu_mhz: Highest GPU clock of its default power table.
-        tensor_cores: Tensor cores.
-        dla_cores: Deep-learning accelerators beside the GPU.
-        modules: Part numbers as they stand in the device tree, e.g. ``p3767-0005``.
-        gpu_names: Regular expressions for the name that ``nvidia-smi`` gives, without ``NVIDIA``.
+        sms: Number of streaming multiprocessors.
+        gpu_mhz: Highest GPU clock of the default power table.
+        tensor_cores: Number of tensor cores.
+        dla_cores: Number of deep-learning accelerators (DLA).
+        modules: Part numbers in the device tree, e.g. ``p3767-0005``.
+        gpu_names: Regular expressions for the name in ``nvidia-smi``, without ``NVIDIA``.
         power_modes: Names of the ``nvpmodel`` modes, in the order of their ids.
         software: Last or current system software, version by component.
-        notes: What to know before choosing or measuring it.
+        notes: Remarks for choosing and measuring the device.
     """
 
     key: str
@@ -83,7 +84,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "tensor_cores": int,
     "dla_cores": int,
     "software": dict,
-}  # all others are lists of strings
+}  # the other fields are lists of strings
 _CHOICES = {"kind": KINDS, "backends": BACKENDS, "precisions": PRECISIONS}
 
 
@@ -131,7 +132,7 @@ def _check(name: str, data: Mapping[str, Any]) -> None:
             hint="; ".join(f"{n}: {' '.join(c)}" for n, c in _CHOICES.items()),
         )
     if not data["sources"]:
-        raise DeviceError(f"{name}: sources is empty", hint="name where the facts come from")
+        raise DeviceError(f"{name}: sources is empty", hint="add the sources of the specifications")
 
 
 def _fits(field: str, value: Any) -> bool:

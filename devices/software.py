@@ -1,4 +1,4 @@
-"""Which libraries this Python has, read from their metadata: nothing is imported to find out."""
+"""Installed libraries and their versions, from package metadata; no library is imported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DISTRIBUTION = "edgestill"
 BASE = "base"
 FLOORS = ("edgestill", "devices", "runtime", "export", "distill", "benchmarks")
 
-#: Where the import name is not the distribution's.
+#: Import names that differ from the name of the distribution.
 _MODULES = {"opencv-python": "cv2", "pyyaml": "yaml", "faster-coco-eval": "faster_coco_eval"}
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:\[([\w,\s-]+)\])?\s*(?:>=\s*([\d.]+))?")
 _EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
@@ -23,13 +23,13 @@ _BELOW = re.compile(r"python_version < ['\"](\d+)\.(\d+)['\"]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extra:
-    """One optional part of the project, or its base, and whether its libraries are there.
+    """An extra of the project, or its base, and the state of its libraries.
 
     Attributes:
-        name: The extra's name, or ``base``.
-        installed: Version by library.
+        name: Name of the extra, or ``base``.
+        installed: Versions of the installed libraries, by name.
         missing: Libraries that are not installed.
-        outdated: Libraries that are older than asked, with both versions.
+        outdated: Libraries that are older than required, with both versions.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Extra:
 
     @property
     def command(self) -> str | None:
-        """What installs the rest; None if there is none."""
+        """The command that installs what is missing; None if nothing is."""
         if self.ready:
             return None
         wanted = DISTRIBUTION if self.name == BASE else f"{DISTRIBUTION}[{self.name}]"
@@ -52,24 +52,24 @@ class Extra:
 
 
 def version(library: str) -> str | None:
-    """The installed version; ``"unknown"`` for a module that no package manager of Python put there."""
+    """The installed version; ``"unknown"`` for a module without package metadata; None if not installed."""
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
-        # A Jetson's system OpenCV, for one, is a module without metadata.
+        # For example the system OpenCV of a Jetson is a module without metadata.
         return "unknown" if find_spec(_MODULES.get(library, library)) else None
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Version by library, of those that are installed."""
+    """Versions of those libraries that are installed, by name."""
     return {name: found for name in libraries if (found := version(name))}
 
 
 def read_extras(requirements: Iterable[str] | None = None) -> tuple[Extra, ...]:
-    """What the project asks for, part by part, and what of it is installed.
+    """The requirements of the project's base and extras, and which of them are installed.
 
     Args:
-        requirements: Lines as in a package's metadata; None reads those of the installed project.
+        requirements: Requirement lines of package metadata; None for those of the installed project.
     """
     if requirements is None:
         requirements = _requirements()
@@ -89,24 +89,28 @@ def read_extras(requirements: Iterable[str] | None = None) -> tuple[Extra, ...]:
     return tuple(_extra(part, _resolve(part, parts, included)) for part in parts)
 
 
-def shadowed(home: Path, names: Iterable[str] = FLOORS) -> dict[str, str]:
-    """The project's import names that lead elsewhere: where they lead, by name.
+def shadowed(root: Path, names: Iterable[str] = FLOORS) -> dict[str, str]:
+    """The project's top-level packages that are imported from somewhere else: that path, by package.
 
-    Its packages have plain names, so a file called ``runtime.py`` in the working folder would hide one.
+    The packages have common names, so a file called ``runtime.py`` in the working folder would hide one.
+
+    Args:
+        root: The folder that contains the project's packages.
+        names: Names of packages.
     """
     found = {}
     for name in names:
         spec = find_spec(name)
-        places = list(spec.submodule_search_locations or [spec.origin or "?"]) if spec else ["nowhere"]
-        if not any(Path(place).resolve() == (home / name).resolve() for place in places):
-            found[name] = places[0]
+        paths = list(spec.submodule_search_locations or [spec.origin or "?"]) if spec else ["nowhere"]
+        if not any(Path(path).resolve() == (root / name).resolve() for path in paths):
+            found[name] = paths[0]
     return found
 
 
 def _requirements() -> list[str]:
     try:
         return metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:  # run from a copied folder, not installed
+    except metadata.PackageNotFoundError:  # run from a source folder, not installed
         return []
 
 

@@ -1,24 +1,92 @@
 """edgestill: distil, quantise, export, run and measure compact object detectors.
 
-This module holds the version and the names that an application imports. They are resolved on first use, so
-that importing the package loads no other module.
+The names below are the Python API. They are imported on first use, so that ``import edgestill`` loads neither
+an inference library nor OpenCV.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.detector import Detector, ModelDetector
+    from runtime.frames import open_source
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "Detector": "runtime.detector",
-    "open_detector": "runtime.detector",
-    "open_source": "runtime.frames",
-}
+_LAZY = {"Detector": "runtime.detector", "open_source": "runtime.frames"}
 
 __all__ = ["Detector", "__version__", "open_detector", "open_source"]
 
 
+def open_detector(
+    model: str | Path,
+    *,
+    backend: str = "auto",
+    device: str | None = None,
+    conf: float = 0.25,
+    iou: float = 0.45,
+    multi_label: bool = False,
+    threads: int | None = None,
+    trust_engine: bool = False,
+    input_hw: tuple[int, int] | None = None,
+) -> ModelDetector:
+    """Load a detector by the path of a model or by the name of shipped weights.
+
+    The shipped ``student`` and ``teacher``, and checkpoint folders, are converted to an ONNX file in the
+    user's cache on first use.
+
+    Args:
+        model: An ``.onnx``, OpenVINO ``.xml`` or TensorRT ``.engine`` file, a checkpoint folder,
+            ``"student"`` or ``"teacher"``.
+        backend: ``"auto"`` (by the file's suffix), ``"ort"``, ``"ov"`` or ``"trt"``.
+        device: See ``runtime.backend.open_backend``.
+        conf: Detections with a lower score are dropped.
+        iou: IoU threshold of non-maximum suppression.
+        multi_label: Whether one box may be reported as several classes.
+        threads: CPU threads; None leaves the choice to the library.
+        trust_engine: Whether an engine that was not built on this machine is run; it is native code.
+        input_hw: Input height and width in pixels, for a file with free sizes; None for the file's own.
+
+    Raises:
+        ArtifactError: The model is missing, broken, or not a detector.
+        DeviceError: The library or the device is not available.
+        UsageError: There is no such backend, or the file has another, fixed input size.
+
+    Example:
+        >>> import cv2
+        >>> import edgestill
+        >>> detector = edgestill.open_detector("student", conf=0.4)
+        >>> detector.spec.classes
+        ('red', 'yellow', 'green', 'off')
+        >>> found = detector(cv2.imread("street.png"))
+        >>> found.xyxy.shape == (len(found), 4)
+        True
+        >>> detector.close()
+    """
+    opened: ModelDetector = import_module("runtime.detector").open_detector(
+        _model_file(model),
+        backend=backend,
+        device=device,
+        conf=conf,
+        iou=iou,
+        multi_label=multi_label,
+        threads=threads,
+        trust_engine=trust_engine,
+        input_hw=input_hw,
+    )
+    return opened
+
+
+def _model_file(model: str | Path) -> Path:
+    """The file behind a name of shipped weights, a checkpoint folder or a path; as on the command line."""
+    found: Path = import_module("export.model_file").resolve(str(model))
+    return found
+
+
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'edgestill' has no attribute {name!r}")

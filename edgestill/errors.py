@@ -73,6 +73,7 @@ def unknown_name(noun: str, name: str, known: Iterable[str]) -> UsageError:
 #: The pip extra that brings a library which the base install lacks, by import name.
 EXTRA_OF = {
     "faster_coco_eval": "eval",
+    "jinja2": "report",
     "matplotlib": "report",
     "onnx": "onnx",
     "onnxruntime": "onnx",

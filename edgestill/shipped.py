@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import edgestill
-
-SHIPPED = Path(edgestill.__file__).parent / "weights"
+SHIPPED = Path(__file__).parent / "weights"
 NAMES = ("student", "teacher")
 
 

@@ -1,1 +1,1 @@
-"""What runs on a device: backends, letterbox, decode, sources, tracking, pipeline. Free of torch."""
+"""Inference on a device: backends, pre- and post-processing, sources, tracking, pipeline. Without torch."""

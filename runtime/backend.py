@@ -1,4 +1,4 @@
-"""The seam between this project and an inference library."""
+"""The interface of inference libraries: the ``Backend`` protocol, and opening a model file."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from edgestill.spec import TensorSpec
 
 BACKENDS = Registry("runtime.backends", "backend", {"ort": "onnx", "ov": "openvino"})
 BY_SUFFIX: Mapping[str, str] = {".onnx": "ort", ".xml": "ov", ".engine": "trt"}
-OWN_DEVICE: Mapping[str, str] = {"trt": "cuda"}  # of the backends that do not run on the CPU
+OWN_DEVICE: Mapping[str, str] = {"trt": "cuda"}  # default device of backends that do not run on the CPU
 
 
 class Backend(Protocol):
-    """A loaded model that runs.
+    """A loaded model.
 
     Attributes:
-        name: The backend's name, that of its file.
-        device: Where it runs, in the library's own words, e.g. ``"CPUExecutionProvider"``.
+        name: The backend's name, e.g. ``"ort"``.
+        device: The device as the library names it, e.g. ``"CPUExecutionProvider"``.
         inputs: The model's inputs.
         outputs: The model's outputs.
-        metadata: Key and value strings that the file carries.
-        max_batch: Where the number of images is free, how many one run takes; None for as many as there are.
+        metadata: The file's metadata, strings by key.
+        max_batch: Largest batch of one run if the batch size is free; None for no limit.
     """
 
     name: str
@@ -38,14 +38,20 @@ class Backend(Protocol):
     max_batch: int | None
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Outputs by name. The arrays are the caller's to keep: a later call does not change them.
+        """Run the model.
+
+        Args:
+            feed: Inputs by name, in the shapes and dtypes of ``inputs``.
+
+        Returns:
+            Outputs by name; new arrays, which a later call does not change.
 
         Raises:
-            UsageError: The feed's names are not the model's inputs.
+            UsageError: A name, shape or dtype does not match ``inputs``.
         """
 
     def layers_by_dtype(self) -> dict[str, int]:
-        """Convolutions and matrix products of the compiled model, by the data type they run in."""
+        """Number of convolutions and matrix products of the compiled model, by the dtype they run in."""
 
     def close(self) -> None:
         """Free the model; a second call does nothing."""
@@ -60,28 +66,28 @@ def open_backend(
     trust_engine: bool = False,
     **options: Any,
 ) -> Backend:
-    """Load a model file; one that has a manifest beside it must be the file that it describes.
+    """Load a model file. If there is a manifest beside it, the file must match its hash.
 
     Args:
         path: An ``.onnx``, OpenVINO ``.xml`` or TensorRT ``.engine`` file.
         name: A backend; ``"auto"`` chooses by the file's suffix.
         device: ``"cpu"``, ``"cuda"`` (ort, trt), ``"gpu"`` (ov); None is cuda for engines, else cpu. There
-            is no fallback.
+            is no fallback to another device.
         threads: CPU threads; None leaves the choice to the library.
-        trust_engine: Whether an engine that was not built here is run; it is native code.
-        **options: What only this backend knows, e.g. ``precision_hint`` of ov.
+        trust_engine: Whether an engine that was not built on this machine is run; it is native code.
+        **options: Options of one backend only, e.g. ``precision_hint`` of ov.
 
     Raises:
-        UsageError: No backend has that name.
+        UsageError: There is no such backend, or ``threads`` is below 1.
         ArtifactError: The file is missing, altered since its manifest was written, or cannot be loaded.
-        DeviceError: The library is not installed, or the device is not there.
+        DeviceError: The library is not installed, or the device is not available.
     """
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}", hint="give 1 or more, or leave it out")
     if not path.is_file():
         raise ArtifactError(
             f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
-            hint="name an .onnx file, or an .xml of OpenVINO; `edgestill export CKPT --to onnx` writes one",
+            hint="give an .onnx file or an OpenVINO .xml; `edgestill export CKPT --to onnx` writes one",
         )
     if name == "auto":
         if path.suffix not in BY_SUFFIX:
@@ -99,7 +105,7 @@ def open_backend(
 
 
 def check_feed(feed: Mapping[str, NDArray[Any]], inputs: tuple[TensorSpec, ...]) -> None:
-    """Raise UsageError unless the feed holds exactly the model's inputs, in their shapes and types."""
+    """Raise UsageError unless the feed holds exactly the model's inputs, in their shapes and dtypes."""
     wanted = [t.name for t in inputs]
     if sorted(feed) != sorted(wanted):
         raise UsageError(

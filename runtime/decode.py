@@ -1,4 +1,4 @@
-"""From the network's output to detections: threshold, class, suppression, way back to the source frame."""
+"""Post-processing: from the network's output to detections, by score threshold, class and NMS."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from edgestill.spec import ModelSpec
 from runtime.letterbox import Letterbox
 from runtime.score_map import network_threshold, reported
 
-LIMIT = 300  # boxes an image at most, as in COCO's and YOLOv5's evaluation
-MAX_CANDIDATES = 30_000  # enters suppression at most, highest scores first; YOLOv5's max_nms
+LIMIT = 300  # detections an image; YOLOv5's max_det
+MAX_CANDIDATES = 30_000  # boxes before NMS, highest scores first; YOLOv5's max_nms
 
 # x0, y0, x1, y1 in input pixels [K, 4]; scores [K]; class ids [K]
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
@@ -36,69 +36,72 @@ def decode(
 
     Args:
         output: float ``[1, ...]`` in ``spec.layout``; boxes in input pixels, probabilities.
-        spec: The model's contract.
-        letterbox: How the image got into the input.
+        spec: Classes, layout and score map of the model.
+        letterbox: The transform from the source frame to the input.
         source_hw: Height and width of the source frame, pixels; boxes are clipped to it.
-        conf: A box stays if its score (objectness times class probability, where there is an
-            objectness; what the spec's map makes of it, where there is a map) is above this.
-        iou: A box of the same class that overlaps a better one by more than this is dropped.
-        multi_label: Whether one box may be reported once per class above ``conf``, as evaluation
-            does; else only its best class counts.
-        limit: Boxes kept at most.
+        conf: Score threshold. The score is the class probability, times objectness in a layout with
+            objectness, mapped by ``spec.score_map`` if there is one.
+        iou: IoU threshold of NMS, which is done by class.
+        multi_label: Whether one box is reported for each class above ``conf``, as in evaluation; else
+            for its best class only.
+        limit: Largest number of detections.
+
+    Returns:
+        Detections in source pixels, highest score first.
 
     Raises:
-        ArtifactError: The output has not the shape that the spec promises, or is not finite.
+        ArtifactError: The output does not have the shape of the spec, or is not finite.
     """
     check_output(output.shape, spec)
     find = _of_rows if spec.layout == "compact" else _candidates
     found = find(output[0], spec, network_threshold(conf, spec.score_map), multi_label=multi_label)
     xyxy, score, class_id = _best(found, MAX_CANDIDATES)
-    keep = nms(_apart(xyxy, class_id), score, iou, limit)
+    keep = nms(_offset_by_class(xyxy, class_id), score, iou, limit)
     height, width = source_hw
     xyxy = letterbox.to_source(xyxy[keep])
     xyxy = np.clip(xyxy, 0, np.array([width, height, width, height], np.float32))
-    seen = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])  # not wholly in the border
-    return Detections(xyxy[seen], reported(score[keep][seen], spec.score_map), class_id[keep][seen])
+    inside = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])  # not entirely in the letterbox border
+    return Detections(xyxy[inside], reported(score[keep][inside], spec.score_map), class_id[keep][inside])
 
 
 def check_output(shape: tuple[int | None, ...], spec: ModelSpec, *, batch: int | None = 1) -> None:
-    """Raise ArtifactError if an output of that shape cannot be the spec's.
+    """Raise ArtifactError if the shape of an output does not match the spec.
 
     Args:
-        shape: Of the output, None where it is free.
-        spec: The model's contract.
-        batch: Images that the model's input holds; None if that is free.
+        shape: Shape of the output, None for free sides.
+        spec: Classes and layout of the model.
+        batch: Batch size of the model's input; None if it is free.
     """
     columns, axis = {"yolov5": (5 + spec.nc, 2), "yolov8": (4 + spec.nc, 1), "compact": (6, 2)}[spec.layout]
     if len(shape) != 3 or shape[0] not in {batch, None} or shape[axis] not in {columns, None}:
         raise ArtifactError(
             f"the model's output has shape {list(shape)}; {spec.nc} classes in layout {spec.layout} "
             f"need {columns} on axis {axis}",
-            hint="the file and its spec disagree: export the model again",
+            hint="the file does not match its spec: export the model again",
         )
 
 
 def _of_rows(output: NDArray[Any], spec: ModelSpec, conf: float, *, multi_label: bool) -> Candidates:
-    """The rows of a compact output above the threshold."""
+    """The rows of a compact output ``[K, 6]`` above the threshold."""
     rows = output.astype(np.float32, copy=False)
     _refuse_overflow(bool(np.isfinite(rows).all()))
     rows = rows[rows[:, 4] > conf]
     if not multi_label:
-        # A box stands once for each of its classes, the best one first; the rows of one box are equal in
-        # every bit, and those of two boxes differ.
+        # A box has one row for each of its classes, best class first. Its coordinates are bit-identical in
+        # all of its rows, and differ between boxes.
         _, first = np.unique(rows[:, :4], axis=0, return_index=True)
         rows = rows[np.sort(first)]
     class_id = rows[:, 5].astype(np.int64)
     if (odd := class_id[(class_id < 0) | (class_id >= spec.nc)]).size:
         raise ArtifactError(
             f"the model's output names class {odd[0]}; its spec has {spec.nc}",
-            hint="the file and its spec disagree: export the model again",
+            hint="the file does not match its spec: export the model again",
         )
     return rows[:, :4], rows[:, 4], class_id
 
 
 def _candidates(output: NDArray[Any], spec: ModelSpec, conf: float, *, multi_label: bool) -> Candidates:
-    """Boxes above the threshold. The cheap test comes first: most cells show nothing."""
+    """Boxes above the threshold. A cheap test on one value removes most rows before the rest is computed."""
     if spec.layout == "yolov5":
         gate = output[:, 4]
         rows = output[np.flatnonzero(gate > conf)]
@@ -106,7 +109,7 @@ def _candidates(output: NDArray[Any], spec: ModelSpec, conf: float, *, multi_lab
         gate = output[4:].max(axis=0)
         rows = output[:, np.flatnonzero(gate > conf)].T
     rows = rows.astype(np.float32, copy=False)
-    # One NaN or infinity anywhere in the gate makes the sum so; comparisons alone would hide it.
+    # The sum is not finite if any value is not; a comparison with NaN is False and would hide it.
     _refuse_overflow(bool(np.isfinite(gate.sum(dtype=np.float64)) and np.isfinite(rows).all()))
     boxes = cxcywh_to_xyxy(rows[:, :4])
     scores = rows[:, 5:] * rows[:, 4:5] if spec.layout == "yolov5" else rows[:, 4:]
@@ -123,7 +126,7 @@ def _refuse_overflow(finite: bool) -> None:
     if not finite:
         raise ArtifactError(
             "the model's output holds NaN or infinity",
-            hint="a number overflowed: use a higher precision, e.g. `edgestill export --precision fp32`",
+            hint="values overflowed: use a higher precision, e.g. `edgestill export --precision fp32`",
         )
 
 
@@ -135,8 +138,8 @@ def _best(found: Candidates, limit: int) -> Candidates:
     return boxes[order], score[order], class_id[order]
 
 
-def _apart(xyxy: NDArray[np.float32], class_id: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Shift each class to its own place, so that one suppression pass treats the classes apart."""
+def _offset_by_class(xyxy: NDArray[np.float32], class_id: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Offset the boxes by class so that classes do not overlap, and one NMS call serves all of them."""
     if not len(xyxy):
         return xyxy
     span = np.float32(xyxy.max() - xyxy.min() + 1)

@@ -1,10 +1,10 @@
-"""A detector: one frame in, detections in its pixels out."""
+"""Detectors: their contracts, and the one that runs a model file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from runtime.decode import LIMIT, check_output, decode
 from runtime.letterbox import prepare
 from runtime.stopwatch import Stopwatch
 
-MAX_SIDE = 16384  # of an input tensor, pixels; a free shape would take any that the metadata name
-#: What reading text of others as JSON or literals may raise; nesting ends in the last two.
+MAX_SIDE = 16384  # of an input, pixels; metadata could ask for any size of a file with free sizes
+#: Errors of parsing untrusted text as JSON or Python literals; deep nesting raises the last two.
 _BROKEN = (
     ValueError,
     LookupError,
@@ -32,34 +32,56 @@ _BROKEN = (
 
 
 class Detector(Protocol):
-    """What benchmarks, the pipeline and tests need.
+    """Finds objects in images: what evaluation, verification and tiling need.
 
     Attributes:
-        spec: The model's contract.
+        spec: Input size, classes and pre-processing of the model.
     """
 
     spec: ModelSpec
 
     def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
-        """Find objects in an image, uint8 ``[H, W, 3]``."""
+        """Detections in an image, uint8 ``[H, W, 3]`` BGR, in its pixels."""
 
 
+@runtime_checkable
 class TimedDetector(Detector, Protocol):
-    """A detector that tells how long its stages took."""
+    """A detector that measures its stages: what the pipeline and the benchmarks need."""
 
     def timed(self, image_bgr: NDArray[np.uint8]) -> tuple[Detections, dict[str, float]]:
-        """Detections, and milliseconds by stage."""
+        """Detections in an image, uint8 ``[H, W, 3]`` BGR, and milliseconds by stage."""
+
+    def timed_batch(
+        self, images_bgr: Sequence[NDArray[np.uint8]]
+    ) -> tuple[list[Detections], dict[str, float]]:
+        """Detections in each of several images of any sizes, and milliseconds by stage of all together."""
 
 
 class ModelDetector:
-    """Letterbox, a backend, decode.
+    """A model file as a detector: letterbox, inference on a backend, decoding with NMS.
+
+    ``open_detector`` makes one. Images are uint8 ``[H, W, 3]`` BGR of any size, as OpenCV reads them.
 
     Attributes:
-        spec: The model's contract.
+        spec: Input size, classes and pre-processing of the model.
         backend: The loaded model.
-        conf: Lowest score that is reported.
-        iou: Highest overlap of two boxes of one class.
+        conf: Detections with a lower score are dropped.
+        iou: IoU threshold of non-maximum suppression, which is done by class.
         multi_label: Whether one box may be reported as several classes.
+
+    Example:
+        >>> import cv2
+        >>> from edgestill import open_detector
+        >>> detector = open_detector("model.onnx", conf=0.4)
+        >>> image_bgr = cv2.imread("street.png")
+        >>> found = detector(image_bgr)
+        >>> for box, score, class_id in zip(found.xyxy, found.score, found.class_id):
+        ...     print(detector.spec.classes[class_id], f"{score:.2f}", box.round().tolist())
+        red 0.81 [12.0, 8.0, 20.0, 24.0]
+        >>> found, stages_ms = detector.timed(image_bgr)
+        >>> list(stages_ms)
+        ['letterbox', 'inference', 'postprocess']
+        >>> detector.close()
     """
 
     def __init__(
@@ -70,25 +92,21 @@ class ModelDetector:
         self._input, self._output = backend.inputs[0], backend.outputs[0]
 
     def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
-        """Find objects in an image, uint8 ``[H, W, 3]``."""
+        """Detections in an image, uint8 ``[H, W, 3]`` BGR, in its pixels."""
         return self.timed(image_bgr)[0]
 
     def timed(self, image_bgr: NDArray[np.uint8]) -> tuple[Detections, dict[str, float]]:
-        """Find objects, and say how long it took.
-
-        Returns:
-            The detections, and milliseconds of the stages letterbox, inference, postprocess.
-        """
+        """Detections in an image, and milliseconds of ``letterbox``, ``inference`` and ``postprocess``."""
         found, stages_ms = self.timed_batch([image_bgr])
         return found[0], stages_ms
 
     def timed_batch(
         self, images_bgr: Sequence[NDArray[np.uint8]]
     ) -> tuple[list[Detections], dict[str, float]]:
-        """Find objects in several images: as many in one run as the model takes, all if its batch is free.
+        """Detections in several images of any sizes, in batches as large as the model takes.
 
         Returns:
-            The detections in each image, and milliseconds by stage of all of them together.
+            The detections in each image, and milliseconds by stage of all together.
         """
         watch = Stopwatch()
         with watch.stage("letterbox"):
@@ -113,13 +131,13 @@ class ModelDetector:
         return found, watch.stages_ms
 
     def _infer(self, feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """The output of each input, ``[1, ...]``."""
+        """The network's output for each input, both ``[1, ...]``."""
         name, out = self._input.name, self._output.name
         size = self._input.shape[0] or min(len(feeds), self.backend.max_batch or len(feeds))
         outputs: list[NDArray[Any]] = []
         for start in range(0, len(feeds), size):
             taken = list(feeds[start : start + size])
-            taken += [taken[-1]] * (size - len(taken))  # a fixed batch wants to be full
+            taken += [taken[-1]] * (size - len(taken))  # the last batch of a fixed size is padded
             together = self.backend.infer({name: taken[0] if size == 1 else np.concatenate(taken)})[out]
             outputs += [together[i : i + 1] for i in range(size)]
         return outputs[: len(feeds)]
@@ -130,7 +148,7 @@ class ModelDetector:
 
 
 def open_detector(
-    path: Path,
+    path: str | Path,
     *,
     backend: str = "auto",
     device: str | None = None,
@@ -141,24 +159,34 @@ def open_detector(
     trust_engine: bool = False,
     input_hw: tuple[int, int] | None = None,
 ) -> ModelDetector:
-    """Load a detector from a model file, ours or one that ``yolo export`` wrote.
+    """Load a detector from a model file of ``edgestill export`` or of Ultralytics' ``yolo export``.
+
+    ``edgestill.open_detector`` takes checkpoints and the names of shipped weights as well.
 
     Args:
         path: An ``.onnx``, OpenVINO ``.xml`` or TensorRT ``.engine`` file.
-        backend: ``"auto"``, ``"ort"``, ``"ov"`` or ``"trt"``.
+        backend: ``"auto"`` (by the file's suffix), ``"ort"``, ``"ov"`` or ``"trt"``.
         device: See ``runtime.backend.open_backend``.
-        conf: Lowest score that is reported.
-        iou: Highest overlap of two boxes of one class.
+        conf: Detections with a lower score are dropped.
+        iou: IoU threshold of non-maximum suppression.
         multi_label: Whether one box may be reported as several classes.
         threads: CPU threads; None leaves the choice to the library.
-        trust_engine: Whether an engine that was not built here is run; it is native code.
-        input_hw: Height and width to run at, for a file that leaves them free; None for the file's own.
+        trust_engine: Whether an engine that was not built on this machine is run; it is native code.
+        input_hw: Input height and width in pixels, for a file with free sizes; None for the file's own.
 
     Raises:
         ArtifactError: The file is missing, broken, or not a detector.
-        DeviceError: The backend or the device is not there.
-        UsageError: The file's size is fixed, and another one.
+        DeviceError: The library or the device is not available.
+        UsageError: There is no such backend, or the file has another, fixed input size.
+
+    Example:
+        >>> from runtime.detector import open_detector
+        >>> detector = open_detector("model.onnx", backend="ort", threads=1)
+        >>> detector.spec.name, detector.spec.input_hw, detector.backend.device
+        ('tiny', (32, 32), 'CPUExecutionProvider')
+        >>> detector.close()
     """
+    path = Path(path)
     loaded = open_backend(path, backend, device=device, threads=threads, trust_engine=trust_engine)
     try:
         spec = _at_size(path, _spec(path, loaded), loaded.inputs[0], input_hw)
@@ -169,35 +197,36 @@ def open_detector(
 
 
 def _at_size(path: Path, spec: ModelSpec, taken: TensorSpec, input_hw: tuple[int, int] | None) -> ModelSpec:
-    """The spec at the size that was asked for, if the file can run at that."""
+    """The spec at the requested input size, or UsageError if the file has another, fixed one."""
     if input_hw is None or input_hw == spec.input_hw:
         return spec
     sides = taken.shape[1:3] if spec.pixels == "uint8" else taken.shape[2:]
     if any(side is not None for side in sides):
         (height, width), (own_height, own_width) = input_hw, spec.input_hw
         raise UsageError(
-            f"{path} is made for {own_height}x{own_width} and not for {height}x{width}",
+            f"{path} has a fixed input size of {own_height}x{own_width}, not {height}x{width}",
             hint="leave --imgsz out, or export it with --dynamic size",
         )
     return _limited(path, spec.resized(input_hw))
 
 
 def _limited(path: Path, spec: ModelSpec) -> ModelSpec:
-    """The spec, if its size is within reason."""
+    """The spec, or ArtifactError if its input size is above the limit."""
     if max(spec.input_hw) > MAX_SIDE:
         raise ArtifactError(
-            f"{path} wants images of {spec.input_hw}; the limit is {MAX_SIDE}", hint="export the model again"
+            f"{path} has an input size of {spec.input_hw}; the limit is {MAX_SIDE}",
+            hint="export the model again",
         )
     return spec
 
 
 def _spec(path: Path, backend: Backend) -> ModelSpec:
-    """The spec that the file carries, held against its tensors."""
+    """The spec in the file's metadata, checked against its inputs and outputs."""
     try:
         spec = ModelSpec.from_metadata(backend.metadata, inputs=backend.inputs, outputs=backend.outputs)
     except _BROKEN as error:
         raise ArtifactError(
-            f"{path} carries a broken spec: {error!r}", hint="export the model again"
+            f"{path} has invalid metadata: {error!r}", hint="export the model again"
         ) from error
     shapes = [t.shape for t in backend.inputs]
     wanted = _limited(path, spec).input_shape

@@ -1,4 +1,4 @@
-"""Frames and where they come from."""
+"""Frames and their sources: images, videos and cameras."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ KINDS = "an image, a folder, a glob, a video, a camera number, rtsp://..., v4l2:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
-    """One picture.
+    """One decoded frame.
 
     Attributes:
         image_bgr: uint8 ``[H, W, 3]``.
-        index: Position in the source, from 0; a live source counts the frames that it dropped too.
-        captured_s: When the picture was taken, or read from disk: seconds of ``time.perf_counter``.
-        name: File name without its folder, or what the camera is called.
-        decode_ms: Time to decode it.
-        time_s: Position in the source's own time: seconds since its first frame.
+        index: Position in the source, from 0; of a live source, dropped frames are counted.
+        captured_s: Time of capture, or of reading from disk: seconds of ``time.perf_counter``.
+        name: File name without its folder, or the name of the camera.
+        decode_ms: Time of decoding, milliseconds.
+        time_s: Time since the first frame of the source, seconds.
     """
 
     image_bgr: NDArray[np.uint8]
@@ -40,13 +40,13 @@ class Frame:
 
 
 class FrameSource(Protocol):
-    """A video, a camera, a list of images.
+    """A video, a camera or a list of images.
 
     Attributes:
-        is_live: Whether frames pass whether we take them or not; then only the newest is given.
-        fps: Frames per second; None where there is no pace, as in a folder of images.
-        total: Frames that the source says it has; None where there is no end.
-        dropped: Frames that were overwritten by newer ones before anybody took them.
+        is_live: Whether this is a camera; it yields its newest frame and drops frames that come too fast.
+        fps: Frames per second; None if the source has no frame rate, as a folder of images.
+        total: Number of frames according to the source; None for a camera.
+        dropped: Frames of a camera that were replaced by newer ones before they were taken.
     """
 
     is_live: bool
@@ -55,31 +55,41 @@ class FrameSource(Protocol):
     dropped: int
 
     def frames(self) -> Iterator[Frame]:
-        """The frames in order, once.
+        """Iterate over the frames in order; possible once.
 
         Raises:
             DataError: A file is missing, truncated or cannot be decoded.
-            DeviceError: A camera stopped sending.
+            DeviceError: A camera stopped sending frames.
         """
 
     def close(self) -> None:
         """Free the source; a second call does nothing."""
 
 
-def open_source(text: str) -> FrameSource:
-    """Open what ``--source`` names.
+def open_source(source: str | Path) -> FrameSource:
+    """Open a frame source.
 
     Args:
-        text: An image, a folder, a glob, a video, a camera number, or ``scheme://...``.
+        source: An image, a folder, a glob pattern, a video, a camera number as text, ``rtsp://...`` or
+            ``v4l2:///dev/videoN``; the same as ``--source`` of ``edgestill run``.
 
     Raises:
-        UsageError: No source has that scheme.
+        UsageError: There is no source of that scheme.
         DataError: A file is missing or cannot be decoded.
-        DeviceError: There is no such camera.
+        DeviceError: The camera is not available.
+
+    Example:
+        >>> from edgestill import open_source
+        >>> source = open_source("street.png")
+        >>> for frame in source.frames():
+        ...     print(frame.index, frame.name, frame.image_bgr.shape)
+        0 street.png (32, 32, 3)
+        >>> source.close()
     """
+    text = str(source)
     kind = _kind(text)
     if kind not in SOURCES.names():
-        raise UsageError(f"no frame source reads {kind}://", hint=f"give {KINDS}")
+        raise UsageError(f"no frame source reads {kind}://", hint=f"use {KINDS}")
     return cast("FrameSource", SOURCES.load(kind).open_frames(text))
 
 

@@ -1,6 +1,6 @@
-"""From a frame to the network's input and back: the only pre-processing of the project.
+"""Pre-processing: from a frame to the network's input, and boxes back to the frame.
 
-Training-time evaluation, calibration and the runtime all call ``prepare``.
+Validation, calibration and the runtime all use ``prepare``, so that they see the same inputs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from edgestill.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letterbox:
-    """One uniform scale and a centred border; exact to undo.
+    """A uniform scale and a centred border.
 
     Attributes:
         scale: Input pixels per source pixel.
-        pad_xy: Border left of and above the image, input pixels.
+        pad_xy: Width of the border left of and above the image, input pixels.
     """
 
     scale: float
@@ -29,7 +29,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
-        """The largest scale at which the source fits into the input, also above 1.
+        """The largest scale at which the source fits into the input; it may be above 1.
 
         Source: ultralytics/yolov5 ``letterbox`` with ``auto=False``: an odd border is one pixel
         wider at the right and at the bottom.
@@ -56,10 +56,10 @@ def letterbox(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np
 
     Args:
         image_bgr: uint8 ``[H, W, 3]``.
-        spec: Says the input size and the grey level of the border.
+        spec: Input size and grey level of the border.
 
     Returns:
-        The padded image, still BGR, uint8 ``[*spec.input_hw, 3]``, and the way back.
+        The padded image, BGR, uint8 ``[*spec.input_hw, 3]``, and its transform.
     """
     source_hw = (image_bgr.shape[0], image_bgr.shape[1])
     fit = Letterbox.fit(source_hw, spec.input_hw)
@@ -75,14 +75,14 @@ def letterbox(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np
 
 
 def to_tensor(padded_bgr: NDArray[np.uint8], spec: ModelSpec) -> NDArray[Any]:
-    """Turn a padded image into the network's input: channel order, scale, layout.
+    """Convert a padded image to the network's input: channel order, scale, layout.
 
     Args:
         padded_bgr: uint8 ``[h, w, 3]``.
-        spec: Says the channel order and the scale, and whether the file does the rest itself.
+        spec: Channel order and scale, and whether scaling is part of the model file.
 
     Returns:
-        float32 ``[1, 3, h, w]``, or uint8 ``[1, h, w, 3]`` where ``spec.pixels`` says so; C-contiguous.
+        float32 ``[1, 3, h, w]``, or uint8 ``[1, h, w, 3]`` if ``spec.pixels`` is ``uint8``; C-contiguous.
     """
     if spec.pixels == "uint8":
         whole = cv2.cvtColor(padded_bgr, cv2.COLOR_BGR2RGB) if spec.pixel_order == "rgb" else padded_bgr
@@ -95,16 +95,16 @@ def to_tensor(padded_bgr: NDArray[np.uint8], spec: ModelSpec) -> NDArray[Any]:
 
 
 def prepare(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[Any], Letterbox]:
-    """``letterbox``, then ``to_tensor``."""
+    """Apply ``letterbox``, then ``to_tensor``."""
     padded, fit = letterbox(image_bgr, spec)
     return to_tensor(padded, spec), fit
 
 
 def _scaled(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Height and width after scaling; a sliver keeps one pixel."""
+    """Height and width after scaling, at least one pixel each."""
     return max(1, round(source_hw[0] * scale)), max(1, round(source_hw[1] * scale))
 
 
 def _before(border: int) -> int:
-    """The part of a border that lies left or above."""
+    """The part of a border that is left of or above the image."""
     return round(border / 2 - 0.1)

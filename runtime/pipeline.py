@@ -1,4 +1,4 @@
-"""Source -> detector -> tracker -> sinks, with the time of every stage."""
+"""The processing loop: source, detector, tracker, overlay and sinks, with the time of every stage."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from runtime.stopwatch import Stopwatch
 from runtime.tracking import NO_TRACK, Tracked, Tracker
 
 RECENT = 10_000  # frames whose times are kept for the medians: a camera may run for weeks
-RATE_MEMORY = 0.9  # weight of the past in the frame rate that is shown
+RATE_MEMORY = 0.9  # weight of the previous mean in the moving average of the frame period
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameResult:
-    """All that is known about one frame.
+    """The results of one frame.
 
     Attributes:
         frame: The frame.
-        detections: What was found in it.
-        track_id: int64 ``[N]``, ``NO_TRACK`` where there is none; None if nothing is tracked.
-        states: What the judge says of each detection; None without a judge.
-        age_ms: From the frame's capture to this result, milliseconds.
-        rate_fps: Frames per second of late; None for the first frame.
+        detections: Its detections, in its pixels.
+        track_id: int64 ``[N]``, ``NO_TRACK`` for detections without a track; None without a tracker.
+        states: The track classifier's word for each detection; None without a classifier.
+        age_ms: Time from the capture of the frame to this result, milliseconds.
+        rate_fps: Moving average of the frame rate, frames per second; None for the first frame.
         stages_ms: Milliseconds by stage, up to this result.
-        is_live: Whether the frame came from a live source.
+        is_live: Whether the frame is from a live source.
     """
 
     frame: Frame
@@ -51,17 +51,17 @@ class FrameResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One run.
+    """Totals of one run.
 
     Attributes:
         frames: Frames that were processed.
-        dropped: Frames that a live source overwrote before they could be.
-        detections: Count by class name.
-        tracks: Number of confirmed tracks; None if nothing was tracked.
-        stages_ms: Median milliseconds by stage. ``decode`` runs beside the others for a file.
-        age_ms: Median age of a live source's frame when its result was there; None for files.
-        fps: Frames per second of the whole run.
-        files: What was written.
+        dropped: Frames of a live source that were replaced by newer ones before they could be processed.
+        detections: Number of detections by class name.
+        tracks: Number of confirmed tracks; None without a tracker.
+        stages_ms: Median milliseconds by stage. Of a file, ``decode`` runs in parallel with the others.
+        age_ms: Median ``FrameResult.age_ms`` of a live source; None for files.
+        fps: Frames per second over the whole run.
+        files: Files that were written.
     """
 
     frames: int
@@ -74,42 +74,47 @@ class Summary:
     files: tuple[Path, ...]
 
 
-class Judge(Protocol):
-    """Makes more of a track than its class of the moment, e.g. the state of a light."""
+class TrackClassifier(Protocol):
+    """Classifies tracks over several frames, e.g. the state of a traffic light."""
 
     def update(self, tracked: Tracked, time_s: float) -> tuple[str, ...]:
-        """One word a detection."""
+        """The state of each detection of the next frame, which was captured at ``time_s`` seconds."""
 
 
 class Overlay(Protocol):
-    """Draws a result."""
+    """Draws a result on a copy of its frame."""
 
     def __call__(self, result: FrameResult) -> NDArray[np.uint8]:
-        """A new BGR picture of the frame's size; the frame itself stays as it is."""
+        """The annotated copy, uint8 ``[H, W, 3]`` BGR; the frame itself is not modified."""
 
 
 class Sink(Protocol):
-    """Takes results.
+    """Receives results: a writer of a file or stream, or a window.
 
     Attributes:
-        wants_picture: Whether it needs the drawn frame.
+        needs_overlay: Whether it needs the annotated frame; if no sink does, none is drawn.
     """
 
-    wants_picture: bool
+    needs_overlay: bool
 
-    def write(self, result: FrameResult, picture: NDArray[np.uint8]) -> bool:
-        """Take one result and its picture; False ends the run, as when a window is closed.
+    def write(self, result: FrameResult, image_bgr: NDArray[np.uint8]) -> bool:
+        """Process one result.
 
-        The picture is the drawn frame for a sink that wants it, else the frame.
+        Args:
+            result: The results of the frame.
+            image_bgr: uint8 ``[H, W, 3]``: the annotated frame where ``needs_overlay`` is true, else either.
+
+        Returns:
+            Whether to continue; False ends the run, as when a window is closed.
         """
 
     def close(self, *, complete: bool) -> tuple[Path, ...]:
-        """Finish; the files written. If the run is not ``complete``, leave nothing half done."""
+        """Finish, and return the files written. If the run is not ``complete``, leave no partial file."""
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What a run adds up."""
+class _RunTotals:
+    """Accumulates the figures of ``Summary``."""
 
     classes: Counter[int] = field(default_factory=Counter)
     track_ids: set[int] = field(default_factory=set)
@@ -128,18 +133,26 @@ class _Tally:
 
 
 class Pipeline:
-    """One model at work on frames."""
+    """Runs a detector on the frames of a source and passes the results to sinks.
+
+    Args:
+        detector: The model.
+        tracker: Assigns track ids; None for detections only.
+        track_classifier: Classifies tracks; only used with a tracker.
+        overlay: Draws the annotated frame for sinks that need it.
+        sinks: Receive each result, in this order.
+    """
 
     def __init__(
         self,
         detector: TimedDetector,
         *,
         tracker: Tracker | None = None,
-        judge: Judge | None = None,
+        track_classifier: TrackClassifier | None = None,
         overlay: Overlay | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
-        self._detector, self._tracker, self._judge = detector, tracker, judge
+        self._detector, self._tracker, self._track_classifier = detector, tracker, track_classifier
         self._overlay, self._sinks = overlay, tuple(sinks)
         self._last_s: float | None = None
         self._period_s: float | None = None
@@ -149,41 +162,41 @@ class Pipeline:
     ) -> Summary:
         """Process the frames of a source and close the sinks.
 
-        Ctrl-C is how a live run ends, and what it recorded is kept; a file that is not finished is not.
+        Ctrl-C ends the run of a live source and keeps its output; for a file it discards partial output.
 
         Args:
-            source: Where frames come from; the caller closes it.
-            max_frames: Stop after so many.
+            source: The frames; the caller closes it.
+            max_frames: Stop after this many frames; None for all.
             advance: Called after each frame, for a progress bar.
 
         Raises:
             DataError: A frame cannot be read.
             DeviceError: A camera stopped sending.
         """
-        tally, start, complete = _Tally(), perf_counter(), False
+        totals, start, complete = _RunTotals(), perf_counter(), False
         try:
             try:
-                self._loop(source, tally, max_frames, advance)
+                self._loop(source, totals, max_frames, advance)
             except KeyboardInterrupt:
                 if not source.is_live:
                     raise
             complete = True
         finally:
             files = [file for sink in self._sinks for file in sink.close(complete=complete)]
-        return self._summary(tally, source, perf_counter() - start, files)
+        return self._summary(totals, source, perf_counter() - start, files)
 
     def _loop(
-        self, source: FrameSource, tally: _Tally, max_frames: int | None, advance: Advance | None
+        self, source: FrameSource, totals: _RunTotals, max_frames: int | None, advance: Advance | None
     ) -> None:
         with prefetched(source) as frames:
             for frame in frames:
-                goes_on = self._step(frame, tally, is_live=source.is_live)
+                goes_on = self._step(frame, totals, is_live=source.is_live)
                 if advance is not None:
                     advance()
-                if not goes_on or tally.frames == max_frames:
+                if not goes_on or totals.frames == max_frames:
                     return
 
-    def _step(self, frame: Frame, tally: _Tally, *, is_live: bool) -> bool:
+    def _step(self, frame: Frame, totals: _RunTotals, *, is_live: bool) -> bool:
         watch = Stopwatch()
         watch.add("decode", frame.decode_ms)
         detections, stages_ms = self._detector.timed(frame.image_bgr)
@@ -194,8 +207,8 @@ class Pipeline:
             with watch.stage("track"):
                 tracked = self._tracker.update(detections)
                 detections, track_id = tracked.detections, tracked.track_id
-                if self._judge is not None:
-                    states = self._judge.update(tracked, frame.time_s)
+                if self._track_classifier is not None:
+                    states = self._track_classifier.update(tracked, frame.time_s)
         now_s = perf_counter()
         result = FrameResult(
             frame=frame,
@@ -208,20 +221,20 @@ class Pipeline:
             is_live=is_live,
         )
         goes_on = self._give(result, watch)
-        tally.add(result, watch.stages_ms)
+        totals.add(result, watch.stages_ms)
         return goes_on
 
     def _give(self, result: FrameResult, watch: Stopwatch) -> bool:
-        """Draw if a sink wants it, and write; False if a sink has had enough."""
-        picture = result.frame.image_bgr
-        if self._overlay is not None and any(sink.wants_picture for sink in self._sinks):
+        """Draw if a sink needs it, and write to all sinks; False if one of them ends the run."""
+        image_bgr = result.frame.image_bgr
+        if self._overlay is not None and any(sink.needs_overlay for sink in self._sinks):
             with watch.stage("draw"):
-                picture = self._overlay(result)
+                image_bgr = self._overlay(result)
         if not self._sinks:
             return True
         with watch.stage("write"):
-            wishes = [sink.write(result, picture) for sink in self._sinks]
-        return all(wishes)
+            continues = [sink.write(result, image_bgr) for sink in self._sinks]
+        return all(continues)
 
     def _rate(self, now_s: float) -> float | None:
         if self._last_s is not None:
@@ -231,15 +244,17 @@ class Pipeline:
         self._last_s = now_s
         return 1 / self._period_s if self._period_s else None
 
-    def _summary(self, tally: _Tally, source: FrameSource, seconds: float, files: Sequence[Path]) -> Summary:
+    def _summary(
+        self, totals: _RunTotals, source: FrameSource, seconds: float, files: Sequence[Path]
+    ) -> Summary:
         classes = self._detector.spec.classes
         return Summary(
-            frames=tally.frames,
+            frames=totals.frames,
             dropped=source.dropped,
-            detections={classes[i]: n for i, n in sorted(tally.classes.items())},
-            tracks=len(tally.track_ids - {NO_TRACK}) if self._tracker is not None else None,
-            stages_ms={stage: float(np.median(ms)) for stage, ms in tally.stages_ms.items()},
-            age_ms=float(np.median(tally.ages_ms)) if source.is_live and tally.ages_ms else None,
-            fps=tally.frames / seconds,
+            detections={classes[i]: n for i, n in sorted(totals.classes.items())},
+            tracks=len(totals.track_ids - {NO_TRACK}) if self._tracker is not None else None,
+            stages_ms={stage: float(np.median(ms)) for stage, ms in totals.stages_ms.items()},
+            age_ms=float(np.median(totals.ages_ms)) if source.is_live and totals.ages_ms else None,
+            fps=totals.frames / seconds,
             files=tuple(files),
         )

@@ -1,4 +1,4 @@
-"""Decode the next frames while the network works on this one."""
+"""Prefetching: the next frames are decoded in a thread while the current one is processed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from threading import Event, Thread
 
 from runtime.frames import Frame, FrameSource
 
-AHEAD = 2  # one ready, one in the making; more only holds memory
+AHEAD = 2  # frames: one decoded and one being decoded; more would only take memory
 POLL_S = 0.05
 
 
 @contextmanager
 def prefetched(source: FrameSource) -> Iterator[Iterator[Frame]]:
-    """The frames of a source, in order; a thread runs ahead of a source that is not live.
+    """The frames of a source in order, decoded in a thread unless the source is live.
 
-    An error of the source comes up where its frame would have.
+    An error in the thread is raised in the consumer, in place of the frame that failed.
     """
     if source.is_live:
         yield source.frames()
@@ -38,7 +38,7 @@ def prefetched(source: FrameSource) -> Iterator[Iterator[Frame]]:
                 if stop.is_set():
                     return
             put(None)
-        except BaseException as error:  # it is raised again where the frames are taken
+        except BaseException as error:  # raised again in the consumer, see _take
             put(error)
 
     thread = Thread(target=decode, name="decode", daemon=True)

@@ -1,4 +1,4 @@
-"""The one clock for stages: monotonic, in milliseconds, by name."""
+"""Wall time by named stage, in milliseconds, from the monotonic clock."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Stopwatch:
     """Wall time by stage of one frame.
 
     Attributes:
-        stages_ms: Milliseconds by stage, in the order in which the stages first ran; a stage that runs
-            twice adds up.
+        stages_ms: Milliseconds by stage, in the order in which the stages first ran; the times of a stage
+            that runs several times are added.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the block; a block that raises is counted too."""
+        """Add the time of the block to a stage, also if the block raises."""
         start = perf_counter()
         try:
             yield
@@ -28,5 +28,5 @@ class Stopwatch:
             self.add(name, (perf_counter() - start) * 1e3)
 
     def add(self, name: str, ms: float) -> None:
-        """Count time that was measured elsewhere, e.g. in the thread that decodes the video."""
+        """Add time that was measured elsewhere, e.g. in the decoding thread."""
         self.stages_ms[name] = self.stages_ms.get(name, 0.0) + ms

@@ -1,11 +1,12 @@
-"""Keep identities over frames: boxes matched by overlap with where a constant velocity takes them.
+"""Multi-object tracking: detections are matched by IoU with boxes predicted at constant velocity.
 
-Confident detections are matched first, doubtful ones may then continue a track but never start one. Boxes
-are widened before they are compared, because a distant traffic light may move by more than its own width
+Detections with a high score are matched first. Those with a low score are matched next; they can continue a
+track but cannot start one. A second stage with a wider gate then matches high-score detections that are left.
+Boxes are expanded before IoU is taken, because a distant traffic light may move by more than its own width
 between two frames.
 
-Source: Zhang et al., ByteTrack, ECCV 2022, https://arxiv.org/abs/2110.06864 (two rounds by score);
-Yang et al., C-BIoU tracker, WACV 2023, https://arxiv.org/abs/2211.13317 (widened boxes).
+Source: Zhang et al., ByteTrack, ECCV 2022, https://arxiv.org/abs/2110.06864 (association by score);
+Yang et al., C-BIoU tracker, WACV 2023, https://arxiv.org/abs/2211.13317 (expanded boxes, two stages).
 """
 
 from __future__ import annotations
@@ -24,39 +25,39 @@ MIN_SIDE_PX = 0.1  # sizes are compared by their ratio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackerSettings:
-    """How tracks start, go on and end.
+    """Thresholds of association and of the life of a track.
 
     Attributes:
-        start_score: A detection below this may continue a track, but not start one.
-        match_iou: Least overlap of the widened boxes.
-        widen: Each side of a box is moved out by this part of the box's size before overlap is taken.
-        leap: The same for confident detections that are then left, whose object moved by more than its
-            size; they match only tracks of like size that were seen in the last frame.
-        like_size: Largest ratio of two heights, and of two widths, of boxes of like size.
-        max_age: Frames that a track survives without a detection.
-        min_hits: Detections before a track gets its id.
-        by_class: Whether a track keeps its class. False for objects that change theirs, as a traffic
-            light does; then two boxes of different classes on one place are one object.
-        same_place_iou: Overlap from which two detections are one object, where ``by_class`` is false.
+        start_score: Lowest score of a detection that may start a track; below it one may continue a track.
+        match_iou: Lowest IoU of a match, of the expanded boxes.
+        widen: Fraction of a box's size by which each of its sides is moved out before IoU is taken.
+        second_stage_widen: The same in the second stage, for objects that moved by more than their size. Only
+            tracks that had a detection in the previous frame take part in it.
+        second_stage_size_ratio: Largest ratio of the heights, and of the widths, of a match in that stage.
+        max_age: Frames without a detection after which a track ends.
+        min_hits: Detections that a track needs to be confirmed and get an id.
+        by_class: Whether a track matches detections of its own class only. False for objects that change
+            class, as a traffic light does; overlapping detections of different classes are then duplicates.
+        duplicate_iou: Lowest IoU of such duplicates.
     """
 
     start_score: float = 0.35
     match_iou: float = 0.15
     widen: float = 0.3
-    leap: float = 1.5
-    like_size: float = 1.4
+    second_stage_widen: float = 1.5
+    second_stage_size_ratio: float = 1.4
     max_age: int = 15
     min_hits: int = 2
     by_class: bool = True
-    same_place_iou: float = 0.5
+    duplicate_iou: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracked:
-    """The detections of one frame with their identities.
+    """The detections of one frame with their track ids.
 
     Attributes:
-        detections: What was found, highest score first.
+        detections: The detections of the frame, highest score first.
         track_id: int64 ``[N]``; ``NO_TRACK`` where a detection belongs to no confirmed track.
         ended: Ids of the tracks that ended with this frame.
     """
@@ -67,9 +68,10 @@ class Tracked:
 
 
 class _Track:
-    """Centre and size in source pixels, smoothed; velocity in pixels per frame (alpha-beta filter)."""
+    """An alpha-beta filter of one object: centre and size in source pixels, velocity in pixels per frame."""
 
-    ALPHA, BETA, DAMPING = 0.7, 0.3, 0.9
+    ALPHA, BETA = 0.7, 0.3  # gains of position and velocity
+    DAMPING = 0.9  # of the velocity, for each frame without a detection
 
     def __init__(self, box: NDArray[np.float32], class_id: int) -> None:
         self.box = box.astype(np.float64)  # cx, cy, w, h
@@ -79,29 +81,28 @@ class _Track:
         self.hits, self.missed = 1, 0
 
     def predict(self) -> None:
-        """Move on by one frame."""
+        """Predict the position in the next frame; call once a frame, before ``correct``."""
+        if self.missed:
+            self.velocity *= self.DAMPING
         self.box[:2] += self.velocity
         self.missed += 1
 
     def correct(self, box: NDArray[np.float32], class_id: int) -> None:
-        """Take a detection in."""
-        surprise = box[:2] - self.box[:2]
-        self.box[:2] += self.ALPHA * surprise
-        # A gap of n frames spreads the surprise over n steps. The first step sets the velocity whole.
+        """Update the state with the detection of this frame, cx, cy, w, h in source pixels."""
+        innovation = box[:2] - self.box[:2]
+        self.box[:2] += self.ALPHA * innovation
+        # After n frames without a detection the innovation is that of n steps. The first one initialises
+        # the velocity.
         gain = 1.0 if self.hits == 1 else self.BETA
-        self.velocity += gain * surprise / self.missed
+        self.velocity += gain * innovation / self.missed
         self.box[2:] += self.ALPHA * (box[2:] - self.box[2:])
         self.class_id = class_id
         self.hits += 1
         self.missed = 0
 
-    def coast(self) -> None:
-        """No detection: an old velocity is trusted less with every frame."""
-        self.velocity *= self.DAMPING
-
 
 class Tracker:
-    """Gives detections of consecutive frames their identities. Deterministic."""
+    """Assigns track ids to the detections of consecutive frames. Deterministic."""
 
     def __init__(self, settings: TrackerSettings | None = None) -> None:
         self.settings = settings or TrackerSettings()
@@ -109,52 +110,52 @@ class Tracker:
         self._next_id = 1
 
     def update(self, detections: Detections) -> Tracked:
-        """Match the detections of the next frame.
+        """Associate the detections of the next frame with the tracks.
 
         Returns:
-            The detections with their tracks. Where ``by_class`` is false they are fewer than came in if one
-            object was reported as two classes: the better report stays.
+            The detections with their track ids. Where ``by_class`` is false, of an object that was detected
+            as two classes only the detection with the higher score is among them.
         """
-        rule = self.settings
-        if not rule.by_class:
-            one_each = nms(detections.xyxy, detections.score, rule.same_place_iou, len(detections))
+        settings = self.settings
+        if not settings.by_class:
+            one_each = nms(detections.xyxy, detections.score, settings.duplicate_iou, len(detections))
             detections = detections.where(one_each)
         for track in self._tracks:
             track.predict()
         boxes = xyxy_to_cxcywh(detections.xyxy)
         boxes[:, 2:] = np.maximum(boxes[:, 2:], MIN_SIDE_PX)
-        sure = detections.score >= rule.start_score
+        high = detections.score >= settings.start_score
         owners: dict[int, _Track] = {}
-        for chosen, leap in ((sure, False), (~sure, False), (sure, True)):
-            rows = [int(row) for row in np.flatnonzero(chosen) if int(row) not in owners]
-            owners |= self._match(boxes, detections.class_id, rows, leap=leap)
-        ended = self._let_go()
-        for row in map(int, np.flatnonzero(sure)):
+        for group, second_stage in ((high, False), (~high, False), (high, True)):
+            rows = [int(row) for row in np.flatnonzero(group) if int(row) not in owners]
+            owners |= self._match(boxes, detections.class_id, rows, second_stage=second_stage)
+        ended = self._end_tracks()
+        for row in map(int, np.flatnonzero(high)):
             if row not in owners:
                 owners[row] = _Track(boxes[row], int(detections.class_id[row]))
                 self._tracks.append(owners[row])
         return Tracked(detections, self._ids(owners, len(detections)), ended)
 
     def _match(
-        self, boxes: NDArray[np.float32], class_id: NDArray[np.int64], rows: list[int], *, leap: bool
+        self, boxes: NDArray[np.float32], class_id: NDArray[np.int64], rows: list[int], *, second_stage: bool
     ) -> dict[int, _Track]:
-        """Pair some detections with the tracks that have none yet, best overlap first."""
-        rule = self.settings
-        free = [t for t in self._tracks if t.missed == 1 or (t.missed and not leap)]
+        """Match some detections with tracks that have none in this frame, highest IoU first (greedy)."""
+        settings = self.settings
+        free = [t for t in self._tracks if t.missed == 1 or (t.missed and not second_stage)]
         if not free or not rows:
             return {}
         expected = np.stack([t.box for t in free]).astype(np.float32)
-        widen = rule.leap if leap else rule.widen
+        widen = settings.second_stage_widen if second_stage else settings.widen
         overlap = pairwise_iou(_widened(expected, widen), _widened(boxes[rows], widen))
-        if leap:
+        if second_stage:
             change = np.abs(np.log(expected[:, None, 2:] / boxes[None, rows, 2:])).max(axis=2)
-            overlap[change > np.log(rule.like_size)] = 0
-        if rule.by_class:
+            overlap[change > np.log(settings.second_stage_size_ratio)] = 0
+        if settings.by_class:
             overlap[np.array([t.class_id for t in free])[:, None] != class_id[rows]] = 0
         pairs: dict[int, _Track] = {}
         for flat in np.argsort(-overlap, axis=None, kind="stable"):
             at, column = divmod(int(flat), len(rows))
-            if overlap[at, column] < rule.match_iou:
+            if overlap[at, column] < settings.match_iou:
                 break
             track, row = free[at], rows[column]
             if track.missed and row not in pairs:
@@ -162,15 +163,16 @@ class Tracker:
                 pairs[row] = track
         return pairs
 
-    def _let_go(self) -> tuple[int, ...]:
-        """Drop the tracks that were not seen for too long; ids of the confirmed ones among them."""
-        rule = self.settings
-        # A track without an id is a guess, and a guess is given up sooner.
-        old = [t for t in self._tracks if t.missed > (rule.max_age if t.id != NO_TRACK else rule.min_hits)]
+    def _end_tracks(self) -> tuple[int, ...]:
+        """Remove tracks without a detection for too long; the ids of the confirmed ones among them."""
+        settings = self.settings
+        # A track that is not confirmed yet may be a false positive: it ends sooner.
+        old = [
+            t
+            for t in self._tracks
+            if t.missed > (settings.max_age if t.id != NO_TRACK else settings.min_hits)
+        ]
         self._tracks = [t for t in self._tracks if t not in old]
-        for track in self._tracks:
-            if track.missed:
-                track.coast()
         return tuple(t.id for t in old if t.id != NO_TRACK)
 
     def _ids(self, owners: dict[int, _Track], count: int) -> NDArray[np.int64]:

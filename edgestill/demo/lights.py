@@ -1,14 +1,14 @@
-"""What a traffic light shows, from what a detector says of it frame after frame.
+"""Classification of tracked traffic lights: the state of a light from its detections in several frames.
 
-Each track gathers evidence per class: the scores of its detections, older ones counting less. A state
-is confirmed, and later replaced, when another class holds enough of the evidence in enough frames in a row.
-So one wrong frame changes nothing, and a real change shows after three frames (four towards green, because
-a green seen late costs a second and a green seen wrongly may cost more).
+For each track, scores are accumulated by class with exponential decay. A state is confirmed, or replaced,
+when a class has a large enough share of the accumulated score and was detected in enough consecutive frames.
+A single wrong frame changes nothing. A real change is reported after three frames, and after four if it is
+to green, where a false report is more dangerous than a late one.
 
-``off`` is special: a flashing light, and an LED light that beats against the shutter, are dark for a part of
-every second. They keep their colour; only a light that stays dark for ``off_after_s`` becomes off.
+``off`` is treated separately: flashing lights, and LED lights that flicker relative to the shutter, are dark
+for a part of each second. They keep their colour; a light is off after ``off_after_s`` without a colour.
 
-Which of several lights rules the lane is not decided here: that takes a map or the lane's geometry.
+Which of several lights is relevant for the vehicle is not decided here: that needs a map or lane geometry.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ COLOURS = frozenset({"red", "green"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightSettings:
-    """How much it takes to believe.
+    """Thresholds for a change of state.
 
     Attributes:
-        memory: Weight of a frame's evidence one frame later.
-        share: Part of all evidence that a class needs to become the state.
+        memory: Decay of the accumulated scores per frame.
+        share: Share of the accumulated score that a class needs to become the state.
         share_green: The same for green.
-        frames: Detections in a row that must agree.
-        off_after_s: Time without a colour before a light is off.
+        frames: Number of consecutive detections of that class.
+        off_after_s: Time without a colour after which a light is off, seconds.
     """
 
     memory: float = 0.7
@@ -45,7 +45,7 @@ class LightSettings:
 
 @dataclass(slots=True)
 class _Light:
-    """One track's evidence by class, its state, and the run of equal classes that it ends with."""
+    """State, accumulated scores by class, and the latest run of equal classes of one track."""
 
     state: str = UNKNOWN
     evidence: dict[str, float] = field(default_factory=dict)
@@ -55,7 +55,12 @@ class _Light:
 
 
 class LightStates:
-    """The state of every tracked light."""
+    """The states of all tracked lights; a ``runtime.pipeline.TrackClassifier``.
+
+    Args:
+        classes: Class names of the model.
+        settings: Thresholds; None for the defaults.
+    """
 
     def __init__(self, classes: Sequence[str], settings: LightSettings | None = None) -> None:
         self.settings = settings or LightSettings()
@@ -63,47 +68,48 @@ class LightStates:
         self._lights: dict[int, _Light] = {}
 
     def update(self, tracked: Tracked, time_s: float) -> tuple[str, ...]:
-        """Take in one frame.
+        """Update the states with the next frame.
 
         Args:
-            tracked: Its detections with their tracks.
-            time_s: The frame's time, seconds; never goes back.
+            tracked: The detections of the frame with their track ids.
+            time_s: Time of the frame, seconds; must not decrease.
 
         Returns:
-            The state of each detection's light: a class name, or ``UNKNOWN`` until there is enough evidence.
+            The state of each detection's light: a class name, or ``UNKNOWN`` until one is confirmed.
         """
         for track_id in tracked.ended:
             self._lights.pop(track_id, None)
         found = tracked.detections
         rows = zip(tracked.track_id, found.class_id, found.score, strict=True)
         return tuple(
-            self._vote(int(track_id), self._classes[class_id], float(score), time_s)
+            self._update(int(track_id), self._classes[class_id], float(score), time_s)
             for track_id, class_id, score in rows
         )
 
-    def _vote(self, track_id: int, seen: str, score: float, time_s: float) -> str:
+    def _update(self, track_id: int, name: str, score: float, time_s: float) -> str:
         if track_id == NO_TRACK:
             return UNKNOWN
         light = self._lights.setdefault(track_id, _Light())
-        if seen != light.last:
-            light.last, light.run, light.run_since_s = seen, 0, time_s
+        if name != light.last:
+            light.last, light.run, light.run_since_s = name, 0, time_s
         light.run += 1
-        light.evidence = {name: self.settings.memory * value for name, value in light.evidence.items()}
-        light.evidence[seen] = light.evidence.get(seen, 0.0) + score
-        if self._convinces(light, time_s):
+        light.evidence = {k: self.settings.memory * value for k, value in light.evidence.items()}
+        light.evidence[name] = light.evidence.get(name, 0.0) + score
+        if self._is_confirmed(light, time_s):
             light.state = light.last
         return light.state
 
-    def _convinces(self, light: _Light, time_s: float) -> bool:
-        rule = self.settings
-        if light.run < rule.frames:
+    def _is_confirmed(self, light: _Light, time_s: float) -> bool:
+        """Whether the class of the latest detections becomes the state."""
+        settings = self.settings
+        if light.run < settings.frames:
             return False
         if light.last == OFF and light.state not in {OFF, UNKNOWN}:
-            return time_s - light.run_since_s >= rule.off_after_s
+            return time_s - light.run_since_s >= settings.off_after_s
         share = light.evidence[light.last] / sum(light.evidence.values())
-        return share >= (rule.share_green if light.last == GREEN else rule.share)
+        return share >= (settings.share_green if light.last == GREEN else settings.share)
 
 
 def are_lights(classes: Sequence[str]) -> bool:
-    """Whether a model's classes are the states of traffic lights."""
+    """Whether the classes of a model are states of traffic lights: red and green are among them."""
     return set(classes) >= COLOURS

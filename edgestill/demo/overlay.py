@@ -1,4 +1,4 @@
-"""The annotated frame: boxes, labels and one strip of facts, readable at any resolution."""
+"""The annotated frame: boxes, labels and a status strip, readable at any resolution."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ GREY: Colour = (185, 185, 185)
 INK: Colour = (16, 16, 16)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 DESIGN_HEIGHT = 720  # sizes below are for a 16:9 frame of this height
-PLATE_KEEPS = 0.28  # part of the picture that shines through a plate
+LABEL_KEEPS = 0.28  # brightness of the image behind a label, relative to the original
 CHIPS = 5  # classes counted in the strip at most
 
 
 class FrameOverlay:
-    """Draws results of one model; see ``runtime.pipeline.Overlay``.
+    """Draws the results of a model; see ``runtime.pipeline.Overlay``.
 
     Args:
-        classes: The model's class names.
-        title: What the strip begins with, e.g. the model's name.
+        classes: Class names of the model.
+        title: Text at the start of the strip, e.g. the name of the model.
     """
 
     def __init__(self, classes: Sequence[str], title: str) -> None:
@@ -45,39 +45,41 @@ class FrameOverlay:
         self._colours = {name: STATE_COLOURS.get(name, _hue(i)) for i, name in enumerate(self._classes)}
 
     def __call__(self, result: FrameResult) -> NDArray[np.uint8]:
-        """A drawn copy of the frame, uint8 ``[H, W, 3]``."""
-        picture: NDArray[np.uint8] = result.frame.image_bgr.copy()
-        pen = _Pen(picture)
+        """An annotated copy of the frame, uint8 ``[H, W, 3]`` BGR."""
+        image_bgr: NDArray[np.uint8] = result.frame.image_bgr.copy()
+        pen = _Pen(image_bgr)
         self._strip(pen, result)
         boxes = [pen.around(box) for box in result.detections.xyxy]
         names = [self._name(result, row) for row in range(len(boxes))]
-        for rect, (name, sure) in zip(boxes, names, strict=True):
-            pen.box(rect, self._colours[name], bold=sure)
+        for rect, (name, confirmed) in zip(boxes, names, strict=True):
+            pen.box(rect, self._colours[name], bold=confirmed)
         taken = list(boxes)
-        for row, (rect, (name, sure)) in enumerate(zip(boxes, names, strict=True)):
-            text = self._label(result, row, name, sure=sure)
-            place = pen.free_place(rect, text, taken)
-            pen.plate(place, text, self._colours[name])
-            taken.append(place)
-        return picture
+        for row, (rect, (name, confirmed)) in enumerate(zip(boxes, names, strict=True)):
+            text = self._label(result, row, name, confirmed=confirmed)
+            label = pen.free_area(rect, text, taken)
+            pen.label(label, text, self._colours[name])
+            taken.append(label)
+        return image_bgr
 
     def _name(self, result: FrameResult, row: int) -> tuple[str, bool]:
-        """What to call a detection: its confirmed state, or its class of the moment and a doubt."""
-        seen = self._classes[result.detections.class_id[row]]
+        """The state of a detection's track, or its class if there is none, and whether that is confirmed."""
+        detected = self._classes[result.detections.class_id[row]]
         if result.states is None:
-            return seen, True
+            return detected, True
         state = result.states[row]
-        return (seen, False) if state == UNKNOWN else (state, True)
+        return (detected, False) if state == UNKNOWN else (state, True)
 
-    def _label(self, result: FrameResult, row: int, name: str, *, sure: bool) -> str:
-        words = [name if sure else f"{name}?", f"{result.detections.score[row]:.2f}"]
+    def _label(self, result: FrameResult, row: int, name: str, *, confirmed: bool) -> str:
+        words = [name if confirmed else f"{name}?", f"{result.detections.score[row]:.2f}"]
         if result.track_id is not None and result.track_id[row] != NO_TRACK:
             words.insert(0, f"#{result.track_id[row]}")
         return " ".join(words)
 
     def _strip(self, pen: _Pen, result: FrameResult) -> None:
         names = Counter(
-            name for name, sure in (self._name(result, row) for row in range(len(result.detections))) if sure
+            name
+            for name, confirmed in (self._name(result, row) for row in range(len(result.detections)))
+            if confirmed
         )
         most = {name for name, _ in names.most_common(CHIPS)}
         chips = [(f"{names[name]} {name}", self._colours[name]) for name in self._classes if name in most]
@@ -93,27 +95,27 @@ class FrameOverlay:
 
 
 class _Pen:
-    """Draws into one picture with sizes that suit its resolution."""
+    """Draws into an image, with sizes that suit its resolution."""
 
-    def __init__(self, picture: NDArray[np.uint8]) -> None:
-        self.picture = picture
-        self.height, self.width = picture.shape[:2]
+    def __init__(self, image_bgr: NDArray[np.uint8]) -> None:
+        self.image = image_bgr
+        self.height, self.width = image_bgr.shape[:2]
         self.unit = max(0.5, min(self.height, self.width * 9 / 16) / DESIGN_HEIGHT)
         self.line = max(1, round(3 * self.unit))
         self.font_scale = max(0.42, 0.55 * self.unit)
         self.font_line = max(1, round(1.2 * self.unit))
         (_, self.cap), self.descent = cv2.getTextSize("X", FONT, self.font_scale, self.font_line)
         self.margin = max(3, round(5 * self.unit))
-        self.top = 0  # labels stay below this; the strip lies above it
+        self.top = 0  # lower edge of the strip; labels are placed below it
 
     def around(self, box: NDArray[np.float32]) -> Rect:
-        """The outer edge of a box's frame, which lies outside the box: a small object stays visible."""
+        """The outer edge of a box's outline, drawn outside the box so that a small object stays visible."""
         out = self.line + 2
         x0, y0, x1, y1 = (int(v) for v in (*np.floor(box[:2]), *np.ceil(box[2:])))
         return max(x0 - out, 0), max(y0 - out, 0), min(x1 + out, self.width), min(y1 + out, self.height)
 
     def box(self, rect: Rect, colour: Colour, *, bold: bool) -> None:
-        """A coloured frame with a dark edge, so that it shows on any ground."""
+        """Draw a coloured outline with a dark edge, which is visible on any background."""
         self._ring(rect, 0, 1, INK)
         self._ring(rect, 1, self.line if bold else max(1, self.line - 1), colour)
 
@@ -125,18 +127,18 @@ class _Pen:
             (slice(y0, max(y1, 0)), slice(x0, x0 + width)),
             (slice(y0, max(y1, 0)), slice(max(x1 - width, 0), max(x1, 0))),
         ):
-            self.picture[rows, columns] = colour
+            self.image[rows, columns] = colour
 
     def text_width(self, text: str) -> int:
-        """Width of a text in pixels."""
+        """Width of a line of text, pixels."""
         return int(cv2.getTextSize(text, FONT, self.font_scale, self.font_line)[0][0])
 
     def text(self, text: str, x: int, base: int, colour: Colour) -> None:
-        """Write a text that begins at ``x`` and stands on ``base``."""
-        cv2.putText(self.picture, text, (x, base), FONT, self.font_scale, colour, self.font_line, cv2.LINE_AA)
+        """Write a line of text that starts at ``x`` with its baseline at ``base``, pixels."""
+        cv2.putText(self.image, text, (x, base), FONT, self.font_scale, colour, self.font_line, cv2.LINE_AA)
 
-    def free_place(self, rect: Rect, text: str, taken: Sequence[Rect]) -> Rect:
-        """Where the label of a box covers least of what is there; of equal places the nearest."""
+    def free_area(self, rect: Rect, text: str, taken: Sequence[Rect]) -> Rect:
+        """The label position of a box with the least overlap with other rectangles; if equal, the nearest."""
         width = self.text_width(text) + 3 * self.margin
         height = self.cap + 2 * self.margin
         gap = self.line
@@ -151,22 +153,22 @@ class _Pen:
             (x0, y0 - 2 * (height + gap)),
             (x0, y1 + height + 2 * gap),
         )
-        places = []
+        areas = []
         for x, y in corners:
             left = min(max(x, 0), max(self.width - width, 0))
             top = min(max(y, self.top), max(self.height - height, 0))
-            places.append((left, top, left + width, top + height))
-        return min(places, key=lambda place: sum(_shared(place, other) for other in taken))
+            areas.append((left, top, left + width, top + height))
+        return min(areas, key=lambda area: sum(_shared(area, other) for other in taken))
 
-    def plate(self, place: Rect, text: str, colour: Colour) -> None:
-        """A dark plate with a coloured edge and a text."""
-        self.darken(place)
-        x0, y0, _, y1 = place
-        cv2.rectangle(self.picture, (x0, y0), (x0 + self.margin // 2, y1 - 1), colour, cv2.FILLED)
+    def label(self, area: Rect, text: str, colour: Colour) -> None:
+        """Draw a dark label with a coloured edge and a text."""
+        self.darken(area)
+        x0, y0, _, y1 = area
+        cv2.rectangle(self.image, (x0, y0), (x0 + self.margin // 2, y1 - 1), colour, cv2.FILLED)
         self.text(text, x0 + round(1.5 * self.margin), y0 + self.margin + self.cap, WHITE)
 
     def strip(self, title: str, chips: Sequence[tuple[str, Colour]], facts: Sequence[str]) -> None:
-        """The strip along the upper edge: title and counts at the left, facts at the right."""
+        """Draw the strip along the upper edge: title and counts at the left, facts at the right."""
         pad = 2 * self.margin
         self.top = self.cap + 2 * pad
         self.darken((0, 0, self.width, self.top))
@@ -180,28 +182,28 @@ class _Pen:
         for text, colour in [(title, None), *chips]:
             disc = self.cap if colour else 0
             if x + disc + self.text_width(text) + pad > right:
-                break  # a small picture keeps the facts
+                break  # in a small image the facts have priority
             if colour:
                 centre = (x + disc // 2, base - self.cap // 2)
-                cv2.circle(self.picture, centre, disc // 2, colour, cv2.FILLED, cv2.LINE_AA)
+                cv2.circle(self.image, centre, disc // 2, colour, cv2.FILLED, cv2.LINE_AA)
                 x += disc + self.margin
             self.text(text, x, base, WHITE if colour else GREY)
             x += self.text_width(text) + 2 * pad
 
-    def darken(self, place: Rect) -> None:
-        """Let the picture shine through a dark plate."""
-        x0, y0, x1, y1 = place
-        part = self.picture[y0:y1, x0:x1]
+    def darken(self, area: Rect) -> None:
+        """Darken an area as a background for text."""
+        x0, y0, x1, y1 = area
+        part = self.image[y0:y1, x0:x1]
         if part.size:
-            part[:] = cv2.convertScaleAbs(part, alpha=PLATE_KEEPS, beta=10)
+            part[:] = cv2.convertScaleAbs(part, alpha=LABEL_KEEPS, beta=10)
 
 
 def _shared(a: Rect, b: Rect) -> int:
-    """Pixels that two rectangles share."""
+    """Area of the intersection of two rectangles, pixels."""
     return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
 
 
 def _hue(index: int) -> Colour:
-    """A colour of its own for each class: steps of the golden ratio around the circle never meet."""
+    """A distinct colour for each class: hues in steps of the golden ratio do not repeat."""
     red, green, blue = colorsys.hsv_to_rgb(0.58 + index * 0.618034, 0.55, 1.0)
     return round(blue * 255), round(green * 255), round(red * 255)

@@ -1,4 +1,4 @@
-"""A detector, a source and what is wanted of them, put together."""
+"""Assembly of the pipeline for a detector, a source and the options of ``edgestill run``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from runtime.tiling import TiledDetector, Tiling
 from runtime.tracking import Tracker, TrackerSettings
 
 VIDEO_SUFFIX = ".mp4"
-LIVE_FPS = 25.0  # of a recording, for a camera that does not tell its pace
-TRACK_MEMORY_S = 1.0  # an object is remembered this long without a detection
-TRACK_MEMORY_FRAMES = (3, 30)  # least and most of it in frames
+LIVE_FPS = 25.0  # of a recording, for a camera that does not report its frame rate
+TRACK_MEMORY_S = 1.0  # a track ends after this time without a detection
+TRACK_MEMORY_FRAMES = (3, 30)  # smallest and largest number of frames of that time
 
 
 def assemble(
@@ -34,15 +34,15 @@ def assemble(
     sinks: Sequence[Sink],
     tiling: Tiling,
 ) -> Pipeline:
-    """A pipeline that suits the model and the source.
+    """A pipeline for a model and a source.
 
     Args:
         detector: The model.
-        source: Its pace sets how long a track is remembered.
-        title: What the overlay calls the model.
-        track: Whether to follow objects, and to tell the state of traffic lights.
-        sinks: Where results go.
-        tiling: The tiles of each frame that the model looks at.
+        source: Its frame rate determines the lifetime of tracks.
+        title: Name of the model in the overlay.
+        track: Whether to track objects, and to classify tracked traffic lights.
+        sinks: Receivers of the results.
+        tiling: The tiles of each frame that the model runs on.
     """
     classes = detector.spec.classes
     tracker = None
@@ -54,7 +54,7 @@ def assemble(
     return Pipeline(
         TiledDetector(detector, tiling),
         tracker=tracker,
-        judge=LightStates(classes) if are_lights(classes) else None,
+        track_classifier=LightStates(classes) if are_lights(classes) else None,
         overlay=FrameOverlay(classes, f"{title}  {detector.backend.name}{suffix}"),
         sinks=sinks,
     )
@@ -63,22 +63,22 @@ def assemble(
 def file_sink(
     target: Path, source: FrameSource, source_text: str, *, max_frames: int | None, force: bool
 ) -> Sink:
-    """The sink that ``--save`` means: a video for frames with a pace, else one image or a folder of them.
+    """The sink of ``--save``: a video for a source with a frame rate, else one image or a folder of images.
 
     Args:
         target: File or folder.
         source: The opened source.
-        source_text: What was opened, so that it is never written over.
-        max_frames: Frames that will be taken at most.
-        force: Whether what exists may be replaced.
+        source_text: The argument of ``--source``, so that it is not overwritten.
+        max_frames: Largest number of frames that will be processed; None for all.
+        force: Whether existing files are replaced.
 
     Raises:
-        UsageError: The target does not suit the source, exists, or is the source.
+        UsageError: The target does not suit the source, exists already, or may be the source.
     """
     suffix = target.suffix.lower()
     origin = Path(source_text)
     if _may_be_source(target.resolve(), origin):
-        raise UsageError(f"--save {target} may write over its own source", hint="name another place")
+        raise UsageError(f"--save {target} may overwrite the source", hint="give another path")
     is_video = source.is_live or source.fps is not None
     if is_video and suffix in {"", VIDEO_SUFFIX}:
         name = origin.stem if origin.is_file() else "camera"
@@ -96,7 +96,7 @@ def file_sink(
 
 
 def _may_be_source(target: Path, origin: Path) -> bool:
-    """Whether writing to a path could replace a file that is read: a file, or any in a folder or glob."""
+    """Whether writing to ``target`` could overwrite a source file: a file, or any of a folder or glob."""
     if origin.is_file():
         return target in {origin.resolve(), origin.resolve().parent}
     fixed = takewhile(lambda part: not set(part) & set("*?["), origin.parts)

@@ -6,7 +6,7 @@ Facts only: ``export.verify.gate`` judges them, so that a saved comparison can b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,13 @@ from edgestill.dataset import Dataset, read_image
 from edgestill.detections import Detections
 from edgestill.progress import track
 from export.verify.comparison import CONFIDENCE, SAME_BOX, SEEN, SURE, TRUE, ClassFigures, Comparison
+from runtime.detector import Detector
 from runtime.metrics.bootstrap import draws, resampled
 from runtime.metrics.coco import Truth
 from runtime.metrics.evaluate import Accuracy, score, spread
 
 SMALL_PX2 = 32.0**2  # COCO's small, in pixels of the source image
 RESAMPLES = 1000
-
-Detect = Callable[[NDArray[np.uint8]], Detections]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +67,7 @@ def samples_of(dataset: Dataset, images: Sequence[Path], classes: Sequence[str])
     return [Sample(path, _truth(dataset, path) if labelled else None) for path in images]
 
 
-def look(detect: Detect, samples: Sequence[Sample], label: str) -> Seen:
+def look(detect: Detector, samples: Sequence[Sample], label: str) -> Seen:
     """Run a detector, open at the evaluation setting, over the samples; progress goes to stderr."""
     found, image_hws = [], []
     for sample in track(samples, label, len(samples)):

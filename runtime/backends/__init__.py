@@ -1,1 +1,1 @@
-"""One file per inference library; the file name is the backend's name."""
+"""Backends: one module for each inference library; its name is the backend's name."""

@@ -16,7 +16,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from devices.int8_saturation import cuts_off_here
+from devices.int8_saturation import saturates_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.quantization import needs_wide_sums
 from edgestill.spec import TensorSpec
@@ -24,11 +24,11 @@ from runtime.backend import check_feed
 from runtime.onnx_guard.model import check_onnx
 
 PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-#: Makes weights unsigned bytes, whose products are widened before they are added: right, and a fifth slower.
+#: Uses uint8 weights, whose products are accumulated in 32 bits: exact, and about a fifth slower.
 EXACT = "session.x64quantprecision"
-LOG_ERRORS = 3  # its warnings speak to the makers of execution providers
+LOG_ERRORS = 3  # severity; its warnings are for authors of execution providers
 
-# Operators that multiply and add, by how the optimiser may have renamed them; Q* and *Integer* run in int8.
+# Convolutions and matrix products as the optimiser names them; Q* and *Integer* run in INT8.
 FLOAT_OPS = frozenset(
     {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm"}
 )
@@ -53,10 +53,10 @@ class OrtBackend:
 
     def __init__(self, path: Path, provider: str, threads: int | None) -> None:
         self._path, self._threads = path, threads
-        self._exact = provider == PROVIDERS["cpu"] and cuts_off_here() and _needs_wide_sums(path)
+        self._exact = provider == PROVIDERS["cpu"] and saturates_here() and _needs_wide_sums(path)
         self._session: ort.InferenceSession | None = _session(path, provider, self._options())
         if (active := self._session.get_providers()[0]) != provider:
-            # ONNX Runtime falls back to the CPU without raising; a benchmark must not.
+            # ONNX Runtime falls back to the CPU with a warning only, which would falsify a benchmark.
             raise DeviceError(
                 f"ONNX Runtime was asked for {provider} and chose {active}", hint="edgestill doctor"
             )
@@ -66,7 +66,7 @@ class OrtBackend:
         self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Run once; ONNX Runtime allocates new arrays for every call."""
+        """Run the model; ONNX Runtime allocates new arrays for each call."""
         session = self._open()
         check_feed(feed, self.inputs)
         names = [t.name for t in self.outputs]
@@ -74,7 +74,7 @@ class OrtBackend:
         return dict(zip(names, arrays, strict=True))
 
     def layers_by_dtype(self) -> dict[str, int]:
-        """Count the layers of the graph that the optimiser made of the file."""
+        """Count the layers of the optimised graph, which is written to a temporary file for that."""
         self._open()
         with TemporaryDirectory() as folder:
             saved = Path(folder) / "optimised.onnx"
@@ -90,7 +90,7 @@ class OrtBackend:
         return dict(counts.most_common())
 
     def close(self) -> None:
-        """Drop the session."""
+        """Release the session."""
         self._session = None
 
     def _open(self) -> Any:
@@ -113,22 +113,22 @@ def open_model(path: Path, *, device: str, threads: int | None) -> OrtBackend:
     """Load an ``.onnx`` file.
 
     Raises:
-        ArtifactError: It is not an ONNX file that ONNX Runtime can load.
-        DeviceError: The device is not there.
+        ArtifactError: The file is not ONNX, or ONNX Runtime cannot load it.
+        DeviceError: The device is not available.
     """
     if device not in PROVIDERS:
         raise DeviceError(f"ort has no device {device!r}", hint=f"it has: {', '.join(PROVIDERS)}")
     if PROVIDERS[device] not in ort.get_available_providers():
         raise DeviceError(
             f"this ONNX Runtime has no {PROVIDERS[device]}, only {', '.join(ort.get_available_providers())}",
-            hint="run on --device cpu, or install onnxruntime-gpu in an environment of its own",
+            hint="use the device cpu, or install onnxruntime-gpu in a separate environment",
         )
     check_onnx(path)
     return OrtBackend(path, PROVIDERS[device], threads)
 
 
 def _needs_wide_sums(path: Path) -> bool:
-    """Whether a file's weights need exact sums of their products."""
+    """Whether INT8 kernels with 16-bit sums would saturate with the weights of a file."""
     stored = (t for t in onnx.load(str(path)).graph.initializer if t.data_type == onnx.TensorProto.INT8)
     return any(needs_wide_sums(onnx.numpy_helper.to_array(tensor)) for tensor in stored)
 
@@ -150,9 +150,9 @@ def _spec(tensor: Any) -> TensorSpec:
 
 
 def _weight_dtype(graph: Any, node: Any) -> str:
-    """The data type of a layer's second operand, which is the one it computes in.
+    """The dtype of a layer's second operand, which is the one that it computes in.
 
-    ONNX Runtime has no FP16 convolution on most CPUs: it inserts casts, and the weight is then float32.
+    On most CPUs ONNX Runtime has no FP16 convolution: it inserts casts, and the weight is then float32.
     """
     stored = {t.name: t.data_type for t in graph.initializer}
     cast_to = {

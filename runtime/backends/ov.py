@@ -1,4 +1,4 @@
-"""OpenVINO: the fast backend on x86, for ``.xml`` and ``.onnx`` files.
+"""OpenVINO, for ``.xml`` and ``.onnx`` files on Intel CPUs and GPUs.
 
 Source: https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimize-inference/precision-control.html
 """
@@ -15,7 +15,7 @@ import openvino as ov
 import yaml
 from numpy.typing import NDArray
 
-from devices.int8_saturation import cuts_off_here
+from devices.int8_saturation import saturates_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.progress import say
 from edgestill.quantization import needs_wide_sums
@@ -23,7 +23,7 @@ from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
 from runtime.onnx_guard.model import check_onnx
 
-#: Metadata key: the precision that the model's float layers may run in, ``"f32"`` or ``"bf16"``.
+#: Metadata key of the inference precision of float layers, ``"f32"`` or ``"bf16"``.
 PRECISION_KEY = "edgestill.runtime_precision"
 DTYPES: Mapping[str, str] = {
     "f32": "float32",
@@ -32,12 +32,12 @@ DTYPES: Mapping[str, str] = {
     "u8": "int8",
     "i8": "int8",
 }
-MAX_REFERENCES = 8  # in `metadata.yaml`; a writer that shares a list makes one or two
+MAX_REFERENCES = 8  # YAML aliases in `metadata.yaml`; files of `yolo export` have one or two
 ARITHMETIC = frozenset({"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"})
 
 
 class OvBackend:
-    """A compiled OpenVINO model with one request; see ``runtime.backend.Backend``."""
+    """A compiled OpenVINO model with one inference request; see ``runtime.backend.Backend``."""
 
     name = "ov"
     max_batch: int | None = None
@@ -50,22 +50,22 @@ class OvBackend:
         self._request: Any = compiled.create_infer_request()
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Run once. The request reuses its output memory, so the arrays are copied out of it."""
+        """Run the model. The request reuses its output memory, so the outputs are copies."""
         self._check_open()
         check_feed(feed, self.inputs)
-        by_place = {i: feed[t.name] for i, t in enumerate(self.inputs)}
-        results = self._request.infer(by_place, share_inputs=True, share_outputs=False)
+        by_index = {i: feed[t.name] for i, t in enumerate(self.inputs)}
+        results = self._request.infer(by_index, share_inputs=True, share_outputs=False)
         return {t.name: results[i] for i, t in enumerate(self.outputs)}
 
     def layers_by_dtype(self) -> dict[str, int]:
-        """Count the layers of the execution graph, which names the precision of every kernel."""
+        """Count the layers of the execution graph, which has the precision of each kernel."""
         self._check_open()
         ops = [op.get_rt_info() for op in self._compiled.get_runtime_model().get_ops()]
         counts = Counter(_executed(info) for info in ops if info["layerType"].astype(str) in ARITHMETIC)
         return dict(counts.most_common())
 
     def close(self) -> None:
-        """Drop the compiled model."""
+        """Release the compiled model."""
         self._compiled = self._request = None
 
     def _check_open(self) -> None:
@@ -82,27 +82,26 @@ def open_model(
         path: The model.
         device: ``"cpu"`` or ``"gpu"``.
         threads: CPU threads; None leaves the choice to OpenVINO.
-        precision_hint: ``"f32"`` or ``"bf16"``: what float layers may run in. None takes what the model asks
-            for under ``edgestill.runtime_precision``, else f32: left alone, OpenVINO runs FP32 files in bf16
-            on a CPU that has it, and says nothing.
+        precision_hint: Inference precision of float layers, ``"f32"`` or ``"bf16"``. None for the one in the
+            model's metadata, else f32: without a hint OpenVINO runs FP32 files in bf16 on CPUs that have it.
 
     Raises:
-        ArtifactError: It is not a file that OpenVINO can load.
-        DeviceError: The device is not there, or has no such precision.
+        ArtifactError: OpenVINO cannot load the file.
+        DeviceError: The device is not available, or does not have that precision.
     """
     core = ov.Core()
     target = device.upper()
     if target not in core.available_devices:
         raise DeviceError(
             f"OpenVINO finds no {target} here; it finds {', '.join(core.available_devices)}",
-            hint="run on --device cpu, or install the device's driver",
+            hint="use the device cpu, or install the driver of the device",
         )
     model = _read(core, path)
     metadata = _metadata(model, path)
-    if target == "CPU" and cuts_off_here() and _needs_wide_sums(model):
+    if target == "CPU" and saturates_here() and _needs_wide_sums(model):
         say(
-            f"{path}: its INT8 weights are too large for this CPU, which cuts off sums of their products: "
-            "what it finds is unsure. Export it again, or as .onnx, which is run exactly here"
+            f"{path}: its INT8 weights use the full 8-bit range, and INT8 kernels on this CPU saturate: "
+            "detections may be wrong. Export it again, or as .onnx, which is run exactly here"
         )
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -133,13 +132,13 @@ def _read(core: Any, path: Path) -> Any:
 
 
 def _needs_wide_sums(model: Any) -> bool:
-    """Whether a model's weights need exact sums of their products."""
+    """Whether INT8 kernels with 16-bit sums would saturate with the weights of a model."""
     stored = (op for op in model.get_ops() if op.get_type_name() == "Constant")
     return any(needs_wide_sums(op.data) for op in stored if op.get_element_type() == ov.Type.i8)
 
 
 def _check_xml(path: Path) -> None:
-    """Refuse what only calls itself ``.xml``: OpenVINO reads any format, whatever the file's name says."""
+    """Refuse a file that is not XML: OpenVINO detects the format and would read others without checks."""
     with path.open("rb") as stream:
         start = stream.read(64)
     if not start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
@@ -152,7 +151,7 @@ def _check_xml(path: Path) -> None:
 
 
 def _precision(core: Any, device: str, asked: str | None, metadata: Mapping[str, str]) -> str:
-    """The hint to compile with. A model may wish for bf16; a person who asks for it must get it."""
+    """The precision hint to compile with: the requested one or an error, else the model's if available."""
     wanted = asked or metadata.get(PRECISION_KEY, "f32")
     able = {"f32", *(c.lower() for c in core.get_property(device, "OPTIMIZATION_CAPABILITIES"))}
     if wanted in able:
@@ -166,7 +165,7 @@ def _precision(core: Any, device: str, asked: str | None, metadata: Mapping[str,
 
 
 def _metadata(model: Any, path: Path) -> dict[str, str]:
-    """What the file says about itself, by the last and by the whole dotted name of each entry."""
+    """The model's metadata, with the last part and the full dotted name of each entry as keys."""
     found: dict[str, str] = {}
     beside = path.with_name("metadata.yaml")  # where `yolo export` puts it
     if path.suffix == ".xml" and beside.is_file():
@@ -179,17 +178,18 @@ def _metadata(model: Any, path: Path) -> dict[str, str]:
 
 
 def _plain_yaml(path: Path) -> dict[Any, Any]:
-    """The mapping in a YAML file; with references to references, a few lines could stand for gigabytes."""
+    """The mapping in a YAML file. The number of aliases is limited: nested ones grow exponentially."""
     try:
         text = path.read_text("utf-8")
         events = yaml.parse(text, yaml.SafeLoader)
         references = sum(isinstance(event, yaml.AliasEvent) for event in events)
         stored = dict(yaml.safe_load(text)) if references <= MAX_REFERENCES else None
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        raise ArtifactError(f"{path} is no metadata of a model: {error}", hint="copy it again") from error
+        raise ArtifactError(f"{path} is not model metadata: {error}", hint="copy it again") from error
     if stored is None:
         raise ArtifactError(
-            f"{path} refers to parts of itself {references} times", hint="do not run this model"
+            f"{path} has {references} YAML aliases, the limit is {MAX_REFERENCES}",
+            hint="do not run this model",
         )
     return stored
 
@@ -204,10 +204,10 @@ def _leaves(info: Any, prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 
 def _executed(info: Any) -> str:
-    """The data type that a layer of the execution graph computes in.
+    """The dtype that a layer of the execution graph computes in.
 
     The kernel's name ends in it, e.g. ``brgconv_avx512_f32``. ``runtimePrecision`` may be that of the stored
-    weights: a file with FP16 weights shows f16 there on a CPU whose kernels run in f32.
+    weights: for FP16 weights it is f16, also on a CPU whose kernels run in f32.
     """
     kernel = str(info["primitiveType"].astype(str)).rpartition("_")[2].lower()
     kind = kernel if kernel in DTYPES else str(info["runtimePrecision"].astype(str)).lower()
@@ -215,7 +215,7 @@ def _executed(info: Any) -> str:
 
 
 def _spec(port: Any, nameless: str) -> TensorSpec:
-    """Describe an input or output; files of `yolo export` give their outputs no name."""
+    """An input or output; ``nameless`` is used for ports without a name, as in files of `yolo export`."""
     shape = tuple(None if side.is_dynamic else side.get_length() for side in port.get_partial_shape())
     dtype = port.get_element_type().to_dtype().name
     return TensorSpec(name=port.get_any_name() if port.get_names() else nameless, shape=shape, dtype=dtype)

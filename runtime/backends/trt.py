@@ -32,12 +32,12 @@ DTYPES: Mapping[str, str] = {
     "INT64": "int64",
     "BOOL": "bool",
 }
-#: Engines of ``yolo export`` begin with the length of a JSON text, 4 bytes, and the text.
-FOREIGN_HEADER_MAX = 1 << 20
+#: Largest JSON header of an engine of ``yolo export``, which begins with its length (4 bytes) and the text.
+ULTRALYTICS_HEADER_MAX = 1 << 20
 
 
 class TrtBackend:
-    """An engine with one context, one stream and buffers of its own; see ``runtime.backend.Backend``."""
+    """An engine with one execution context, stream and set of buffers; see ``runtime.backend.Backend``."""
 
     name = "trt"
 
@@ -55,12 +55,13 @@ class TrtBackend:
         self._context: Any = engine.create_execution_context()
         if self._context is None:
             raise DeviceError(
-                "TensorRT has no memory for the engine's buffers", hint="close other programs on the GPU"
+                "there is not enough GPU memory for the engine's buffers",
+                hint="close other programs on the GPU",
             )
         self._buffers = self._largest_buffers(self._session)
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Run once. The page-locked buffers are used again, so the arrays are copied out of them."""
+        """Run the engine. The page-locked buffers are reused, so the outputs are copies."""
         session = self._open()
         check_feed(feed, self.inputs)
         session.enter()
@@ -81,17 +82,17 @@ class TrtBackend:
         return {name: host.copy() for name, (host, _) in made.items()}
 
     def layers(self) -> LayerList:
-        """The engine's layers as its inspector tells them."""
+        """The layers of the engine, from its inspector."""
         self._open()
         inspector = self._engine.create_engine_inspector()
         return read_layers(inspector.get_engine_information(self._library.module.LayerInformationFormat.JSON))
 
     def layers_by_dtype(self) -> dict[str, int]:
-        """Count the inspector's convolutions and matrix products."""
+        """Number of convolutions and matrix products by dtype, from the engine's inspector."""
         return self.layers().counts()
 
     def close(self) -> None:
-        """Free the engine and its memory; the order is the reverse of how they were made."""
+        """Free the engine and its memory, in the reverse order of creation."""
         if self._session is None:
             return
         self._context = self._engine = None
@@ -100,7 +101,7 @@ class TrtBackend:
         self._session = None
 
     def _largest_buffers(self, session: Session) -> dict[str, tuple[NDArray[Any], int]]:
-        """Memory here and on the device for the largest shape of every tensor, and its address there."""
+        """Page-locked host array and device address of each tensor, for its largest shape."""
         for spec in self.inputs:
             self._shape(spec, self._limits[spec.name][1])
         made = {}
@@ -112,7 +113,7 @@ class TrtBackend:
         return made
 
     def _shape(self, spec: TensorSpec, shape: tuple[int, ...]) -> None:
-        """Tell the engine an input's shape, if it leaves a side free."""
+        """Set the shape of an input with free sides, or raise UsageError if it is outside the profile."""
         if None not in spec.shape:
             return
         least, most = self._limits[spec.name]
@@ -120,17 +121,17 @@ class TrtBackend:
         if not inside or not self._context.set_input_shape(spec.name, shape):
             raise UsageError(
                 f"the engine takes {spec.name} from {list(least)} to {list(most)}, not {list(shape)}",
-                hint="export it with a --profile-batch and --profile-size that hold this",
+                hint="export it with a --profile-batch and --profile-size that include this shape",
             )
 
     def _now(self, spec: TensorSpec) -> tuple[int, ...]:
-        """An output's shape for the inputs' shapes that were told."""
+        """The current shape of an output, for the input shapes that were set."""
         if None not in spec.shape:
             return tuple(side or 0 for side in spec.shape)
         return tuple(int(side) for side in self._context.get_tensor_shape(spec.name))
 
     def _view(self, spec: TensorSpec, shape: tuple[int, ...]) -> tuple[NDArray[Any], int]:
-        """The beginning of a tensor's memory, in a shape, and its address on the device."""
+        """A tensor's host buffer viewed in a shape, and its device address."""
         host, device = self._buffers[spec.name]
         return host[: math.prod(shape)].reshape(shape), device
 
@@ -146,12 +147,13 @@ def open_model(path: Path, *, device: str, threads: int | None, trust_engine: bo
     Args:
         path: The engine.
         device: ``"cuda"``, or ``"cuda:N"`` for the Nth visible device.
-        threads: Not used: nothing of it runs on the CPU.
-        trust_engine: Whether to run native code that somebody else built.
+        threads: Not used: engines run on the GPU.
+        trust_engine: Whether to run an engine that was not built by this user on this machine; it is native
+            code.
 
     Raises:
-        ArtifactError: The engine was not built here, not for this machine, or cannot be loaded.
-        DeviceError: TensorRT, the driver or the device is not there.
+        ArtifactError: The engine was built by another user or for another machine, or cannot be loaded.
+        DeviceError: TensorRT, the driver or the device is not available.
     """
     del threads
     kind, _, index = device.partition(":")
@@ -175,19 +177,19 @@ def open_model(path: Path, *, device: str, threads: int | None, trust_engine: bo
 
 
 def _family(path: Path, manifest: Manifest | None) -> Family:
-    """Which library reads the engine: its manifest says, else its name."""
+    """The library of the engine: from its manifest, else from its file name."""
     if manifest and manifest.built_on:
         return "tensorrt-rtx" if manifest.built_on["family"] == "tensorrt-rtx" else "tensorrt"
     return "tensorrt-rtx" if path.name.endswith(".rtx.engine") else "tensorrt"
 
 
 def _content(path: Path, manifest: Manifest | None) -> tuple[bytes, dict[str, str]]:
-    """The engine itself, and what is known of it: from the manifest, else from ultralytics' header."""
+    """The serialised engine and its metadata, from the manifest or from the header of `yolo export`."""
     data = path.read_bytes()
     if manifest:
         return data, manifest.spec.to_metadata()
     length = int.from_bytes(data[:4], "little", signed=True)
-    if not 0 < length <= min(FOREIGN_HEADER_MAX, len(data) - 4):
+    if not 0 < length <= min(ULTRALYTICS_HEADER_MAX, len(data) - 4):
         return data, {}
     try:
         found = json.loads(data[4 : 4 + length])
@@ -201,13 +203,13 @@ def _content(path: Path, manifest: Manifest | None) -> tuple[bytes, dict[str, st
 def _deserialise(library: Library, data: bytes, path: Path, *, host_code: bool) -> Any:
     trt = library.module
     runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-    if host_code:  # a version-compatible engine brings the runtime that reads it, as code
+    if host_code:  # a version-compatible engine contains the runtime library that loads it
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         raise ArtifactError(
             f"TensorRT {library.version} cannot load {path}",
-            hint="it is broken, or was built by another version: export the model again on this machine",
+            hint="it is damaged or was built by another version: export the model again on this machine",
         )
     return engine
 

@@ -1,10 +1,10 @@
-"""Mean average precision of resampled test images, from detections that are kept: no network runs again.
+"""Bootstrap over test images: mean average precision on resampled images, from stored detections.
 
-An image's detections are matched with its labels once; which ones are true does not depend on the other
-images. A resample then only weighs images by how often they were drawn, and all networks see the same draws.
-The protocol is that of ``runtime.metrics.evaluate``: with every weight 1 the result is its score.
+Detections are matched with labels once for each image, since matching does not depend on other images. A
+resample then weights images by how often they were drawn, and all models are given the same draws. The
+protocol is that of ``runtime.metrics.evaluate``: with all weights 1 the result equals its score.
 
-Images of one drive resemble each other, so the spread over independent drives is larger than this one.
+Images of one drive are correlated, so the spread between independent drives is larger than this one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runtime.metrics.coco import MAX_DETECTIONS, Truth
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
-CHUNK = 250  # resamples at once: some tens of MB
+CHUNK = 250  # resamples at a time, which take some tens of MB
 
 Ints = NDArray[np.int64]
 
@@ -31,9 +31,9 @@ class Ranked:
     """The detections of one class over all images, highest score first.
 
     Attributes:
-        image: Position of the image that each stands in; ``[D]``.
-        hits: By IoU, ranks of the true ones.
-        labels: True boxes by image; ``[I]``.
+        image: Index of the image of each detection; ``[D]``.
+        hits: For each IoU threshold, ranks of the true positives.
+        labels: Number of labels in each image; ``[I]``.
     """
 
     image: Ints
@@ -42,7 +42,7 @@ class Ranked:
 
 
 def draws(images: int, resamples: int, seed: int = 0) -> Ints:
-    """How often each image is drawn; ``[1 + resamples, images]``, the first row once each."""
+    """How often each image is drawn; int64 ``[1 + resamples, images]``. The first row is all ones."""
     drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
     return np.concatenate((np.ones((1, images), np.int64), drawn))
 
@@ -50,16 +50,16 @@ def draws(images: int, resamples: int, seed: int = 0) -> Ints:
 def resampled(
     predictions: Sequence[Detections], truths: Sequence[Truth], classes: int, weights: Ints
 ) -> NDArray[np.float64]:
-    """mAP50 and mAP50-95 of a network on resampled images.
+    """mAP50 and mAP50-95 of a model on resampled images.
 
     Args:
-        predictions: What was found, by image, in source pixels.
-        truths: What is there.
-        classes: How many there are.
-        weights: From ``draws``.
+        predictions: Detections of each image, in source pixels.
+        truths: Labels of each image, in the same order.
+        classes: Number of classes.
+        weights: From ``draws``, ``[rows, images]``.
 
     Returns:
-        float64 ``[rows, 2]``, a row for each of the weights; NaN where no label was drawn.
+        float64 ``[rows, 2]``, a row for each row of ``weights``; NaN where no label was drawn.
     """
     ranked = [rank(predictions, truths, k) for k in range(classes)]
     parts = []
@@ -68,13 +68,13 @@ def resampled(
         scores = np.stack([_precision(one, chunk) for one in ranked])  # [K, T, rows]
         with np.errstate(invalid="ignore"):
             known = ~np.isnan(scores)
-            mean = np.where(known, scores, 0).sum(0) / known.sum(0)  # over classes that were drawn
+            mean = np.where(known, scores, 0).sum(0) / known.sum(0)  # over classes with labels drawn
         parts.append(np.stack((mean[0], mean.mean(0)), axis=1))
     return np.concatenate(parts)
 
 
 def rank(predictions: Sequence[Detections], truths: Sequence[Truth], class_id: int) -> Ranked:
-    """Match and sort the detections of one class."""
+    """Match the detections of one class with its labels, and sort them by score over all images."""
     scores, images, hits = [], [], []
     labels = np.zeros(len(truths), np.int64)
     for i, (found, truth) in enumerate(zip(predictions, truths, strict=True)):
@@ -95,14 +95,17 @@ def _best_first(found: Detections, class_id: int) -> Detections:
 
 
 def _matched(found: Detections, true: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each detection is true, by IoU; ``[T, N]``. Each takes the free label that it covers best."""
+    """Whether each detection is a true positive, by IoU threshold; ``[T, N]``.
+
+    Each detection, highest score first, is matched with the free label of the largest IoU.
+    """
     hit = np.zeros((len(IOUS), len(found)), bool)
     if not len(found) or not len(true):
         return hit
     overlaps = pairwise_iou(found.xyxy.astype(np.float64), true.astype(np.float64))
     free = np.ones((len(IOUS), len(true)), bool)
     for n in np.flatnonzero(overlaps.max(1) >= IOUS[0]):
-        # From the back: of equal overlaps the last label counts, as in the protocol's own code.
+        # Reversed: of equal IoUs the last label is taken, as in the reference code of the protocol.
         best = np.where(free, overlaps[n], -1)[:, ::-1]
         pick = len(true) - 1 - best.argmax(1)
         taken = best.max(1) >= IOUS
@@ -123,7 +126,7 @@ def _precision(ranked: Ranked, weights: Ints) -> NDArray[np.float64]:
         if len(hits):
             true = drawn[:, hits].cumsum(1)
             precision = true / np.maximum(seen[:, hits], 1)
-            # At a recall counts the highest precision there or beyond.
+            # Interpolated precision: the highest precision at this recall or a higher one.
             precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
             steps = np.diff(np.take_along_axis(passed, true, axis=1), axis=1, prepend=0)
             scores[t] = (precision * steps).sum(1) / len(RECALLS)
@@ -131,7 +134,7 @@ def _precision(ranked: Ranked, weights: Ints) -> NDArray[np.float64]:
 
 
 def _recalls_passed(labels: Ints) -> Ints:
-    """How many of the recall points are reached by 0, 1, ... true ones; ``[rows, 1 + most labels]``."""
+    """Number of recall points reached with 0, 1, ... true positives; ``[rows, 1 + most labels]``."""
     table = np.zeros((len(labels), 1 + int(labels.max(initial=0))), np.int64)
     for count in np.unique(labels[labels > 0]):
         reached = np.searchsorted(RECALLS, np.arange(1, count + 1) / count, side="right")

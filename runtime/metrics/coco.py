@@ -1,8 +1,8 @@
 """Precision by the COCO protocol: over IoU, recall, class and size of the objects.
 
-101 recall points, IoU 0.50 to 0.95 in steps of 0.05, at most 100 detections a class and image, every label
-counted. Sizes are areas in pixels of the source image: small below 32 x 32, large from 96 x 96. Lights, which
-are nearly all small, are told apart by their shorter side as well.
+101 recall points, IoU 0.50 to 0.95 in steps of 0.05, at most 100 detections per class and image; all labels
+count. Sizes are areas in pixels of the source image: small below 32 x 32, large from 96 x 96. Nearly all
+traffic lights are small, so results are also split by the shorter side of the box.
 
 Source: https://cocodataset.org/#detection-eval
 """
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from edgestill.detections import Detections
 from edgestill.errors import missing_library
 
-MAX_DETECTIONS = 100  # a class and image, the protocol's own number
+MAX_DETECTIONS = 100  # per class and image, as in the protocol
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """The true boxes of one image.
+    """The labels (ground truth) of one image.
 
     Attributes:
         xyxy: Corners in pixels of the source image; float32 ``[N, 4]``.
@@ -41,7 +41,7 @@ class Truth:
 
 
 class Score(TypedDict):
-    """Average precision of one class or size; None where there is nothing to find."""
+    """Average precision of one class or size; None if it has no labels."""
 
     ap50: float | None
     ap50_95: float | None
@@ -50,11 +50,11 @@ class Score(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How objects are told apart by size.
+    """A split of objects by size.
 
     Attributes:
-        bounds: Least and greatest extent, by name.
-        extent: From widths and heights ``[N, 2]`` in pixels to what stands where the protocol has the area.
+        bounds: Smallest and largest extent, by name.
+        extent: From widths and heights ``[N, 2]`` in pixels to the values that are used as area ``[N]``.
     """
 
     bounds: Mapping[str, tuple[float, float]]
@@ -79,7 +79,14 @@ def precision_table(
     *,
     sizes: Sizes = AREA,
 ) -> NDArray[np.float64]:
-    """Precision ``[T, R, K, A]`` over IoU, recall point, class, size (all, small, ...); -1 without labels."""
+    """Precision over IoU, recall point, class and size (all, small, ...).
+
+    Returns:
+        float64 ``[T, R, K, A]``; -1 where there are no labels.
+
+    Raises:
+        DeviceError: faster-coco-eval is not installed.
+    """
     try:
         from faster_coco_eval import COCO, COCOeval_faster  # noqa: PLC0415 (an extra: only scoring needs it)
     except ImportError as error:
@@ -95,7 +102,7 @@ def precision_table(
         for entry, s in zip(_annotations(i, p.xyxy, p.class_id, sizes), p.score, strict=True)
     ]
     for entries in (labels, results):
-        for number, entry in enumerate(entries, 1):  # ids count from 1: 0 means "unmatched" inside
+        for number, entry in enumerate(entries, 1):  # from 1, since the library uses 0 for "unmatched"
             entry["id"] = number
     evaluation = COCOeval_faster(
         COCO({**frame, "annotations": labels}),
@@ -129,20 +136,20 @@ def _annotations(
 
 
 def mean(precision: NDArray[np.float64]) -> float | None:
-    """Average precision of a part of the table; None where it holds no label."""
+    """Average precision of a part of the table; None if it has no labels."""
     known = precision[precision > -1]
     return float(known.mean()) if known.size else None
 
 
 def by_size(precision: NDArray[np.float64], truths: Sequence[Truth], sizes: Sizes) -> dict[str, Score]:
-    """Means over the classes of what ``precision_table`` gave for these sizes."""
+    """Mean over the classes for each size, from the result of ``precision_table`` with the same sizes."""
     sides = [t.xyxy[:, 2:].astype(np.float64) - t.xyxy[:, :2] for t in truths]
     extents = sizes.extent(np.concatenate([np.zeros((0, 2)), *sides]))
     return {
         name: {
             "ap50": mean(precision[0, :, :, a]),
             "ap50_95": mean(precision[:, :, :, a]),
-            # Both bounds count, as in the protocol's own code: a box of 32 x 32 is small and medium.
+            # Both bounds are inclusive, as in the reference code: a box of 32 x 32 is small and medium.
             "labels": int(np.count_nonzero((extents >= low) & (extents <= high))),
         }
         for a, (name, (low, high)) in enumerate(sizes.bounds.items(), 1)
@@ -155,10 +162,11 @@ def curves(
     classes: Sequence[str],
     image_hws: Sequence[tuple[int, int]],
 ) -> dict[str, NDArray[np.float64]]:
-    """Precision at IoU 0.50 for a recall of 0, 0.01, ... 1 or more, by class; arguments as of ``score``.
+    """Precision-recall curves at IoU 0.50 by class; arguments as of ``runtime.metrics.evaluate.score``.
 
     Returns:
-        ``[101]`` each, 0 beyond the recall that is reached. A class without labels has no curve.
+        Interpolated precision at recall 0, 0.01, ... 1, ``[101]`` for each class with labels; 0 above the
+        highest recall that is reached.
     """
     precision = precision_table(predictions, truths, classes, image_hws)[0, :, :, 0]
     return {name: precision[:, k] for k, name in enumerate(classes) if precision[0, k] > -1}

@@ -1,4 +1,4 @@
-"""Which class a detector takes for which: every true box against the detection that covers it."""
+"""Confusion matrix of a detector: the class of each label against that of the detection matched with it."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ def confusion(
     conf: float = CONF,
     iou: float = IOU,
 ) -> NDArray[np.int64]:
-    """Count true boxes by their class and the class that was found there.
+    """The confusion matrix over some images.
 
-    The surest detection chooses first, among the true boxes that it overlaps by ``iou`` or more and that are
-    still free: the one with the largest overlap, whatever its class.
+    Detections are matched greedily, highest score first: each with the free label of the largest IoU, of any
+    class, if that IoU is at least ``iou``.
 
     Args:
-        predictions: What was found, image by image.
-        truths: What is there, in the same order.
+        predictions: Detections of each image.
+        truths: Labels of each image, in the same order.
         nc: Number of classes.
-        conf: Detections below this score do not count.
-        iou: Smallest overlap of a detection with what it has found.
+        conf: Detections with a lower score are ignored.
+        iou: Lowest IoU of a match.
 
     Returns:
-        ``[nc + 1, nc + 1]``: rows by true class, columns by found class. In the last row are the detections
-        of nothing, in the last column the boxes that were missed.
+        int64 ``[nc + 1, nc + 1]``: rows by class of the label, columns by class of the detection. The last
+        row counts false positives, the last column missed labels.
     """
     counts = np.zeros((nc + 1, nc + 1), np.int64)
     for found, truth in zip(predictions, truths, strict=True):
-        sure = np.flatnonzero(found.score >= conf)
-        sure = sure[np.argsort(-found.score[sure], kind="stable")]
-        overlaps = pairwise_iou(found.xyxy[sure], truth.xyxy)
+        kept = np.flatnonzero(found.score >= conf)
+        kept = kept[np.argsort(-found.score[kept], kind="stable")]
+        overlaps = pairwise_iou(found.xyxy[kept], truth.xyxy)
         free = np.ones(len(truth.class_id), bool)
-        for row, class_id in zip(overlaps, found.class_id[sure], strict=True):
+        for row, class_id in zip(overlaps, found.class_id[kept], strict=True):
             open_ = np.where(free, row, -1.0)
             best = int(open_.argmax()) if len(open_) else -1
             if best >= 0 and open_[best] >= iou:
@@ -59,11 +59,11 @@ def confusion(
 def taken_for(
     predictions: Sequence[Detections], truths: Sequence[Truth], classes: Sequence[str]
 ) -> dict[str, dict[str, int]]:
-    """What the true boxes of each class were taken for, in words; arguments as of ``confusion``.
+    """The confusion matrix by class names; arguments as of ``confusion``.
 
     Returns:
-        By true class, the number of its boxes by found class and ``missed``; under ``nothing``, the
-        detections of nothing by class.
+        For each class, the number of its labels by class of the detection, and ``missed``; under ``nothing``,
+        false positives by class.
     """
     counts = confusion(predictions, truths, len(classes)).tolist()
     table = {

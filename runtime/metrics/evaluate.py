@@ -1,4 +1,4 @@
-"""How good a detector is on labelled images: average precision by the COCO protocol, without torch."""
+"""Accuracy of a detector on labelled images: average precision by the COCO protocol, without torch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from runtime.metrics.confusion import taken_for
 if TYPE_CHECKING:
     from runtime.detector import Detector
 
-#: The evaluation setting: nearly every candidate counts, and a box may be reported for several classes.
+#: Thresholds of evaluation, those of YOLOv5's val: nearly all boxes count, and boxes are multi-label.
 EVAL_CONF = 0.001
 EVAL_IOU = 0.6
 
-RARE_LABELS = 100  # with fewer, a handful of boxes moves the AP by whole points
-MAX_SOURCES = 20  # more prefixes than this are image numbers, not sources
+RARE_LABELS = 100  # with fewer, a few boxes change the AP by several points
+MAX_SOURCES = 20  # more file-name prefixes than this are not names of sources
 
 
 class SourceScore(TypedDict):
@@ -39,20 +39,19 @@ class SourceScore(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """How good a detector is on a set of labelled images. AP is a fraction in [0, 1].
+    """Accuracy of a detector on a set of labelled images. AP is a fraction in [0, 1].
 
     Attributes:
-        images: Images that were looked at.
-        labels: True boxes in them.
-        map50: Mean AP at IoU 0.50 over the classes that have labels; None if none has.
+        images: Number of images.
+        labels: Number of labels in them.
+        map50: Mean AP at IoU 0.50 over the classes with labels; None if there are none.
         map50_95: The same over IoU 0.50 to 0.95.
         per_class: By class name; AP is None for a class without labels, which is not in the mean.
-        by_size: By ``small``, ``medium``, ``large``: means over the classes that have labels of that size.
-        by_short_side_px: The same by the shorter side of a box in source pixels; filled by ``score_images``.
-        per_source: By file-name prefix, where the images come from several sources.
-        taken_for: What the true boxes of a class were taken for, see ``runtime.metrics.confusion``; filled by
-            ``score_images``.
-        doubts: Reasons not to quote single numbers of this.
+        by_size: By ``small``, ``medium``, ``large``: means over the classes with labels of that size.
+        by_short_side_px: The same by the shorter side of a box in source pixels; set by ``score_images``.
+        per_source: By file-name prefix, if the images are from several sources.
+        taken_for: Confusion matrix by class name, see ``runtime.metrics.confusion``; set by ``score_images``.
+        doubts: Reasons not to quote some of the figures.
     """
 
     images: int
@@ -73,12 +72,12 @@ def score(
     classes: Sequence[str],
     image_hws: Sequence[tuple[int, int]],
 ) -> Accuracy:
-    """Compare detections with labels, image by image in the same order.
+    """Score detections against labels, given image by image in the same order.
 
     Args:
-        predictions: What was found, in source pixels.
-        truths: What is there, in source pixels.
-        classes: Class names; the position is the class id of both.
+        predictions: Detections of each image, in source pixels.
+        truths: Labels of each image, in source pixels.
+        classes: Class names by class id.
         image_hws: Height and width of each image, pixels.
 
     Raises:
@@ -113,19 +112,19 @@ def score(
 def evaluate(
     detector: Detector, dataset: Dataset, split: str, *, label: str = "eval", limit: int | None = None
 ) -> Accuracy:
-    """Run a detector over a split and score it; progress goes to stderr.
+    """Run a detector on a split and score it; progress goes to stderr.
 
-    The detector should be open at ``EVAL_CONF`` and ``EVAL_IOU`` with several labels a box allowed.
+    The detector should be opened with ``EVAL_CONF``, ``EVAL_IOU`` and ``multi_label``.
 
     Args:
-        detector: Anything that turns an image into detections.
-        dataset: Where the images and labels are.
+        detector: The model.
+        dataset: The images and labels.
         split: ``train``, ``val`` or ``test``.
-        label: What the progress line is called.
-        limit: Use this many images, spread evenly over the split; None for all.
+        label: Label of the progress bar.
+        limit: Number of images, spread evenly over the split; None for all.
 
     Raises:
-        DataError: The classes of model and data differ, or an image or label is broken.
+        DataError: Model and data set have different classes, or an image or label is broken.
         UsageError: The data set has no such split, or the limit is not positive.
     """
     check_classes(detector.spec.classes, dataset)
@@ -152,7 +151,7 @@ def score_images(
     classes: Sequence[str],
     image_hws: Sequence[tuple[int, int]],
 ) -> Accuracy:
-    """``score``, and more: by shorter side, by source where file names tell, what is taken for what."""
+    """``score`` with the splits by shorter side and by source, and the confusion matrix."""
     per_source = {
         name: _slice(predictions, truths, classes, image_hws, where)
         for name, where in _by_source(images).items()
@@ -167,7 +166,7 @@ def score_images(
 
 
 def check_classes(classes: Sequence[str], dataset: Dataset) -> None:
-    """Raise DataError unless model and data set name the same classes in the same order."""
+    """Raise DataError unless model and data set have the same classes in the same order."""
     if tuple(classes) == dataset.classes:
         return
     if len(classes) != len(dataset.classes):
@@ -175,7 +174,7 @@ def check_classes(classes: Sequence[str], dataset: Dataset) -> None:
     else:
         k = next(k for k, pair in enumerate(zip(classes, dataset.classes, strict=True)) if len(set(pair)) > 1)
         what = f"class {k} is {classes[k]!r} in the model and {dataset.classes[k]!r} in {dataset.path}"
-    raise DataError(what, hint="use data whose names are those of the model, in the same order")
+    raise DataError(what, hint="use a data set with the classes of the model, in the same order")
 
 
 def _doubts(per_class: dict[str, Score]) -> tuple[str, ...]:
@@ -186,7 +185,7 @@ def _doubts(per_class: dict[str, Score]) -> tuple[str, ...]:
 
 
 def spread(images: list[Path], limit: int | None) -> list[Path]:
-    """At most ``limit`` of the images, evenly over their order; all of them for None.
+    """At most ``limit`` of the images, spread evenly over their order; all of them for None.
 
     Raises:
         UsageError: The limit is not positive.
@@ -194,12 +193,12 @@ def spread(images: list[Path], limit: int | None) -> list[Path]:
     if limit is None or limit >= len(images):
         return images
     if limit < 1:
-        raise UsageError(f"a limit of {limit} images leaves nothing to look at", hint="ask for 1 or more")
+        raise UsageError(f"the limit is {limit} images", hint="give 1 or more, or no limit")
     return [images[i * len(images) // limit] for i in range(limit)]
 
 
 def _by_source(images: Sequence[Path]) -> dict[str, list[int]]:
-    """Image positions by file-name prefix before the first ``_``; empty unless there are several sources."""
+    """Image indices by file-name prefix before the first ``_``; empty unless there are several sources."""
     groups: dict[str, list[int]] = {}
     for position, path in enumerate(images):
         prefix, separator, _ = path.name.partition("_")

@@ -1,4 +1,4 @@
-"""An ONNX file before it is trusted to an inference library: the one door that all readers come through."""
+"""Validation of an untrusted ONNX file before an inference library loads it; all readers use it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from runtime.onnx_guard.wire_scan import MAX_FIELDS, scan
 
 SUFFIX = ".onnx"
 MAX_FILE_BYTES = 2 << 30  # protobuf's own limit
-MAX_VALUES = 1 << 28  # of one input, output or inner value that a file declares: 1 GiB in FP32
-MAX_CALL_DEPTH = 32  # functions that call functions
+MAX_VALUES = 1 << 28  # elements of an input, output or intermediate value: 1 GiB in FP32
+MAX_CALL_DEPTH = 32  # of calls between functions
 
 STANDARD = frozenset({"", "ai.onnx"})
-#: Operators beyond ONNX's own that a file may use, by domain: what quantisers and optimisers write. Others of
-#: these domains read files or load engines (``EPContext``), and other domains need a library of native code.
+#: Allowed operators that are not ONNX's own, by domain: those that quantisers and optimisers write. Others of
+#: these domains read files or load engines (``EPContext``); other domains need a library of native code.
 EXTENSIONS: Mapping[str, frozenset[str]] = {
     "com.microsoft": frozenset(
         {
@@ -34,23 +34,23 @@ EXTENSIONS: Mapping[str, frozenset[str]] = {
 
 
 def check_onnx(path: Path) -> None:
-    """Refuse what ``open_onnx`` refuses; the library that runs the file reads it itself."""
+    """Validate a file with ``open_onnx``, for a library that then reads the file itself."""
     open_onnx(path)
 
 
 def open_onnx(path: Path, *, custom_operators: bool = False) -> Any:
-    """Read an ONNX file; values that it stores in other files stay there.
+    """Read and validate an ONNX file; external data is checked but not loaded.
 
     Args:
         path: The file.
-        custom_operators: Whether it may use operators that no library here runs, to be looked at only.
+        custom_operators: Whether operators that are not on the list are allowed, for inspection only.
 
     Returns:
         The ``onnx.ModelProto``.
 
     Raises:
-        ArtifactError: The file is truncated, not ONNX, too large, declares other sizes than it holds, uses
-            operators that are not on the list, or its external data is missing or lies outside its folder.
+        ArtifactError: The file is truncated, not ONNX or too large; tensors do not have their declared sizes;
+            an operator is not on the list; or external data is missing or outside the folder of the file.
         DeviceError: The ``onnx`` package is not installed.
     """
     model = _parse(path)
@@ -68,11 +68,11 @@ def open_onnx(path: Path, *, custom_operators: bool = False) -> Any:
 
 def _parse(path: Path) -> Any:
     try:
-        import onnx  # noqa: PLC0415 (start-up time that OpenVINO's own files do not need)
+        import onnx  # noqa: PLC0415 (slow to import, and not needed for OpenVINO's own files)
     except ImportError as error:
         raise missing_library("reading an ONNX file", error.name, "onnx") from error
     if path.suffix != SUFFIX or not path.is_file():
-        raise ArtifactError(f"{path} is not an {SUFFIX} file", hint="name a model file")
+        raise ArtifactError(f"{path} is not an {SUFFIX} file", hint="give a model file")
     if (size := path.stat().st_size) > MAX_FILE_BYTES:
         raise ArtifactError(
             f"{path} has {size} bytes, the limit is {MAX_FILE_BYTES}",
@@ -90,7 +90,7 @@ def _parse(path: Path) -> Any:
 
 
 def _nodes(model: Any) -> Iterator[Any]:
-    """Every node: of the graph, of what it trains by, of its functions, and of graphs inside nodes."""
+    """All nodes: of the graph, of training information, of functions, and of subgraphs of nodes."""
     waiting = [model.graph, *model.functions]
     waiting += [g for t in model.training_info for g in (t.initialization, t.algorithm)]
     while waiting:
@@ -100,7 +100,7 @@ def _nodes(model: Any) -> Iterator[Any]:
 
 
 def _inner(node: Any) -> list[Any]:
-    """The graphs that a node holds: branches and loop bodies."""
+    """The subgraphs of a node: branches and loop bodies."""
     return [g for a in node.attribute for g in (a.g, *a.graphs) if g.node or g.initializer]
 
 
@@ -113,7 +113,7 @@ def _graphs(model: Any, nodes: list[Any]) -> Iterator[Any]:
 
 
 def _tensors(model: Any, nodes: list[Any]) -> Iterator[Any]:
-    """Every tensor that a file stores, as ``(TensorProto, dims it unfolds to)``."""
+    """All tensors that a file stores, as ``(TensorProto, dims after expansion)``."""
     for graph in _graphs(model, nodes):
         yield from ((t, t.dims) for t in graph.initializer)
         for sparse in graph.sparse_initializer:
@@ -128,7 +128,7 @@ def _tensors(model: Any, nodes: list[Any]) -> Iterator[Any]:
 
 
 def _sparse(sparse: Any) -> Iterator[Any]:
-    """A sparse tensor is unfolded when it is loaded: its few values stand for all of its dims."""
+    """The two tensors of a sparse one. Its values are expanded to all of its dims when it is loaded."""
     yield sparse.values, sparse.dims
     yield sparse.indices, sparse.indices.dims
 
@@ -147,14 +147,14 @@ def _check_operators(path: Path, model: Any, nodes: list[Any]) -> None:
     if odd:
         listed = ", ".join(f"{kind} ({domain or 'ai.onnx'})" for domain, kind in sorted(odd)[:5])
         raise ArtifactError(
-            f"{path} uses {len(odd)} operators that this project does not run: {listed}",
-            hint=f"allowed: ONNX's own, and known ones of {', '.join(EXTENSIONS)}; "
-            "export the model without plugins, NMS outside the graph",
+            f"{path} uses {len(odd)} operators that are not supported: {listed}",
+            hint=f"allowed: those of ONNX, and known ones of {', '.join(EXTENSIONS)}; "
+            "export the model without plugins and without NMS in the graph",
         )
 
 
 def _check_arity(path: Path, model: Any, nodes: list[Any]) -> None:
-    """Refuse nodes that lack inputs or outputs which their operator must have."""
+    """Refuse nodes with fewer inputs or outputs than their operator requires."""
     from onnx import defs  # noqa: PLC0415 (see _parse)
 
     opset = max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
@@ -168,21 +168,21 @@ def _check_arity(path: Path, model: Any, nodes: list[Any]) -> None:
         inputs, outputs = least[node.op_type]
         if len(node.input) < inputs or len(node.output) < outputs:
             raise ArtifactError(
-                f"{path} is broken: a {node.op_type} {node.name} has {len(node.input)} inputs and "
+                f"{path} is invalid: a {node.op_type} {node.name} has {len(node.input)} inputs and "
                 f"{len(node.output)} outputs",
                 hint="export the model again",
             )
 
 
 def _check_calls(path: Path, model: Any) -> None:
-    """Refuse functions that call themselves, or that unfold to more nodes than a file may have fields."""
+    """Refuse recursive functions, and functions that expand to more nodes than the limit of fields."""
     functions = {(f.domain, f.name): f for f in model.functions}
     unfolded: dict[tuple[str, str], int] = {}
 
     def count(holder: Any, depth: int) -> int:
         if depth > MAX_CALL_DEPTH:
             raise ArtifactError(
-                f"{path} has functions that call each other more than {MAX_CALL_DEPTH} deep",
+                f"{path} has calls between functions that are more than {MAX_CALL_DEPTH} deep",
                 hint="do not run this file; export the model again",
             )
         total = 0
@@ -197,13 +197,13 @@ def _check_calls(path: Path, model: Any) -> None:
 
     if (total := count(model.graph, 0)) > MAX_FIELDS:
         raise ArtifactError(
-            f"{path} unfolds to {total} nodes, the limit is {MAX_FIELDS}",
+            f"{path} expands to {total} nodes, the limit is {MAX_FIELDS}",
             hint="do not run this file; export the model again",
         )
 
 
 def _check_declared(path: Path, model: Any) -> None:
-    """Refuse values that are declared larger than any that a detector has."""
+    """Refuse duplicate inputs, and values with invalid or too large declared shapes."""
     doubles = [name for name, n in Counter(v.name for v in model.graph.input).items() if n > 1]
     if doubles:
         raise ArtifactError(f"{path} has two inputs {doubles[0]}", hint="export the model again")
@@ -214,6 +214,6 @@ def _check_declared(path: Path, model: Any) -> None:
             elements *= side
         if any(side < 0 for side in sides) or elements > MAX_VALUES:
             raise ArtifactError(
-                f"{path} declares {value.name} as {sides}; the limit is {MAX_VALUES} values",
+                f"{path} declares {value.name} with shape {sides}; the limit is {MAX_VALUES} elements",
                 hint="export the model again at a smaller input size",
             )

@@ -1,4 +1,4 @@
-"""The tensors that an ONNX file stores, held against what it declares of them.
+"""Validation of the tensors stored in an ONNX file against their declared types and shapes.
 
 Source: https://onnx.ai/onnx/repo-docs/ExternalData.html, and the comments of TensorProto in onnx.proto3.
 """
@@ -11,8 +11,8 @@ from typing import Any
 
 from edgestill.errors import ArtifactError
 
-MAX_TOTAL_BYTES = 8 << 30  # of all tensors of a file; several may stand for the same bytes
-#: By type of the elements, their bits, and which list holds them where it is not ``raw_data``.
+MAX_TOTAL_BYTES = 8 << 30  # of all tensors of a file; several may refer to the same bytes
+#: For each element type, bits per element, and the field that holds them if it is not ``raw_data``.
 _STORED: Mapping[str, tuple[int, str]] = {
     "FLOAT": (32, "float_data"),
     "COMPLEX64": (64, "float_data"),
@@ -30,28 +30,28 @@ _STORED: Mapping[str, tuple[int, str]] = {
 }
 _TEXT = "STRING"
 _COMPLEX_PARTS = {"COMPLEX64": 2, "COMPLEX128": 2}
-#: Where ONNX Runtime keeps tensors in its own memory: an address, which no file has any business to name.
+#: ONNX Runtime's marker of a tensor in its memory, with an address; it must not occur in a file.
 _ADDRESS = "_ORT_MEM_ADDR_"
 
 
 def check_tensors(path: Path, tensors: Iterable[tuple[Any, Sequence[int]]]) -> None:
-    """Refuse tensors that hold more or less than they declare, or that read files outside their folder.
+    """Refuse tensors whose data does not have the declared size, or is outside the folder of the file.
 
     Args:
         path: The ONNX file.
-        tensors: Each ``TensorProto`` with the dims that it unfolds to, which are its own unless it is sparse.
+        tensors: Each ``TensorProto`` with its dims after expansion, which are its own unless it is sparse.
 
     Raises:
-        ArtifactError: The first that is wrong, by name.
+        ArtifactError: A tensor is invalid; the message has its name.
     """
     total = 0
-    for tensor, unfolds_to in tensors:
+    for tensor, expanded_dims in tensors:
         bits = _bits(path, tensor)
         wanted = _bytes(path, tensor, tensor.dims, bits)
-        total += max(wanted, _bytes(path, tensor, unfolds_to, bits))
+        total += max(wanted, _bytes(path, tensor, expanded_dims, bits))
         if total > MAX_TOTAL_BYTES:
             raise ArtifactError(
-                f"{path} unfolds to more than {MAX_TOTAL_BYTES} bytes of tensors",
+                f"{path} expands to more than {MAX_TOTAL_BYTES} bytes of tensors",
                 hint="do not run this file; export the model yourself",
             )
         if tensor.data_location == tensor.EXTERNAL:
@@ -70,7 +70,7 @@ def _bits(path: Path, tensor: Any) -> int:
         return _STORED[_kind(tensor)][0]
     if known and _kind(tensor) == _TEXT and tensor.data_location != tensor.EXTERNAL:
         return 0
-    raise _wrong(path, tensor, f"has elements of the unknown type {tensor.data_type}")
+    raise _wrong(path, tensor, f"has the unknown element type {tensor.data_type}")
 
 
 def _bytes(path: Path, tensor: Any, dims: Sequence[int], bits: int) -> int:
@@ -83,7 +83,7 @@ def _bytes(path: Path, tensor: Any, dims: Sequence[int], bits: int) -> int:
 
 
 def _check_held(path: Path, tensor: Any, wanted: int) -> None:
-    """Values inside the file: as raw bytes, or in the list of their type."""
+    """Check a tensor inside the file: raw bytes, or the field of its element type."""
     kind = _kind(tensor)
     if kind == _TEXT:
         return
@@ -93,33 +93,33 @@ def _check_held(path: Path, tensor: Any, wanted: int) -> None:
         bits, field = _STORED[kind]
         held = len(getattr(tensor, field)) // _COMPLEX_PARTS.get(kind, 1) * max(bits, 8) // 8
     if held != wanted:
-        raise _wrong(path, tensor, f"of shape {list(tensor.dims)} holds {held} bytes, not {wanted}")
+        raise _wrong(path, tensor, f"of shape {list(tensor.dims)} has {held} bytes, not {wanted}")
 
 
 def _check_external(path: Path, tensor: Any, wanted: int) -> None:
-    """Values in another file: inside the folder, long enough, and as long as declared."""
+    """Check a tensor in another file: inside the folder, and of the declared length."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if len(entries) != len(tensor.external_data):
-        raise _wrong(path, tensor, "names the place of its external data twice")
+        raise _wrong(path, tensor, "has duplicate entries for its external data")
     target = _inside(path, entries.get("location", ""))
     try:
         offset = int(entries.get("offset") or 0)
         length = int(entries.get("length") or wanted)
     except ValueError as error:
-        raise _wrong(path, tensor, f"has a place in its external data that is no number: {error}") from error
+        raise _wrong(path, tensor, f"has an invalid offset or length of external data: {error}") from error
     if offset < 0 or length != wanted or offset + length > target.stat().st_size:
         raise _wrong(
             path,
             tensor,
-            f"of shape {list(tensor.dims)} needs {wanted} bytes, and is given {length} at {offset} of "
-            f"the {target.stat().st_size} of {target.name}",
+            f"of shape {list(tensor.dims)} needs {wanted} bytes, and has {length} at offset {offset} of "
+            f"the {target.stat().st_size} bytes of {target.name}",
         )
 
 
 def _inside(path: Path, location: str) -> Path:
-    """The file that a location names, which must be in the model's folder."""
+    """The external data file of a location, which must be in the folder of the model."""
     folder = path.parent.resolve()
-    target = (folder / location).resolve()  # follows links: a link out of the folder is out of the folder
+    target = (folder / location).resolve()  # follows links, so that a link cannot lead out of the folder
     if not location or _ADDRESS in location or not target.is_relative_to(folder):
         raise ArtifactError(
             f"{path} reads external data outside its folder: {location or '(unnamed)'}",
@@ -134,6 +134,6 @@ def _inside(path: Path, location: str) -> Path:
 
 def _wrong(path: Path, tensor: Any, what: str) -> ArtifactError:
     return ArtifactError(
-        f"{path} is broken: the tensor {tensor.name or '(unnamed)'} {what}",
+        f"{path} is invalid: the tensor {tensor.name or '(unnamed)'} {what}",
         hint="copy it again, or export the model again",
     )

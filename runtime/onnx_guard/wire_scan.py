@@ -1,35 +1,32 @@
-"""How much an ONNX file unpacks to, counted on the wire before a parser allocates any of it.
+"""Count the fields of a serialised ONNX file before protobuf parses it and allocates memory for them.
 
-A file of ten megabytes that consists of empty nodes parses into 800 MiB of objects; the file's size alone
-bounds nothing. Format: https://protobuf.dev/programming-guides/encoding.
+A file of 10 MB that consists of empty nodes is parsed into 800 MiB of objects, so a limit of the file size is
+not enough.
+
+Source: https://protobuf.dev/programming-guides/encoding
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-MAX_FIELDS = 1_000_000  # a detector of 300 nodes has about 12,000; parsed, a field takes up to 160 bytes
-MAX_DEPTH = 64  # messages in messages; a graph within a graph is three deeper
+MAX_FIELDS = 1_000_000  # a detector of 300 nodes has about 12,000; a parsed field takes up to 160 bytes
+MAX_DEPTH = 64  # of nested messages; each level of subgraphs adds three
 
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = (
-    0,
-    1,
-    2,
-    5,
-)  # the other two wire types are of a form that ONNX never had
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types; the other two (groups) do not occur in ONNX
 _FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
 _MAX_VARINT_BYTES = 10
 
 
 def scan(data: bytes, message: Any) -> None:
-    """Walk the headers of all fields; values of tensors are stepped over and take no time.
+    """Walk over the headers of all fields; data of tensors is skipped.
 
     Args:
         data: The serialised message.
         message: Descriptor of its type, e.g. ``onnx.ModelProto.DESCRIPTOR``.
 
     Raises:
-        ValueError: It is not such a message, or it is beyond ``MAX_FIELDS`` or ``MAX_DEPTH``.
+        ValueError: It is not such a message, or it exceeds ``MAX_FIELDS`` or ``MAX_DEPTH``.
     """
     children: dict[Any, dict[int, Any]] = {}
     words: dict[Any, set[int]] = {}
@@ -55,18 +52,18 @@ def scan(data: bytes, message: Any) -> None:
                 if length and (below := inside.get(tag >> 3)) is not None:
                     waiting.append((at, at + length, below, depth + 1))
                 elif tag >> 3 in text:
-                    data[at : at + length].decode()  # the parser lets other bytes pass, and they are no str
+                    data[at : at + length].decode()  # the parser accepts invalid UTF-8; reading it would fail
                 at += length
             elif wire in _FIXED_BYTES:
                 at += _FIXED_BYTES[wire]
             else:
-                raise ValueError(f"byte {at} is no field of ONNX")
+                raise ValueError(f"byte {at} is not a field of ONNX")
             if at > end:
                 raise ValueError("it ends in the middle of a field")
 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """An integer of variable length, and where what follows it starts."""
+    """A varint, and the position after it."""
     value = 0
     for place in range(_MAX_VARINT_BYTES):
         if at >= end:
@@ -76,4 +73,4 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return value, at
-    raise ValueError(f"byte {at} is no integer")
+    raise ValueError(f"byte {at} is not a varint")

@@ -1,1 +1,1 @@
-"""Where frames and detections go: one file per kind."""
+"""Sinks of frames and detections: one module for each kind."""

@@ -1,4 +1,4 @@
-"""Annotated image files: one, or a folder with one a frame."""
+"""Annotated image files: a single one, or a folder with one for each frame."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from runtime.pipeline import FrameResult
 
 
 class ImageSink:
-    """Writes each picture to a file of its own; see ``runtime.pipeline.Sink``.
+    """Writes each annotated frame to its own file; see ``runtime.pipeline.Sink``.
 
     Args:
-        path: A file name with an image suffix, for one image; else a folder, where each picture gets the
-            name of its source image.
-        is_folder: Which of the two.
-        force: Whether existing files may be replaced.
+        path: A file with an image suffix, or a folder in which each image has the name of its source image.
+        is_folder: Whether ``path`` is a folder.
+        force: Whether existing files are replaced.
     """
 
-    wants_picture = True
+    needs_overlay = True
 
     def __init__(self, path: Path, *, is_folder: bool, force: bool) -> None:
         self._path, self._is_folder, self._force = path, is_folder, force
@@ -30,10 +29,10 @@ class ImageSink:
         if not is_folder:
             refuse_overwrite(path, force=force)
 
-    def write(self, result: FrameResult, picture: NDArray[np.uint8]) -> bool:
-        """Write one picture."""
+    def write(self, result: FrameResult, image_bgr: NDArray[np.uint8]) -> bool:
+        """Encode and write one annotated frame."""
         target = self._path / result.frame.name if self._is_folder else self._path
-        good, data = cv2.imencode(target.suffix, picture)
+        good, data = cv2.imencode(target.suffix, image_bgr)
         if not good:
             raise ValueError(f"OpenCV cannot encode {target.suffix}")
         write_bytes(target, data.tobytes(), force=self._force)
@@ -41,5 +40,5 @@ class ImageSink:
         return True
 
     def close(self, *, complete: bool) -> tuple[Path, ...]:
-        """Every file is whole already; those of a run that broke off stay, and are named."""
+        """The files written so far; each is complete, so an interrupted run keeps them."""
         return tuple(self._files)

@@ -1,4 +1,4 @@
-"""One JSON object a frame, on a text stream."""
+"""JSON lines: one object for each frame, on a text stream."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from runtime.tracking import NO_TRACK
 
 
 class JsonLines:
-    """Writes ``{"frame", "time_s", "age_ms", "detections": [...], "stages_ms"}``; boxes in source pixels."""
+    """Writes ``{"frame", "time_s", "age_ms", "detections": [...], "stages_ms"}``; boxes in source pixels.
 
-    wants_picture = False
+    Args:
+        stream: Where to write; the caller closes it.
+        classes: Class names, by class id.
+    """
+
+    needs_overlay = False
 
     def __init__(self, stream: TextIO, classes: tuple[str, ...]) -> None:
         self._stream, self._classes = stream, classes
 
-    def write(self, result: FrameResult, picture: NDArray[np.uint8]) -> bool:
-        """Write one line, and flush it: a reader acts on it now."""
+    def write(self, result: FrameResult, image_bgr: NDArray[np.uint8]) -> bool:
+        """Write one line and flush it, so that a reader in a pipe gets it at once."""
         line = {
             "frame": result.frame.index,
             "name": result.frame.name,
@@ -35,7 +40,7 @@ class JsonLines:
         return True
 
     def close(self, *, complete: bool) -> tuple[Path, ...]:
-        """Leave the stream to its owner."""
+        """No files; the stream stays open."""
         return ()
 
     def _detection(self, result: FrameResult, row: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A window that shows the annotated frames; q, Esc or its close button ends the run."""
+"""A window with the annotated frames; q, Esc or its close button ends the run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ QUIT_KEYS = frozenset({ord("q"), 27})
 
 
 class WindowSink:
-    """Shows each picture; see ``runtime.pipeline.Sink``."""
+    """Displays each annotated frame; see ``runtime.pipeline.Sink``.
 
-    wants_picture = True
+    Raises:
+        DeviceError: There is no display, or this OpenCV has no window system.
+    """
+
+    needs_overlay = True
 
     def __init__(self) -> None:
         if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            # Qt would abort the whole process.
+            # Without a display Qt aborts the whole process.
             raise DeviceError(
                 "--show needs a display, and DISPLAY and WAYLAND_DISPLAY are not set",
                 hint="use --save out.mp4, or connect with ssh -X",
@@ -34,9 +38,9 @@ class WindowSink:
         except cv2.error as error:
             raise DeviceError("this OpenCV cannot open windows", hint="use --save out.mp4") from error
 
-    def write(self, result: FrameResult, picture: NDArray[np.uint8]) -> bool:
-        """Show one picture; False when the person closes the window."""
-        cv2.imshow(TITLE, picture)
+    def write(self, result: FrameResult, image_bgr: NDArray[np.uint8]) -> bool:
+        """Display one frame; False once the window is closed."""
+        cv2.imshow(TITLE, image_bgr)
         key = cv2.waitKey(1) & 0xFF
         return key not in QUIT_KEYS and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
 

@@ -1,1 +1,1 @@
-"""One file per kind of frame source."""
+"""Frame sources: one module for each kind or URL scheme."""

@@ -1,4 +1,4 @@
-"""OpenCV's video reader, without its habit of writing to stderr."""
+"""OpenCV's video reader, without its messages on stderr."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SILENT = 0
 
 
 def open_capture(target: str | int, api: int, options: Sequence[int] = ()) -> Any | None:
-    """Open a video or camera; None if OpenCV cannot.
+    """Open a video or camera with ``cv2.VideoCapture``; None if that fails.
 
     Args:
         target: File, URL, device path or camera number.
         api: One of OpenCV's ``CAP_*``; ``CAP_ANY`` tries all.
-        options: Pairs of property and value.
+        options: Property, value, property, value, ...
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_QUIET)
-    # The caller says in two lines what went wrong; OpenCV would say it once more, in ten.
+    # The caller raises an error of its own, so OpenCV's warnings would only repeat it.
     level = _set_log_level(SILENT)
     try:
         capture = cv2.VideoCapture(target, api, list(options))
@@ -33,6 +33,6 @@ def open_capture(target: str | int, api: int, options: Sequence[int] = ()) -> An
 
 
 def _set_log_level(level: int) -> int:
-    """Set OpenCV's log level; what it was. The function moved between OpenCV 4 and 5."""
-    place = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
-    return int(place.setLogLevel(level))
+    """Set OpenCV's log level and return the previous one. The function moved between OpenCV 4 and 5."""
+    module = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
+    return int(module.setLogLevel(level))

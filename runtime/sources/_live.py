@@ -1,6 +1,6 @@
-"""A camera: one thread takes every frame, the newest waits in a slot, older ones are dropped and counted.
+"""Live sources: a thread grabs every frame, and only the newest is kept; older ones are dropped and counted.
 
-Whoever reads a camera no faster than it sends works on ever older pictures: its driver queues them.
+Without the thread, the driver would queue frames and a slow consumer would get ever older ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgestill.errors import DeviceError
 from runtime.frames import Frame
 
-STALL_S = 10.0  # a camera that sends nothing for so long is gone
+STALL_S = 10.0  # a camera without a frame for this long is taken for disconnected
 JOIN_S = 2.0
 
 
@@ -24,17 +24,24 @@ class Capture(Protocol):
     """The part of ``cv2.VideoCapture`` that a camera needs."""
 
     def grab(self) -> bool:
-        """Wait for the next frame."""
+        """Wait for the next frame; False if there is none."""
 
     def retrieve(self) -> tuple[bool, NDArray[Any]]:
-        """Decode the frame that was grabbed."""
+        """Decode the grabbed frame: whether that worked, and the image."""
 
     def release(self) -> None:
         """Free the camera."""
 
 
 class LiveSource:
-    """A camera that gives its newest frame; see ``runtime.frames.FrameSource``."""
+    """A camera that yields its newest frame; see ``runtime.frames.FrameSource``.
+
+    Args:
+        capture: The opened camera; ``close`` releases it.
+        name: Name of the camera for messages and frames.
+        fps: Frames per second; None if the camera does not report it.
+        stall_s: Seconds without a frame after which DeviceError is raised.
+    """
 
     is_live = True
     total: int | None = None
@@ -49,7 +56,7 @@ class LiveSource:
         self._thread.start()
 
     def frames(self) -> Iterator[Frame]:
-        """The newest frame that was not given yet, again and again."""
+        """Yield the newest frame that was not yielded yet, until the camera stops."""
         while True:
             with self._changed:
                 came = self._changed.wait_for(lambda: self._slot is not None or self._ended, self._stall_s)
@@ -63,7 +70,7 @@ class LiveSource:
         """Stop the thread, which frees the camera."""
         with self._changed:
             self._ended = True
-        self._thread.join(JOIN_S)  # a camera that hangs in its driver must not hang us
+        self._thread.join(JOIN_S)  # with a timeout: a driver may hang
 
     def _grab(self) -> None:
         first_s = None

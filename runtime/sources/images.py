@@ -1,4 +1,4 @@
-"""Image files: one, a folder, or a glob; sorted by name."""
+"""Image files: one, a folder, or a glob pattern; sorted by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ImageFiles:
         self.total: int | None = len(paths)
 
     def frames(self) -> Iterator[Frame]:
-        """One frame a file; a file that cannot be read ends it with DataError."""
+        """Yield one frame for each file; DataError for a file that cannot be read."""
         first_s = perf_counter()
         for index, path in enumerate(self._paths):
             start = perf_counter()
@@ -40,14 +40,14 @@ class ImageFiles:
             )
 
     def close(self) -> None:
-        """Nothing is open between two frames."""
+        """Do nothing: no file is open between two frames."""
 
 
 def open_frames(text: str) -> ImageFiles:
-    """List the images that a path, a folder or a glob names.
+    """List the images of a path, folder or glob pattern.
 
     Raises:
-        DataError: There is none.
+        DataError: There are none.
     """
     path = Path(text)
     if path.is_dir():

@@ -15,11 +15,11 @@ def open_frames(text: str) -> LiveSource:
     """Open a stream.
 
     Raises:
-        DeviceError: It does not answer.
+        DeviceError: It cannot be opened within ``TIMEOUT_MS``.
     """
-    name = re.sub(r"//[^/@]*@", "//", text)  # a password belongs in no message and no log
+    name = re.sub(r"//[^/@]*@", "//", text)  # keep passwords out of messages and logs
     timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS)
     capture = open_capture(text, cv2.CAP_FFMPEG, timeouts)
     if capture is None:
-        raise DeviceError(f"{name} does not open", hint="try the address with ffplay")
+        raise DeviceError(f"{name} does not open", hint="test the address with ffplay")
     return LiveSource(capture, name, capture.get(cv2.CAP_PROP_FPS) or None)

@@ -1,4 +1,4 @@
-"""A Video4Linux camera by its device file: ``--source v4l2:///dev/video0``."""
+"""A Video4Linux camera by device file: ``--source v4l2:///dev/video0``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A video file, decoded by OpenCV's FFmpeg."""
+"""Video files, decoded by OpenCV with FFmpeg."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from edgestill.errors import DataError
 from runtime.frames import Frame
 from runtime.sources._capture import open_capture
 
-UNKNOWN_FPS = 30.0  # for the rare file that does not say
+UNKNOWN_FPS = 30.0  # assumed for files without a valid frame rate
 
 
 class VideoFile:
-    """A video file, every frame of it; see ``runtime.frames.FrameSource``."""
+    """All frames of a video file; see ``runtime.frames.FrameSource``."""
 
     is_live = False
     dropped = 0
@@ -31,7 +31,7 @@ class VideoFile:
         self.total = count if count > 0 else None
 
     def frames(self) -> Iterator[Frame]:
-        """The frames up to the last one that can be decoded."""
+        """Yield the frames up to the last one that can be decoded; DataError if there is none."""
         index = 0
         while self._capture is not None:
             start = perf_counter()
@@ -49,7 +49,7 @@ class VideoFile:
             )
             index += 1
         if index == 0:
-            raise DataError(f"{self._path} holds no frame that can be decoded", hint="play it with ffplay")
+            raise DataError(f"{self._path} has no frame that can be decoded", hint="play it with ffplay")
 
     def close(self) -> None:
         """Close the file."""
@@ -66,11 +66,11 @@ def open_frames(text: str) -> VideoFile:
     """
     path = Path(text)
     if not path.is_file():
-        raise DataError(f"{path} does not exist", hint="check the path of --source")
+        raise DataError(f"{path} does not exist", hint="check the path of the source")
     capture = open_capture(str(path), cv2.CAP_FFMPEG)
     if capture is None:
         raise DataError(
             f"{path} is not a video that OpenCV can decode, or it is truncated ({path.stat().st_size} bytes)",
-            hint="copy it again; play it with ffplay to see what it is",
+            hint="copy the file again, or test it with ffplay",
         )
     return VideoFile(path, capture)

@@ -1,4 +1,4 @@
-"""A camera by its number: ``--source 0``."""
+"""A camera by number: ``--source 0``."""
 
 import cv2
 
@@ -11,7 +11,7 @@ def open_frames(text: str) -> LiveSource:
     """Open a camera.
 
     Raises:
-        DeviceError: There is none of that number.
+        DeviceError: There is no camera of that number, or it is in use.
     """
     capture = open_capture(int(text), cv2.CAP_ANY)
     if capture is None:

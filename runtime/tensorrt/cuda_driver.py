@@ -1,7 +1,7 @@
-"""The few calls of NVIDIA's driver that running an engine takes, by ctypes: no CUDA package is needed.
+"""The calls of the CUDA driver API that running an engine needs, by ctypes: no CUDA package is needed.
 
-``libcuda.so.1`` comes with every driver, on a Jetson too, and its functions have kept their form since CUDA
-4; so one file serves CUDA 11 to 13. The device's primary context is used, which is the one of TensorRT.
+``libcuda.so.1`` is part of every NVIDIA driver, also on a Jetson. The signatures of these functions have not
+changed since CUDA 4, so one module serves CUDA 11 to 13. The primary context is used, as by TensorRT.
 
 Source: https://docs.nvidia.com/cuda/cuda-driver-api/
 """
@@ -46,12 +46,12 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuFacts:
-    """What the driver says of a GPU.
+    """Properties of a GPU, from the driver.
 
     Attributes:
-        name: Its name.
-        compute_capability: E.g. ``"8.7"``.
-        sms: Multiprocessors; fewer on a slice of a card.
+        name: Name of the GPU.
+        compute_capability: CUDA compute capability, e.g. ``"8.7"``.
+        sms: Number of multiprocessors; fewer on a MIG slice.
     """
 
     name: str
@@ -60,14 +60,14 @@ class GpuFacts:
 
 
 class Driver:
-    """The driver with one device, whose calls raise DeviceError by name where they fail.
+    """The driver API for one device; a failed call raises DeviceError with the name of the function.
 
     Args:
-        library: The loaded ``libcuda``, or what stands in for it.
-        index: Which device, as CUDA counts the visible ones.
+        library: The loaded ``libcuda``, or a replacement of it.
+        index: Index of the device among the visible ones.
 
     Raises:
-        DeviceError: There is no such device, or the driver does not start.
+        DeviceError: There is no such device, or the driver cannot be initialised.
     """
 
     def __init__(self, library: Any, index: int = 0) -> None:
@@ -80,17 +80,17 @@ class Driver:
         self.call("cuDeviceGetCount", byref(count))
         if index >= count.value:
             raise DeviceError(
-                f"CUDA shows {count.value} devices, none of number {index}",
-                hint="look at nvidia-smi, and at CUDA_VISIBLE_DEVICES",
+                f"there is no CUDA device {index}; {count.value} are visible",
+                hint="check nvidia-smi and CUDA_VISIBLE_DEVICES",
             )
         self._device = c_int()
         self.call("cuDeviceGet", byref(self._device), index)
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Call a function of the driver.
+        """Call a function of the driver API.
 
         Raises:
-            DeviceError: It returned an error.
+            DeviceError: It returned an error code.
         """
         status = getattr(self._library, name)(*arguments)
         if status:
@@ -103,7 +103,7 @@ class Driver:
             )
 
     def facts(self) -> GpuFacts:
-        """The device's name, compute capability and size."""
+        """Name, compute capability and number of multiprocessors of the device."""
         name = ctypes.create_string_buffer(NAME_BYTES)
         self.call("cuDeviceGetName", name, NAME_BYTES, self._device)
         sms, major, minor = (
@@ -112,13 +112,13 @@ class Driver:
         return GpuFacts(name=name.value.decode(), compute_capability=f"{major}.{minor}", sms=sms)
 
     def retain(self) -> c_void_p:
-        """The primary context; ``release`` gives it back."""
+        """Retain the primary context and return it; ``release`` is its counterpart."""
         context = c_void_p()
         self.call("cuDevicePrimaryCtxRetain", byref(context), self._device)
         return context
 
     def release(self) -> None:
-        """Give the primary context back."""
+        """Release the primary context."""
         self.call("cuDevicePrimaryCtxRelease_v2", self._device)
 
     def _attribute(self, which: int) -> int:
@@ -128,10 +128,10 @@ class Driver:
 
 
 class Session:
-    """A stream of one device, and memory that lives as long as it does.
+    """A CUDA stream, and memory that is freed with it.
 
     Attributes:
-        stream: The CUDA stream's handle.
+        stream: Handle of the CUDA stream.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -145,20 +145,20 @@ class Session:
         self.stream = int(stream.value or 0)
 
     def enter(self) -> None:
-        """Make the context that of the calling thread, which may be another than last time."""
+        """Make the context current in the calling thread, which may differ from the last one."""
         self._driver.call("cuCtxSetCurrent", self._context)
 
     def device(self, nbytes: int) -> int:
-        """The address of new device memory."""
+        """Allocate device memory and return its address."""
         address = c_uint64()
         self._driver.call("cuMemAlloc_v2", byref(address), max(nbytes, 1))
         self._device_memory.append(address.value)
         return address.value
 
     def host(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """A new array in page-locked memory, which the device reads and writes without a copy between.
+        """Allocate an array in page-locked host memory, which the device copies from and to directly.
 
-        It must not be touched once the session is closed.
+        It must not be used after ``close``.
         """
         nbytes = max(int(np.prod(shape)) * np.dtype(dtype).itemsize, 1)
         address = c_void_p()
@@ -168,15 +168,15 @@ class Session:
         return np.frombuffer(memory, dtype, int(np.prod(shape))).reshape(shape)
 
     def to_device(self, source: NDArray[Any], target: int) -> None:
-        """Copy an array of ``host`` to the device, in the stream's order."""
+        """Copy an array of ``host`` to device memory, asynchronously in the stream."""
         self._driver.call("cuMemcpyHtoDAsync_v2", target, source.ctypes.data, source.nbytes, self.stream)
 
     def to_host(self, source: int, target: NDArray[Any]) -> None:
-        """Copy from the device to an array of ``host``, in the stream's order."""
+        """Copy device memory to an array of ``host``, asynchronously in the stream."""
         self._driver.call("cuMemcpyDtoHAsync_v2", target.ctypes.data, source, target.nbytes, self.stream)
 
     def wait(self) -> None:
-        """Until all that was asked of the stream is done."""
+        """Block until all work of the stream is done."""
         self._driver.call("cuStreamSynchronize", self.stream)
 
     def close(self) -> None:
@@ -191,10 +191,10 @@ class Session:
 
 
 def open_driver(index: int = 0) -> Driver:
-    """The driver of this machine.
+    """Load the driver of this machine.
 
     Raises:
-        DeviceError: There is no NVIDIA driver, or no device.
+        DeviceError: There is no NVIDIA driver, or no such device.
     """
     try:
         library = ctypes.CDLL(LIBRARY)

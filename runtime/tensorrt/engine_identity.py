@@ -1,8 +1,8 @@
-"""Where an engine is valid, and who built it: an engine is native code, and fits one machine.
+"""Platform and origin of a TensorRT engine: what it was built for, and whether this user built it here.
 
-It runs only on the GPU, driver and TensorRT that it was built for, and running a stranger's is running a
-stranger's program. So its manifest names all of these, and carries a mark that only this user on this machine
-can make: a keyed hash whose key never leaves the user's folder.
+An engine is native code and runs only with the GPU, driver and TensorRT that it was built for. Its manifest
+names these. It also holds an HMAC of the file, whose key is in the user's data folder: by it, an engine of
+another user or machine is recognised, and refused unless it is trusted explicitly.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from runtime.tensorrt.library import Family
 MARK = "mark"
 REBUILD = "build it on this machine: edgestill export CKPT --to tensorrt --precision P"
 WORDS: Mapping[str, str] = {"gpu": "the GPU", "sms": "multiprocessors", "compute_capability": "capability"}
-#: What may differ where an engine was built to be portable in a way.
+#: Fields of ``Home`` that may differ, by the kind of portability that an engine was built with.
 PORTABLE: Mapping[str, tuple[str, ...]] = {
     "version": ("version", "system"),
     "hardware": ("gpu", "compute_capability", "sms"),
@@ -36,15 +36,15 @@ PORTABLE: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """A machine as far as an engine depends on it.
+    """The platform that an engine is built for.
 
     Attributes:
-        family: Full TensorRT, or TensorRT-RTX.
-        version: Its full version.
-        gpu: The GPU's name; ``"any"`` for an engine that was built ahead.
-        compute_capability: Of the GPU, or those that it was built ahead for.
-        sms: Multiprocessors; 0 for an engine that was built ahead.
-        system: Driver, or Jetson Linux release.
+        family: TensorRT or TensorRT-RTX.
+        version: Full version of that library.
+        gpu: Name of the GPU; ``"any"`` for an engine built ahead of time, without a GPU.
+        compute_capability: That of the GPU; several, separated by spaces, if built ahead of time.
+        sms: Number of multiprocessors; 0 if built ahead of time.
+        system: Version of the driver or of Jetson Linux; ``"any"`` if built ahead of time.
     """
 
     family: Family
@@ -56,7 +56,7 @@ class Home:
 
 
 def home_here(family: Family, version: str, gpu: GpuFacts) -> Home:
-    """This machine."""
+    """The platform of this machine."""
     snapshot = detect()
     if snapshot.jetson:
         system = f"L4T {snapshot.jetson.l4t or 'unknown'}"
@@ -73,7 +73,7 @@ def home_here(family: Family, version: str, gpu: GpuFacts) -> Home:
 
 
 def built_ahead(version: str, capabilities: tuple[str, ...]) -> Home:
-    """The home of an engine that was built with no GPU, for all of some kinds."""
+    """The platform of a TensorRT-RTX engine built without a GPU, for some compute capabilities."""
     return Home(
         family="tensorrt-rtx",
         version=version,
@@ -85,23 +85,23 @@ def built_ahead(version: str, capabilities: tuple[str, ...]) -> Home:
 
 
 def marked(home: Home, engine: Path, *, portable: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A manifest's ``built_on``: the home, what may differ from it, and this user's mark on the file."""
+    """The ``built_on`` of a manifest: the platform, the kinds of portability, and the HMAC of the file."""
     return {**asdict(home), "portable": list(portable), MARK: _mark(sha256_file(engine))}
 
 
 def trusted_manifest(engine: Path) -> Manifest:
-    """The manifest of an engine that this user built on this machine.
+    """The manifest of an engine, if this user built the engine on this machine.
 
     Raises:
-        ArtifactError: The engine has none, is not the file that it describes, or was built elsewhere.
+        ArtifactError: There is no manifest, the file does not match it, or another user or machine built it.
     """
-    hint = f"{REBUILD}; if you trust its maker: --trust-engine"
+    hint = f"{REBUILD}; if you trust its source: --trust-engine"
     try:
         manifest = read_manifest(engine)
     except DataError as error:
         raise ArtifactError(error.what, hint=hint) from error
     if manifest is None or manifest.built_on is None:
-        raise ArtifactError(f"{engine} is native code, and no manifest says who built it", hint=hint)
+        raise ArtifactError(f"{engine} is native code without a manifest that says who built it", hint=hint)
     digest = sha256_file(engine)
     if manifest.files.get(engine.name) != digest:
         raise ArtifactError(f"{engine} is not the file that its manifest describes", hint=hint)
@@ -111,7 +111,7 @@ def trusted_manifest(engine: Path) -> Manifest:
 
 
 def check_home(engine: Path, built_on: Mapping[str, Any], here: Home) -> None:
-    """Raise ArtifactError if an engine does not fit this machine; the message says in what it differs."""
+    """Raise ArtifactError, with the differences, if an engine was built for another platform."""
     free = {name for way in built_on["portable"] for name in PORTABLE[way]}
     if built_on["gpu"] == "any":
         free |= {"gpu", "sms", "system"}
@@ -123,7 +123,7 @@ def check_home(engine: Path, built_on: Mapping[str, Any], here: Home) -> None:
         if name not in free and now != built_on[name]
     ]
     if differs:
-        raise ArtifactError(f"{engine} was built for something else: {'; '.join(differs)}", hint=REBUILD)
+        raise ArtifactError(f"{engine} was built for another platform: {'; '.join(differs)}", hint=REBUILD)
 
 
 def _mark(digest: str) -> str:
@@ -131,7 +131,7 @@ def _mark(digest: str) -> str:
 
 
 def _key() -> bytes:
-    """This user's secret on this machine, made at its first use."""
+    """The HMAC key of this user on this machine, created on first use."""
     root = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     path = root / "edgestill" / "engine.key"
     if not path.exists():
@@ -139,7 +139,7 @@ def _key() -> bytes:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             stream.write(secrets.token_bytes(32))
-        with suppress(FileExistsError):  # another process was first: its key counts
+        with suppress(FileExistsError):  # another process created the key first: that one is used
             path.hardlink_to(temporary)
         temporary.unlink()
     return path.read_bytes()

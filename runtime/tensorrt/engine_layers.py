@@ -1,8 +1,8 @@
-"""The layers of a TensorRT engine, by the data type that they compute in.
+"""The layers of a TensorRT engine and the dtype that each computes in.
 
-Read from the engine inspector's JSON (8.5 to 11), or from the list that a builder prints when it is done,
-which is all there is where no GPU can load the engine. Both name a layer's type, its inputs and outputs with
-their data types, and the ONNX nodes that went into it.
+Read from the JSON of the engine inspector (8.5 to 11), or, if no GPU can load the engine, from the layer list
+that the builder logs. Both have the type of a layer, the dtypes of its inputs and outputs, and the ONNX nodes
+that were fused into it.
 
 Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/engine-tools.html
 """
@@ -19,8 +19,8 @@ from typing import Any
 from edgestill.errors import ArtifactError
 
 UNKNOWN = "unknown"
-LISTING = "Layers:"  # how the builder's list begins
-#: Words of the inspector for a data type, the longer ones first: "BFloat16" holds "Float".
+LISTING = "Layers:"  # first line of the builder's list
+#: The inspector's words for a dtype, longer ones first: "BFloat16" contains "Float".
 _WORDS: tuple[tuple[str, str], ...] = (
     ("bfloat16", "bfloat16"),
     ("bf16", "bfloat16"),
@@ -32,7 +32,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("fp32", "float32"),
     ("float", "float32"),
 )
-#: Types of layers that multiply and add. A fused one is told by its weights, see ``_is_arithmetic``.
+#: Types of convolutions and matrix products. Fused ones are found by their weights, see ``_is_arithmetic``.
 _ARITHMETIC = re.compile(r"conv|correlation|gemm|matrix.?mult|matmul|fully", re.IGNORECASE)
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
@@ -42,12 +42,12 @@ class EngineLayer:
     """One layer of an engine.
 
     Attributes:
-        name: Its name.
-        kind: The inspector's type, e.g. ``"CaskConvolution"``, ``"correlation"``, ``"kgen"``.
-        dtype: What it computes in: the type of its first input, e.g. ``"int8"``. A layer with 8-bit weights
-            and a float input turns the weights back first, so it is a float layer.
-        arithmetic: Whether it multiplies and adds: a convolution or a matrix product.
-        nodes: The ONNX nodes that it does the work of, where the inspector says.
+        name: Name of the layer.
+        kind: Type according to the inspector, e.g. ``"CaskConvolution"``, ``"correlation"``, ``"kgen"``.
+        dtype: What it computes in: the dtype of its first input, e.g. ``"int8"``. A layer with 8-bit weights
+            and a float input dequantises the weights first, so it is a float layer.
+        arithmetic: Whether it is a convolution or a matrix product.
+        nodes: The ONNX nodes that were fused into it, if the inspector says.
     """
 
     name: str
@@ -64,16 +64,16 @@ class LayerList:
     layers: tuple[EngineLayer, ...]
 
     def counts(self) -> dict[str, int]:
-        """ComputeConfig layers by data type, the most frequent first."""
+        """Number of convolutions and matrix products by dtype, the most frequent first."""
         return dict(Counter(layer.dtype for layer in self.layers if layer.arithmetic).most_common())
 
 
 def read_layers(text: str) -> LayerList:
-    """Read the inspector's JSON.
+    """Parse the inspector's JSON.
 
     Raises:
-        ArtifactError: It is not what the inspector writes, or was built without detailed verbosity, which
-            leaves names only.
+        ArtifactError: It has another format, or the engine was built without detailed profiling verbosity,
+            so that there are only names.
     """
     hint = "build the engine with edgestill, which asks TensorRT for detailed layer information"
     try:
@@ -84,26 +84,26 @@ def read_layers(text: str) -> LayerList:
     if not isinstance(entries, list) or not entries:
         raise ArtifactError("the engine's layer information lists no layers", hint=hint)
     if not all(isinstance(entry, dict) for entry in entries):
-        raise ArtifactError("the engine tells its layers' names only, not their data types", hint=hint)
+        raise ArtifactError("the engine has only the names of its layers, not their data types", hint=hint)
     return LayerList(tuple(_layer(entry) for entry in entries))
 
 
 def read_listing(text: str) -> LayerList:
-    """Read the list that a builder prints: one layer a line, ``Key: value`` with braces for tensors.
+    """Parse the list that the builder logs: a layer on each line, ``Key: value`` with braces for tensors.
 
     Raises:
-        ArtifactError: No line of it is a layer.
+        ArtifactError: There is no layer in it.
     """
     lines = [line for line in text.splitlines() if line.startswith("Name: ")]
     if not lines:
         raise ArtifactError(
-            "the builder listed no layers", hint="this TensorRT writes another form: report it"
+            "the builder listed no layers", hint="this TensorRT logs in another format: please report it"
         )
     return LayerList(tuple(_layer(_fields(line)) for line in lines))
 
 
 def _fields(line: str) -> dict[str, Any]:
-    """One line of the list in the form of the inspector's JSON."""
+    """One line of the list, in the structure of the inspector's JSON."""
     name, _, rest = line.removeprefix("Name: ").partition(", LayerType: ")
     kind, _, rest = rest.partition(", Inputs: ")
     inputs, _, rest = rest.partition("], Constants: [")
@@ -133,18 +133,18 @@ def _layer(entry: Mapping[str, Any]) -> EngineLayer:
 
 
 def _is_arithmetic(entry: Mapping[str, Any], kind: str) -> bool:
-    """By type, by parameters (8.x), or as a fusion around weights (Myelin)."""
+    """Whether a layer is a convolution or matrix product: by type, parameters (8.x) or fused weights."""
     if kind.lower().startswith("reformat"):
         return False
     if entry.get("ParameterType") == "Convolution" or _ARITHMETIC.search(kind):
         return True
     if "fusion" not in kind.lower():
         return False
-    # Weights, and not a bias, have two sides or more; a 1x1 convolution may have become a matrix product.
+    # Weights, unlike a bias, have at least two sides above 1; a 1x1 convolution may be a matrix product here.
     return any(sum(side > 1 for side in c.get("Dimensions") or ()) > 1 for c in entry.get("Constants") or ())
 
 
 def _dtype(tensor: Mapping[str, Any]) -> str:
-    """8.x and 10.x write ``Format/Datatype`` in words; later ones ``Datatype`` apart."""
+    """The dtype of a tensor: 8.x and 10.x have it in ``Format/Datatype``, later versions in ``Datatype``."""
     text = str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "").lower()
     return next((dtype for word, dtype in _WORDS if word in text), UNKNOWN)

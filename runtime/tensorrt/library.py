@@ -1,6 +1,7 @@
-"""TensorRT's Python package, 8.5 to 11, and TensorRT-RTX: what is there is asked by name, not by version.
+"""The Python packages of TensorRT, 8.5 to 11, and of TensorRT-RTX.
 
-From 8.5 on the tensors have names and the calls that run an engine are the same; before, they had numbers.
+From 8.5 on tensors have names, and the calls that run an engine are the same in all versions. Features are
+detected by their names in the package, not derived from its version.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ INSTALL: Mapping[Family, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """An imported TensorRT.
+    """An imported TensorRT package.
 
     Attributes:
-        family: Full TensorRT, or the one for RTX cards.
-        module: The package; its names differ by version.
-        version: Its full version.
+        family: TensorRT or TensorRT-RTX.
+        module: The imported module.
+        version: Full version.
     """
 
     family: Family
@@ -39,26 +40,26 @@ class Library:
 
     @property
     def is_rtx(self) -> bool:
-        """Whether this is TensorRT-RTX: it builds with no GPU, for several kinds of GPU at once."""
+        """Whether this is TensorRT-RTX, which builds without a GPU and for several kinds of GPU at once."""
         return self.family == "tensorrt-rtx"
 
     def refuse_gpu(self, name: str, compute_capability: str) -> None:
-        """Raise DeviceError if this library has no kernels for a GPU."""
+        """Raise DeviceError if this library does not support a GPU."""
         if self.is_rtx:
             if compute_capability not in RTX_CAPABILITIES:
                 raise DeviceError(
                     f"TensorRT-RTX does not run on {name}, compute capability {compute_capability}, "
                     f"only on {', '.join(RTX_CAPABILITIES)}",
-                    hint="use full TensorRT there: edgestill export CKPT --to tensorrt",
+                    hint="use TensorRT for it: edgestill export CKPT --to tensorrt",
                 )
         elif is_too_new(self.version, compute_capability):
             last = ".".join(map(str, LAST[compute_capability]))
             raise DeviceError(
                 f"TensorRT {self.version} has no kernels for {name}, compute capability "
-                f"{compute_capability}: {last} is the last that has",
+                f"{compute_capability}: {last} is the last version that has",
                 hint=f"pip install 'tensorrt-cu12=={last}.*', which needs CUDA 12"
                 if last.startswith("10.")
-                else f"use TensorRT {last}, with its JetPack on a Jetson",
+                else f"use TensorRT {last}; on a Jetson, that of its JetPack",
             )
 
 
@@ -66,12 +67,12 @@ def load_library(family: Family) -> Library:
     """Import TensorRT.
 
     Raises:
-        DeviceError: It is not installed, does not load, or is older than 8.5.
+        DeviceError: It is not installed, cannot be loaded, or is older than 8.5.
     """
     name = MODULES[family]
     try:
         module = import_module(name)
-    except (ImportError, OSError) as error:  # OSError: a shared library of another CUDA
+    except (ImportError, OSError) as error:  # OSError: a shared library of another CUDA version
         missing = isinstance(error, ModuleNotFoundError) and error.name == name
         raise DeviceError(
             f"{name} is not installed" if missing else f"{name} is installed and cannot be loaded: {error}",
@@ -80,8 +81,8 @@ def load_library(family: Family) -> Library:
     version = str(getattr(module, "__version__", "unknown"))
     if not hasattr(module.ICudaEngine, "num_io_tensors"):
         raise DeviceError(
-            f"TensorRT {version} has the older interface without named tensors; edgestill drives 8.5 to 11",
-            hint="build there with its own tool, from the file of `edgestill export CKPT --to onnx "
+            f"TensorRT {version} has no named tensors; edgestill supports 8.5 to 11",
+            hint="build the engine with trtexec from the file of `edgestill export CKPT --to onnx "
             "--precision fp32`: /usr/src/tensorrt/bin/trtexec --onnx=FILE.onnx --fp16 --workspace=1024 "
             "--saveEngine=FILE.engine",
         )

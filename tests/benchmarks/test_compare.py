@@ -142,7 +142,7 @@ def test_what_differs_between_two_runs_is_named() -> None:
     doubts = compare_results(result(model("a", times(1))), {**result(other), "footage": None})["doubts"]
     assert "the machine differs: box / board" in doubts
     assert "the number of threads differs: 2 / 4" in doubts
-    assert "the pictures differ" in doubts
+    assert "the frames differ" in doubts
 
 
 @pytest.mark.parametrize(

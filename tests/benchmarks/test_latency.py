@@ -114,7 +114,7 @@ def test_a_result_tells_percentiles_stages_and_samples(measured: dict[str, Any])
 def test_p99_of_too_few_samples_is_null_with_the_reason(measured: dict[str, Any]) -> None:
     model = measured["models"][0]
     assert model["p99_ms"] is None
-    assert model["p99_reason"] == "p99 needs 459 samples for an upper bound of 99% confidence; there are 52"
+    assert model["p99_reason"] == "p99 needs 459 samples for an upper bound at 99% confidence; there are 52"
 
 
 def test_a_result_tells_what_ran_and_where(measured: dict[str, Any], tiny_model: Path) -> None:
@@ -160,9 +160,9 @@ def test_a_broken_fresh_process_leaves_the_figures_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stages", "found", "doubt"),
     [
-        pytest.param([10.0, 14.0] * 50, 9, "inference times spread by 17% of their mean", id="spread"),
-        pytest.param([10.0] * 50 + [10.6] * 50, 9, "is +6% from the first: not settled", id="drift"),
-        pytest.param([10.0] * 100, 0, "nothing was found in any picture", id="nothing-found"),
+        pytest.param([10.0, 14.0] * 50, 9, "deviation of inference times is 17% of their mean", id="spread"),
+        pytest.param([10.0] * 50 + [10.6] * 50, 9, "is +6% from the first: a drift", id="drift"),
+        pytest.param([10.0] * 100, 0, "there were no detections in any frame", id="nothing-found"),
         pytest.param([10.0] * 100, 9, "100 samples are too few for p99", id="few"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,23 @@ import numpy as np
 import pytest
 
 from benchmarks import plots
-from benchmarks.page import Card, Commands, Picture, Prose, Section, Table, format_cell, write_report
+from benchmarks.page import (
+    Card,
+    Commands,
+    Details,
+    Heading,
+    Picture,
+    Pictures,
+    Plot,
+    Prose,
+    Section,
+    Table,
+    _templates,
+    format_cell,
+    write_report,
+)
 from benchmarks.report import build_sections, headline_cards, kind_of
-from edgestill.errors import DataError, UsageError
+from edgestill.errors import DataError, DeviceError, UsageError
 
 SCORE = {"ap50": 0.8, "ap50_95": 0.5, "labels": 10}
 NOTHING = {"ap50": None, "ap50_95": None, "labels": 0}
@@ -131,8 +146,12 @@ def page_of(tmp_path: Path, *results: dict[str, Any], **settings: Any) -> str:
     return write_report(sections, tmp_path / "page.html", title="Report", **settings).read_text("utf-8")
 
 
+def page_with(tmp_path: Path, *sections: Section, **settings: Any) -> str:
+    return write_report(sections, tmp_path / "page.html", title="Report", **settings).read_text("utf-8")
+
+
 class Balance(HTMLParser):
-    """Notes tags that are closed in the wrong order."""
+    """Notes tags that are closed in the wrong order, and attributes that a page must not have."""
 
     VOID = frozenset({"meta", "img", "br", "link", "path", "use"})
 
@@ -140,8 +159,16 @@ class Balance(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.wrong: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -210,6 +237,48 @@ def test_what_comes_from_files_is_escaped(tmp_path: Path) -> None:
     text = page_of(tmp_path, bench_result())
     assert "box &lt;1&gt;" in text
     assert "box <1>" not in text
+
+
+ATTACK = """<script>alert('x')</script>" onload="alert(1)"""
+
+
+def test_names_with_markup_and_quotes_are_text_wherever_they_stand(tmp_path: Path) -> None:
+    bench = bench_result()
+    for model in bench["models"]:
+        model["name"] = ATTACK
+        model["doubts"] = [ATTACK]
+    bench |= {"command": ATTACK, "footage": {"source": ATTACK, "frames": 1}}
+    picture = Picture(data=b"", mime="image/png", caption=ATTACK)
+    blocks = [
+        Heading(ATTACK),
+        Prose(ATTACK, note=True),
+        Table(columns=(ATTACK,), rows=[[ATTACK]], caption=ATTACK, tones={ATTACK: "good"}),
+        Plot(svg="<svg></svg>", caption=ATTACK),
+        Pictures([picture]),
+        Details(summary=ATTACK, blocks=[Prose(ATTACK)]),
+    ]
+    text = write_report(
+        [*build_sections([(ATTACK, bench)]), Section(title=ATTACK, blocks=blocks)],
+        tmp_path / "page.html",
+        title=ATTACK,
+        lead=ATTACK,
+        cards=[Card(value=ATTACK, label=ATTACK)],
+        footer=ATTACK,
+    ).read_text("utf-8")
+    page = Balance()
+    page.feed(text)
+    assert page.text.count(ATTACK) > 20
+    assert "script" not in page.tags
+    assert "onload" not in page.attributes
+    assert (page.wrong, page.open) == ([], [])
+
+
+def test_a_page_without_jinja2_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    _templates.cache_clear()
+    with pytest.raises(DeviceError, match="needs 'jinja2'") as caught:
+        page_with(tmp_path, Section(title="T", blocks=[]))
+    assert caught.value.hint == "pip install 'edgestill[report]'"
 
 
 def test_numbers_verdict_doubts_and_command_stand_on_the_page(tmp_path: Path) -> None:
@@ -283,7 +352,7 @@ def test_pictures_are_part_of_the_page(tmp_path: Path) -> None:
     path = tmp_path / "frame.png"
     cv2.imwrite(str(path), np.zeros((4, 4, 3), np.uint8))
     (section,) = build_sections([], [Picture.read(path)])
-    assert 'src="data:image/png;base64,iVBOR' in section.html()
+    assert 'src="data:image/png;base64,iVBOR' in page_with(tmp_path, section)
 
 
 @pytest.mark.parametrize("name", ["missing.png", "text.txt"])
@@ -324,8 +393,9 @@ def test_cells_are_written_short(cell: Any, text: str) -> None:
     assert format_cell(cell) == text
 
 
-def test_columns_of_numbers_are_set_right() -> None:
-    html = Table(columns=("a", "b"), rows=[["x", 1], ["y", None]]).html()
+def test_columns_of_numbers_are_set_right(tmp_path: Path) -> None:
+    table = Table(columns=("a", "b"), rows=[["x", 1], ["y", None]])
+    html = page_with(tmp_path, Section(title="T", blocks=[table]))
     assert '<th>a</th><th class="number">b</th>' in html
 
 

@@ -47,7 +47,7 @@ def test_a_person_gets_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [
         pytest.param(None, "does not exist", id="missing"),
         pytest.param("{", "is not readable JSON", id="broken"),
-        pytest.param('{"kind": "eval"}', "this is no result of bench (kind 'eval')", id="another-kind"),
+        pytest.param('{"kind": "eval"}', "this is not a result of bench (kind 'eval')", id="another-kind"),
     ],
 )
 def test_what_is_no_result_of_bench_is_a_data_error(

@@ -163,7 +163,7 @@ def test_a_lint_of_a_file_with_code_of_others_runs_none_of_it(
     model.graph.node.append(made)
     onnx.save(model, symmetric)
     assert main(["inspect", str(symmetric)]) == 4
-    assert "does not run: EPContext (com.microsoft)" in capsys.readouterr().err
+    assert "not supported: EPContext (com.microsoft)" in capsys.readouterr().err
     assert main(["inspect", str(symmetric), "--lint", "--for", "onnxruntime"]) == 6
     told = json.loads(capsys.readouterr().out)
     assert [f["node"] for f in told["findings"] if f["rule"] == "no-custom-operators"] == ["engine"]

@@ -89,4 +89,4 @@ def test_comparing_on_no_image_is_no_agreement(
 ) -> None:
     words = ["verify", str(tiny_model), str(tiny_model), "--data", str(data), "--images", "0"]
     assert main(words) == 2
-    assert "a limit of 0 images leaves nothing to look at" in capsys.readouterr().err
+    assert "the limit is 0 images" in capsys.readouterr().err

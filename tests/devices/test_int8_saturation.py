@@ -2,7 +2,7 @@
 
 import pytest
 
-from devices.int8_saturation import cuts_off
+from devices.int8_saturation import saturates
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from devices.int8_saturation import cuts_off
     ],
 )
 def test_an_x86_cpu_without_a_dot_product_does(flags: tuple[str, ...], machine: str, wanted: bool) -> None:
-    assert cuts_off(flags, machine) == wanted
+    assert saturates(flags, machine) == wanted

@@ -63,13 +63,13 @@ def other_size(spec: ModelSpec) -> dict[str, str]:
     ("metadata", "message"),
     [
         pytest.param(lambda _: {}, "neither an edgestill spec nor", id="no-detector"),
-        pytest.param(lambda _: {SPEC_KEY: "{"}, "carries a broken spec", id="broken-json"),
+        pytest.param(lambda _: {SPEC_KEY: "{"}, "has invalid metadata", id="broken-json"),
         pytest.param(lambda _: {SPEC_KEY: "{}"}, "missing or unknown fields", id="empty-spec"),
         pytest.param(other_size, r"its spec says \[1, 3, 64, 128\]", id="another-size"),
-        pytest.param(lambda s: {SPEC_KEY: changed(s, strides=[0])}, "carries a broken spec", id="no-stride"),
-        pytest.param(lambda s: {SPEC_KEY: changed(s, classes=7)}, "carries a broken spec", id="no-list"),
-        pytest.param(lambda _: {SPEC_KEY: "[" * 10**5}, "carries a broken spec", id="deep-json"),
-        pytest.param(lambda _: {"names": "-" * 10**5 + "1"}, "carries a broken spec", id="deep-literal"),
+        pytest.param(lambda s: {SPEC_KEY: changed(s, strides=[0])}, "has invalid metadata", id="no-stride"),
+        pytest.param(lambda s: {SPEC_KEY: changed(s, classes=7)}, "has invalid metadata", id="no-list"),
+        pytest.param(lambda _: {SPEC_KEY: "[" * 10**5}, "has invalid metadata", id="deep-json"),
+        pytest.param(lambda _: {"names": "-" * 10**5 + "1"}, "has invalid metadata", id="deep-literal"),
         pytest.param(lambda _: {"names": "{0: 'one'}"}, "cannot tell how to read", id="wrong-class-count"),
     ],
 )

@@ -59,8 +59,8 @@ class Fake:
 class Notes:
     """A sink that remembers."""
 
-    def __init__(self, *, wants_picture: bool = False, enough_after: int = 1000) -> None:
-        self.wants_picture = wants_picture
+    def __init__(self, *, needs_overlay: bool = False, enough_after: int = 1000) -> None:
+        self.needs_overlay = needs_overlay
         self.results: list[FrameResult] = []
         self.pictures: list[NDArray[np.uint8]] = []
         self.closed: list[bool] = []
@@ -103,7 +103,7 @@ def test_the_summary_counts() -> None:
 
 
 def test_the_stages_are_medians_in_their_order() -> None:
-    summary = Pipeline(Fake(), tracker=Tracker(), overlay=white, sinks=(Notes(wants_picture=True),)).run(
+    summary = Pipeline(Fake(), tracker=Tracker(), overlay=white, sinks=(Notes(needs_overlay=True),)).run(
         Clip(8)
     )
     stages = ["decode", "letterbox", "inference", "postprocess", "track", "draw", "write"]
@@ -132,14 +132,14 @@ def test_tracks_are_counted_and_told() -> None:
 
 def test_the_judges_word_comes_with_the_detection() -> None:
     sink = Notes()
-    Pipeline(Fake(), tracker=Tracker(), judge=Shout(), sinks=(sink,)).run(Clip(6))
+    Pipeline(Fake(), tracker=Tracker(), track_classifier=Shout(), sinks=(sink,)).run(Clip(6))
     assert sink.results[0].states == ("RED",)
     assert sink.results[5].states == ("GREEN",)
 
 
 def test_without_a_tracker_there_is_nothing_to_judge() -> None:
     sink = Notes()
-    Pipeline(Fake(), judge=Shout(), sinks=(sink,)).run(Clip(1))
+    Pipeline(Fake(), track_classifier=Shout(), sinks=(sink,)).run(Clip(1))
     assert (sink.results[0].states, sink.results[0].track_id) == (None, None)
 
 
@@ -147,13 +147,13 @@ def test_nothing_is_drawn_that_nobody_wants() -> None:
     def never(result: FrameResult) -> NDArray[np.uint8]:
         raise AssertionError
 
-    sink = Notes(wants_picture=False)
+    sink = Notes(needs_overlay=False)
     Pipeline(Fake(), overlay=never, sinks=(sink,)).run(Clip(2))
     assert (sink.pictures[1] == 1).all()  # the frame itself
 
 
 def test_what_is_drawn_reaches_the_sink() -> None:
-    sink = Notes(wants_picture=True)
+    sink = Notes(needs_overlay=True)
     Pipeline(Fake(), overlay=white, sinks=(sink,)).run(Clip(2))
     assert (sink.pictures[1] == 255).all()
 

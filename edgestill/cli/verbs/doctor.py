@@ -10,7 +10,7 @@ from typing import Any
 
 import edgestill
 from devices.detect import DeviceSnapshot, detect
-from devices.int8_saturation import DOT_PRODUCTS, cuts_off
+from devices.int8_saturation import DOT_PRODUCTS, saturates
 from devices.software import BASE, Extra, read_extras, shadowed, version
 from devices.tensorrt_support import LAST, is_too_new
 
@@ -102,8 +102,8 @@ def _advice(snapshot: DeviceSnapshot) -> list[str]:
     if cpu.flags and not DOT_PRODUCTS & set(cpu.flags):
         wrong = "; on OpenVINO, INT8 files of other tools with 8-bit weights give wrong results (saturation)"
         lines.append(
-            "this CPU has no INT8 dot product (VNNI): INT8 is less of a gain than on CPUs that have it"
-            + (wrong if cuts_off(cpu.flags, platform.machine()) else "")
+            "this CPU has no INT8 dot product (VNNI): INT8 files gain less speed than elsewhere"
+            + (wrong if saturates(cpu.flags, platform.machine()) else "")
         )
     if {"avx512_bf16", "amx_bf16"} & set(cpu.flags):
         lines.append("this CPU has bfloat16: edgestill turns off OpenVINO's automatic use of it")

@@ -158,6 +158,6 @@ def test_a_file_of_fixed_size_runs_at_no_other(tmp_path: Path, weights: dict[str
     path = tmp_path / "fixed.onnx"
     path.write_bytes(build_onnx(COUPLED, weights["coupled"]).SerializeToString())
     assert open_detector(path, input_hw=(64, 96)).spec.input_hw == (64, 96)
-    with pytest.raises(UsageError, match="is made for 64x96 and not for 160x128") as caught:
+    with pytest.raises(UsageError, match="has a fixed input size of 64x96, not 160x128") as caught:
         open_detector(path, input_hw=(160, 128))
     assert "--dynamic size" in caught.value.hint

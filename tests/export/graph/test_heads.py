@@ -37,10 +37,15 @@ def picture(spec: ModelSpec) -> NDArray[np.float32]:
     return np.random.default_rng(4).uniform(0, 1, (1, 3, *spec.input_hw)).astype(np.float32)
 
 
+def by_row(output: Any, spec: ModelSpec) -> Any:
+    """An output with a row for each box, whatever the layout."""
+    return output[0] if spec.layout == "yolov5" else output[0].T
+
+
 def boxes_and_rest(output: Any, spec: ModelSpec) -> tuple[Any, Any]:
     """Boxes, and probabilities, by row."""
-    by_row = output[0] if spec.layout == "yolov5" else output[0].T
-    return by_row[:, :4], by_row[:, 4:]
+    rows = by_row(output, spec)
+    return rows[:, :4], rows[:, 4:]
 
 
 def test_there_is_a_file_for_every_head_of_a_spec() -> None:
@@ -49,7 +54,7 @@ def test_there_is_a_file_for_every_head_of_a_spec() -> None:
 
 @EVERY_HEAD
 def test_it_computes_what_the_torch_network_computes(
-    spec: ModelSpec, run_onnx: Any, make_weights: Any
+    spec: ModelSpec, run_onnx: Any, make_weights: Any, assert_float32_close: Any
 ) -> None:
     torch = pytest.importorskip("torch")
     if spec.head == "dfl":
@@ -59,29 +64,35 @@ def test_it_computes_what_the_torch_network_computes(
     weights = make_weights(spec, seed=3)
     model = from_spec(spec).eval()
     model.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
-    with torch.inference_mode():
-        theirs = model.decode(model(torch.from_numpy(picture(spec)))).numpy()
+    theirs, exact = (
+        model.to(dtype).decode(model(torch.from_numpy(picture(spec)).to(dtype))).detach().numpy()
+        for dtype in (torch.float32, torch.float64)
+    )
     ours = run_onnx(build_onnx(spec, weights), picture(spec))
     assert ours.shape == theirs.shape
-    boxes, rest = boxes_and_rest(ours, spec)
-    true_boxes, true_rest = boxes_and_rest(theirs, spec)
+    _, rest = boxes_and_rest(ours, spec)
+    _, true_rest = boxes_and_rest(theirs, spec)
     assert true_rest.std() > 0.05, "an output without contrast would prove nothing"
     np.testing.assert_allclose(rest, true_rest, atol=1e-4)
-    np.testing.assert_allclose(boxes, true_boxes, rtol=1e-4, atol=1e-2)  # pixels
+    assert_float32_close(*(by_row(output, spec) for output in (ours, theirs, exact)))
 
 
 @pytest.mark.parametrize("nc", [3, 80])  # the class towers are wider with many
-def test_a_dfl_file_is_the_network_that_the_package_builds(nc: int, run_onnx: Any, make_weights: Any) -> None:
+def test_a_dfl_file_is_the_network_that_the_package_builds(
+    nc: int, run_onnx: Any, make_weights: Any, assert_float32_close: Any
+) -> None:
     torch = pytest.importorskip("torch")
     tasks = pytest.importorskip("ultralytics.nn.tasks")
     spec = replace(DFL, classes=tuple(f"class {i}" for i in range(nc)))
     weights = make_weights(spec, seed=5)
     model = tasks.DetectionModel("yolov5n.yaml", nc=nc, verbose=False).eval()
     model.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
-    with torch.inference_mode():
-        theirs = model(torch.from_numpy(picture(spec)))[0].numpy()
+    theirs, exact = (
+        model.to(dtype)(torch.from_numpy(picture(spec)).to(dtype))[0].detach().numpy()
+        for dtype in (torch.float32, torch.float64)
+    )
     ours = run_onnx(build_onnx(spec, weights), picture(spec))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-2)
+    assert_float32_close(*(by_row(output, spec) for output in (ours, theirs, exact)))
 
 
 @pytest.mark.parametrize("form", [Form(), Form(batch=None, free_hw=True)], ids=["fixed", "free"])

@@ -71,12 +71,12 @@ def test_what_two_neighbours_keep_within_16_bits_is_added_right_everywhere(
 ) -> None:
     """By the kernel of this CPU, without ONNX Runtime's exact mode: no file of ours asks for that."""
     pytest.importorskip("openvino")
-    monkeypatch.setattr("runtime.backends.ov.cuts_off_here", lambda: True)
+    monkeypatch.setattr("runtime.backends.ov.saturates_here", lambda: True)
     monkeypatch.setattr("runtime.backends.ort.EXACT", "edgestill.no_such_entry")
     step = WIDE * 127 / 255
     found = answer(convolution(tmp_path / "sums.onnx", *weights), backend)
     assert found == pytest.approx(round(WIDE / len(weights) * sum(weights) / step) * step, rel=1e-5)
-    assert "too large" not in capsys.readouterr().err
+    assert "saturate" not in capsys.readouterr().err
 
 
 def test_openvino_says_where_weights_of_eight_bits_are_unsure(
@@ -84,7 +84,7 @@ def test_openvino_says_where_weights_of_eight_bits_are_unsure(
 ) -> None:
     pytest.importorskip("openvino")
     path = convolution(tmp_path / "sums.onnx", 127)
-    for cuts_off, told in ((True, True), (False, False)):
-        monkeypatch.setattr("runtime.backends.ov.cuts_off_here", lambda cuts_off=cuts_off: cuts_off)
+    for saturates, told in ((True, True), (False, False)):
+        monkeypatch.setattr("runtime.backends.ov.saturates_here", lambda saturates=saturates: saturates)
         open_backend(path, name="ov", threads=1).close()
-        assert ("too large" in capsys.readouterr().err) == told
+        assert ("saturate" in capsys.readouterr().err) == told

@@ -230,7 +230,7 @@ def test_a_limit_takes_images_from_the_whole_split(tmp_path: Path) -> None:
 
 
 def test_a_limit_of_nothing_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a limit of 0 images"):
+    with pytest.raises(UsageError, match="the limit is 0 images"):
         evaluate(Oracle(), make_data(tmp_path, ["one"]), "val", limit=0)
 
 

@@ -53,7 +53,7 @@ def test_an_error_that_the_driver_has_no_name_for_is_a_number(make_cuda: Callabl
 
 @pytest.mark.parametrize(("count", "index"), [(0, 0), (1, 1)])
 def test_a_device_that_is_not_there(make_cuda: Callable[..., Any], count: int, index: int) -> None:
-    with pytest.raises(DeviceError, match=f"shows {count} devices, none of number {index}"):
+    with pytest.raises(DeviceError, match=f"no CUDA device {index}; {count} are visible"):
         Driver(make_cuda(count=count), index)
 
 

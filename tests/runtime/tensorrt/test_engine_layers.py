@@ -100,7 +100,7 @@ def test_the_onnx_nodes_of_a_layer_are_known() -> None:
         ("{", "is not JSON"),
         ('{"Layers": []}', "lists no layers"),
         ('{"Bindings": []}', "lists no layers"),
-        ('{"Layers": ["model.0.conv", "model.1.conv"]}', "names only"),
+        ('{"Layers": ["model.0.conv", "model.1.conv"]}', "only the names"),
     ],
 )
 def test_what_tells_no_data_types_is_refused(text: str, said: str) -> None:
