@@ -10,7 +10,7 @@ from distill.data.disk_cache import DiskCache, Scaled
 from edgestill.dataset import read_image
 from edgestill.progress import say
 from edgestill.spec import ModelSpec
-from runtime.letterbox import letterbox
+from runtime.letterbox import scale_to_fit
 
 
 class ScaledImages(Sequence[Scaled]):
@@ -98,9 +98,4 @@ def decode(path: Path, spec: ModelSpec) -> Scaled:
         DataError: It is missing, truncated, or not an image.
     """
     image = read_image(path)
-    source_hw = (image.shape[0], image.shape[1])
-    padded, fit = letterbox(image, spec)
-    left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
-    height, width = (max(1, round(side * fit.scale)) for side in source_hw)
-    # A copy, so that the border's memory is freed.
-    return Scaled(padded[top : top + height, left : left + width].copy(), source_hw)
+    return Scaled(scale_to_fit(image, spec.input_hw)[0], (image.shape[0], image.shape[1]))
