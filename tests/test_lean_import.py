@@ -13,7 +13,7 @@ from edgestill.cli.main import VERBS
 
 HEAVY = frozenset({"torch", "torchvision", "ultralytics", "tensorflow"})
 # Not to be had on a board, or slow to start: only the verb that needs one may load it
-VENDORS = frozenset({"onnx", "onnxruntime", "openvino", "nncf", "matplotlib"})
+VENDORS = frozenset({"onnx", "onnxruntime", "openvino", "nncf", "matplotlib", "scipy"})
 
 
 def modules_after(code: str, cwd: Path) -> set[str]:
