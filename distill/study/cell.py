@@ -7,7 +7,6 @@ ends when the process that started it has ended, and waits for a predecessor tha
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import resource
 import sys
@@ -25,7 +24,7 @@ import edgestill
 from distill.data.loader import open_datasets
 from distill.recipe import Recipe, build_recipe
 from distill.study.grid import NO_TEACHER, Cell, Study
-from distill.study.process import CELL, ERROR, FINDINGS, HINT, SCORE
+from distill.study.process import CELL, ERROR, FINDINGS, HINT, SCORE, folder_lock
 from distill.study.scoring import choose_split, look, numbers, save_findings
 from distill.teacher import weights_path
 from distill.train import train
@@ -34,7 +33,6 @@ from edgestill.checkpoint import WEIGHTS
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import read_json, sha256_file, write_json
 
-LOCK = ".lock"
 FLOORS = ("edgestill", "runtime", "distill")
 ABSENT = "(not there)"
 
@@ -142,15 +140,19 @@ def main(words: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     if args.parent:
         _end_with(args.parent)
-    lock = os.open(args.folder / LOCK, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(lock, fcntl.LOCK_EX)  # held until this process ends
-    (args.folder / ERROR).unlink(missing_ok=True)
+    with folder_lock(args.folder):
+        return _run_or_report(args.folder, args.threads)
+
+
+def _run_or_report(folder: Path, threads: int) -> int:
+    """Run a cell; gives the exit code, and writes ``error.json`` for an expected error."""
+    (folder / ERROR).unlink(missing_ok=True)
     try:
-        run_cell(args.folder, threads=args.threads)
+        run_cell(folder, threads=threads)
     except ToolchainError as error:
         print(error, file=sys.stderr)
         told = {"what": error.what, "hint": error.hint, "exit_code": error.exit_code}
-        write_json(args.folder / ERROR, told)
+        write_json(folder / ERROR, told)
         return error.exit_code
     return 0
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from edgestill.files import read_json
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 #: The files of a cell, beside those of an ordinary run.
 CELL, SCORE, ERROR, FINDINGS, LOG = "cell.json", "score.json", "error.json", "detections.npz", "log.txt"
+LOCK = ".lock"
 HINT = "remove the cell's folder, or study again with --force"
 BASE_MIB = 1500  # torch, the networks, activations, the optimiser: until a finished cell tells better
 
@@ -57,6 +60,15 @@ class Done:
 
 #: Runs cells, first come first; yields each as it ends, and None now and then, to show how far they are.
 Engine = Callable[[Sequence[Work]], Iterator[Done | None]]
+
+
+def folder_lock(folder: Path) -> FileLock:
+    """The lock of a study's or a cell's folder. The system releases it when its process ends, even if killed.
+
+    Its file is left behind; whether it exists means nothing. With ``fallback_to_soft`` a file system without
+    ``flock`` would get a lock that lasts as long as its file: a killed process would never release it.
+    """
+    return FileLock(folder / LOCK, fallback_to_soft=False)
 
 
 def launch(folder: Path, threads: int, cwd: Path | None = None) -> subprocess.Popen[bytes]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from filelock import Timeout
+
 from distill.data.loader import open_datasets
-from distill.study.cell import LOCK, changes, describe, is_scored
+from distill.study.cell import changes, describe, is_scored
 from distill.study.grid import Cell, Study
-from distill.study.process import CELL, ERROR, HINT, SCORE, Done, Engine, Work
+from distill.study.process import CELL, ERROR, HINT, SCORE, Done, Engine, Work, folder_lock
 from distill.study.scoring import choose_split
 from distill.training.run_folder import HISTORY
 from edgestill.errors import ToolchainError, UsageError
@@ -131,17 +131,17 @@ def _training_images(paths: Sequence[str], study: Study) -> int:
 def _locked(out: Path) -> Iterator[None]:
     """Hold the study's folder: one study at a time."""
     out.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT)
+    lock = folder_lock(out)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another study runs in {out}", hint="wait for it, or name another folder with --out"
-            ) from error
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(
+            f"another study runs in {out}", hint="wait for it, or name another folder with --out"
+        ) from error
+    try:
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def _epochs(folder: Path) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -217,6 +219,28 @@ def test_one_study_at_a_time_in_a_folder(bench: Bench) -> None:
 
     run_cells(study, cells, bench.out, engine)
     assert bench.ran == []
+
+
+def test_a_killed_study_leaves_no_lock(bench: Bench) -> None:
+    bench.out.mkdir()
+    hold = f"""
+import time
+from pathlib import Path
+from distill.study.process import folder_lock
+lock = folder_lock(Path({str(bench.out)!r}))
+lock.acquire()
+print("held", flush=True)
+time.sleep(60)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(UsageError, match="another study runs"):
+            bench.study("seeds=[0]")
+        holder.kill()
+    assert bench.study("seeds=[0]") == {}
+    assert len(bench.ran) == 3
 
 
 @pytest.mark.parametrize(
