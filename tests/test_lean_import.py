@@ -75,6 +75,7 @@ except SystemExit as end:
     "module",
     [
         "edgestill",
+        "edgestill.plotting",
         "devices",
         "export",
         "benchmarks",

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from distill.data.image_size import header_hw
 from distill.plots.contact_sheet import Boxed, write_sheet
-from distill.plots.training import GRID, INK, NAMED, SOFT, canvas, line_style
+from distill.plots.training import NAMED
 from edgestill.dataset import Dataset, Labels, read_image
 from edgestill.errors import DataError
 from edgestill.files import refuse_overwrite
+from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
 from edgestill.progress import progress
 
 SIZES, POSITIONS, SAMPLES = "sizes.png", "positions.png", "samples-{split}.jpg"
@@ -107,7 +108,7 @@ def plot_sizes(path: Path, splits: Sequence[_Split], classes: Sequence[str]) -> 
     edges = 2.0 ** np.arange(np.floor(low * 3) / 3, high + 1 / 3, 1 / 3)  # three bins an octave
     named = _frequent(splits, len(classes))
     bars = 0.26 * len(named) + 1.2
-    with canvas(path, (11, len(splits) * max(2.4, bars))) as figure:
+    with image_figure(path, (11, len(splits) * max(2.4, bars))) as figure:
         rows = figure.subplots(len(splits), 2, squeeze=False, width_ratios=(1, 2))
         for split, (counts, sizes) in zip(splits, rows, strict=True):
             _draw_counts(counts, split, classes, named)
@@ -163,7 +164,7 @@ def plot_positions(path: Path, splits: Sequence[_Split]) -> Path:
     """Draw where the middles of the boxes are in the pictures; a map for each split."""
     aspect = float(np.median(np.concatenate([split.aspects for split in splits])))
     cells = (max(1, round(CELLS / aspect)), CELLS)
-    with canvas(path, (12, (12 / len(splits) - 0.8) / aspect + 1.8)) as figure:
+    with image_figure(path, (12, (12 / len(splits) - 0.8) / aspect + 1.8)) as figure:
         for split, axes in zip(splits, np.atleast_1d(figure.subplots(1, len(splits))), strict=True):
             counts = positions(split.cxcywh, cells)
             # The root: single boxes are to be seen beside a cell that holds hundreds.

@@ -14,7 +14,7 @@ from distill.training.validation import Validation
 from edgestill.dataset import read_image
 from edgestill.detections import Detections
 from edgestill.history import Row
-from edgestill.progress import say
+from edgestill.plotting import optional_plots
 from runtime.metrics.coco import curves
 from runtime.metrics.confusion import CONF, confusion
 
@@ -36,14 +36,12 @@ def draw(out: Path, rows: Sequence[Row], best: Yolov5, validation: Validation) -
     classes, truths = validation.classes, validation.truths
     paths = {"predictions": out / PREDICTIONS}
     contact_sheet(paths["predictions"], _pictured(validation, sure), classes)
-    try:
+    with optional_plots("plots"):
         paths["history"] = plot_history(out / HISTORY, rows)
         counts = confusion(sure, truths, len(classes))
         precision = curves(found, truths, classes, validation.image_hws)
         paths["curves"] = plot_curves(out / CURVES, precision, counts, classes)
         paths["confusion"] = plot_confusion(out / CONFUSION, counts, classes)
-    except ModuleNotFoundError as error:
-        say(f"no plots: {error.name} is not installed (pip install 'edgestill[report]')")
     return {name: str(path) for name, path in paths.items()}
 
 

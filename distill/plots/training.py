@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.files import replacing
 from edgestill.history import TIMING_COLUMNS, Row
+from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
 from runtime.metrics.confusion import CONF, IOU
 
 SCORES = {"map50": "mAP50", "map50_95": "mAP50-95"}
 NOT_LOSSES = frozenset({"epoch", "lr", *SCORES, *TIMING_COLUMNS})
-#: Told apart by the colour-blind (after Okabe and Ito, 2008); the line styles change when they come round.
-COLOURS = ("#2b8cbe", "#e08214", "#1b9e77", "#c2589b", "#8c6bb1", "#b8a11a", "#7f8c99")
-DASHES = ("-", "--", ":", "-.")
 NAMED = 12  # classes with a line in the legend or numbers in the matrix; more are not readable
-INK, SOFT, GRID = "#1c2126", "#57606a", "#d8dde2"
-_STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": GRID,
-    "axes.grid": True,
-    "axes.labelcolor": SOFT,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titlecolor": INK,
-    "axes.titlepad": 10,
-    "font.size": 10,
-    "font.sans-serif": ["DejaVu Sans"],
-    "grid.color": GRID,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.linewidth": 1.8,
-    "text.color": INK,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": SOFT,
-    "ytick.labelcolor": SOFT,
-}
 
 
 def plot_history(path: Path, rows: Sequence[Row]) -> Path:
@@ -56,7 +28,7 @@ def plot_history(path: Path, rows: Sequence[Row]) -> Path:
 
     parts = list(dict.fromkeys(name for row in rows for name in row if name not in NOT_LOSSES))
     lines = -(-len(parts) // 3)  # of the legend
-    with canvas(path, (11, 4.4 + 0.22 * lines)) as figure:
+    with image_figure(path, (11, 4.4 + 0.22 * lines)) as figure:
         losses, scores = figure.subplots(1, 2)
         for k, name in enumerate(parts):
             losses.plot(*_series(rows, name), **line_style(k), label=name)
@@ -95,7 +67,7 @@ def plot_curves(
     recall = np.linspace(0, 1, 101)
     order = sorted(curves, key=lambda name: -float(curves[name].mean()))
     few = len(order) <= NAMED
-    with canvas(path, (8.4, 5)) as figure:
+    with image_figure(path, (8.4, 5)) as figure:
         axes = figure.subplots()
         for k, name in enumerate(order):
             curve, look = curves[name], line_style(k) if few else {"color": GRID, "linewidth": 1}
@@ -131,7 +103,7 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], classes: Sequence[str]
     shares = np.ma.masked_invalid(np.full(counts.shape, np.nan))
     shares[:n][labels > 0] = counts[:n][labels > 0] / labels[labels > 0, None]
     side, size = 3.6 + min(0.62 * (n + 1), 9), max(5.0, 10 - 0.12 * n)
-    with canvas(path, (side + 1.2, side)) as figure:
+    with image_figure(path, (side + 1.2, side)) as figure:
         axes = figure.subplots()
         picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(visible=False)
@@ -161,24 +133,6 @@ def _number(axes: Any, counts: NDArray[np.int64], shares: Any) -> None:
         axes.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else INK)
     for y in np.flatnonzero(counts[:-1].sum(1) == 0):
         axes.text(len(counts) / 2 - 0.5, y, "no labels", ha="center", va="center", fontsize=8, color=SOFT)
-
-
-@contextmanager
-def canvas(path: Path, size: tuple[float, float]) -> Iterator[Any]:
-    """A figure, written when the block ends well. No pyplot: that keeps state and may want a display."""
-    import matplotlib  # noqa: PLC0415 (an extra; slow to import)
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        yield figure
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=120)
-
-
-def line_style(k: int) -> dict[str, Any]:
-    """Colour and dashes of the ``k``-th line, told apart by the colour-blind."""
-    return {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[k // len(COLOURS) % len(DASHES)]}
 
 
 def _beside(axes: Any, text: str, point: tuple[float, float]) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from distill.plots.training import GRID, INK, SOFT, canvas, line_style
 from distill.study.grid import NO_TEACHER, Cell, rounds
 from distill.study.summary import Row
 from distill.training.run_folder import HISTORY
 from edgestill.history import read_history
+from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
 
 PANELS = 9  # students and teachers with a panel of their own; more are not readable
 ROW = 0.32  # inches of an arm
@@ -28,7 +28,7 @@ def plot_arms(path: Path, rows: Sequence[Row], reference: str) -> Path:
     """
     groups = list(rounds(rows))
     heights = [len(group) for _, group in groups]
-    with canvas(path, (10, 1.3 + ROW * sum(heights) + 0.5 * len(groups))) as drawing:
+    with image_figure(path, (10, 1.3 + ROW * sum(heights) + 0.5 * len(groups))) as drawing:
         panels = drawing.subplots(
             len(groups), 2, squeeze=False, sharex="col", gridspec_kw={"height_ratios": heights}
         )
@@ -116,7 +116,7 @@ def _panels(path: Path, count: int, side: float) -> Iterator[tuple[Any, Sequence
     """A figure of so many panels, at most three in a row, with room for a legend."""
     columns = min(3, count)
     lines = -(-count // columns)
-    with canvas(path, (max(7.0, side * 1.3 * columns) + 1.8, side * lines)) as drawing:
+    with image_figure(path, (max(7.0, side * 1.3 * columns) + 1.8, side * lines)) as drawing:
         panels = drawing.subplots(lines, columns, squeeze=False).ravel()
         for axes in panels[count:]:
             axes.set_axis_off()

@@ -14,7 +14,7 @@ from distill.study.summary import Row, Scored, compare, make_rows
 from distill.study.table import cell_values, markdown, row_values, test_values, write_tables
 from distill.study.teachers import teacher_rows
 from edgestill.files import write_json
-from edgestill.progress import say
+from edgestill.plotting import optional_plots
 
 RESULT = "study.json"
 
@@ -65,14 +65,10 @@ def report(
 def _plots(study: Study, scored: Sequence[Scored], rows: Sequence[Row], out: Path) -> list[Path]:
     """Draw the plots; none where matplotlib is not installed."""
     labels = {name: entry["labels"] for name, entry in scored[0][1]["per_class"].items()}
-    try:
-        drawn = [
-            plot_arms(out / "arms.png", rows, study.against[0] if study.against else ""),
-            plot_learning(out / "learning.png", [cell for cell, _ in scored], out),
-        ]
+    drawn: list[Path] = []
+    with optional_plots("plots"):
+        drawn.append(plot_arms(out / "arms.png", rows, study.against[0] if study.against else ""))
+        drawn.append(plot_learning(out / "learning.png", [cell for cell, _ in scored], out))
         if len(labels) <= NAMED:
             drawn.append(plot_classes(out / "classes.png", rows, labels))
-    except ModuleNotFoundError as error:
-        say(f"no plots: {error.name} is not installed")
-        return []
     return drawn
