@@ -27,9 +27,21 @@ def write_history(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read_history(path: Path) -> list[Row]:
-    """Read what ``write_history`` wrote."""
+    """Read what ``write_history`` wrote; an empty field is None.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
     with path.open(encoding="utf-8", newline="") as stream:
         return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(stream)]
+
+
+def count_epochs(path: Path) -> int:
+    """How many epochs a history holds, without parsing it; 0 where there is no file yet."""
+    try:
+        return max(0, path.read_bytes().count(b"\n") - 1)
+    except FileNotFoundError:
+        return 0
 
 
 def without_timing(row: Mapping[str, float | None]) -> Row:

@@ -18,6 +18,7 @@ from distill.study.scoring import choose_split
 from distill.training.run_folder import HISTORY
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import read_json, write_json
+from edgestill.history import count_epochs
 from edgestill.progress import progress, say
 
 
@@ -73,14 +74,14 @@ def finished(study: Study, cells: Sequence[Cell], out: Path) -> Iterator[tuple[C
 def _watch(cells: Sequence[Cell], out: Path, events: Iterator[Done | None]) -> dict[str, dict[str, Any]]:
     """Show how far the cells are; gives the failures."""
     by_folder = {out / cell.folder: cell for cell in cells}
-    seen = {folder: _epochs(folder) for folder in by_folder}
+    seen = {folder: count_epochs(folder / HISTORY) for folder in by_folder}
     failures: dict[str, dict[str, Any]] = {}
     total = sum(cell.recipe.epochs - seen[out / cell.folder] for cell in cells)
     ended = 0
     with progress(f"training {len(cells)} cells, epochs", total) as advance:
         for event in events:
             for folder, before in seen.items():
-                if (now := _epochs(folder)) > before:
+                if (now := count_epochs(folder / HISTORY)) > before:
                     seen[folder] = now
                     advance(now - before, note=f"{ended}/{len(cells)} cells")
             if event is None:
@@ -142,14 +143,6 @@ def _locked(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _epochs(folder: Path) -> int:
-    """Epochs that a cell has behind it."""
-    try:
-        return max(0, (folder / HISTORY).read_bytes().count(b"\n") - 1)
-    except FileNotFoundError:
-        return 0
 
 
 def _points(score: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
@@ -16,6 +15,7 @@ from distill.profiling.against_ultralytics.compare import OURS, Arm, Outcome
 from distill.profiling.against_ultralytics.setting import Setting, peer_job, recipe_text
 from edgestill.errors import DeviceError, UsageError
 from edgestill.files import to_json_text
+from edgestill.history import read_history
 
 PEER = Path(__file__).with_name("peer.py")
 INSTALL = "python -m venv peer && peer/bin/pip install torch torchvision ultralytics"
@@ -56,8 +56,8 @@ def run_ours(setting: Setting, teacher: Path, out: Path) -> Outcome:
     words = ("-m", "edgestill", "distill", str(recipe), "--out", str(out / "run"), "--json")
     command, hint = [sys.executable, *words], "edgestill doctor says what is missing here"
     result = answer(command, os.environ, hint=hint, whole=True)
-    with Path(result["history"]).open(encoding="utf-8", newline="") as stream:
-        speeds = [float(row["images_per_s"]) for row in csv.DictReader(stream)]
+    rows = read_history(Path(result["history"]))
+    speeds = [speed for row in rows if (speed := row["images_per_s"]) is not None]
     return Outcome(
         images_per_s=speeds,
         setup={"arithmetic": result["arithmetic"], "threads": result["threads"]},
