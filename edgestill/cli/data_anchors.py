@@ -1,4 +1,4 @@
-"""``edgestill data anchors``: whether anchors suit a data set, and which would."""
+"""``edgestill data anchors``: score the COCO anchors on a data set, and propose better ones."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ ANCHOR_T = 4.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("data", nargs="+", type=Path, metavar="DATA.yaml", help="their training splits count")
+    parser.add_argument(
+        "data", nargs="+", type=Path, metavar="DATA.yaml", help="only the training splits are used"
+    )
     parser.add_argument("--imgsz", default="384x640", metavar="HxW", help="model input (default 384x640)")
     parser.add_argument(
         "--anchor-t", type=float, default=ANCHOR_T, metavar="T", help=f"largest ratio (default {ANCHOR_T:g})"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of k-means and evolution (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of k-means and evolution (default 0)")
     tiles.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Score the anchors of COCO on the data, and those that the data would shape."""
+    """Score the COCO anchors on the data, and anchors fitted to the data."""
     tiling, size = tiles.tiling(args), input_hw(args.imgsz)
     from distill.data.auto_anchor import box_sides, check_anchors, in_words  # noqa: PLC0415 (opens OpenCV)
     from edgestill.dataset import Dataset  # noqa: PLC0415
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> Any:
-    """A table of the given and the proposed anchors, the verdict, and how the latter get into a recipe."""
+    """A table of the given and the proposed anchors, the verdict, and the recipe setting for the latter."""
     from rich.console import Group  # noqa: PLC0415 (only a person needs it)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -60,5 +62,5 @@ def show(result: dict[str, Any]) -> Any:
         fit, anchors = result[which], [pair for level in result[f"{which}_px"] for pair in level]
         numbers = (f"{fit['bpr']:.4f}", f"{fit['fitness']:.3f}", f"{fit['per_box']:.2f}")
         table.add_row(which, *numbers, ", ".join(f"{w:g} x {h:g}" for w, h in anchors))
-    lines = f"{result['verdict']}\nthe proposed ones: --set '{result['setting']}'"
+    lines = f"{result['verdict']}\nto use the proposed ones: --set '{result['setting']}'"
     return Group(table, Text(lines))

@@ -1,4 +1,4 @@
-"""``edgestill data convert``: a data set in YOLO layout of a downloaded one."""
+"""``edgestill data convert``: convert a downloaded data set to YOLO layout."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from edgestill.errors import UsageError
 
 FORMATS = "dtld,bstld,lisa,coco,voc"
 DESCRIPTION = (
-    "Pictures that any reader shows rightly are not touched: they become hard links, or copies where the "
-    "file system has none (--copy always copies). Raw pictures (DTLD, BSTLD's riib) are decoded to 8 bits: "
-    "JPEG of quality 95 without colour subsampling, or PNG with --png. An interrupted conversion goes on "
-    "with the same command. docs/datasets.md tells where each data set is had and what is left out."
+    "Images in ordinary formats are not re-encoded: they become hard links, or copies where the "
+    "file system has none (--copy always copies). Raw images (DTLD, BSTLD's riib) are decoded to 8 bits: "
+    "JPEG of quality 95 without chroma subsampling, or PNG with --png. The same command continues an "
+    "interrupted conversion. docs/datasets.md says where each data set is available and what is skipped."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("format", metavar=f"{{{FORMATS}}}", help="what SRC holds")
-    parser.add_argument(
-        "source", type=Path, metavar="SRC", help="the folder as it was unpacked; never changed"
-    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="the unpacked folder; it is not modified")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new data set")
     parser.add_argument(
         "--classes",
@@ -33,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         choices=("official", "sequence", "city"),
-        help="keep the source's, or hash whole sequences or cities (default: official where it has any)",
+        help="keep the official ones, or hash whole sequences or cities (default: official if any)",
     )
     for split in ("val", "test"):
         parser.add_argument(
@@ -41,26 +39,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=float,
             default=0.1,
             metavar="S",
-            help=f"share for {split} where it is not given (default 0.1)",
+            help=f"share for {split} if the source has none (default 0.1)",
         )
     parser.add_argument("--seed", type=int, default=0, help="of the hash (default 0)")
-    parser.add_argument("--png", action="store_true", help="decoded pictures as PNG")
+    parser.add_argument("--png", action="store_true", help="decoded images as PNG")
     parser.add_argument("--copy", action="store_true", help="copies instead of hard links")
     parser.add_argument("--workers", type=int, default=None, help="threads (default: one a CPU)")
-    parser.add_argument("--force", action="store_true", help="renew a finished conversion; what fits is kept")
+    parser.add_argument(
+        "--force", action="store_true", help="redo a finished conversion; valid files are kept"
+    )
     parser.add_argument("--bulbs", action="store_true", help="lisa: boxes of lit bulbs, not of heads")
     parser.add_argument("--zero-based", action="store_true", help="voc: pixels count from 0, not 1")
     parser.add_argument(
         "--sequence",
         type=_pattern,
         metavar="REGEX",
-        help="coco, voc: what in a file name tells the sequence, e.g. '^(.*)_[0-9]+$'",
+        help="coco, voc: finds the sequence in a file name, e.g. '^(.*)_[0-9]+$'",
     )
 
 
 def run(args: argparse.Namespace) -> Any:
     """Convert."""
-    from distill.datasets.convert import SplitPlan, Style, convert_dataset  # noqa: PLC0415 (opens OpenCV)
+    from distill.datasets.convert import SplitSettings, WriteOptions, convert_dataset  # noqa: PLC0415 (opens OpenCV)
 
     given = {"bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": args.sequence}
     return convert_dataset(
@@ -68,8 +68,10 @@ def run(args: argparse.Namespace) -> Any:
         args.source,
         args.out,
         classes=args.classes,
-        plan=SplitPlan(mode=args.split, val_share=args.val_share, test_share=args.test_share, seed=args.seed),
-        style=Style(png=args.png, copy=args.copy),
+        split_settings=SplitSettings(
+            mode=args.split, val_share=args.val_share, test_share=args.test_share, seed=args.seed
+        ),
+        write_options=WriteOptions(png=args.png, copy=args.copy),
         workers=args.workers,
         force=args.force,
         options={name: value for name, value in given.items() if value},
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> Any:
 
 
 def show(result: Any) -> Any:
-    """A table of splits and classes, then what was left out and why."""
+    """A table of splits and classes, then what was skipped and why."""
     from rich.console import Group  # noqa: PLC0415 (only a person needs it)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -87,9 +89,11 @@ def show(result: Any) -> Any:
         counts = (str(boxes[name]) for name in result.classes)
         table.add_row(split, str(result.images[split]), str(result.without_boxes[split]), *counts)
     how = ", ".join(f"{n} {word}" for word, n in result.pictures.items())
-    lines = [Text(f"split: {result.split}; pictures: {how}; boxes cut at the border: {result.clipped_boxes}")]
-    for what, reasons in (("pictures", result.skipped_pictures), ("objects", result.skipped_objects)):
-        lines += [Text(f"left out, {what}: {n} x {reason}", style="yellow") for reason, n in reasons.items()]
+    lines = [
+        Text(f"split: {result.split}; images: {how}; boxes clipped at the border: {result.clipped_boxes}")
+    ]
+    for what, reasons in (("images", result.skipped_pictures), ("objects", result.skipped_objects)):
+        lines += [Text(f"skipped {what}: {n} x {reason}", style="yellow") for reason, n in reasons.items()]
     lines += [Text(f"  {example}") for example in result.examples]
     lines += [Text(f"warning: {warning}", style="yellow") for warning in result.warnings]
     return Group(table, *lines)
