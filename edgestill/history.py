@@ -1,4 +1,4 @@
-"""One row an epoch, as a CSV file that is whole at every moment."""
+"""The history of a training: a CSV file with one row an epoch, replaced atomically."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edgestill.files import write_bytes
 
 Row = dict[str, float | None]
 
-#: Columns that a clock wrote; all others repeat to the last digit when a run is repeated or resumed.
+#: Columns with timings; all others are reproducible to the last digit when a run is repeated or resumed.
 TIMING_COLUMNS = ("seconds_per_step", "images_per_s", "seconds")
 
 
 def write_history(path: Path, rows: Sequence[Row]) -> None:
-    """Write all rows; a value that an epoch does not have (mAP between validations) is an empty field."""
+    """Write all rows; a missing value (mAP in an epoch without validation) is an empty field."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
@@ -45,7 +45,7 @@ def count_epochs(path: Path) -> int:
 
 
 def without_timing(row: Mapping[str, float | None]) -> Row:
-    """The part of a row that a repeated run must reproduce."""
+    """The reproducible part of a row."""
     return {name: value for name, value in row.items() if name not in TIMING_COLUMNS}
 
 

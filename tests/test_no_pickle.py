@@ -73,7 +73,7 @@ def test_every_reader_is_told_to_read_values_only() -> None:
                 wrong.append((where, name))
             if name in {"yaml.load_all", "yaml.unsafe_load", "yaml.full_load"}:
                 wrong.append((where, name))
-            if name == "yaml.load" and "_Words" not in ast.unparse(node):  # a SafeLoader, see dataset.py
+            if name == "yaml.load" and "_StringLoader" not in ast.unparse(node):  # a SafeLoader, see dataset.py
                 wrong.append((where, name))
             if end in {"run", "Popen", "check_output", "call"} and option(node, "shell") not in {"", "False"}:
                 wrong.append((where, name))
@@ -85,11 +85,11 @@ def test_every_reader_is_told_to_read_values_only() -> None:
 def test_the_yaml_reader_of_data_sets_makes_no_objects() -> None:
     import yaml
 
-    from edgestill.dataset import _Words
+    from edgestill.dataset import _StringLoader
 
-    assert issubclass(_Words, yaml.SafeLoader)
+    assert issubclass(_StringLoader, yaml.SafeLoader)
     with pytest.raises(yaml.constructor.ConstructorError):
-        yaml.load("!!python/object/apply:os.getcwd []", _Words)
+        yaml.load("!!python/object/apply:os.getcwd []", _StringLoader)
 
 
 # --- the doors, tried
@@ -181,14 +181,14 @@ def test_what_is_known_of_a_data_set_is_not_unpickled(data: Path, trace: Path) -
 
 def test_findings_of_a_study_are_not_unpickled(tmp_path: Path, trace: Path) -> None:
     pytest.importorskip("torch")
-    from distill.study.scoring import load_findings
+    from distill.study.scoring import load_detections
 
     stored = io.BytesIO()
     np.save(stored, np.array([Payload(trace)], dtype=object))
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("images.npy", stored.getvalue())
     with pytest.raises(ValueError, match="allow_pickle"):
-        load_findings(tmp_path / "x.npz")
+        load_detections(tmp_path / "x.npz")
     assert not trace.exists()
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import cv2
 import yaml
 
-from distill.data.bounded_map import ahead
+from distill.data.bounded_map import bounded_map
 from distill.datasets.formats._class_map import ClassMap, ClassRule, load_class_map, own_classes
 from distill.datasets.formats._records import ImageRecord, SkipCounter, SourceDataset, UnusableError
 from distill.datasets.formats._result import OBJECTS, ConversionCounts, ConversionResult
@@ -59,7 +59,7 @@ def convert_dataset(
         split_settings: How images are split.
         write_options: How images are written.
         workers: Threads that decode; by default one for each CPU that this process may use.
-        force: Whether a finished data set, or one begun with other settings, may change.
+        force: Whether a finished data set, or one started with other settings, may change.
         options: Arguments of the format's own ``read``.
 
     Raises:
@@ -231,7 +231,7 @@ def _parallel(work: Callable[[T], R], jobs: Iterable[T], workers: int) -> Iterat
     """Results in order, with a bounded number of jobs in progress; OpenCV decodes without the GIL."""
     with ThreadPoolExecutor(workers) as pool:
         try:
-            yield from ahead(pool, work, jobs, QUEUED_PER_WORKER * workers)
+            yield from bounded_map(pool, work, jobs, QUEUED_PER_WORKER * workers)
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -1,4 +1,4 @@
-"""Plots of a training as PNG: its course, precision over recall, and which class is taken for which."""
+"""Plots of a training as PNG: loss and scores by epoch, precision over recall, confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from runtime.metrics.confusion import CONF, IOU
 
 SCORES = {"map50": "mAP50", "map50_95": "mAP50-95"}
 NOT_LOSSES = frozenset({"epoch", "lr", *SCORES, *TIMING_COLUMNS})
-NAMED = 12  # classes with a line in the legend or numbers in the matrix; more are not readable
+MAX_NAMED = 12  # classes with a legend entry or numbers in the matrix; more are not readable
 
 
 def plot_history(path: Path, rows: Sequence[Row]) -> Path:
     """Draw the loss by part and the scores of the validations over the epochs.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; so do the others.
+        ModuleNotFoundError: matplotlib is not installed. This holds for the other plots too.
     """
     from matplotlib.ticker import LogLocator, NullLocator  # noqa: PLC0415 (an extra; slow to import)
 
@@ -48,7 +48,7 @@ def plot_history(path: Path, rows: Sequence[Row]) -> Path:
         scores.set(xlabel="epoch", title="Validation, points of 100", ylim=(0, 105))
         for axes in (losses, scores):
             axes.xaxis.get_major_locator().set_params(integer=True)
-            # Below the axes, where many names cover no line.
+            # Below the axes, where long legends cover no line.
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
     return path
 
@@ -56,28 +56,28 @@ def plot_history(path: Path, rows: Sequence[Row]) -> Path:
 def plot_curves(
     path: Path, curves: Mapping[str, NDArray[np.float64]], counts: NDArray[np.int64], classes: Sequence[str]
 ) -> Path:
-    """Draw precision over recall, one line a class, and a dot where a device would work.
+    """Draw precision over recall, one line a class, with a dot at the deployed confidence threshold.
 
     Args:
         path: The PNG.
-        curves: As ``runtime.metrics.evaluate`` makes them; may be empty.
-        counts: As ``runtime.metrics.confusion`` counts them, for the dots.
+        curves: As of ``runtime.metrics.coco.curves``; may be empty.
+        counts: As of ``runtime.metrics.confusion``, for the dots.
         classes: Class names.
     """
     recall = np.linspace(0, 1, 101)
     order = sorted(curves, key=lambda name: -float(curves[name].mean()))
-    few = len(order) <= NAMED
+    few = len(order) <= MAX_NAMED
     with image_figure(path, (8.4, 5)) as figure:
         axes = figure.subplots()
         for k, name in enumerate(order):
-            curve, look = curves[name], line_style(k) if few else {"color": GRID, "linewidth": 1}
+            curve, style = curves[name], line_style(k) if few else {"color": GRID, "linewidth": 1}
             label = f"{name}  {100 * curve.mean():.1f}" if few else None
-            axes.plot(recall[curve > 0], curve[curve > 0], **look, label=label)
+            axes.plot(recall[curve > 0], curve[curve > 0], **style, label=label)
             which = classes.index(name)
             hits, found = counts[which, which], counts[:, which].sum()
             if few and found:
                 point = hits / max(counts[which].sum(), 1), hits / found
-                axes.plot(*point, "o", color=look["color"], clip_on=False)
+                axes.plot(*point, "o", color=style["color"], clip_on=False)
         if len(order) > 1:
             mean = np.mean(list(curves.values()), axis=0)
             axes.plot(recall, mean, color=INK, linewidth=2.4, label=f"mean  {100 * mean.mean():.1f}")
@@ -91,11 +91,11 @@ def plot_curves(
 
 
 def plot_confusion(path: Path, counts: NDArray[np.int64], classes: Sequence[str]) -> Path:
-    """Draw which class was taken for which, as shares of the true boxes of a class.
+    """Draw the confusion matrix as shares of the true boxes of each class.
 
     Args:
         path: The PNG.
-        counts: As ``runtime.metrics.confusion`` counts them, ``[nc + 1, nc + 1]``.
+        counts: As of ``runtime.metrics.confusion``, ``[nc + 1, nc + 1]``.
         classes: Class names.
     """
     n = len(classes)
@@ -105,25 +105,25 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], classes: Sequence[str]
     side, size = 3.6 + min(0.62 * (n + 1), 9), max(5.0, 10 - 0.12 * n)
     with image_figure(path, (side + 1.2, side)) as figure:
         axes = figure.subplots()
-        picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        heat_map = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(visible=False)
         axes.set_xticks(range(n + 1), [*classes, "missed"], rotation=45, ha="right", fontsize=size)
         axes.set_yticks(range(n + 1), [*classes, "nothing"], fontsize=size)
         for place in (axes.axhline, axes.axvline):
             place(n - 0.5, color=SOFT, linewidth=0.8)
-        if n <= NAMED:
+        if n <= MAX_NAMED:
             _number(axes, counts, shares)
         axes.set(xlabel="found as", ylabel="true class")
         axes.set_title(
             f"Share of each true class; confidence {CONF}, IoU {IOU}\nLast row: false alarms, a count"
         )
-        bar = figure.colorbar(picture, ax=axes, shrink=0.8, format=lambda share, _: f"{100 * share:.0f} %")
+        bar = figure.colorbar(heat_map, ax=axes, shrink=0.8, format=lambda share, _: f"{100 * share:.0f} %")
         bar.outline.set_visible(False)
     return path
 
 
 def _number(axes: Any, counts: NDArray[np.int64], shares: Any) -> None:
-    """Share and count into every cell that holds something."""
+    """Write share and count into every cell that is not 0."""
     for y, x in np.ndindex(counts.shape):
         share = shares[y, x]
         if not counts[y, x]:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Score the COCO anchors on the data, and anchors fitted to the data."""
     tiling, size = tiles.tiling(args), input_hw(args.imgsz)
-    from distill.data.auto_anchor import box_sides, check_anchors, in_words  # noqa: PLC0415 (opens OpenCV)
+    from distill.data.auto_anchor import box_sides, check_anchors, summary_line  # noqa: PLC0415 (opens OpenCV)
     from edgestill.dataset import Dataset  # noqa: PLC0415
     from edgestill.spec import COCO_ANCHORS_PX  # noqa: PLC0415
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "data": [str(path) for path in args.data],
         "input_hw": list(size),
         "tile": str(tiling),
-        "verdict": in_words(report),
+        "verdict": summary_line(report),
         **asdict(report),
         "setting": f"student.anchors_px={setting}",
     }

@@ -78,8 +78,8 @@ class ConversionState:
         if not force and head != self._head:
             changed = [k for k, v in self._head["settings"].items() if head["settings"].get(k) != v]
             raise UsageError(
-                f"{self._path.parent} was begun with other settings: {', '.join(changed)}",
-                hint="name another place, or add --force to change it; images that fit are kept",
+                f"{self._path.parent} was started with other settings: {', '.join(changed)}",
+                hint="name another place, or add --force to change it; valid images are kept",
             )
         if not force and lines[-1].get("end"):
             raise UsageError(

@@ -70,8 +70,8 @@ def read(source: Path, *, bulbs: bool = False) -> SourceDataset:
             found.skipped_images.add("the image is not there", name)
         for name, image_path in sorted(frames.pop(clip, {}).items()):
             found.records.append(_record(clip, name, image_path, rows))
-    for clip, pictures in frames.items():
-        found.skipped_images.add(f"its clip has no {wanted}", clip, times=len(pictures))
+    for clip, paths in frames.items():
+        found.skipped_images.add(f"its clip has no {wanted}", clip, times=len(paths))
     return found
 
 

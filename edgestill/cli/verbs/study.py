@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from distill.study.process import Engine
+    from distill.study.process import CellRunner
 
 SUMMARY = "Train a grid of arms, teachers, students and seeds; make its table and its tests"
 
@@ -73,9 +73,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def verdict(result: dict[str, Any]) -> None:
     """Raise for the cells that failed, once the others are shown."""
     if result.get("failed"):
-        from distill.study.run import worst  # noqa: PLC0415
+        from distill.study.run import combined_error  # noqa: PLC0415
 
-        raise worst(result["failed"], result["out"])
+        raise combined_error(result["failed"], result["out"])
 
 
 def show(result: dict[str, Any]) -> Group | str:
@@ -130,7 +130,7 @@ def _points(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _engine(args: argparse.Namespace) -> Engine:
+def _engine(args: argparse.Namespace) -> CellRunner:
     from functools import partial  # noqa: PLC0415
 
     if args.engine == "ray":
