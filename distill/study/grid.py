@@ -255,7 +255,7 @@ def _arm(study: Study, base: Mapping[str, Any], name: str) -> dict[str, Any]:
     if name in CONTROLS:
         if name != "none" and not base.get("methods"):
             raise UsageError(
-                f"the arm {name} uses the methods of the recipe, which has none",
+                f"the arm {name} uses the methods of the recipe, and the recipe has none",
                 hint="add methods to [settings], or name a recipe that distils",
             )
         return deepcopy(dict(CONTROLS[name]))

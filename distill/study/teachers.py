@@ -25,9 +25,9 @@ def teacher_rows(cells: Sequence[Cell], split: str, out: Path) -> list[ArmRow]:
 
     Scores are cached in ``teachers/NAME.json`` by weights and split.
     """
-    with_teacher = {cell.teacher: cell for cell in cells if cell.teacher != NO_TEACHER}
+    by_teacher = {cell.teacher: cell for cell in cells if cell.teacher != NO_TEACHER}
     scores = {
-        name: _score(cell, split, out / "teachers" / f"{name}.json") for name, cell in with_teacher.items()
+        name: _score(cell, split, out / "teachers" / f"{name}.json") for name, cell in by_teacher.items()
     }
     return [arm_row(name, NO_TEACHER, TEACHER, [score]) for name, score in scores.items() if score]
 

@@ -65,7 +65,7 @@ def test_a_cell_does_not_outlive_who_started_it(
     one: tuple[Path, Cell, Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []
-    monkeypatch.setattr(cell, "_end_with", started.append)
+    monkeypatch.setattr(cell, "_exit_with_parent", started.append)
     monkeypatch.setattr(cell, "run_cell", lambda folder, threads: {})
     assert cell.main([str(one[0]), "--parent", str(os.getpid())]) == 0
     assert started == [os.getpid()]

@@ -22,7 +22,7 @@ def work_of(folder: Path, **recipe: int) -> CellJob:
 
 
 @pytest.mark.parametrize(
-    ("room", "need", "gpu_need", "count"),
+    ("resources", "need", "gpu_need", "count"),
     [
         pytest.param(Resources(cores=8, memory_mib=10_000), 3000.0, None, 3, id="memory"),
         pytest.param(Resources(cores=2, memory_mib=100_000), 3000.0, None, 2, id="cores"),
@@ -64,7 +64,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         return subprocess.Popen([sys.executable, str(folder / "code.py")])
 
     monkeypatch.setattr(local, "launch", launch)
-    monkeypatch.setattr(local, "look_around", lambda: Resources(cores=4, memory_mib=10**6))
+    monkeypatch.setattr(local, "available_resources", lambda: Resources(cores=4, memory_mib=10**6))
     return begun
 
 
