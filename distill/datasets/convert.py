@@ -66,11 +66,8 @@ def convert_dataset(
         UsageError: An argument is out of range, or ``out`` may not change.
         DataError: The source contains no such labels, or none of its images can be used.
     """
-    split_settings, write_options, options = (
-        split_settings or SplitSettings(),
-        write_options or WriteOptions(),
-        dict(options or {}),
-    )
+    split_settings, write_options = split_settings or SplitSettings(), write_options or WriteOptions()
+    options = dict(options or {})
     module = FORMATS.load(kind)
     _check(kind, module.read, source, out=out, options=options, workers=workers)
     if classes is None and kind not in CATEGORY_TAG:

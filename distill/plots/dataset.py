@@ -72,7 +72,7 @@ def plot_dataset(data_yaml: Path, out: Path, *, force: bool = False) -> DatasetP
 
     Args:
         data_yaml: Description of the data set.
-        out: Folder of the images.
+        out: Folder of the plots.
         force: Whether existing ones may be replaced.
 
     Raises:

@@ -18,12 +18,8 @@ from edgestill.plotting import optional_plots
 from runtime.metrics.coco import curves
 from runtime.metrics.confusion import CONF, confusion
 
-HISTORY_PLOT, CURVES_PLOT, CONFUSION_PLOT, PREDICTIONS_SHEET = (
-    "history.png",
-    "curves.png",
-    "confusion.png",
-    "predictions.jpg",
-)
+HISTORY_PLOT, CURVES_PLOT, CONFUSION_PLOT = "history.png", "curves.png", "confusion.png"
+PREDICTIONS_SHEET = "predictions.jpg"
 SHOWN = 6  # images of the validation set on the contact sheet
 
 
@@ -53,9 +49,8 @@ def draw(out: Path, rows: Sequence[Row], best: Yolov5, validation: Validation) -
 def deployed_detections(found: Detections, conf: float = CONF) -> Detections:
     """The detections of an evaluation as deployed: above the confidence threshold, one class for each box."""
     confident = found.where(found.score >= conf)
-    _, first = np.unique(
-        confident.xyxy, axis=0, return_index=True
-    )  # sorted by score: the class with the highest one
+    # Detections are sorted by score: the first of a box has the class with the highest one.
+    _, first = np.unique(confident.xyxy, axis=0, return_index=True)
     return confident.where(np.sort(first))
 
 

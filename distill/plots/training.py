@@ -113,9 +113,9 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], classes: Sequence[str]
             place(n - 0.5, color=SOFT, linewidth=0.8)
         if n <= MAX_NAMED:
             _number(axes, counts, shares)
-        axes.set(xlabel="found as", ylabel="true class")
+        axes.set(xlabel="predicted class", ylabel="true class")
         axes.set_title(
-            f"Share of each true class; confidence {CONF}, IoU {IOU}\nLast row: false alarms, a count"
+            f"Share of each true class; confidence {CONF}, IoU {IOU}\nLast row: false positives, a count"
         )
         bar = figure.colorbar(heat_map, ax=axes, shrink=0.8, format=lambda share, _: f"{100 * share:.0f} %")
         bar.outline.set_visible(False)
