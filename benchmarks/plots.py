@@ -11,41 +11,22 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compare import MEASURES
-from edgestill.errors import missing_library
+from edgestill.plotting import COLOURS, Palette, figure
 
-#: Readable on white and near-black, and distinguishable with colour blindness (after Okabe and Ito, 2008).
-SERIES = ("#2b8cbe", "#e08214", "#1b9e77", "#c2589b", "#8c6bb1", "#b8a11a", "#7f8c99")
 #: Placeholder colours, which are replaced by CSS variables of the page.
 _INK, _GRID, _SOFT = "#010203", "#040506", "#070809"
 _PAGE_COLOURS = {_INK: "var(--ink)", _GRID: "var(--grid)", _SOFT: "var(--soft)"}
 _STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": _GRID,
-    "axes.grid": True,
-    "axes.labelcolor": _SOFT,
-    "axes.labelsize": 9,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titlecolor": _INK,
-    "figure.facecolor": "none",
     "axes.facecolor": "none",
+    "axes.labelsize": 9,
+    "axes.titlepad": 6,
+    "axes.titlesize": 10,
+    "figure.facecolor": "none",
     "font.size": 9,
-    "font.sans-serif": ["DejaVu Sans"],
-    "grid.color": _GRID,
     "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "legend.labelcolor": _INK,
     "legend.fontsize": 9,
-    "lines.linewidth": 1.8,
     "svg.fonttype": "none",
     "svg.hashsalt": "edgestill",  # the same ids every time
-    "text.color": _INK,
-    "xtick.color": _GRID,
-    "ytick.color": _GRID,
-    "xtick.labelcolor": _SOFT,
-    "ytick.labelcolor": _SOFT,
 }
 STAGES = MEASURES["frame"]
 WIDTH = 10.0  # inches of 72 units: text of 9 units is 12 px high in the page's column
@@ -165,7 +146,7 @@ def training_curves(
         for axes, names, factor in ((left, losses, 1), (right, scores, 100)):
             for k, name in enumerate(names):
                 points = [(r["epoch"], factor * v) for r in rows if (v := r.get(name)) is not None]
-                style = "-" if k < len(SERIES) else "--"  # colours repeat
+                style = "-" if k < len(COLOURS) else "--"  # the colours come round again
                 xs, ys = [x for x, _ in points], [y for _, y in points]
                 axes.plot(xs, ys, style, color=_colour(k), label=name)
                 if len(points) < 3:
@@ -180,14 +161,9 @@ def training_curves(
 
 @contextmanager
 def _canvas(width: float, height: float) -> Iterator[_Canvas]:
-    """A figure in the style of the page, inches. Not pyplot, which has state and may need a display."""
-    try:
-        import matplotlib  # noqa: PLC0415 (an extra; slow to import)
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise missing_library("drawing a report", "matplotlib", "report") from error
-    with matplotlib.rc_context(_STYLE):
-        canvas = _Canvas(Figure(figsize=(width, height), layout="constrained"))
+    """A figure in the page's style, sized in inches."""
+    with figure((width, height), _STYLE, palette=Palette(ink=_INK, soft=_SOFT, grid=_GRID)) as drawn:
+        canvas = _Canvas(drawn)
         yield canvas
         stream = io.StringIO()
         canvas.figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
@@ -213,4 +189,4 @@ def _legend(figure: Any, axes: Any, columns: int) -> None:
 
 
 def _colour(k: int) -> str:
-    return SERIES[k % len(SERIES)]
+    return COLOURS[k % len(COLOURS)]

@@ -5,7 +5,6 @@ The kind of a result is in its ``kind``, or is derived from its keys.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from benchmarks.page import (
 )
 from benchmarks.verification import exports_section, facts_table, points, verification_section
 from edgestill.errors import DataError
+from edgestill.history import Row, read_history
 
 Result = Mapping[str, Any]
 
@@ -304,13 +304,10 @@ def _conditions(environment: Result) -> Block:
     return Details(summary="Conditions of the measurement", blocks=[facts_table(environment)])
 
 
-def _history(result: Result, source: Path) -> list[dict[str, float | None]]:
-    """The rows of ``history.csv``, at the path in the result or beside the result; empty if missing."""
+def _history(result: Result, source: Path) -> list[Row]:
+    """The rows of ``history.csv``, where the result says it is or beside the result; empty if gone."""
     stated = Path(str(result.get("history", "")))
     for path in (stated, source.parent / stated.name):
         if path.is_file():
-            with path.open(encoding="utf-8", newline="") as stream:
-                return [
-                    {k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(stream)
-                ]
+            return read_history(path)
     return []

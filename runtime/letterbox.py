@@ -51,6 +51,27 @@ class Letterbox:
         return np.array(self.pad_xy * 2, np.float32)
 
 
+def scale_to_fit(
+    image_bgr: NDArray[np.uint8], input_hw: tuple[int, int]
+) -> tuple[NDArray[np.uint8], Letterbox]:
+    """Scale an image as ``letterbox`` does, without the border.
+
+    Args:
+        image_bgr: uint8 ``[H, W, 3]``.
+        input_hw: Height and width of the network's input, pixels.
+
+    Returns:
+        The scaled image, uint8 ``[h, w, 3]`` with ``h <= input_hw[0]`` and ``w <= input_hw[1]``, and the
+        geometry of the letterbox that it belongs to. An image that has its size already is not copied.
+    """
+    source_hw = (image_bgr.shape[0], image_bgr.shape[1])
+    fit = Letterbox.fit(source_hw, input_hw)
+    height, width = _scaled(source_hw, fit.scale)
+    if (height, width) != source_hw:
+        image_bgr = cv2.resize(image_bgr, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image_bgr, fit
+
+
 def letterbox(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np.uint8], Letterbox]:
     """Scale an image into the network's input size and fill the border.
 
@@ -61,16 +82,13 @@ def letterbox(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np
     Returns:
         The padded image, BGR, uint8 ``[*spec.input_hw, 3]``, and its transform.
     """
-    source_hw = (image_bgr.shape[0], image_bgr.shape[1])
-    fit = Letterbox.fit(source_hw, spec.input_hw)
-    height, width = _scaled(source_hw, fit.scale)
-    if (height, width) != source_hw:
-        image_bgr = cv2.resize(image_bgr, (width, height), interpolation=cv2.INTER_LINEAR)
+    scaled, fit = scale_to_fit(image_bgr, spec.input_hw)
+    height, width = scaled.shape[:2]
     if (height, width) == spec.input_hw:
-        return image_bgr, fit
+        return scaled, fit
     padded = np.full((*spec.input_hw, 3), spec.pad_value, np.uint8)
     left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
-    padded[top : top + height, left : left + width] = image_bgr
+    padded[top : top + height, left : left + width] = scaled
     return padded, fit
 
 

@@ -13,7 +13,7 @@ from edgestill.cli.main import VERBS
 
 HEAVY = frozenset({"torch", "torchvision", "ultralytics", "tensorflow"})
 # Not to be had on a board, or slow to start: only the verb that needs one may load it
-VENDORS = frozenset({"onnx", "onnxruntime", "openvino", "nncf", "matplotlib", "jinja2"})
+VENDORS = frozenset({"onnx", "onnxruntime", "openvino", "nncf", "matplotlib", "jinja2", "scipy"})
 
 
 def modules_after(code: str, cwd: Path) -> set[str]:
@@ -75,6 +75,7 @@ except SystemExit as end:
     "module",
     [
         "edgestill",
+        "edgestill.plotting",
         "devices",
         "export",
         "benchmarks",

@@ -16,13 +16,15 @@ from edgestill.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("edgestill", "devices", "runtime", "export", "distill", "benchmarks")
+#: Subclasses of PyYAML's SafeLoader, see ``edgestill.dataset`` and the readers of foreign data sets.
+#: Arguments of the calls of ``yaml.load``: loaders that make plain data, see the test below.
+SAFE_LOADERS = (["_DataYamlLoader"], ["_StringLoader"])
 #: Modules whose readers run what the file says.
 FORBIDDEN_IMPORTS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "input"}
 #: Where torch may read a file, and then with ``weights_only``.
 MAY_LOAD = {"distill/checkpoints/safe_unpickle.py", "distill/training/resume.py"}
 #: Subclasses of yaml.SafeLoader, in edgestill/dataset.py and distill/datasets/formats/_files.py.
-SAFE_LOADERS = (["_DataYamlLoader"], ["_Words"])
 
 
 @cache
@@ -89,9 +91,11 @@ def test_every_reader_is_told_to_read_values_only() -> None:
 def test_the_yaml_reader_of_data_sets_makes_no_objects() -> None:
     import yaml
 
+    from distill.datasets.formats._files import _StringLoader
     from edgestill.dataset import _DataYamlLoader
 
     assert issubclass(_DataYamlLoader, yaml.SafeLoader)
+    assert issubclass(_StringLoader, (yaml.SafeLoader, yaml.CSafeLoader))
     with pytest.raises(yaml.constructor.ConstructorError):
         yaml.load("!!python/object/apply:os.getcwd []", _DataYamlLoader)
 
@@ -185,14 +189,14 @@ def test_what_is_known_of_a_data_set_is_not_unpickled(data: Path, trace: Path) -
 
 def test_findings_of_a_study_are_not_unpickled(tmp_path: Path, trace: Path) -> None:
     pytest.importorskip("torch")
-    from distill.study.scoring import load_findings
+    from distill.study.scoring import load_detections
 
     stored = io.BytesIO()
     np.save(stored, np.array([Payload(trace)], dtype=object))
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("images.npy", stored.getvalue())
     with pytest.raises(ValueError, match="allow_pickle"):
-        load_findings(tmp_path / "x.npz")
+        load_detections(tmp_path / "x.npz")
     assert not trace.exists()
 
 

@@ -1,9 +1,9 @@
-"""Training samples cut out of images: zoom, window, flip, colour, mosaic. NumPy and OpenCV, no torch.
+"""Augmentation: crops of images with zoom, flip, colour changes and mosaic. NumPy and OpenCV, no torch.
 
-Images come at the scale of deployment (letterboxed to the model's input size, without the border), and a
-training sample is a window of them, smaller than that input. So a light that is 6 pixels high on the device
-is 6 pixels high in training, and a step costs what its window costs. Pixels that a window takes from outside
-its image have the letterbox's grey.
+Images have the scale of deployment (letterboxed to the model's input size, without the border), and a
+training sample is a crop of them, smaller than that input. So a light that is 6 pixels high on the device is
+6 pixels high in training, and the cost of a step depends on the crop only. Pixels outside the image have the
+grey level of the letterbox.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Augment:
         hue: Largest shift of the hue, as a fraction of the colour circle.
         saturation: Largest relative change of the saturation.
         value: Largest relative change of the brightness.
-        visible: A box that keeps less than this fraction of its area in the window is dropped, and what is
-            left of it is painted grey: with its lit lamp cut off, a light would show another class, and
-            without a label it would teach that lights are background.
+        visible: A box that keeps less than this fraction of its area in the window is dropped, and its
+            visible part is painted grey. Without its lit lamp a light would have another class, and without
+            a label it would be trained as background.
         min_px: A box whose longer side is below this many pixels is dropped.
     """
 
@@ -53,7 +53,7 @@ class Augment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """An image and what it shows.
+    """An image and its labelled objects.
 
     Attributes:
         image_bgr: uint8 ``[H, W, 3]``.
@@ -67,7 +67,7 @@ class Sample:
 
 
 def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random numbers of one sample: a pure function of the three, whoever draws them and when."""
+    """The random generator of one sample: a pure function of its arguments."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, index])))
 
 
@@ -85,10 +85,10 @@ def compose(
 
     Args:
         images: All training images.
-        index: The image that the sample is made for.
+        index: The first image of the sample.
         hw: Height and width of the sample, pixels.
         augment: How samples vary.
-        rng: Where the chance comes from.
+        rng: Source of randomness.
         pad: Grey level outside of the images.
         among: Images of which a mosaic draws three more; None for all of them.
     """
@@ -108,7 +108,7 @@ def cut(sample: Sample, hw: tuple[int, int], augment: Augment, rng: np.random.Ge
     zoom = 1.0 if keep_pixels else float(np.exp(rng.uniform(np.log(low), np.log(high))))
     x0, y0 = _window(sample, (hw[0] / zoom, hw[1] / zoom), augment.focus, rng)
     if keep_pixels:
-        x0, y0 = round(x0), round(y0)  # a fraction of a pixel would blur
+        x0, y0 = round(x0), round(y0)  # a fractional offset would blur
     flip = rng.random() < augment.flip
     image = _warp(sample.image_bgr, (x0, y0), zoom, flip=flip, hw=hw, pad=pad)
     xyxy = (sample.xyxy - np.array([x0, y0, x0, y0], np.float32)) * np.float32(zoom)
@@ -131,11 +131,11 @@ def _window(
 
 
 def _start(length: int, side: float, span: tuple[float, float] | None, rng: np.random.Generator) -> float:
-    """Where a window of ``side`` begins on an axis of ``length``: inside of it if it fits, around a span."""
+    """Start of a window of ``side`` on an axis of ``length``: inside it if it fits, around any span."""
     low, high = min(0.0, length - side), max(0.0, length - side)
     if span is not None:
         # Either the span lies in the window, or, where it is longer, the window in the span.
-        # Python floats: float32 boxes would round the two ends past each other.
+        # Python floats: in float32, rounding could swap the two ends.
         first, last = sorted((float(span[1]) - side, float(span[0])))
         low, high = min(max(low, first), high), max(min(high, last), low)
     return float(rng.uniform(low, high))
@@ -145,7 +145,7 @@ def _warp(
     image: Image, start: tuple[float, float], zoom: float, *, flip: bool, hw: tuple[int, int], pad: int
 ) -> Image:
     """Cut, zoom and flip in one interpolation."""
-    # OpenCV counts from pixel centres, boxes from pixel edges: half a pixel goes away and comes back.
+    # OpenCV counts from pixel centres, boxes from pixel edges: shift by half a pixel and back.
     matrix = np.array(
         [[zoom, 0, (0.5 - start[0]) * zoom - 0.5], [0, zoom, (0.5 - start[1]) * zoom - 0.5]], np.float64
     )
@@ -163,7 +163,7 @@ def _warp(
 
 
 def _clip(sample: Sample, augment: Augment, pad: int) -> Sample:
-    """Cut the boxes at the border of the image; drop and paint over those of which too little is left."""
+    """Clip the boxes at the border of the image; drop those with too little visible, and paint over them."""
     height, width = sample.image_bgr.shape[:2]
     clipped = np.clip(sample.xyxy, 0, np.array([width, height, width, height], np.float32))
     before = np.prod(sample.xyxy[:, 2:] - sample.xyxy[:, :2], axis=1)
@@ -193,7 +193,7 @@ def _mosaic(
 
 
 def _recolour(image_bgr: Image, augment: Augment, rng: np.random.Generator) -> Image:
-    """Shift the hue, scale saturation and brightness. The hue stays small: it tells red from yellow."""
+    """Shift the hue, scale saturation and brightness. Only a small shift: hue separates red from yellow."""
     hue = rng.uniform(-augment.hue, augment.hue) * 180  # OpenCV keeps 360 degrees in 180 steps
     saturation = 1 + rng.uniform(-augment.saturation, augment.saturation)
     value = 1 + rng.uniform(-augment.value, augment.value)

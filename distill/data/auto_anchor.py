@@ -1,10 +1,10 @@
-"""Anchors that suit the boxes of a data set, found as the original YOLOv5 finds them. No torch.
+"""Anchors fitted to the boxes of a data set by the method of the original YOLOv5. No torch.
 
-A box and an anchor agree by r, the least of w / W, W / w, h / H and H / h; in training the anchor answers
-for the box if r > 1 / anchor_t. Two measures follow: the best possible recall (BPR), which is the share of
-boxes that some anchor answers for, and the fitness, the mean over all boxes of the best r, where one that no
-anchor answers for counts 0. Anchors stay as they are while their BPR is above 0.98. Otherwise k-means over
-the boxes gives new ones, which random changes that raise the fitness then improve, a thousand tries.
+The agreement r of a box and an anchor is the smallest of w / W, W / w, h / H and H / h; in training the
+anchor matches the box if r > 1 / anchor_t. Two measures follow: the best possible recall (BPR), which is the
+share of boxes that some anchor matches, and the fitness, the mean over all boxes of the best r, or 0 for a
+box without a match. Anchors are kept if their BPR is above 0.98. Otherwise k-means over the boxes gives new
+ones, which 1000 generations of random mutation improve.
 
 Source: utils/autoanchor.py of https://github.com/ultralytics/yolov5, tag v7.0 (method and constants only).
 """
@@ -33,24 +33,24 @@ Sides = NDArray[np.float64]
 AnchorsPx = tuple[tuple[tuple[float, float], ...], ...]
 
 GOOD_BPR = 0.98
-JITTER = (0.9, 1.1)  # scales of an image; a box of 8 pixels is not one of 8 pixels always
-LEAST_PX = 2.0  # of an anchor's side; boxes that are smaller on both sides do not shape anchors
+JITTER = (0.9, 1.1)  # scale of an image, as augmentation also varies it
+LEAST_PX = 2.0  # of an anchor's side; boxes that are smaller on both sides are not used to fit anchors
 TINY_PX = 3.0  # boxes with a side below this are counted for the report
 GENERATIONS = 1000
-CHANGED = 0.9  # probability that a side of an anchor changes in a generation
-SPREAD = 0.1  # standard deviation of a change, times a random number for the whole generation
-CLIP = (0.3, 3.0)  # factors of a change
+CHANGED = 0.9  # probability that a side of an anchor mutates in a generation
+SPREAD = 0.1  # standard deviation of a mutation, times a random number for the whole generation
+CLIP = (0.3, 3.0)  # factor of a mutation
 RESTARTS = 30  # of k-means; the best is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """How well anchors suit boxes.
+class AnchorFit:
+    """How well anchors fit boxes.
 
     Attributes:
-        bpr: Share of boxes that some anchor answers for.
-        fitness: Mean agreement with the best anchor, 0 for a box that none answers for.
-        per_box: Anchors that answer for a box, on average.
+        bpr: Best possible recall: share of boxes that some anchor matches.
+        fitness: Mean agreement with the best anchor, 0 for a box without a match.
+        per_box: Mean number of matching anchors of a box.
     """
 
     bpr: float
@@ -60,58 +60,58 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnchorReport:
-    """What ``check_anchors`` found. Anchors are widths and heights in input pixels, by level.
+    """The result of ``check_anchors``. Anchors are widths and heights in input pixels, by level.
 
     Attributes:
         boxes: Boxes of the training split.
         tiny: Those with a side below 3 input pixels.
-        given_px: The anchors that were asked about.
-        given: How well they suit.
-        proposed_px: Others, if they were asked for or the given ones reach too few boxes.
-        proposed: How well those suit.
-        anchors_px: Those to train with: the proposed ones if the given ones reach too few boxes and these
-            reach more, else the given ones.
+        given_px: The anchors that were checked.
+        given: Their fit.
+        proposed_px: New anchors, if requested or if the given ones match too few boxes.
+        proposed: Their fit.
+        anchors_px: Those to train with: the proposed ones if the given ones match too few boxes and these
+            match more, else the given ones.
     """
 
     boxes: int
     tiny: int
     given_px: AnchorsPx
-    given: Fit
+    given: AnchorFit
     proposed_px: AnchorsPx | None = None
-    proposed: Fit | None = None
+    proposed: AnchorFit | None = None
     anchors_px: AnchorsPx
 
 
 def with_anchors(recipe: Recipe, datasets: Sequence[Dataset]) -> Recipe:
-    """The recipe with anchors that suit its data, where it says ``student.auto_anchor``.
+    """The recipe with anchors fitted to its data if ``student.auto_anchor`` is set.
 
     Raises:
-        DataError: The data hold too few boxes, or a broken image or label.
+        DataError: The data contain too few boxes, or a broken image or label.
     """
     if not recipe.student.auto_anchor:
         return recipe
     size = recipe.tiling.stretched(recipe.input_hw)
     sides = box_sides(datasets, size, recipe.seed)
     report = check_anchors(sides, recipe.student.anchors_px, recipe.loss.anchor_t, recipe.seed)
-    say(in_words(report))
+    say(summary_line(report))
     return replace(recipe, student=replace(recipe.student, anchors_px=report.anchors_px))
 
 
-def in_words(report: AnchorReport) -> str:
+def summary_line(report: AnchorReport) -> str:
     """One line for the log."""
     given = f"anchors: best possible recall {report.given.bpr:.4f} over {report.boxes} boxes"
     new = "" if report.proposed is None else f", of the proposed ones {report.proposed.bpr:.4f}"
     if report.anchors_px == report.given_px:
-        return f"{given}{new}: they stay"
+        return f"{given}{new}: the given ones are kept"
     anchors = ", ".join(f"{w:g} x {h:g}" for level in report.anchors_px for w, h in level)
-    return f"{given}{new}: {anchors} take their place"
+    return f"{given}{new}: replaced by {anchors}"
 
 
 def box_sides(datasets: Sequence[Dataset], input_hw: tuple[int, int], seed: int) -> Sides:
     """Widths and heights of all training boxes at the scale of the letterbox, slightly jittered by image.
 
     Args:
-        datasets: Their ``train`` splits count.
+        datasets: Only their ``train`` splits are used.
         input_hw: What a whole frame is letterboxed to, pixels.
         seed: Of the jitter.
 
@@ -136,20 +136,20 @@ def box_sides(datasets: Sequence[Dataset], input_hw: tuple[int, int], seed: int)
 def check_anchors(
     sides: Sides, anchors_px: AnchorsPx, anchor_t: float, seed: int, *, always: bool = False
 ) -> AnchorReport:
-    """See whether anchors suit boxes, and propose others if not.
+    """Check whether anchors fit boxes, and propose others if not.
 
     Args:
         sides: Widths and heights of the boxes, input pixels; ``[N, 2]``.
         anchors_px: The anchors, by level.
-        anchor_t: An anchor answers for a box whose sides differ by less than this factor.
-        seed: Of k-means and of the random changes.
-        always: Whether others are proposed where the given ones do, too. Those stay nevertheless.
+        anchor_t: An anchor matches a box whose sides differ by less than this factor.
+        seed: Of k-means and of the mutations.
+        always: Whether others are proposed even if the given ones fit. Those are kept nevertheless.
 
     Raises:
-        DataError: There are fewer boxes than anchors, where others are wanted.
+        DataError: There are fewer boxes than anchors and others are to be proposed.
     """
     flat = np.array([pair for level in anchors_px for pair in level], np.float64)
-    given = fit(sides, flat, anchor_t) if len(sides) else Fit(bpr=0.0, fitness=0.0, per_box=0.0)
+    given = fit(sides, flat, anchor_t) if len(sides) else AnchorFit(bpr=0.0, fitness=0.0, per_box=0.0)
     tiny = int(np.count_nonzero((sides < TINY_PX).any(axis=1)))
     report = AnchorReport(
         boxes=len(sides), tiny=tiny, given_px=anchors_px, given=given, anchors_px=anchors_px
@@ -160,33 +160,33 @@ def check_anchors(
     pairs = iter([(float(w), float(h)) for w, h in found])
     proposed_px = tuple(tuple(next(pairs) for _ in level) for level in anchors_px)
     proposed = fit(sides, found, anchor_t)
-    moves = given.bpr <= GOOD_BPR and proposed.bpr > given.bpr
+    replaces = given.bpr <= GOOD_BPR and proposed.bpr > given.bpr
     return replace(
         report,
         proposed_px=proposed_px,
         proposed=proposed,
-        anchors_px=proposed_px if moves else anchors_px,
+        anchors_px=proposed_px if replaces else anchors_px,
     )
 
 
-def fit(sides: Sides, anchors: Sides, anchor_t: float) -> Fit:
-    """How well anchors ``[K, 2]`` suit boxes ``[N, 2]``, N above 0."""
+def fit(sides: Sides, anchors: Sides, anchor_t: float) -> AnchorFit:
+    """How well anchors ``[K, 2]`` fit boxes ``[N, 2]``, N above 0."""
     agreement = _agreement(sides, anchors)
-    best, answers = agreement.max(axis=1), agreement > 1 / anchor_t
-    return Fit(
+    best, matches = agreement.max(axis=1), agreement > 1 / anchor_t
+    return AnchorFit(
         bpr=float((best > 1 / anchor_t).mean()),
         fitness=_fitness(best, anchor_t),
-        per_box=float(answers.sum(axis=1).mean()),
+        per_box=float(matches.sum(axis=1).mean()),
     )
 
 
 def propose(sides: Sides, count: int, anchor_t: float, seed: int) -> Sides:
-    """Anchors for boxes: k-means, then random changes that raise the fitness.
+    """Anchors for boxes: k-means, then mutations that raise the fitness.
 
     Args:
         sides: Widths and heights, input pixels; ``[N, 2]``.
-        count: Anchors wanted.
-        anchor_t: An anchor answers for a box whose sides differ by less than this factor.
+        count: Number of anchors.
+        anchor_t: An anchor matches a box whose sides differ by less than this factor.
         seed: The same one gives the same anchors.
 
     Returns:
@@ -198,7 +198,7 @@ def propose(sides: Sides, count: int, anchor_t: float, seed: int) -> Sides:
     shaping = sides[(sides >= LEAST_PX).any(axis=1)]
     if len(shaping) < count:
         raise DataError(
-            f"{len(shaping)} boxes of 2 input pixels or more cannot shape {count} anchors",
+            f"{len(shaping)} boxes of 2 input pixels or more are too few to fit {count} anchors",
             hint="add labelled images, a larger input_hw or tiles, or leave student.auto_anchor out",
         )
     rng = np.random.default_rng(seed)
@@ -217,7 +217,7 @@ def _k_means(sides: Sides, count: int, rng: np.random.Generator) -> Sides:
 
 
 def _evolve(sides: Sides, anchors: Sides, anchor_t: float, rng: np.random.Generator) -> Sides:
-    """Change the anchors at random, and keep every change that raises the fitness."""
+    """Mutate the anchors, and keep every mutation that raises the fitness."""
     fitness = _fitness(_agreement(sides, anchors).max(axis=1), anchor_t)
     for _ in range(GENERATIONS):
         changes = (rng.random(anchors.shape) < CHANGED) * rng.normal(size=anchors.shape)
@@ -240,9 +240,9 @@ def _fitness(best: NDArray[np.float64], anchor_t: float) -> float:
 
 
 def _image_hw(path: Path) -> tuple[int, int]:
-    """Height and width of an image as it is read, from the head of its file where that tells."""
+    """Height and width of an image as it is decoded, from its file header if possible."""
     try:
         return header_hw(path)
-    except OSError:  # what OpenCV makes of it counts
+    except OSError:  # unknown to Pillow; OpenCV may read it
         height, width = read_image(path).shape[:2]
         return height, width

@@ -1,4 +1,4 @@
-"""Work that threads do ahead of the one who waits for it, a bounded number of pieces at a time."""
+"""An ordered parallel map with a bounded number of pending results."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(pool: Executor, work: Callable[[T], R], items: Iterable[T], pieces: int) -> Iterator[R]:
-    """Yield ``work(item)`` in the order of the items; at most ``pieces`` results exist or are being made.
+def bounded_map(pool: Executor, work: Callable[[T], R], items: Iterable[T], pieces: int) -> Iterator[R]:
+    """Yield ``work(item)`` in the order of the items; at most ``pieces`` results are pending.
 
-    ``pool.map`` would begin with all items at once, and 41,000 decoded images fit into no memory.
+    ``pool.map`` would submit all items at once, and 41,000 decoded images do not fit into memory.
     """
     waiting: deque[Future[R]] = deque()
     for item in items:

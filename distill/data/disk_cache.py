@@ -1,10 +1,10 @@
-"""Decoded and scaled images on disk, for data sets that memory does not hold.
+"""Decoded and scaled images on disk, for data sets that do not fit into memory.
 
-Any number of processes and runs may share a folder. An entry is one file of plain pixels, named by what it
-was made of: path, length and time of the image file, the input size that it was scaled for, and the version
-of the decoder. So a changed image is decoded anew, and no entry ever has to be declared invalid. It is
-written to a name of its own and renamed; a checksum finds what a crash or a bad disk left of it. Nothing here
-can make a training fail: what cannot be read is decoded again, what cannot be written is not kept.
+Any number of processes and runs may share a folder. An entry is one file of raw pixels. Its name is a hash of
+the path, size and modification time of the image file, the input size, and the version of the decoder. So a
+changed image gets a new entry, and entries never have to be invalidated. An entry is written to a temporary
+name and renamed; a checksum detects corruption. Cache errors never fail a training: an entry that cannot be
+read is decoded again, and one that cannot be written is not cached.
 """
 
 from __future__ import annotations
@@ -28,18 +28,16 @@ from numpy.typing import NDArray
 from edgestill.cache import cache_root
 from edgestill.progress import say
 
-SUFFIX, HALF_WRITTEN = ".bgr", ".part"
+SUFFIX, PARTIAL_SUFFIX = ".bgr", ".part"
 MAGIC = b"edgebgr1"
-HEADER = struct.Struct(
-    "<8s4II"
-)  # magic; height, width; height and width of the source; checksum of all of it
-SPARE_MIB = 1024  # of the disk that are left free, for checkpoints
-RECOUNT_MIB = 256  # after so much written, look what other processes wrote
-ABANDONED_NS = 3600 * 10**9  # a half-written file of that age has no writer any more
+HEADER = struct.Struct("<8s4II")  # magic; height, width; height and width of the source; checksum
+SPARE_MIB = 1024  # of the disk that stay free, for checkpoints
+RECOUNT_MIB = 256  # written by this process, after which the entries of all processes are counted again
+ABANDONED_NS = 3600 * 10**9  # a partial file older than this has no writer any more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scaled:
+class ScaledImage:
     """An image at the scale of a network's input, without the letterbox's border.
 
     Attributes:
@@ -59,9 +57,9 @@ def default_folder() -> Path:
 class DiskCache:
     """A folder of scaled images that stays within a budget.
 
-    What the budget does not hold is not kept, and nothing that a run uses is thrown out for it: images are
-    visited in rounds, and a cache that replaces its oldest would never hit. What no run has used since this
-    cache was opened makes room. Each of several processes that write at once may overshoot the budget by
+    Entries beyond the budget are not written, and entries in use are not evicted: images are read in epochs,
+    so a least-recently-used cache that is too small would never hit. Entries that no run has used since this
+    cache was opened are evicted. Each of several processes that write at once may overshoot the budget by
     ``RECOUNT_MIB``.
 
     Args:
@@ -84,7 +82,7 @@ class DiskCache:
             self._stop(f"cannot be written: {error.strerror or error}")
 
     def key(self, image: Path, input_hw: tuple[int, int]) -> str | None:
-        """The name of an image's entry as the image file is now; None where there is no such file."""
+        """The name of an image's entry for the current state of the file; None if there is no such file."""
         try:
             found = image.stat()
         except OSError:
@@ -93,20 +91,20 @@ class DiskCache:
         made_of = (*source, input_hw, MAGIC, cv2.__version__)
         return blake2b(repr(made_of).encode(), digest_size=16).hexdigest()
 
-    def adopt(self, keys: Iterable[str | None]) -> int:
-        """Mark entries as in use; gives how many there are."""
+    def mark_used(self, keys: Iterable[str | None]) -> int:
+        """Mark entries as in use; gives the number of existing ones."""
         there = 0
         for key in keys:
             with suppress(OSError):
                 if key:
-                    os.utime(self._place(key))
+                    os.utime(self._entry_path(key))
                     there += 1
         return there
 
-    def get(self, key: str) -> Scaled | None:
-        """An entry; None where there is none, or none that is whole."""
+    def get(self, key: str) -> ScaledImage | None:
+        """An entry; None if it is missing or corrupt."""
         try:
-            with self._place(key).open("rb", buffering=0) as stream:
+            with self._entry_path(key).open("rb", buffering=0) as stream:
                 magic, height, width, *source_hw, check = HEADER.unpack(stream.read(HEADER.size))
                 size = os.fstat(stream.fileno()).st_size
                 if magic != MAGIC or size != HEADER.size + height * width * 3:
@@ -116,11 +114,11 @@ class DiskCache:
                     return None
         except (OSError, struct.error):
             return None
-        found = Scaled(image, (source_hw[0], source_hw[1]))
+        found = ScaledImage(image, (source_hw[0], source_hw[1]))
         return found if check == _checksum(found) else None
 
-    def put(self, key: str, made: Scaled) -> None:
-        """Keep an entry, if there is room."""
+    def put(self, key: str, made: ScaledImage) -> None:
+        """Write an entry if the budget allows."""
         size = HEADER.size + made.image_bgr.nbytes
         with self._lock:
             if not self._writes or not self._has_room(size):
@@ -128,46 +126,46 @@ class DiskCache:
             self._used += size
             self._uncounted += size
         try:
-            self._write(self._place(key), made)
+            self._write(self._entry_path(key), made)
         except OSError as error:
             with self._lock:
                 self._stop(f"cannot be written: {error.strerror or error}")
 
-    def _place(self, key: str) -> Path:
+    def _entry_path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}{SUFFIX}"  # 256 folders: one with 41,000 files is slow to list
 
-    def _write(self, place: Path, made: Scaled) -> None:
-        place.parent.mkdir(exist_ok=True)
-        # A name of chance: threads, processes and machines that share the folder may write the same entry.
-        half = place.with_name(f"{secrets.token_hex(8)}{HALF_WRITTEN}")
+    def _write(self, path: Path, made: ScaledImage) -> None:
+        path.parent.mkdir(exist_ok=True)
+        # A random name: threads, processes and machines that share the folder may write the same entry.
+        partial_path = path.with_name(f"{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
         head = HEADER.pack(MAGIC, *made.image_bgr.shape[:2], *made.source_hw, _checksum(made))
         try:
-            with half.open("wb", buffering=0) as stream:
+            with partial_path.open("wb", buffering=0) as stream:
                 stream.write(head)
                 if stream.write(np.ascontiguousarray(made.image_bgr).data) != made.image_bgr.nbytes:
-                    raise OSError("the disk took a part of it only")
-            half.replace(place)
+                    raise OSError("only a part of it was written")
+            partial_path.replace(path)
         finally:
-            half.unlink(missing_ok=True)
+            partial_path.unlink(missing_ok=True)
 
     def _open(self) -> None:
-        """Make the folder, take the time by its clock, remove what killed writers left, count."""
+        """Create the folder, read its clock, remove partial files of killed writers, count the entries."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        mark = self._folder / f"{secrets.token_hex(8)}{HALF_WRITTEN}"
+        mark = self._folder / f"{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
         mark.touch()
         self._opened_ns = mark.stat().st_mtime_ns
         mark.unlink()
-        for half in self._folder.rglob(f"*{HALF_WRITTEN}"):
+        for partial_path in self._folder.rglob(f"*{PARTIAL_SUFFIX}"):
             with suppress(OSError):
-                if half.stat().st_mtime_ns < self._opened_ns - ABANDONED_NS:
-                    half.unlink()
+                if partial_path.stat().st_mtime_ns < self._opened_ns - ABANDONED_NS:
+                    partial_path.unlink()
         self._used = sum(size for size, _, _ in self._entries())
 
     def _entries(self) -> Iterator[tuple[int, int, str]]:
         """Bytes, time of last use and path of each entry."""
-        for shelf in os.scandir(self._folder):
-            if len(shelf.name) == 2 and shelf.is_dir():
-                for entry in os.scandir(shelf):
+        for shard in os.scandir(self._folder):
+            if len(shard.name) == 2 and shard.is_dir():
+                for entry in os.scandir(shard):
                     with suppress(OSError):  # another process may have removed it
                         if entry.name.endswith(SUFFIX):
                             found = entry.stat()
@@ -186,7 +184,7 @@ class DiskCache:
         return self._writes
 
     def _make_room(self, size: int) -> None:
-        """Remove what no run has used since this cache was opened, oldest first: a 16th of the budget."""
+        """Evict entries unused since this cache was opened, oldest first: a 16th of the budget."""
         entries = sorted(self._entries(), key=lambda entry: entry[1])
         self._used, self._uncounted = sum(n for n, _, _ in entries), 0
         wanted = self._mib * 2**20 * 15 // 16 - size
@@ -198,12 +196,12 @@ class DiskCache:
             self._used -= bytes_
 
     def _stop(self, why: str) -> None:
-        """Write nothing more, and say so."""
+        """Stop writing, and log why."""
         if self._writes:
             self._writes = False
-            say(f"the disk cache {self._folder} {why}; what is not in it is decoded at every visit")
+            say(f"the disk cache {self._folder} {why}; images that are not in it are decoded at every access")
 
 
-def _checksum(image: Scaled) -> int:
+def _checksum(image: ScaledImage) -> int:
     head = struct.pack("<4I", *image.image_bgr.shape[:2], *image.source_hw)
     return zlib.crc32(np.ascontiguousarray(image.image_bgr).data, zlib.crc32(head))

@@ -1,4 +1,4 @@
-"""How large an image is, from the head of its file: to decode 41,000 images for that takes minutes."""
+"""The size of an image from its file header: decoding 41,000 images for it would take minutes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ ORIENTATION, TURNED = 274, 5  # EXIF tag, and its first value that swaps height 
 
 
 def header_hw(path: Path) -> tuple[int, int]:
-    """Height and width of an image as OpenCV decodes it, the camera's orientation included.
+    """Height and width of an image as OpenCV decodes it, with the EXIF orientation applied.
 
     Raises:
         DeviceError: Pillow is not installed.
-        OSError: The file is not there, or Pillow does not know its form; OpenCV may.
+        OSError: The file is missing, or in a format that Pillow does not read; OpenCV may.
     """
     try:
         from PIL import Image  # noqa: PLC0415 (an extra: only this needs it)
@@ -24,6 +24,6 @@ def header_hw(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             turned = image.getexif().get(ORIENTATION, 1) >= TURNED
             return (image.width, image.height) if turned else (image.height, image.width)
-    # ultralytics, once imported, has its own Image.open, which asks for a plugin before it gives up.
+    # ultralytics, once imported, replaces Image.open by one that tries to load a plugin before it fails.
     except (SyntaxError, ValueError, ModuleNotFoundError) as error:
         raise OSError(f"cannot identify image file '{path}': {error}") from error

@@ -1,6 +1,6 @@
-"""Training batches: images at deployment scale, samples made ahead of time in threads.
+"""Training batches: images at deployment scale, samples prefetched by threads.
 
-What a batch holds is a pure function of the seed, the epoch and its position, whatever the threads do.
+The content of a batch is a pure function of the seed, the epoch and its position, independent of threads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.data.augment import Augment, Sample, compose, generator
-from distill.data.bounded_map import ahead
+from distill.data.bounded_map import bounded_map
 from distill.data.disk_cache import DiskCache, default_folder
 from distill.data.scaled_images import ScaledImages
 from distill.recipe import Recipe
@@ -30,17 +30,17 @@ from edgestill.progress import track
 from edgestill.spec import ModelSpec
 
 PREFETCH_BATCHES = 3
-ORDER = 0xFFFFFFFF  # the "sample" whose random numbers order an epoch; no data set is as long
+ORDER = 0xFFFFFFFF  # sample index whose generator orders an epoch; no data set is that long
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """What one step sees.
+    """The input of one training step.
 
     Attributes:
         images: uint8 ``[B, 3, H, W]`` in the spec's channel order, channels last in memory.
         targets: image, class, cx, cy, w, h, normalised to the sample; float32 ``[n, 6]``.
-        labelled: Which images the targets speak of; bool ``[B]``, None for all.
+        labelled: Which images have labels; bool ``[B]``, None for all.
     """
 
     images: Tensor
@@ -66,7 +66,7 @@ def open_datasets(paths: Sequence[Path]) -> list[Dataset]:
 
 
 def open_disk_cache(recipe: Recipe) -> DiskCache | None:
-    """The disk cache that a recipe asks for; None if it asks for none."""
+    """The disk cache of a recipe, or None."""
     if not recipe.disk_cache_mib:
         return None
     folder = Path(recipe.disk_cache).expanduser() if recipe.disk_cache else default_folder()
@@ -74,7 +74,7 @@ def open_disk_cache(recipe: Recipe) -> DiskCache | None:
 
 
 def find_unlabelled(folders: Sequence[Path], datasets: Sequence[Dataset]) -> list[Path]:
-    """The images of some folders, for a student that learns from its teacher alone there.
+    """The images of some folders, on which the student is trained by its teacher alone.
 
     Raises:
         DataError: A folder is missing or holds no image, or an image belongs to a split of the data sets.
@@ -105,11 +105,11 @@ class TrainingImages(Sequence[Sample]):
         datasets: With the same classes.
         spec: Says the input size.
         cache_mib: Memory for decoded images.
-        disk: Where decoded images are kept as well; None for nowhere.
-        unlabelled: Images that nothing is known of; they follow the labelled ones.
+        disk: Disk cache of decoded images, or None.
+        unlabelled: Images without labels; they follow the labelled ones.
 
     Attributes:
-        labelled: How many are labelled.
+        labelled: Number of labelled images.
     """
 
     def __init__(
@@ -157,25 +157,25 @@ class _Labels:
 
 
 class Batches:
-    """Samples of an epoch in batches, made ahead by a pool of threads. Use it as a context manager.
+    """Samples of an epoch in batches, prefetched by a pool of threads. Use it as a context manager.
 
     The last, incomplete batch of an epoch is left out (the order differs from epoch to epoch), unless it is
     the only one. Of several processes each makes its part of every batch: parts of one length, whose images
     in the order of the processes are the batch that one process would make.
 
     Args:
-        images: What the samples are cut from.
+        images: Source of the samples.
         spec: Contract of the network at the size of the samples.
-        augment: How samples vary.
+        augment: Augmentation parameters.
         batch: Images a step, of all processes together.
         seed: Of order and augmentation.
-        threads: How many make samples.
+        threads: Number of prefetching threads.
         share: Number of this process, counted from 0, and how many there are.
         labelled: How many of the images are labelled, those at the front; None for all. The others are
             spread evenly over an epoch, and no mosaic mixes the two.
 
     Attributes:
-        batch: Images a step; fewer than asked for where there are not as many.
+        batch: Images a step; fewer than requested if there are not enough images.
 
     Raises:
         UsageError: A batch cannot be divided among the processes.
@@ -215,7 +215,7 @@ class Batches:
 
     def __enter__(self) -> Batches:
         self._cv2_threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # a pool inside of each of the pool's threads would only be in the way
+        cv2.setNumThreads(1)  # the samples are already made in parallel
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -230,19 +230,19 @@ class Batches:
 
         Args:
             epoch: Counted from 0.
-            start: Batches that an interrupted run has seen already.
+            start: Batches that an interrupted run has finished.
         """
         whole = self._order(epoch)[: len(self) * self.batch].reshape(len(self), -1, self._own)
         own = whole[start:, self._part]
         wanted = own.ravel().tolist()
-        samples = ahead(self._pool, partial(self._sample, epoch), wanted, PREFETCH_BATCHES * self._own)
+        samples = bounded_map(self._pool, partial(self._sample, epoch), wanted, PREFETCH_BATCHES * self._own)
         for indices in own:
             batch = collate(list(islice(samples, self._own)))
             known = indices < self._labelled
             yield batch if known.all() else replace(batch, labelled=torch.from_numpy(known))
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        """The images of an epoch in the order in which they are seen; int64 ``[images]``."""
+        """Indices of the images of an epoch in order; int64 ``[images]``."""
         rng = generator(self._seed, epoch, ORDER)
         count, unlabelled = len(self._images), len(self._images) - self._labelled
         order = np.empty(count, np.int64)
@@ -271,5 +271,5 @@ def collate(samples: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32]]]) ->
     images = torch.from_numpy(np.stack([image for image, _ in samples]))
     rows = [np.insert(rows, 0, position, axis=1) for position, (_, rows) in enumerate(samples)]
     targets = torch.from_numpy(np.concatenate(rows)) if rows else torch.zeros(0, 6)
-    # The stack is [B, h, w, 3]: its channels are last in memory already, only the view changes.
+    # The stack is [B, h, w, 3]: channels last in memory already, so only the view changes.
     return Batch(images.permute(0, 3, 1, 2), targets)

@@ -1,4 +1,4 @@
-"""Image files at the scale of deployment: out of memory, off the disk cache, or decoded."""
+"""Image files at the scale of the network's input, from memory, from the disk cache, or decoded."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 
-from distill.data.disk_cache import DiskCache, Scaled
+from distill.data.disk_cache import DiskCache, ScaledImage
 from edgestill.dataset import read_image
 from edgestill.progress import say
 from edgestill.spec import ModelSpec
-from runtime.letterbox import letterbox
+from runtime.letterbox import scale_to_fit
 
 
-class ScaledImages(Sequence[Scaled]):
-    """Image files, scaled as the letterbox scales them, without its border. For any number of threads.
+class ScaledImages(Sequence[ScaledImage]):
+    """Image files, scaled as by the letterbox, without its border. Thread-safe.
 
-    Memory is filled by the first visits; nothing is read before it is asked for. All three ways give the same
-    pixels.
+    Images are read on access, and the first ones that fit are kept in memory. Memory, disk cache and decoder
+    give the same pixels.
 
     Args:
         paths: The files.
         spec: Says the input size.
-        name: What they are, for messages.
-        memory_mib: Memory for those that are kept.
-        disk: Where the others are kept; None for nowhere.
+        name: Of the set of images, for messages.
+        memory_mib: Budget of the memory cache.
+        disk: The disk cache of the others, or None.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class ScaledImages(Sequence[Scaled]):
         self._name = name
         self._memory_mib = memory_mib
         self._disk = disk
-        self._kept: dict[int, Scaled] = {}
+        self._kept: dict[int, ScaledImage] = {}
         self._used = 0  # bytes
         self._is_full = False
         self._lock = Lock()
         if disk is not None:
-            disk.adopt(disk.key(path, spec.input_hw) for path in paths)
+            disk.mark_used(disk.key(path, spec.input_hw) for path in paths)
 
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, index: int) -> Scaled:  # type: ignore[override]  # no slices: one image each
+    def __getitem__(self, index: int) -> ScaledImage:  # type: ignore[override]  # no slices: one image each
         found = self._kept.get(index)
         if found is None:
             found = self._read(index)
@@ -59,7 +59,7 @@ class ScaledImages(Sequence[Scaled]):
                 self._keep(index, found)
         return found
 
-    def _read(self, index: int) -> Scaled:
+    def _read(self, index: int) -> ScaledImage:
         path = Path(self._paths[index])
         key = self._disk.key(path, self._spec.input_hw) if self._disk else None
         if self._disk is None or key is None:
@@ -70,7 +70,7 @@ class ScaledImages(Sequence[Scaled]):
             self._disk.put(key, found)
         return found
 
-    def _keep(self, index: int, scaled: Scaled) -> None:
+    def _keep(self, index: int, scaled: ScaledImage) -> None:
         with self._lock:
             if self._used + scaled.image_bgr.nbytes <= self._memory_mib * 2**20:
                 self._used += 0 if index in self._kept else scaled.image_bgr.nbytes
@@ -79,28 +79,25 @@ class ScaledImages(Sequence[Scaled]):
                 self._is_full = True
                 say(self._too_many(scaled))
 
-    def _too_many(self, example: Scaled) -> str:
-        """What a person reads when memory is full."""
+    def _too_many(self, example: ScaledImage) -> str:
+        """The message when the memory cache is full."""
         kept = f"{len(self._kept)} of {len(self)} {self._name} images fit into memory (cache_mib)"
         if self._disk is not None:
-            return f"{kept}; the others come from the disk cache"
+            return f"{kept}; the others are read from the disk cache"
         mib = -(-len(self) * example.image_bgr.nbytes // 2**20)
-        return f"{kept}; the others are decoded at every visit: disk_cache_mib = {mib} would keep all on disk"
+        return (
+            f"{kept}; the others are decoded at every access: disk_cache_mib = {mib} would cache all on disk"
+        )
 
 
-def decode(path: Path, spec: ModelSpec) -> Scaled:
+def decode(path: Path, spec: ModelSpec) -> ScaledImage:
     """Decode an image file and scale it for an input.
 
-    All of its pixels are decoded. OpenCV can decode a large JPEG to half its size in two thirds of the time,
-    but to other pixels than a device sees.
+    It is decoded at full size. OpenCV can decode a large JPEG to half its size in two thirds of the time, but
+    the pixels would differ from those on a device.
 
     Raises:
         DataError: It is missing, truncated, or not an image.
     """
     image = read_image(path)
-    source_hw = (image.shape[0], image.shape[1])
-    padded, fit = letterbox(image, spec)
-    left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
-    height, width = (max(1, round(side * fit.scale)) for side in source_hw)
-    # A copy, so that the border's memory is freed.
-    return Scaled(padded[top : top + height, left : left + width].copy(), source_hw)
+    return ScaledImage(scale_to_fit(image, spec.input_hw)[0], (image.shape[0], image.shape[1]))

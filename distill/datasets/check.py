@@ -1,6 +1,6 @@
-"""Is a data set fit to train on? Broken files, bad labels, pictures in two splits, missing classes.
+"""Checks of a data set: broken files, invalid labels, duplicates across splits, missing classes.
 
-A picture in two splits is an error if all pixels are equal, and a warning if they only look alike.
+The same image in two splits is an error if all pixels are equal, and a warning if it is a near duplicate.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from edgestill.dataset import Dataset, Labels, label_path, read_image
 from edgestill.errors import DataError
 from edgestill.progress import progress
 
-LISTED = 50  # problems of one kind that are named; all are counted
+LISTED = 50  # issues of one kind that are listed; all are counted
 RARE = 0.1  # a class below this share of the most frequent one is rare
-THREADS = 4  # decoding and hashing leave Python's lock
+THREADS = 4  # decoding and hashing release the GIL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """Something that must be mended before training.
+class DatasetIssue:
+    """An error that must be fixed before training.
 
     Attributes:
         kind: ``image``, ``label``, ``orphan``, ``duplicate`` or ``split``.
         where: The file.
-        what: What is wrong with it.
+        what: Description of the error.
     """
 
     kind: str
@@ -42,13 +42,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitReport:
-    """What a split holds.
+    """The contents of a split.
 
     Attributes:
-        images: Pictures, broken ones counted.
-        without_boxes: Readable pictures whose label file is missing or empty.
+        images: All images, including broken ones.
+        without_boxes: Readable images whose label file is missing or empty.
         boxes: Boxes by class name.
-        sizes: Pictures by ``WIDTHxHEIGHT``.
+        sizes: Images by ``WIDTHxHEIGHT``.
     """
 
     images: int
@@ -59,17 +59,17 @@ class SplitReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataReport:
-    """What a data set holds and what is wrong with it.
+    """The contents of a data set and the errors in it.
 
     Attributes:
         data_yaml: Its description.
         classes: Class names.
         splits: By name.
         box_side_px: Square root of box areas, px: min, p5, median, p95, max; None without boxes.
-        near_duplicates: Pictures of different splits that look alike; those of equal pixels are errors.
+        near_duplicates: Near duplicates across splits; images with equal pixels are errors.
         error_counts: Errors by kind.
         errors: The errors, at most ``LISTED`` of a kind.
-        warnings: What is allowed and probably not wanted.
+        warnings: Conditions that are allowed but probably not intended.
     """
 
     data_yaml: Path
@@ -78,170 +78,174 @@ class DataReport:
     box_side_px: dict[str, float] | None
     near_duplicates: NearDuplicates
     error_counts: dict[str, int]
-    errors: tuple[Problem, ...]
+    errors: tuple[DatasetIssue, ...]
     warnings: tuple[str, ...]
 
 
 @dataclass(slots=True)
-class _Picture:
-    """What was found out about one picture."""
+class _CheckedImage:
+    """Properties of one image."""
 
     path: Path
     digest: str = ""
-    look: Hash | None = None
+    phash: Hash | None = None
     size: str = ""
     labels: Labels | None = None
     sides: list[float] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    issues: list[DatasetIssue] = field(default_factory=list)
 
 
 def check_dataset(path: Path) -> DataReport:
-    """Read every picture and every label of a data set.
+    """Read every image and every label of a data set.
 
     Raises:
-        DataError: ``data.yaml`` itself cannot be used. Whatever is wrong behind it is in the report.
+        DataError: ``data.yaml`` itself cannot be used. All other errors are in the report.
     """
     dataset = Dataset.open(path)
-    errors: list[Problem] = []
-    found: dict[str, list[_Picture]] = {}
+    errors: list[DatasetIssue] = []
+    found: dict[str, list[_CheckedImage]] = {}
     images = {}
     for split in dataset.splits:
         try:
             images[split] = dataset.images(split)
         except DataError as error:
-            errors.append(Problem(kind="split", where=path, what=error.what))
+            errors.append(DatasetIssue(kind="split", where=path, what=error.what))
             images[split] = []
         errors += _orphans(dataset, split, images[split])
     total = sum(map(len, images.values()))
     with progress("check", total) as advance, ThreadPoolExecutor(THREADS) as pool:
         for split, paths in images.items():
             found[split] = []
-            for picture in pool.map(lambda p: _look(dataset, p), paths):
-                found[split].append(picture)
-                errors += picture.problems
+            for one in pool.map(lambda p: _check_image(dataset, p), paths):
+                found[split].append(one)
+                errors += one.issues
                 advance()
-    errors += _in_two_splits(found)
-    alike = _alike(found)
-    sides = [side for pictures in found.values() for p in pictures for side in p.sides]
-    splits = {split: _summary(dataset, pictures) for split, pictures in found.items()}
+    errors += _duplicates_across_splits(found)
+    duplicates = _near_duplicates(found)
+    sides = [side for checked in found.values() for p in checked for side in p.sides]
+    splits = {split: _summary(dataset, checked) for split, checked in found.items()}
     return DataReport(
         data_yaml=path,
         classes=dataset.classes,
         splits=splits,
-        box_side_px=_spread(sides),
-        near_duplicates=alike,
+        box_side_px=_percentiles(sides),
+        near_duplicates=duplicates,
         error_counts=dict(Counter(e.kind for e in errors)),
         errors=tuple(_listed(errors)),
-        warnings=(*_class_warnings(dataset, splits), *_repeats(found), *_alike_warnings(alike, splits)),
+        warnings=(
+            *_class_warnings(dataset, splits),
+            *_duplicate_warnings(found),
+            *_near_duplicate_warnings(duplicates, splits),
+        ),
     )
 
 
-def _look(dataset: Dataset, path: Path) -> _Picture:
-    picture = _Picture(path)
+def _check_image(dataset: Dataset, path: Path) -> _CheckedImage:
+    one = _CheckedImage(path)
     try:
         image = read_image(path)
-        picture.size = f"{image.shape[1]}x{image.shape[0]}"
-        # Of the pixels: the same picture saved with other metadata is still the same picture.
-        picture.digest = hashlib.blake2b(
-            image.tobytes(), digest_size=16, key=picture.size.encode()
-        ).hexdigest()
-        picture.look = perceptual_hash(image)
+        one.size = f"{image.shape[1]}x{image.shape[0]}"
+        # Of the pixels, so that metadata makes no difference.
+        one.digest = hashlib.blake2b(image.tobytes(), digest_size=16, key=one.size.encode()).hexdigest()
+        one.phash = perceptual_hash(image)
     except DataError as error:
-        picture.problems.append(Problem(kind="image", where=path, what=error.what))
+        one.issues.append(DatasetIssue(kind="image", where=path, what=error.what))
     try:
-        picture.labels = dataset.labels(path)
+        one.labels = dataset.labels(path)
     except DataError as error:
-        picture.problems.append(Problem(kind="label", where=label_path(path), what=error.what))
-    if picture.labels is not None and picture.size:
-        width, height = map(int, picture.size.split("x"))
-        area = picture.labels.cxcywh[:, 2] * width * picture.labels.cxcywh[:, 3] * height
-        picture.sides = [float(side) for side in np.sqrt(area)]
-    return picture
+        one.issues.append(DatasetIssue(kind="label", where=label_path(path), what=error.what))
+    if one.labels is not None and one.size:
+        width, height = map(int, one.size.split("x"))
+        area = one.labels.cxcywh[:, 2] * width * one.labels.cxcywh[:, 3] * height
+        one.sides = [float(side) for side in np.sqrt(area)]
+    return one
 
 
-def _orphans(dataset: Dataset, split: str, images: Sequence[Path]) -> list[Problem]:
-    """Label files whose picture is gone."""
+def _orphans(dataset: Dataset, split: str, images: Sequence[Path]) -> list[DatasetIssue]:
+    """Label files without an image."""
     wanted = {label_path(image) for image in images}
-    problems = []
+    issues = []
     for folder in dataset.splits[split]:
         labels = label_path(folder / "any.jpg").parent
         if labels == folder or not labels.is_dir():
             continue
-        problems += [
-            Problem(kind="orphan", where=label, what=f"{label} belongs to no image of the {split} split")
+        issues += [
+            DatasetIssue(kind="orphan", where=label, what=f"{label} belongs to no image of the {split} split")
             for label in sorted(labels.rglob("*.txt"))
             if label not in wanted
         ]
-    return problems
+    return issues
 
 
-def _in_two_splits(found: dict[str, list[_Picture]]) -> list[Problem]:
-    places = _places(found)
-    problems = []
-    for same in places.values():
-        first_split, first = same[0]
-        problems += [
-            Problem(
+def _duplicates_across_splits(found: dict[str, list[_CheckedImage]]) -> list[DatasetIssue]:
+    files = _files_by_digest(found)
+    issues = []
+    for copies in files.values():
+        first_split, first = copies[0]
+        issues += [
+            DatasetIssue(
                 kind="duplicate",
                 where=path,
-                what=f"{path} ({split}) shows the same as {first} ({first_split})",
+                what=f"{path} ({split}) has the same pixels as {first} ({first_split})",
             )
-            for split, path in same[1:]
+            for split, path in copies[1:]
             if split != first_split
         ]
-    return problems
+    return issues
 
 
-def _repeats(found: dict[str, list[_Picture]]) -> list[str]:
-    """A warning for each split that holds the same picture more than once."""
+def _duplicate_warnings(found: dict[str, list[_CheckedImage]]) -> list[str]:
+    """A warning for each split that contains an image more than once."""
     extra: Counter[str] = Counter()
-    for same in _places(found).values():
-        extra.update({split: n - 1 for split, n in Counter(split for split, _ in same).items() if n > 1})
-    return [f"{split} holds {n} pictures more than once" for split, n in sorted(extra.items())]
+    for copies in _files_by_digest(found).values():
+        extra.update({split: n - 1 for split, n in Counter(split for split, _ in copies).items() if n > 1})
+    return [f"{split} holds {n} images more than once" for split, n in sorted(extra.items())]
 
 
-def _alike(found: dict[str, list[_Picture]]) -> NearDuplicates:
-    """What looks alike across splits, without what is equal to the pixel: that is an error already."""
-    equal = {path for same in _places(found).values() if len(dict(same)) > 1 for _, path in same}
+def _near_duplicates(found: dict[str, list[_CheckedImage]]) -> NearDuplicates:
+    """Near duplicates across splits, without exact ones: these are errors already."""
+    equal = {
+        path for copies in _files_by_digest(found).values() if len(dict(copies)) > 1 for _, path in copies
+    }
     return near_duplicates(
         {
-            split: [(p.path, p.look) for p in pictures if p.look is not None and p.path not in equal]
-            for split, pictures in found.items()
+            split: [(p.path, p.phash) for p in checked if p.phash is not None and p.path not in equal]
+            for split, checked in found.items()
         }
     )
 
 
-def _alike_warnings(alike: NearDuplicates, splits: dict[str, SplitReport]) -> list[str]:
-    """For each two splits how many pictures of the second have a twin in the first, and the nearest pair."""
+def _near_duplicate_warnings(duplicates: NearDuplicates, splits: dict[str, SplitReport]) -> list[str]:
+    """For each pair of splits, the number of near duplicates in the second, and the closest pair."""
     warnings = []
-    for one, other, images in alike.twins:
-        bits, here, there = next((p.bits, *p.paths) for p in alike.pairs if p.splits == (one, other))
+    for one, other, images in duplicates.twins:
+        bits, here, there = next((p.bits, *p.paths) for p in duplicates.pairs if p.splits == (one, other))
         warnings.append(
-            f"{images} of {splits[other].images} pictures of {other} look like one of {one}, e.g. {there} "
-            f"like {here} ({bits} of {BITS} bits differ): split by sequence, not by frame"
+            f"{images} of {splits[other].images} images of {other} are near duplicates of one in {one}, "
+            f"e.g. {there} of {here} ({bits} of {BITS} bits differ): split by sequence, not by frame"
         )
     return warnings
 
 
-def _places(found: dict[str, list[_Picture]]) -> dict[str, list[tuple[str, Path]]]:
-    places: dict[str, list[tuple[str, Path]]] = defaultdict(list)
-    for split, pictures in found.items():
-        for picture in pictures:
-            if picture.digest:
-                places[picture.digest].append((split, picture.path))
-    return {digest: same for digest, same in places.items() if len(same) > 1}
+def _files_by_digest(found: dict[str, list[_CheckedImage]]) -> dict[str, list[tuple[str, Path]]]:
+    files: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for split, checked in found.items():
+        for one in checked:
+            if one.digest:
+                files[one.digest].append((split, one.path))
+    return {digest: copies for digest, copies in files.items() if len(copies) > 1}
 
 
-def _summary(dataset: Dataset, pictures: Sequence[_Picture]) -> SplitReport:
+def _summary(dataset: Dataset, checked: Sequence[_CheckedImage]) -> SplitReport:
     counts = np.zeros(len(dataset.classes), np.int64)
-    for picture in pictures:
-        if picture.labels is not None:
-            counts += np.bincount(picture.labels.class_id, minlength=len(counts))
+    for one in checked:
+        if one.labels is not None:
+            counts += np.bincount(one.labels.class_id, minlength=len(counts))
     return SplitReport(
-        images=len(pictures),
-        without_boxes=sum(1 for p in pictures if p.labels is not None and p.size and not len(p.labels)),
+        images=len(checked),
+        without_boxes=sum(1 for p in checked if p.labels is not None and p.size and not len(p.labels)),
         boxes={name: int(n) for name, n in zip(dataset.classes, counts, strict=True)},
-        sizes=dict(Counter(p.size for p in pictures if p.size).most_common()),
+        sizes=dict(Counter(p.size for p in checked if p.size).most_common()),
     )
 
 
@@ -262,15 +266,15 @@ def _class_warnings(dataset: Dataset, splits: dict[str, SplitReport]) -> list[st
     return warnings
 
 
-def _spread(sides: Sequence[float]) -> dict[str, float] | None:
+def _percentiles(sides: Sequence[float]) -> dict[str, float] | None:
     if not sides:
         return None
     values = np.percentile(sides, [0, 5, 50, 95, 100])
     return dict(zip(("min", "p5", "median", "p95", "max"), (round(float(v), 1) for v in values), strict=True))
 
 
-def _listed(errors: Iterable[Problem]) -> list[Problem]:
-    by_kind: dict[str, list[Problem]] = defaultdict(list)
+def _listed(errors: Iterable[DatasetIssue]) -> list[DatasetIssue]:
+    by_kind: dict[str, list[DatasetIssue]] = defaultdict(list)
     for error in errors:
         by_kind[error.kind].append(error)
-    return [e for problems in by_kind.values() for e in islice(problems, LISTED)]
+    return [e for issues in by_kind.values() for e in islice(issues, LISTED)]

@@ -1,4 +1,4 @@
-"""A downloaded data set becomes one in YOLO layout; what was left out is counted with its reason."""
+"""Conversion of a downloaded data set to YOLO layout. What is skipped is counted by reason."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Any, TypeVar
 import cv2
 import yaml
 
-from distill.data.bounded_map import ahead
-from distill.datasets.formats._class_map import ClassMap, Rule, load_class_map, own_classes
-from distill.datasets.formats._records import LeftOut, Record, Source, UnusableError
-from distill.datasets.formats._result import OBJECTS, Converted, Tally
-from distill.datasets.formats._splits import Assigned, SplitPlan, assign
-from distill.datasets.formats._state import State
-from distill.datasets.formats._write import Style, Written, remove, write
+from distill.data.bounded_map import bounded_map
+from distill.datasets.formats._class_map import ClassMap, ClassRule, load_class_map, own_classes
+from distill.datasets.formats._records import ImageRecord, SkipCounter, SourceDataset, UnusableError
+from distill.datasets.formats._result import OBJECTS, ConversionCounts, ConversionResult
+from distill.datasets.formats._splits import SplitAssignment, SplitSettings, assign
+from distill.datasets.formats._state import ConversionState
+from distill.datasets.formats._write import WriteOptions, WrittenImage, remove, write
 from edgestill.errors import DataError, UsageError
 from edgestill.files import write_bytes
 from edgestill.progress import progress
 from edgestill.registry import Registry
 
-__all__ = ["FORMATS", "Converted", "SplitPlan", "Style", "convert_dataset"]
+__all__ = ["FORMATS", "ConversionResult", "SplitSettings", "WriteOptions", "convert_dataset"]
 
 FORMATS = Registry("distill.datasets.formats", "data set format")
-AHEAD = 4  # pictures a worker may be ahead of the one that is waited for
-CATEGORY_TAG = {"coco": "category", "voc": "name"}  # formats that can keep their own classes
+QUEUED_PER_WORKER = 4  # images
+CATEGORY_TAG = {"coco": "category", "voc": "name"}  # formats that can keep the classes of the source
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,59 +42,74 @@ def convert_dataset(
     out: Path,
     *,
     classes: str | None = None,
-    plan: SplitPlan | None = None,
-    style: Style | None = None,
+    split_settings: SplitSettings | None = None,
+    write_options: WriteOptions | None = None,
     workers: int | None = None,
     force: bool = False,
     options: Mapping[str, Any] | None = None,
-) -> Converted:
-    """Convert a data set; one that was interrupted goes on with the same call.
+) -> ConversionResult:
+    """Convert a data set; the same call continues an interrupted conversion.
 
     Args:
         kind: A file of ``distill/datasets/formats``.
-        source: The folder as it was downloaded and unpacked. Nothing in it is changed.
+        source: The folder as downloaded and unpacked. It is not modified.
         out: Folder of the new data set.
-        classes: A shipped class map or a TOML file; None keeps the source's own classes where it names them
+        classes: A shipped class map or a TOML file; None keeps the classes of the source where it has them
             (``coco``, ``voc``), else it is ``state``.
-        plan: How pictures are split.
-        style: How pictures are written.
+        split_settings: How images are split.
+        write_options: How images are written.
         workers: Threads that decode; by default one for each CPU that this process may use.
-        force: Whether a finished data set, or one begun with other settings, may change.
+        force: Whether a finished data set, or one started with other settings, may change.
         options: Arguments of the format's own ``read``.
 
     Raises:
-        UsageError: An argument makes no sense, or ``out`` may not change.
-        DataError: The source holds no such labels, or none of its pictures can be used.
+        UsageError: An argument is out of range, or ``out`` may not change.
+        DataError: The source contains no such labels, or none of its images can be used.
     """
-    plan, style, options = plan or SplitPlan(), style or Style(), dict(options or {})
+    split_settings, write_options = split_settings or SplitSettings(), write_options or WriteOptions()
+    options = dict(options or {})
     module = FORMATS.load(kind)
     _check(kind, module.read, source, out=out, options=options, workers=workers)
     if classes is None and kind not in CATEGORY_TAG:
         classes = "state"
     chosen = load_class_map(classes) if classes else None
-    settings = _settings(kind, source, class_map=chosen, plan=plan, style=style, options=options)
-    state = State(out, settings, force=force)
-    found: Source = module.read(source, **options)
-    _only_present(found)
+    settings = _settings(
+        kind,
+        source,
+        class_map=chosen,
+        split_settings=split_settings,
+        write_options=write_options,
+        options=options,
+    )
+    state = ConversionState(out, settings, force=force)
+    found: SourceDataset = module.read(source, **options)
+    _skip_missing(found)
     drop = getattr(module, "DROP", {})
     class_map = chosen or own_classes(found, CATEGORY_TAG[kind], drop)
     rule = class_map.rule_for(found)
-    assigned = assign(found, plan)
-    tally = Tally()
+    assigned = assign(found, split_settings)
+    counts = ConversionCounts()
     with state:
         _remove_leftovers(out)
         _write_all(
-            out, found, assigned, rule=rule, style=style, state=state, tally=tally, workers=workers or _cpus()
+            out,
+            found,
+            assigned,
+            rule=rule,
+            write_options=write_options,
+            state=state,
+            counts=counts,
+            workers=workers or _cpus(),
         )
-        write_bytes(out / OBJECTS, "".join(tally.lines).encode())
-        _write_yaml(out / "data.yaml", tally.splits(), class_map.classes)
+        write_bytes(out / OBJECTS, "".join(counts.lines).encode())
+        _write_yaml(out / "data.yaml", counts.splits(), class_map.classes)
         state.end()
-    return tally.result(out, found, assigned, class_map)
+    return counts.result(out, found, assigned, class_map)
 
 
 def _check(
     kind: str,
-    read: Callable[..., Source],
+    read: Callable[..., SourceDataset],
     source: Path,
     *,
     out: Path,
@@ -109,11 +124,14 @@ def _check(
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}, there must be at least one", hint="e.g. --workers 2")
     if not source.exists():
-        raise DataError(f"{source} does not exist", hint="docs/reference/datasets.md says where to get it")
+        raise DataError(
+            f"{source} does not exist",
+            hint="docs/reference/datasets.md says where to download it",
+        )
     if source.is_file() and not (kind == "coco" and source.suffix == ".json"):
         raise DataError(f"{source} is not a folder", hint="unpack the data set and name its folder")
     if out.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"--out {out} is in the source, {source}", hint="name a place beside it")
+        raise UsageError(f"--out {out} is inside the source, {source}", hint="name a folder outside it")
 
 
 def _settings(
@@ -121,61 +139,63 @@ def _settings(
     source: Path,
     *,
     class_map: ClassMap | None,
-    plan: SplitPlan,
-    style: Style,
+    split_settings: SplitSettings,
+    write_options: WriteOptions,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What decides the outcome, as the state keeps it."""
+    """The settings that determine the result, in the format of the state file."""
     return {
         "format": kind,
         "source": str(source.resolve()),
         "classes": class_map.to_json() if class_map else {},
-        "split": asdict(plan),
-        "style": asdict(style),
+        "split": asdict(split_settings),
+        "style": asdict(write_options),
         "options": {key: str(value) for key, value in sorted(options.items())},
     }
 
 
-def _only_present(found: Source) -> None:
-    """Leave out records whose picture is not there, or whose name another has, before splits are chosen."""
+def _skip_missing(found: SourceDataset) -> None:
+    """Skip records without an image file and records with the name of another, before splits are assigned."""
     names: set[str] = set()
     kept = []
     for record in found.records:
         if record.name in names:
-            found.pictures.add("a second record of a picture", record.picture)
-        elif not record.picture.is_file():
-            found.pictures.add("the picture is not there", record.picture)
+            found.skipped_images.add("a second record of an image", record.path)
+        elif not record.path.is_file():
+            found.skipped_images.add("the image is not there", record.path)
         else:
             names.add(record.name)
             kept.append(record)
     found.records = kept
     if not kept:
-        raise _nothing(found.pictures)
+        raise _nothing_converted(found.skipped_images)
 
 
-def _nothing(left_out: LeftOut) -> DataError:
+def _nothing_converted(left_out: SkipCounter) -> DataError:
     most = ", ".join(f"{reason} ({n})" for reason, n in left_out.reasons.most_common(3))
-    first = f"the first: {left_out.named[0]}" if left_out.named else "is this the right folder?"
-    return DataError(f"no picture could be converted: {most or 'the labels list none'}", hint=first)
+    first = f"the first: {left_out.examples[0]}" if left_out.examples else "is this the right folder?"
+    return DataError(f"no image could be converted: {most or 'the labels list none'}", hint=first)
 
 
 def _write_all(
     out: Path,
-    found: Source,
-    assigned: Assigned,
+    found: SourceDataset,
+    assigned: SplitAssignment,
     *,
-    rule: Rule,
-    style: Style,
-    state: State,
-    tally: Tally,
+    rule: ClassRule,
+    write_options: WriteOptions,
+    state: ConversionState,
+    counts: ConversionCounts,
     workers: int,
 ) -> None:
     stale = dict(state.done)
 
-    def one(job: tuple[Record, str]) -> Written | UnusableError:
+    def one(job: tuple[ImageRecord, str]) -> WrittenImage | UnusableError:
         record, split = job
         try:
-            return write(out, record, split, rule=rule, style=style, old=stale.get(record.name))
+            return write(
+                out, record, split, rule=rule, write_options=write_options, old=stale.get(record.name)
+            )
         except UnusableError as error:
             return error
 
@@ -183,40 +203,40 @@ def _write_all(
     with progress("convert", len(jobs)) as advance, _single_threaded_cv2():
         for (record, split), written in zip(jobs, _parallel(one, jobs, workers), strict=True):
             if isinstance(written, UnusableError):
-                found.pictures.add(written.reason, record.picture)
+                found.skipped_images.add(written.reason, record.path)
             else:
                 state.add(record.name, written.done)
                 if (old := stale.pop(record.name, None)) is not None:
                     remove(out, old, written.done)
                 for reason, times in written.left_out.items():
-                    found.objects.add(reason, record.picture, times)
-                tally.add(record, split, written)
+                    found.skipped_objects.add(reason, record.path, times)
+                counts.add(record, split, written)
             advance()
     for old in stale.values():
         remove(out, old)
-    if not tally.images:
-        raise _nothing(found.pictures)
+    if not counts.images:
+        raise _nothing_converted(found.skipped_images)
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Remove what a killed run had not yet given its name: it would be taken for a picture of the set."""
+    """Remove temporary files of a killed run, which would count as images of the data set."""
     for kind in ("images", "labels"):
         for left in out.glob(f"{kind}/*/.*"):
             left.unlink()
 
 
 def _parallel(work: Callable[[T], R], jobs: Iterable[T], workers: int) -> Iterator[R]:
-    """Results in order, with a bounded number of jobs under way: OpenCV decodes outside of Python's lock."""
+    """Results in order, with a bounded number of jobs in progress; OpenCV decodes without the GIL."""
     with ThreadPoolExecutor(workers) as pool:
         try:
-            yield from ahead(pool, work, jobs, AHEAD * workers)
+            yield from bounded_map(pool, work, jobs, QUEUED_PER_WORKER * workers)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
 def _single_threaded_cv2() -> Iterator[None]:
-    """OpenCV without threads of its own: the pictures are what runs at the same time."""
+    """OpenCV without threads of its own: the images are already processed in parallel."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

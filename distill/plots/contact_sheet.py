@@ -1,4 +1,4 @@
-"""Sheets of pictures with boxes, in pairs: labels beside predictions, or an image beside a detail of it."""
+"""Contact sheets of image pairs with boxes: labels and predictions, or an image and a detail of it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from runtime.metrics.coco import Truth
 
 Image = NDArray[np.uint8]
 
-CELL_HW = (480, 640)  # pixels that a picture is fitted into
+CELL_HW = (480, 640)  # pixels of a cell of the sheet
 PAIRS = 2  # in a row of the sheet
 GAP, TITLE = 8, 34
-LETTERS = 0.55  # size of the texts at the boxes, in OpenCV's unit
+LETTERS = 0.55  # font scale of the captions, in OpenCV's unit
 PAPER, INK, SHADE = (255, 255, 255), (38, 33, 28), (30, 30, 30)
-#: BGR; told apart by the colour-blind, and bright enough for a night scene (after Okabe and Ito, 2008).
+#: BGR; distinguishable with colour blindness, and bright enough for night scenes (after Okabe and Ito, 2008).
 COLOURS = (
     (233, 180, 86),
     (0, 159, 230),
@@ -34,13 +34,13 @@ COLOURS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pictured:
-    """One image and what is said of it, in its own pixels.
+class PredictedImage:
+    """One image with its labels and predictions, in its own pixels.
 
     Attributes:
         image_bgr: uint8 ``[H, W, 3]``.
-        truth: What is there.
-        found: What was found.
+        truth: The labels.
+        found: The predictions.
     """
 
     image_bgr: Image
@@ -49,14 +49,14 @@ class Pictured:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Boxed:
-    """One picture of a pair.
+class BoxedImage:
+    """One image with boxes.
 
     Attributes:
         image_bgr: uint8 ``[H, W, 3]``.
         xyxy: Corners of the boxes, pixels of the image; float32 ``[N, 4]``.
         class_id: int64 ``[N]``, for the colours.
-        texts: What stands at each box.
+        texts: The caption of each box.
     """
 
     image_bgr: Image
@@ -65,30 +65,30 @@ class Boxed:
     texts: Sequence[str]
 
 
-def contact_sheet(path: Path, pictured: Sequence[Pictured], classes: Sequence[str]) -> Path:
-    """Write pictures in pairs, the labels left and the predictions right.
+def contact_sheet(path: Path, images: Sequence[PredictedImage], classes: Sequence[str]) -> Path:
+    """Write images in pairs, with labels on the left and predictions on the right.
 
     Args:
         path: A ``.jpg``.
-        pictured: At least one.
+        images: At least one.
         classes: Class names.
     """
     pairs = []
-    for one in pictured:
+    for one in images:
         named = [classes[k] for k in one.truth.class_id]
         scored = [f"{classes[k]} {s:.2f}" for k, s in zip(one.found.class_id, one.found.score, strict=True)]
-        labels = Boxed(one.image_bgr, one.truth.xyxy, one.truth.class_id, named)
-        pairs.append((labels, Boxed(one.image_bgr, one.found.xyxy, one.found.class_id, scored)))
+        labels = BoxedImage(one.image_bgr, one.truth.xyxy, one.truth.class_id, named)
+        pairs.append((labels, BoxedImage(one.image_bgr, one.found.xyxy, one.found.class_id, scored)))
     return write_sheet(path, pairs, ("labels", "predictions"))
 
 
-def write_sheet(path: Path, pairs: Sequence[tuple[Boxed, Boxed]], titles: tuple[str, str]) -> Path:
-    """Write pairs of pictures.
+def write_sheet(path: Path, pairs: Sequence[tuple[BoxedImage, BoxedImage]], titles: tuple[str, str]) -> Path:
+    """Write pairs of images.
 
     Args:
         path: A ``.jpg``.
         pairs: At least one.
-        titles: What stands above the left and the right ones.
+        titles: Of the left and the right column.
     """
     drawn = [_pair(pair) for pair in pairs]
     columns, width = min(PAIRS, len(drawn)), 2 * (CELL_HW[1] + GAP) + 2 * GAP
@@ -100,7 +100,7 @@ def write_sheet(path: Path, pairs: Sequence[tuple[Boxed, Boxed]], titles: tuple[
         for column, pair in enumerate(side_by_side):
             row[: len(pair), column * width : column * width + pair.shape[1]] = pair
         rows.append(row)
-    sheet = np.vstack(rows)[:, : -3 * GAP]  # without the gap behind the last column
+    sheet = np.vstack(rows)[:, : -3 * GAP]  # without the gap after the last column
     done, data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])
     assert done
     write_bytes(path, data.tobytes())
@@ -108,7 +108,7 @@ def write_sheet(path: Path, pairs: Sequence[tuple[Boxed, Boxed]], titles: tuple[
 
 
 def _titles(titles: tuple[str, str], columns: int, width: int) -> Image:
-    """What stands above the pairs."""
+    """The titles above the columns."""
     line = np.full((TITLE, columns * width, 3), PAPER, np.uint8)
     for column in range(columns):
         for half, title in enumerate(titles):
@@ -117,7 +117,7 @@ def _titles(titles: tuple[str, str], columns: int, width: int) -> Image:
     return line
 
 
-def _pair(pair: tuple[Boxed, Boxed]) -> Image:
+def _pair(pair: tuple[BoxedImage, BoxedImage]) -> Image:
     """Both, side by side, ``[h, 2 * cell + gap, 3]``."""
     cells = [_cell(one) for one in pair]
     canvas = np.full((max(map(len, cells)), 2 * CELL_HW[1] + GAP, 3), PAPER, np.uint8)
@@ -127,8 +127,8 @@ def _pair(pair: tuple[Boxed, Boxed]) -> Image:
     return canvas
 
 
-def _cell(one: Boxed) -> Image:
-    """The picture with its boxes, fitted into a cell."""
+def _cell(one: BoxedImage) -> Image:
+    """The image with its boxes, fitted into a cell."""
     height, width = one.image_bgr.shape[:2]
     scale = min(CELL_HW[0] / height, CELL_HW[1] / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -140,7 +140,7 @@ def _cell(one: Boxed) -> Image:
 def _boxed(
     image: Image, xyxy: NDArray[np.float32], class_id: NDArray[np.int64], texts: Sequence[str]
 ) -> Image:
-    """A copy of the image with boxes in the colours of their classes, and a text at each."""
+    """A copy of the image with boxes in the colours of their classes, and a caption at each."""
     drawn: Image = image.copy()
     corners = np.rint(xyxy).astype(int)
     for (x0, y0, x1, y1), k in zip(corners, class_id, strict=True):
@@ -161,13 +161,13 @@ def _free(
     size: tuple[int, int],
     taken: list[tuple[int, int, int, int]],
 ) -> tuple[int, int]:
-    """Left and top of a text at a box that covers no other text, where there is such a place.
+    """Left and top of a caption at a box that covers no other caption, if possible.
 
     Args:
-        hw: Height and width of the picture.
+        hw: Height and width of the image.
         box: Left, top and bottom of the box.
         size: Width and height of the text.
-        taken: Left, top, right and bottom of the texts that are there.
+        taken: Left, top, right and bottom of the captions already placed.
     """
     left = int(np.clip(box[0] - 3, 0, max(hw[1] - size[0], 0)))
     above, below = box[1] - 3 - size[1], box[2] + 3

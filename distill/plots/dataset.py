@@ -1,4 +1,4 @@
-"""What a data set holds, to look at: boxes by size and class, where they are, pictures with their boxes."""
+"""Plots of a data set: box sizes by class, box positions, and sample images with their boxes."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.data.image_size import header_hw
-from distill.plots.contact_sheet import Boxed, write_sheet
-from distill.plots.training import GRID, INK, NAMED, SOFT, canvas, line_style
+from distill.plots.contact_sheet import BoxedImage, write_sheet
+from distill.plots.training import MAX_NAMED
 from edgestill.dataset import Dataset, Labels, read_image
 from edgestill.errors import DataError
 from edgestill.files import refuse_overwrite
+from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
 from edgestill.progress import progress
 
 SIZES, POSITIONS, SAMPLES = "sizes.png", "positions.png", "samples-{split}.jpg"
-SHOWN = 8  # pictures of a split
+SHOWN = 8  # images of a split
 CELLS = 24  # of the heat map, across the width
-DETAIL = 8.0  # sides of the box that a detail shows
-DETAIL_PX = 96  # a detail shows at least so much of its image
-COCO_SIDES_PX = (32, 96)  # what COCO calls small ends at the first, what it calls large begins at the second
+DETAIL = 8.0  # side of a detail, in sides of its box
+DETAIL_PX = 96  # smallest side of a detail, pixels
+COCO_SIDES_PX = (32, 96)  # limits of COCO's small and large objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetPlots:
-    """What was drawn.
+    """The plots of a data set.
 
     Attributes:
         data_yaml: The data set's description.
-        files: Paths by what they show.
-        images: Pictures by split.
+        files: Paths by content.
+        images: Images by split.
         boxes: Boxes by split.
     """
 
@@ -44,17 +45,17 @@ class DatasetPlots:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Split:
+class _SplitBoxes:
     """The boxes of a split.
 
     Attributes:
         name: Of the split.
-        paths: Its pictures.
+        paths: Its images.
         class_id: int64 ``[N]``.
         cxcywh: Normalised; float32 ``[N, 4]``.
-        side_px: Square root of the area, pixels of the picture; float64 ``[N]``.
-        owner: The picture of each box; int64 ``[N]``.
-        aspects: Width over height of each picture; float64 ``[pictures]``.
+        side_px: Square root of the area, pixels of the image; float64 ``[N]``.
+        owner: The image of each box; int64 ``[N]``.
+        aspects: Width over height of each image; float64 ``[images]``.
     """
 
     name: str
@@ -71,11 +72,11 @@ def plot_dataset(data_yaml: Path, out: Path, *, force: bool = False) -> DatasetP
 
     Args:
         data_yaml: Description of the data set.
-        out: Folder of the pictures.
+        out: Folder of the plots.
         force: Whether existing ones may be replaced.
 
     Raises:
-        DataError: A picture or a label cannot be read; ``edgestill data check`` names all of them.
+        DataError: An image or a label cannot be read; ``edgestill data check`` names all of them.
         UsageError: A file exists and ``force`` is false.
         ModuleNotFoundError: matplotlib is not installed.
     """
@@ -100,26 +101,26 @@ def plot_dataset(data_yaml: Path, out: Path, *, force: bool = False) -> DatasetP
     )
 
 
-def plot_sizes(path: Path, splits: Sequence[_Split], classes: Sequence[str]) -> Path:
+def plot_sizes(path: Path, splits: Sequence[_SplitBoxes], classes: Sequence[str]) -> Path:
     """Draw how many boxes each class has, and how large they are; a row for each split."""
     sides = np.concatenate([split.side_px for split in splits])
     low, high = (float(np.log2(side)) for side in (sides.min(initial=4), sides.max(initial=256)))
     edges = 2.0 ** np.arange(np.floor(low * 3) / 3, high + 1 / 3, 1 / 3)  # three bins an octave
     named = _frequent(splits, len(classes))
     bars = 0.26 * len(named) + 1.2
-    with canvas(path, (11, len(splits) * max(2.4, bars))) as figure:
+    with image_figure(path, (11, len(splits) * max(2.4, bars))) as figure:
         rows = figure.subplots(len(splits), 2, squeeze=False, width_ratios=(1, 2))
         for split, (counts, sizes) in zip(splits, rows, strict=True):
             _draw_counts(counts, split, classes, named)
             _draw_sizes(sizes, split, classes, named, edges)
         rows[-1][0].set_xlabel("boxes")
         rows[-1][1].set_xlabel(
-            "square root of the box's area, px of the picture; dotted: COCO's small, medium, large"
+            "square root of the box's area, px of the image; dotted: limits of COCO's small, medium, large"
         )
     return path
 
 
-def _draw_counts(axes: Any, split: _Split, classes: Sequence[str], named: Sequence[int]) -> None:
+def _draw_counts(axes: Any, split: _SplitBoxes, classes: Sequence[str], named: Sequence[int]) -> None:
     counts = np.bincount(split.class_id, minlength=len(classes))
     texts = [classes[k] for k in named]
     colours = [line_style(row)["color"] for row in range(len(named))]
@@ -136,11 +137,11 @@ def _draw_counts(axes: Any, split: _Split, classes: Sequence[str], named: Sequen
     axes.invert_yaxis()
     axes.margins(x=0.18)  # room for the numbers
     empty = len(split.paths) - len(np.unique(split.owner))
-    axes.set_title(f"{split.name}: {len(split.paths)} pictures, {empty} of them empty")
+    axes.set_title(f"{split.name}: {len(split.paths)} images, {empty} of them empty")
 
 
 def _draw_sizes(
-    axes: Any, split: _Split, classes: Sequence[str], named: Sequence[int], edges: NDArray[np.float64]
+    axes: Any, split: _SplitBoxes, classes: Sequence[str], named: Sequence[int], edges: NDArray[np.float64]
 ) -> None:
     for row, k in enumerate(named):
         counts, _ = np.histogram(split.side_px[split.class_id == k], edges)
@@ -159,23 +160,23 @@ def _draw_sizes(
         axes.legend(loc="upper right")
 
 
-def plot_positions(path: Path, splits: Sequence[_Split]) -> Path:
-    """Draw where the middles of the boxes are in the pictures; a map for each split."""
+def plot_positions(path: Path, splits: Sequence[_SplitBoxes]) -> Path:
+    """Draw a heat map of the box centres for each split."""
     aspect = float(np.median(np.concatenate([split.aspects for split in splits])))
     cells = (max(1, round(CELLS / aspect)), CELLS)
-    with canvas(path, (12, (12 / len(splits) - 0.8) / aspect + 1.8)) as figure:
+    with image_figure(path, (12, (12 / len(splits) - 0.8) / aspect + 1.8)) as figure:
         for split, axes in zip(splits, np.atleast_1d(figure.subplots(1, len(splits))), strict=True):
             counts = positions(split.cxcywh, cells)
-            # The root: single boxes are to be seen beside a cell that holds hundreds.
-            picture = axes.imshow(
+            # Square root scale: single boxes stay visible beside cells with hundreds.
+            heat_map = axes.imshow(
                 counts, cmap="magma", norm=_root(counts.max()), extent=(0, 100, 100, 0), aspect=1 / aspect
             )
             axes.grid(visible=False)
             axes.set(xlabel="% of the width", ylabel="% of the height")
             axes.set_title(f"{split.name}: {len(split.class_id)} boxes")
             ticks = sorted({0, 1, int(counts.max()) // 4, int(counts.max())})
-            bar = figure.colorbar(picture, ax=axes, orientation="horizontal", shrink=0.8, ticks=ticks)
-            bar.set_label(f"boxes with their middle in a cell; {cells[1]} x {cells[0]} cells")
+            bar = figure.colorbar(heat_map, ax=axes, orientation="horizontal", shrink=0.8, ticks=ticks)
+            bar.set_label(f"boxes with their centre in a cell; {cells[1]} x {cells[0]} cells")
             bar.outline.set_visible(False)
             bar.minorticks_off()
     return path
@@ -188,12 +189,12 @@ def _root(most: int) -> Any:
 
 
 def positions(cxcywh: NDArray[np.float32], hw: tuple[int, int]) -> NDArray[np.int64]:
-    """How many normalised boxes ``[N, 4]`` have their middle in each cell of a grid; ``[h, w]``."""
+    """How many normalised boxes ``[N, 4]`` have their centre in each cell of a grid; ``[h, w]``."""
     cell = np.floor(cxcywh[:, :2] * hw[::-1]).astype(np.int64).clip(0, np.array(hw[::-1]) - 1)
     return np.bincount(cell[:, 1] * hw[1] + cell[:, 0], minlength=hw[0] * hw[1]).reshape(hw)
 
 
-def _read(dataset: Dataset, name: str, paths: Sequence[Path], advance: Any) -> _Split:
+def _read(dataset: Dataset, name: str, paths: Sequence[Path], advance: Any) -> _SplitBoxes:
     sizes, labels = [], []
     for path in paths:
         sizes.append(_size_wh(path))
@@ -202,7 +203,7 @@ def _read(dataset: Dataset, name: str, paths: Sequence[Path], advance: Any) -> _
     owner = np.repeat(np.arange(len(paths)), [len(one) for one in labels])
     cxcywh = np.concatenate([one.cxcywh for one in labels])
     size_wh = np.array(sizes, np.float64)
-    return _Split(
+    return _SplitBoxes(
         name=name,
         paths=paths,
         class_id=np.concatenate([one.class_id for one in labels]),
@@ -223,26 +224,26 @@ def _size_wh(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def _frequent(splits: Sequence[_Split], nc: int) -> list[int]:
-    """The classes that are named: all, or the most frequent ones of many."""
+def _frequent(splits: Sequence[_SplitBoxes], nc: int) -> list[int]:
+    """The classes with a name in the plot: all, or the ``MAX_NAMED`` most frequent."""
     counts = sum((np.bincount(split.class_id, minlength=nc) for split in splits), np.zeros(nc, np.int64))
-    order = np.argsort(-counts, kind="stable")[:NAMED]
+    order = np.argsort(-counts, kind="stable")[:MAX_NAMED]
     return sorted(int(k) for k in order)
 
 
-def _spread(split: _Split) -> list[int]:
-    """Pictures spread over those that show something, or over all where none does."""
+def _spread(split: _SplitBoxes) -> list[int]:
+    """Evenly spread images with boxes, or of all if none has any."""
     full = np.unique(split.owner) if len(split.owner) else np.arange(len(split.paths))
     return [int(i) for i in full[np.linspace(0, len(full) - 1, min(SHOWN, len(full))).astype(int)]]
 
 
-def _sample(split: _Split, index: int, classes: Sequence[str]) -> tuple[Boxed, Boxed]:
-    """A picture with its boxes, and what is around its smallest one."""
+def _sample(split: _SplitBoxes, index: int, classes: Sequence[str]) -> tuple[BoxedImage, BoxedImage]:
+    """An image with its boxes, and a detail around its smallest one."""
     image = read_image(split.paths[index])
     mine = split.owner == index
     labels = Labels(split.class_id[mine], split.cxcywh[mine])
     xyxy = labels.xyxy_px((image.shape[0], image.shape[1]))
-    whole = Boxed(image, xyxy, labels.class_id, [classes[k] for k in labels.class_id])
+    whole = BoxedImage(image, xyxy, labels.class_id, [classes[k] for k in labels.class_id])
     if not len(xyxy):
         return whole, whole
     smallest = xyxy[np.argmin(np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1))]
@@ -250,11 +251,11 @@ def _sample(split: _Split, index: int, classes: Sequence[str]) -> tuple[Boxed, B
     inside = (xyxy[:, :2] < (x1, y1)).all(1) & (xyxy[:, 2:] > (x0, y0)).all(1)
     ids = labels.class_id[inside]
     shifted = xyxy[inside] - np.array([x0, y0, x0, y0], np.float32)
-    return whole, Boxed(image[y0:y1, x0:x1], shifted, ids, [classes[k] for k in ids])
+    return whole, BoxedImage(image[y0:y1, x0:x1], shifted, ids, [classes[k] for k in ids])
 
 
 def _around(box: NDArray[np.float32], hw: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A window of the picture's shape with a box in its middle, where that lies in the picture; xyxy."""
+    """A window of the image's shape centred on a box, moved to lie inside the image; xyxy."""
     side = max(DETAIL * float(max(box[2] - box[0], box[3] - box[1])), DETAIL_PX)
     scale = min(1.0, side / max(hw))
     height, width = max(1, round(hw[0] * scale)), max(1, round(hw[1] * scale))

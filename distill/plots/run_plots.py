@@ -1,4 +1,4 @@
-"""The pictures of a finished run: its course, how far its best weights can be trusted, and what they see."""
+"""The plots of a finished run: training curves, precision over recall, confusion, and sample predictions."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ from pathlib import Path
 import numpy as np
 
 from distill.models.yolov5 import Yolov5
-from distill.plots.contact_sheet import Pictured, contact_sheet
+from distill.plots.contact_sheet import PredictedImage, contact_sheet
 from distill.plots.training import plot_confusion, plot_curves, plot_history
 from distill.training.validation import Validation
 from edgestill.dataset import read_image
 from edgestill.detections import Detections
 from edgestill.history import Row
-from edgestill.progress import say
+from edgestill.plotting import optional_plots
 from runtime.metrics.coco import curves
 from runtime.metrics.confusion import CONF, confusion
 
-HISTORY, CURVES, CONFUSION, PREDICTIONS = "history.png", "curves.png", "confusion.png", "predictions.jpg"
+HISTORY_PLOT, CURVES_PLOT, CONFUSION_PLOT = "history.png", "curves.png", "confusion.png"
+PREDICTIONS_SHEET = "predictions.jpg"
 SHOWN = 6  # images of the validation set on the contact sheet
 
 
 def draw(out: Path, rows: Sequence[Row], best: Yolov5, validation: Validation) -> dict[str, str]:
-    """Draw all of them; gives their paths by name.
+    """Draw all plots; gives their paths by name.
 
     Args:
         out: Folder of the run.
         rows: Its history.
         best: The network with the best weights.
-        validation: The images that are looked at.
+        validation: The validation images and their labels.
     """
     found = validation.detections(best)
-    sure = [as_deployed(f) for f in found]
+    confident = [deployed_detections(f) for f in found]
     classes, truths = validation.classes, validation.truths
-    paths = {"predictions": out / PREDICTIONS}
-    contact_sheet(paths["predictions"], _pictured(validation, sure), classes)
-    try:
-        paths["history"] = plot_history(out / HISTORY, rows)
-        counts = confusion(sure, truths, len(classes))
+    paths = {"predictions": out / PREDICTIONS_SHEET}
+    contact_sheet(paths["predictions"], _sample_images(validation, confident), classes)
+    with optional_plots("plots"):
+        paths["history"] = plot_history(out / HISTORY_PLOT, rows)
+        counts = confusion(confident, truths, len(classes))
         precision = curves(found, truths, classes, validation.image_hws)
-        paths["curves"] = plot_curves(out / CURVES, precision, counts, classes)
-        paths["confusion"] = plot_confusion(out / CONFUSION, counts, classes)
-    except ModuleNotFoundError as error:
-        say(f"no plots: {error.name} is not installed (pip install 'edgestill[report]')")
+        paths["curves"] = plot_curves(out / CURVES_PLOT, precision, counts, classes)
+        paths["confusion"] = plot_confusion(out / CONFUSION_PLOT, counts, classes)
     return {name: str(path) for name, path in paths.items()}
 
 
-def as_deployed(found: Detections, conf: float = CONF) -> Detections:
-    """What a device would report of an evaluation's detections: the sure ones, each box with one class."""
-    sure = found.where(found.score >= conf)
-    _, first = np.unique(sure.xyxy, axis=0, return_index=True)  # highest score first: the surest class
-    return sure.where(np.sort(first))
+def deployed_detections(found: Detections, conf: float = CONF) -> Detections:
+    """The detections of an evaluation as deployed: above the confidence threshold, one class for each box."""
+    confident = found.where(found.score >= conf)
+    # Detections are sorted by score: the first of a box has the class with the highest one.
+    _, first = np.unique(confident.xyxy, axis=0, return_index=True)
+    return confident.where(np.sort(first))
 
 
-def _pictured(validation: Validation, found: Sequence[Detections]) -> list[Pictured]:
-    """Images spread over those that show something, or over all where none does."""
+def _sample_images(validation: Validation, found: Sequence[Detections]) -> list[PredictedImage]:
+    """Evenly spread images with labels, or of all if none has any."""
     full = [i for i, truth in enumerate(validation.truths) if len(truth.class_id)]
     full = full or list(range(len(validation)))
     picked = full[:: max(1, -(-len(full) // SHOWN))]
-    return [Pictured(read_image(validation.paths[i]), validation.truths[i], found[i]) for i in picked]
+    return [PredictedImage(read_image(validation.paths[i]), validation.truths[i], found[i]) for i in picked]

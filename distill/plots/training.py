@@ -1,62 +1,34 @@
-"""Plots of a training as PNG: its course, precision over recall, and which class is taken for which."""
+"""Plots of a training as PNG: loss and scores by epoch, precision over recall, confusion matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.files import replacing
 from edgestill.history import TIMING_COLUMNS, Row
+from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
 from runtime.metrics.confusion import CONF, IOU
 
 SCORES = {"map50": "mAP50", "map50_95": "mAP50-95"}
 NOT_LOSSES = frozenset({"epoch", "lr", *SCORES, *TIMING_COLUMNS})
-#: Told apart by the colour-blind (after Okabe and Ito, 2008); the line styles change when they come round.
-COLOURS = ("#2b8cbe", "#e08214", "#1b9e77", "#c2589b", "#8c6bb1", "#b8a11a", "#7f8c99")
-DASHES = ("-", "--", ":", "-.")
-NAMED = 12  # classes with a line in the legend or numbers in the matrix; more are not readable
-INK, SOFT, GRID = "#1c2126", "#57606a", "#d8dde2"
-_STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": GRID,
-    "axes.grid": True,
-    "axes.labelcolor": SOFT,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titlecolor": INK,
-    "axes.titlepad": 10,
-    "font.size": 10,
-    "font.sans-serif": ["DejaVu Sans"],
-    "grid.color": GRID,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.linewidth": 1.8,
-    "text.color": INK,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": SOFT,
-    "ytick.labelcolor": SOFT,
-}
+MAX_NAMED = 12  # classes with a legend entry or numbers in the matrix; more are not readable
 
 
 def plot_history(path: Path, rows: Sequence[Row]) -> Path:
     """Draw the loss by part and the scores of the validations over the epochs.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; so do the others.
+        ModuleNotFoundError: matplotlib is not installed. This holds for the other plots too.
     """
     from matplotlib.ticker import LogLocator, NullLocator  # noqa: PLC0415 (an extra; slow to import)
 
     parts = list(dict.fromkeys(name for row in rows for name in row if name not in NOT_LOSSES))
     lines = -(-len(parts) // 3)  # of the legend
-    with canvas(path, (11, 4.4 + 0.22 * lines)) as figure:
+    with image_figure(path, (11, 4.4 + 0.22 * lines)) as figure:
         losses, scores = figure.subplots(1, 2)
         for k, name in enumerate(parts):
             losses.plot(*_series(rows, name), **line_style(k), label=name)
@@ -76,7 +48,7 @@ def plot_history(path: Path, rows: Sequence[Row]) -> Path:
         scores.set(xlabel="epoch", title="Validation, points of 100", ylim=(0, 105))
         for axes in (losses, scores):
             axes.xaxis.get_major_locator().set_params(integer=True)
-            # Below the axes, where many names cover no line.
+            # Below the axes, where long legends cover no line.
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
     return path
 
@@ -84,28 +56,28 @@ def plot_history(path: Path, rows: Sequence[Row]) -> Path:
 def plot_curves(
     path: Path, curves: Mapping[str, NDArray[np.float64]], counts: NDArray[np.int64], classes: Sequence[str]
 ) -> Path:
-    """Draw precision over recall, one line a class, and a dot where a device would work.
+    """Draw precision over recall, one line a class, with a dot at the deployed confidence threshold.
 
     Args:
         path: The PNG.
-        curves: As ``runtime.metrics.evaluate`` makes them; may be empty.
-        counts: As ``runtime.metrics.confusion`` counts them, for the dots.
+        curves: As of ``runtime.metrics.coco.curves``; may be empty.
+        counts: As of ``runtime.metrics.confusion``, for the dots.
         classes: Class names.
     """
     recall = np.linspace(0, 1, 101)
     order = sorted(curves, key=lambda name: -float(curves[name].mean()))
-    few = len(order) <= NAMED
-    with canvas(path, (8.4, 5)) as figure:
+    few = len(order) <= MAX_NAMED
+    with image_figure(path, (8.4, 5)) as figure:
         axes = figure.subplots()
         for k, name in enumerate(order):
-            curve, look = curves[name], line_style(k) if few else {"color": GRID, "linewidth": 1}
+            curve, style = curves[name], line_style(k) if few else {"color": GRID, "linewidth": 1}
             label = f"{name}  {100 * curve.mean():.1f}" if few else None
-            axes.plot(recall[curve > 0], curve[curve > 0], **look, label=label)
+            axes.plot(recall[curve > 0], curve[curve > 0], **style, label=label)
             which = classes.index(name)
             hits, found = counts[which, which], counts[:, which].sum()
             if few and found:
                 point = hits / max(counts[which].sum(), 1), hits / found
-                axes.plot(*point, "o", color=look["color"], clip_on=False)
+                axes.plot(*point, "o", color=style["color"], clip_on=False)
         if len(order) > 1:
             mean = np.mean(list(curves.values()), axis=0)
             axes.plot(recall, mean, color=INK, linewidth=2.4, label=f"mean  {100 * mean.mean():.1f}")
@@ -119,11 +91,11 @@ def plot_curves(
 
 
 def plot_confusion(path: Path, counts: NDArray[np.int64], classes: Sequence[str]) -> Path:
-    """Draw which class was taken for which, as shares of the true boxes of a class.
+    """Draw the confusion matrix as shares of the true boxes of each class.
 
     Args:
         path: The PNG.
-        counts: As ``runtime.metrics.confusion`` counts them, ``[nc + 1, nc + 1]``.
+        counts: As of ``runtime.metrics.confusion``, ``[nc + 1, nc + 1]``.
         classes: Class names.
     """
     n = len(classes)
@@ -131,27 +103,27 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], classes: Sequence[str]
     shares = np.ma.masked_invalid(np.full(counts.shape, np.nan))
     shares[:n][labels > 0] = counts[:n][labels > 0] / labels[labels > 0, None]
     side, size = 3.6 + min(0.62 * (n + 1), 9), max(5.0, 10 - 0.12 * n)
-    with canvas(path, (side + 1.2, side)) as figure:
+    with image_figure(path, (side + 1.2, side)) as figure:
         axes = figure.subplots()
-        picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        heat_map = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(visible=False)
         axes.set_xticks(range(n + 1), [*classes, "missed"], rotation=45, ha="right", fontsize=size)
         axes.set_yticks(range(n + 1), [*classes, "nothing"], fontsize=size)
         for place in (axes.axhline, axes.axvline):
             place(n - 0.5, color=SOFT, linewidth=0.8)
-        if n <= NAMED:
+        if n <= MAX_NAMED:
             _number(axes, counts, shares)
-        axes.set(xlabel="found as", ylabel="true class")
+        axes.set(xlabel="predicted class", ylabel="true class")
         axes.set_title(
-            f"Share of each true class; confidence {CONF}, IoU {IOU}\nLast row: false alarms, a count"
+            f"Share of each true class; confidence {CONF}, IoU {IOU}\nLast row: false positives, a count"
         )
-        bar = figure.colorbar(picture, ax=axes, shrink=0.8, format=lambda share, _: f"{100 * share:.0f} %")
+        bar = figure.colorbar(heat_map, ax=axes, shrink=0.8, format=lambda share, _: f"{100 * share:.0f} %")
         bar.outline.set_visible(False)
     return path
 
 
 def _number(axes: Any, counts: NDArray[np.int64], shares: Any) -> None:
-    """Share and count into every cell that holds something."""
+    """Write share and count into every cell that is not 0."""
     for y, x in np.ndindex(counts.shape):
         share = shares[y, x]
         if not counts[y, x]:
@@ -161,24 +133,6 @@ def _number(axes: Any, counts: NDArray[np.int64], shares: Any) -> None:
         axes.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else INK)
     for y in np.flatnonzero(counts[:-1].sum(1) == 0):
         axes.text(len(counts) / 2 - 0.5, y, "no labels", ha="center", va="center", fontsize=8, color=SOFT)
-
-
-@contextmanager
-def canvas(path: Path, size: tuple[float, float]) -> Iterator[Any]:
-    """A figure, written when the block ends well. No pyplot: that keeps state and may want a display."""
-    import matplotlib  # noqa: PLC0415 (an extra; slow to import)
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        yield figure
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=120)
-
-
-def line_style(k: int) -> dict[str, Any]:
-    """Colour and dashes of the ``k``-th line, told apart by the colour-blind."""
-    return {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[k // len(COLOURS) % len(DASHES)]}
 
 
 def _beside(axes: Any, text: str, point: tuple[float, float]) -> None:

@@ -1,4 +1,4 @@
-"""A data set of the shape of a large one, written in a minute: for measuring loaders, not for training."""
+"""A large data set from few rendered scenes, to measure loaders; not for training."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from distill.data.bounded_map import ahead
+from distill.data.bounded_map import bounded_map
 from distill.datasets.synth.lights.heads import CLASSES
 from distill.datasets.synth.scene import Scene, render
 from distill.datasets.synth.write import label_text
 from edgestill.progress import track
 
-SCENES = 4  # that are rendered: all that takes long
+SCENES = 4  # that are rendered, which is the slow part
 
 
 def write_frames(root: Path, frames: int, images: int, size_wh: tuple[int, int], threads: int) -> Path:
-    """Write frames, each one of a few rendered streets shifted, perhaps mirrored, and at another brightness.
+    """Write frames: a few rendered streets, each shifted, possibly mirrored, at another brightness.
 
     Args:
         root: An empty folder.
-        frames: Different ones: JPEG 95 without colour subsampling.
-        images: Names; those beyond ``frames`` are hard links to the first.
+        frames: Number of distinct frames: JPEG of quality 95 without chroma subsampling.
+        images: Number of file names; those beyond ``frames`` are hard links to the first.
         size_wh: Width and height, px.
-        threads: That write.
+        threads: Number of writing threads.
 
     Returns:
         The ``data.yaml``; all images are in ``train``.
@@ -38,7 +38,7 @@ def write_frames(root: Path, frames: int, images: int, size_wh: tuple[int, int],
     streets = (scene for i in count() if (scene := render(0, i, size_wh)).tags[0] == "street")
     scenes = list(track(islice(streets, SCENES), "rendering streets", SCENES))
     with ThreadPoolExecutor(threads) as pool:
-        made = ahead(pool, partial(_write, root, scenes), range(frames), 4 * threads)
+        made = bounded_map(pool, partial(_write, root, scenes), range(frames), 4 * threads)
         for _ in track(made, "writing frames", frames):
             pass
     for i in range(frames, images):

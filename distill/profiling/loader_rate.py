@@ -1,23 +1,23 @@
-"""How fast training samples come, against the raw decode rate.
+"""The rate of training samples, relative to the raw decode rate.
 
 Run as ``python -m distill.profiling.loader_rate [DATA.yaml]``.
 
-Measures in turn, again and again, so that a busy machine slows all alike, with the same number of threads:
+Measures in interleaved rounds, so that other load affects all alike, with the same number of threads:
 
-    decode   image files decoded, nothing else: what any loader without a cache is bounded by
+    decode   image files decoded and nothing else: the bound of any loader without a cache
     plain    training samples without a cache; one of mosaic windows decodes four images, so 2.5 a sample
-    cold     the same, with a disk cache that is filled on the way
+    cold     the same, with a disk cache that is filled meanwhile
     disk     the same, with every image on disk; files and cache may be in the memory of the system
     memory   the same, with every image in memory
 
-and prints samples (or images) a second, by the clock and by the time that the process had a core; and the
-medians and quartiles over the rounds of what a sample takes less than a decoded image does:
+and prints samples (or images) a second of wall time and of CPU time, and the median and quartiles over the
+rounds of the ratio
 
     against_decode = rate / rate of decode
 
-by the time on a core, which other processes do not disturb. Without DATA.yaml it writes frames of DTLD's
+in CPU time, which other processes affect less. Without DATA.yaml it writes frames of DTLD's
 shape (2048 x 1024, JPEG 95 without colour subsampling) into a temporary folder: rendered streets, each frame
-one of them shifted, perhaps mirrored, and at another brightness. ``--images`` beyond ``--frames`` are more
+one of them shifted, possibly mirrored, at another brightness. ``--images`` beyond ``--frames`` are more
 names for the same files: 41,000 of them need no 20 GB.
 """
 
@@ -39,7 +39,7 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from distill.data.bounded_map import ahead
+from distill.data.bounded_map import bounded_map
 from distill.data.disk_cache import DiskCache
 from distill.data.loader import Batches, TrainingImages, open_datasets
 from distill.profiling.loader_frames import write_frames
@@ -52,20 +52,20 @@ from edgestill.spec import ModelSpec
 SIZE_WH = (2048, 1024)
 
 T = TypeVar("T")
-Rates = tuple[float, float]  # a second by the clock, a second on a core
+Rates = tuple[float, float]  # per second of wall time, per second of CPU time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What is measured.
+class LoaderBenchmark:
+    """The parameters of the measurement.
 
     Attributes:
         data: The data set.
         folder: For the disk caches.
         recipe: Input size, window size, batch, threads and augmentation.
         disk_mib: Budget of a disk cache.
-        seconds: That each part of a round takes.
-        rounds: Measurements of each part.
+        seconds: Duration of each part of a round.
+        rounds: Number of measurements of each part.
     """
 
     data: Dataset
@@ -76,36 +76,36 @@ class Setting:
     rounds: int
 
 
-def measure(setting: Setting) -> dict[str, Any]:
+def measure(benchmark: LoaderBenchmark) -> dict[str, Any]:
     """Measure all parts; gives rates in images or samples a second, and their ratios to ``decode``."""
-    recipe, paths = setting.recipe, setting.data.images("train")
-    spec = ModelSpec(name=recipe.student.model, input_hw=recipe.input_hw, classes=setting.data.classes)
-    fit = range(min(len(paths), setting.disk_mib * 2**20 // (3 * spec.input_hw[0] * spec.input_hw[1])))
+    recipe, paths = benchmark.recipe, benchmark.data.images("train")
+    spec = ModelSpec(name=recipe.student.model, input_hw=recipe.input_hw, classes=benchmark.data.classes)
+    fit = range(min(len(paths), benchmark.disk_mib * 2**20 // (3 * spec.input_hw[0] * spec.input_hw[1])))
     peak_mib = {"before": _peak_mib()}
-    warm, opening = DiskCache(setting.folder / "warm", setting.disk_mib), perf_counter()
-    on_disk = TrainingImages([setting.data], spec, cache_mib=0, disk=warm)
+    warm, opening = DiskCache(benchmark.folder / "warm", benchmark.disk_mib), perf_counter()
+    on_disk = TrainingImages([benchmark.data], spec, cache_mib=0, disk=warm)
     opening, peak_mib["opened"] = perf_counter() - opening, _peak_mib()
     _visits(lambda i: on_disk[i], fit, recipe.loader_threads)
-    _samples(on_disk, spec, setting)
+    _samples(on_disk, spec, benchmark)
     peak_mib["without memory cache"] = _peak_mib()
-    in_memory = TrainingImages([setting.data], spec, cache_mib=recipe.cache_mib, disk=warm)
+    in_memory = TrainingImages([benchmark.data], spec, cache_mib=recipe.cache_mib, disk=warm)
     _visits(lambda i: in_memory[i], fit, recipe.loader_threads)
-    plain = TrainingImages([setting.data], spec, cache_mib=0)
+    plain = TrainingImages([benchmark.data], spec, cache_mib=0)
 
     def cold() -> Rates:
-        with TemporaryDirectory(dir=setting.folder) as folder:
-            disk = DiskCache(Path(folder), setting.disk_mib)
-            return _samples(TrainingImages([setting.data], spec, cache_mib=0, disk=disk), spec, setting)
+        with TemporaryDirectory(dir=benchmark.folder) as folder:
+            disk = DiskCache(Path(folder), benchmark.disk_mib)
+            return _samples(TrainingImages([benchmark.data], spec, cache_mib=0, disk=disk), spec, benchmark)
 
     parts: dict[str, Callable[[], Rates]] = {
-        "decode": lambda: _visits(read_image, paths, recipe.loader_threads, setting.seconds),
-        "plain": lambda: _samples(plain, spec, setting),
+        "decode": lambda: _visits(read_image, paths, recipe.loader_threads, benchmark.seconds),
+        "plain": lambda: _samples(plain, spec, benchmark),
         "cold": cold,
-        "disk": lambda: _samples(on_disk, spec, setting),
-        "memory": lambda: _samples(in_memory, spec, setting),
+        "disk": lambda: _samples(on_disk, spec, benchmark),
+        "memory": lambda: _samples(in_memory, spec, benchmark),
     }
     rates: dict[str, list[Rates]] = {name: [] for name in parts}
-    for _ in track(range(setting.rounds), "measuring", setting.rounds):
+    for _ in track(range(benchmark.rounds), "measuring", benchmark.rounds):
         for name, part in parts.items():
             rates[name].append(part())
     clock, core = ({name: [r[k] for r in found] for name, found in rates.items()} for k in (0, 1))
@@ -124,12 +124,12 @@ def measure(setting: Setting) -> dict[str, Any]:
 
 
 def _peak_mib() -> float:
-    """The most memory that this process has had so far."""
+    """Peak resident memory of this process so far, MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-class _Stopwatch:
-    """Counts, and gives what was counted a second: by the clock, and by the time on a core."""
+class _RateCounter:
+    """Counts items, and gives their rate by wall time and by CPU time."""
 
     def __init__(self) -> None:
         self.done = 0
@@ -143,19 +143,19 @@ class _Stopwatch:
 
 
 def _visits(visit: Callable[[T], object], items: Iterable[T], threads: int, seconds: float = inf) -> Rates:
-    """Items that threads visit in a second, until all are or the time is over."""
-    watch = _Stopwatch()
+    """Items visited by threads a second, until all are done or the time is over."""
+    counter = _RateCounter()
     with ThreadPoolExecutor(threads) as pool:
-        for _ in ahead(pool, visit, items, 4 * threads):
-            watch.done += 1
-            if watch.passed() > seconds:
+        for _ in bounded_map(pool, visit, items, 4 * threads):
+            counter.done += 1
+            if counter.passed() > seconds:
                 break
-    return watch.rates()
+    return counter.rates()
 
 
-def _samples(images: TrainingImages, spec: ModelSpec, setting: Setting) -> Rates:
-    """Training samples a second, in batches as a training gets them."""
-    recipe = setting.recipe
+def _samples(images: TrainingImages, spec: ModelSpec, benchmark: LoaderBenchmark) -> Rates:
+    """Training samples a second, in batches as in a training."""
+    recipe = benchmark.recipe
     batches = Batches(
         images,
         spec.resized(recipe.train_hw),
@@ -165,12 +165,12 @@ def _samples(images: TrainingImages, spec: ModelSpec, setting: Setting) -> Rates
         threads=recipe.loader_threads,
     )
     with batches:
-        watch = _Stopwatch()
+        counter = _RateCounter()
         for batch in chain.from_iterable(batches.epoch(epoch) for epoch in count()):
-            watch.done += len(batch.images)
-            if watch.passed() > setting.seconds:
+            counter.done += len(batch.images)
+            if counter.passed() > benchmark.seconds:
                 break
-        return watch.rates()
+        return counter.rates()
 
 
 def _ratio(values: Sequence[float], decoded: Sequence[float]) -> dict[str, float]:
@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         images = max(args.images, args.frames)
         data = args.data or write_frames(folder, args.frames, images, SIZE_WH, recipe.loader_threads)
         (dataset,) = open_datasets([data])
-        setting = Setting(
+        benchmark = LoaderBenchmark(
             data=dataset,
             folder=folder,
             recipe=recipe,
@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             seconds=args.seconds,
             rounds=args.rounds,
         )
-        print(to_json_text(measure(setting)))
+        print(to_json_text(measure(benchmark)))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What distillation adds to a step: ``python -m distill.profiling.step_cost RECIPE --data DATA.yaml``.
+"""The cost of distillation in a step: ``python -m distill.profiling.step_cost RECIPE --data DATA.yaml``.
 
-Measures, in turn and again and again, so that a busy machine slows all alike: a step of the student alone, a
+Measures in interleaved rounds, so that other load affects all alike: a step of the student alone, a
 forward pass of the teacher alone, and a step of the student that is distilled. Prints the medians, and the
 median and the quartiles over the rounds of
 
     ratio = distilled / (plain + teacher)
 
-as JSON. What is above 1 is the price of the losses, their gradients and the adapters.
+as JSON. The excess over 1 is the cost of the losses, their gradients and the adapters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from distill.training.malloc import keep_freed_memory
 
-keep_freed_memory()  # as a training does, before torch is there
+keep_freed_memory()  # as in a training, before torch is imported
 
 import torch
 
@@ -32,7 +32,7 @@ from edgestill.errors import UsageError
 from edgestill.files import to_json_text
 from edgestill.progress import track
 
-WARM_UP = 12  # rounds; until then a CPU's steps still fault in memory, and take up to twice as long
+WARM_UP = 12  # rounds; before it, page faults make a step on a CPU up to twice as long
 
 
 def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
@@ -40,13 +40,15 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
 
     Args:
         recipe: Names a teacher and methods.
-        rounds: Measurements of each.
+        rounds: Number of measurements.
 
     Raises:
-        UsageError: The recipe distils nothing.
+        UsageError: The recipe has no methods.
     """
     if not recipe.methods:
-        raise UsageError(f"recipe {recipe.name} distils nothing", hint="name a recipe with methods")
+        raise UsageError(
+            f"recipe {recipe.name} has no distillation methods", hint="name a recipe with methods"
+        )
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     datasets = open_datasets([Path(path) for path in recipe.data])
@@ -87,7 +89,7 @@ def _first_batch(run: Run, images: TrainingImages) -> Batch:
 
 
 def _parts(run: Run, batch: Batch) -> dict[str, Callable[[], object]]:
-    """What is measured, by name."""
+    """The measured functions by name."""
     teacher, compute = run.teacher, run.compute
     assert teacher is not None
     images = compute.images(batch.images, run.spec.scale)

@@ -1,13 +1,12 @@
 """One cell of a study: an ordinary run folder, trained and scored in a process of its own.
 
-``python -m distill.study.cell FOLDER`` does what ``FOLDER/cell.json`` says. It goes on where it was killed,
-ends when the process that started it has ended, and waits for a predecessor that has not ended yet.
+``python -m distill.study.cell FOLDER`` runs the training that ``FOLDER/cell.json`` describes. It
+resumes after an interruption, exits when its parent process exits, and waits for a predecessor in the folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import resource
 import sys
@@ -25,8 +24,8 @@ import edgestill
 from distill.data.loader import open_datasets
 from distill.recipe import Recipe, build_recipe
 from distill.study.grid import NO_TEACHER, Cell, Study
-from distill.study.process import CELL, ERROR, FINDINGS, HINT, SCORE
-from distill.study.scoring import choose_split, look, numbers, save_findings
+from distill.study.process import CELL, DETECTIONS, ERROR, HINT, SCORE, folder_lock
+from distill.study.scoring import choose_split, evaluate_checkpoint, save_detections, score_values
 from distill.teacher import weights_path
 from distill.train import train
 from distill.training.resume import FREE_KEYS
@@ -34,16 +33,15 @@ from edgestill.checkpoint import WEIGHTS
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import read_json, sha256_file, write_json
 
-LOCK = ".lock"
 FLOORS = ("edgestill", "runtime", "distill")
-ABSENT = "(not there)"
+MISSING = "(missing)"
 
 
-def describe(cell: Cell, study: Study) -> dict[str, Any]:
-    """What a cell's folder is for; two descriptions tell whether it still is.
+def cell_description(cell: Cell, study: Study) -> dict[str, Any]:
+    """The description of a cell, which is compared to detect changed recipes and weights.
 
     Raises:
-        UsageError: The teacher's or the student's first weights are not there.
+        UsageError: The weights of the teacher or the initial weights of the student are missing.
     """
     sources = {"student.init": cell.recipe.student.init}
     if cell.teacher != NO_TEACHER:
@@ -61,10 +59,10 @@ def describe(cell: Cell, study: Study) -> dict[str, Any]:
     }
 
 
-def changes(folder: Path, wanted: Mapping[str, Any]) -> list[str]:
-    """How the training in a folder differs from the one that is asked for; empty if there is none.
+def recipe_changes(folder: Path, wanted: Mapping[str, Any]) -> list[str]:
+    """The differences between the training in a folder and the requested one; empty if there are none.
 
-    A key that the trainer did not know yet when the cell was trained is no difference.
+    A key that did not exist yet when the cell was trained is not a difference.
     """
     if not (folder / CELL).is_file():
         return []
@@ -75,9 +73,9 @@ def changes(folder: Path, wanted: Mapping[str, Any]) -> list[str]:
     except ToolchainError as error:
         return [error.what]
     pairs = {key: (old[key], new[key]) for key in old.keys() & new.keys()}
-    pairs |= {key: (rebuilt.get(key, ABSENT), new.get(key, ABSENT)) for key in rebuilt.keys() ^ new.keys()}
+    pairs |= {key: (rebuilt.get(key, MISSING), new.get(key, MISSING)) for key in rebuilt.keys() ^ new.keys()}
     pairs |= {
-        f"sha256 of {key}": (stored["sha256"].get(key, ABSENT), wanted["sha256"].get(key, ABSENT))
+        f"sha256 of {key}": (stored["sha256"].get(key, MISSING), wanted["sha256"].get(key, MISSING))
         for key in stored["sha256"].keys() | wanted["sha256"].keys()
     }
     return [
@@ -88,31 +86,31 @@ def changes(folder: Path, wanted: Mapping[str, Any]) -> list[str]:
 
 
 def is_scored(folder: Path, study: Study) -> bool:
-    """Whether a cell is trained, and scored as the study asks."""
-    if not (folder / SCORE).is_file() or not (folder / FINDINGS).is_file():
+    """Whether a cell is trained, and scored with the split and weights of the study."""
+    if not (folder / SCORE).is_file() or not (folder / DETECTIONS).is_file():
         return False
     score = read_json(folder / SCORE, hint=HINT)
     return bool(score["weights"] == study.weights and study.split in {"auto", score["split"]})
 
 
 def run_cell(folder: Path, *, threads: int = 0) -> dict[str, Any]:
-    """Train and score what ``cell.json`` in a folder says, or what is left of it.
+    """Train and score the cell of a folder, or resume it.
 
     Args:
         folder: The cell's.
-        threads: Of this process; 0 leaves it to the recipe.
+        threads: Of this process; 0 for those of the recipe.
 
     Returns:
         The content of ``score.json``.
     """
     what = read_json(folder / CELL, hint=HINT)
     recipe = _limited(build_recipe(what["arm"], what["table"]), threads)
-    code = _code()
+    code = _code_digest()
     datasets = open_datasets([Path(path) for path in recipe.data])
     split = choose_split(datasets, what["split"])
     result = train(recipe, folder, resume=True)
-    accuracy, findings = look(folder / what["weights"], datasets, split)
-    save_findings(folder / FINDINGS, findings)
+    accuracy, detections = evaluate_checkpoint(folder / what["weights"], datasets, split)
+    save_detections(folder / DETECTIONS, detections)
     score = {
         **{key: what[key] for key in ("arm", "teacher", "student", "seed", "weights")},
         "split": split,
@@ -120,7 +118,7 @@ def run_cell(folder: Path, *, threads: int = 0) -> dict[str, Any]:
         "model": recipe.student.model,
         "epochs": result["epochs"],
         "epoch": result["best_epoch"] if what["weights"] == "best" else result["epochs"],
-        **numbers(accuracy),
+        **score_values(accuracy),
         "training_seconds": result["training_seconds"],
         "seconds_per_step": result["seconds_per_step"],
         "arithmetic": result["arithmetic"],
@@ -134,36 +132,40 @@ def run_cell(folder: Path, *, threads: int = 0) -> dict[str, Any]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a cell; gives the exit code, and leaves ``error.json`` if it fails on purpose."""
+    """Run a cell; gives the exit code, and writes ``error.json`` for an expected error."""
     parser = argparse.ArgumentParser(prog="python -m distill.study.cell")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--parent", type=int, default=0)
     args = parser.parse_args(words)
     if args.parent:
-        _end_with(args.parent)
-    lock = os.open(args.folder / LOCK, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(lock, fcntl.LOCK_EX)  # held until this process ends
-    (args.folder / ERROR).unlink(missing_ok=True)
+        _exit_with_parent(args.parent)
+    with folder_lock(args.folder):
+        return _run_or_report(args.folder, args.threads)
+
+
+def _run_or_report(folder: Path, threads: int) -> int:
+    """Run a cell; gives the exit code, and writes ``error.json`` for an expected error."""
+    (folder / ERROR).unlink(missing_ok=True)
     try:
-        run_cell(args.folder, threads=args.threads)
+        run_cell(folder, threads=threads)
     except ToolchainError as error:
         print(error, file=sys.stderr)
-        told = {"what": error.what, "hint": error.hint, "exit_code": error.exit_code}
-        write_json(args.folder / ERROR, told)
+        report = {"what": error.what, "hint": error.hint, "exit_code": error.exit_code}
+        write_json(folder / ERROR, report)
         return error.exit_code
     return 0
 
 
 def _limited(recipe: Recipe, threads: int) -> Recipe:
-    """The recipe for a process that may use some of the cores."""
+    """The recipe with a limited number of threads."""
     if not threads:
         return recipe
     return replace(recipe, threads=threads, loader_threads=min(recipe.loader_threads, threads))
 
 
-def _code() -> str:
-    """Hash of the code that trains and scores, first 12 digits; a study lasts, and code changes."""
+def _code_digest() -> str:
+    """SHA-256 of the code that trains and scores, first 12 digits: it may change during a long study."""
     root = Path(edgestill.__file__).parent.parent
     files = sorted(path for floor in FLOORS for path in (root / floor).rglob("*.py"))
     return sha256("".join(map(sha256_file, files)).encode()).hexdigest()[:12]
@@ -173,7 +175,7 @@ def digest_of(path: Path) -> str:
     """SHA-256 of the weights at a path: a checkpoint's folder, or a file.
 
     Raises:
-        UsageError: There are none.
+        UsageError: There are no weights.
     """
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
@@ -194,8 +196,8 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _end_with(parent: int) -> None:
-    """End this process soon after its parent: an orphan would write beside its successor."""
+def _exit_with_parent(parent: int) -> None:
+    """Exit soon after the parent process: an orphan would write into the folder of its successor."""
 
     def watch() -> None:
         while os.getppid() == parent:

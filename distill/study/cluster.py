@@ -1,8 +1,8 @@
-"""Cells of a study on a Ray cluster, one task each: Ray places, retries and counts, nothing of it is ours.
+"""Cells of a study on a Ray cluster, one task each; Ray schedules and retries them.
 
-The cluster is the one that ``RAY_ADDRESS`` names, else one that runs on this machine (``ray start``), else
-one of this machine alone. A cell whose node dies is run again elsewhere and goes on from its last epoch. All
-nodes see the study's folder, the data and the weights under the same paths, and have this project installed.
+The cluster is that of ``RAY_ADDRESS``, else one running on this machine (``ray start``), else a new one of
+this machine alone. A cell whose node fails is run on another and resumes from its last epoch. All nodes see
+the study's folder, the data and the weights under the same paths, and have this project installed.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any
 
 import ray
 
-from distill.study.process import Done, Work, failure, launch
+from distill.study.process import CellJob, CellResult, launch, read_failure
 from edgestill.progress import say
 
 POLL_S = 0.5
-RETRIES = 3  # of a cell whose node died
+RETRIES = 3  # of a cell whose node failed
 
 
-def run_ray(work: Sequence[Work]) -> Iterator[Done | None]:
-    """Run cells as tasks of a Ray cluster, see ``Engine``."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # tell nobody
+def run_ray(work: Sequence[CellJob]) -> Iterator[CellResult | None]:
+    """Run cells as tasks of a Ray cluster, see ``CellRunner``."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     ray.init(log_to_driver=False, logging_level="warning")
     try:
         yield from _tasks(work)
     finally:
-        ray.shutdown()  # ends the tasks too, and with them their processes
+        ray.shutdown()  # also ends the tasks and their processes
 
 
-def _tasks(work: Sequence[Work]) -> Iterator[Done | None]:
+def _tasks(work: Sequence[CellJob]) -> Iterator[CellResult | None]:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     say(f"Ray: {len(nodes)} nodes, {sum(node.get('CPU', 0) for node in nodes):.0f} cores")
     task = ray.remote(run_task)
@@ -44,18 +44,18 @@ def _tasks(work: Sequence[Work]) -> Iterator[Done | None]:
     while running:
         ended, _ = ray.wait(list(running), timeout=POLL_S)
         for reference in ended:
-            yield Done(folder=running.pop(reference).folder, why=_outcome(reference))
+            yield CellResult(folder=running.pop(reference).folder, failure=_outcome(reference))
         yield None
 
 
 def threads(nodes: Sequence[Mapping[str, float]], cells: int) -> int:
-    """Cores of a cell: the cluster's by the number of cells, at most those of the smallest node."""
+    """Cores of a cell: those of the cluster by the number of cells, at most those of the smallest node."""
     cores = [node["CPU"] for node in nodes if node.get("CPU")]
     return max(1, int(min(sum(cores) // cells, *cores)))
 
 
-def needs(work: Work, nodes: Sequence[Mapping[str, float]], cells: int) -> dict[str, Any]:
-    """What Ray must set aside for a cell: no more than the smallest node has, or it would wait for ever."""
+def needs(work: CellJob, nodes: Sequence[Mapping[str, float]], cells: int) -> dict[str, Any]:
+    """The resources of a cell, at most those of the smallest node: Ray never schedules a larger request."""
     memory = min((node["memory"] for node in nodes if "memory" in node), default=0)
     gpu = work.recipe.device != "cpu" and any(node.get("GPU") for node in nodes)
     return {
@@ -68,20 +68,20 @@ def needs(work: Work, nodes: Sequence[Mapping[str, float]], cells: int) -> dict[
 
 
 def run_task(folder: str, threads: int, cwd: str, paths: Sequence[str]) -> Mapping[str, Any] | None:
-    """Run a cell on the node that Ray chose; gives why it failed, or None."""
+    """Run a cell on its node; gives the error, or None."""
     missing = [path for path in (cwd, folder, *paths) if not Path(cwd, path).exists()]
     if missing:
         node = ray.util.get_node_ip_address()
         return {
-            "what": f"the node {node} does not see {', '.join(missing)}",
-            "hint": "put --out, data and weights where every node sees them under the same path",
+            "what": f"the node {node} cannot access {', '.join(missing)}",
+            "hint": "put --out, data and weights where every node can access them by the same path",
             "exit_code": 3,
         }
-    return failure(Path(folder), launch(Path(folder), threads, Path(cwd)).wait())
+    return read_failure(Path(folder), launch(Path(folder), threads, Path(cwd)).wait())
 
 
-def _paths(work: Work) -> list[str]:
-    """Files that a cell reads, as its recipe names them; the weights that ship come with the project."""
+def _paths(work: CellJob) -> list[str]:
+    """Files that a cell reads, as named in its recipe, except the shipped weights."""
     named = (*work.recipe.data, work.recipe.teacher, work.recipe.student.init)
     return [path for path in named if path and path not in {"student", "teacher"}]
 
@@ -91,8 +91,8 @@ def _outcome(reference: Any) -> Mapping[str, Any] | None:
         why: Mapping[str, Any] | None = ray.get(reference)
     except ray.exceptions.RayError as error:
         return {
-            "what": f"Ray gave up: {str(error).splitlines()[0]}",
-            "hint": "`ray status` shows the nodes; the same command goes on with what is left",
+            "what": f"Ray failed: {str(error).splitlines()[0]}",
+            "hint": "`ray status` shows the nodes; the same command resumes the remaining cells",
             "exit_code": 5,
         }
     return why

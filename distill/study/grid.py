@@ -1,6 +1,6 @@
-"""A study: which trainings, in one TOML file.
+"""A study: a set of trainings described by one TOML file.
 
-A study names a base recipe and what varies: arms, teachers, students, seeds, and any key of the recipe in
+A study names a base recipe and its variations: arms, teachers, students, seeds, and any key of the recipe in
 ``[sweep]``. Later settings win: the recipe, ``[settings]``, the command line, teacher and student, the arm,
 the sweep, the seed. Some arms need no definition: see ``CONTROLS``, and every distillation method by its name
 with its defaults. An arm without methods needs no teacher and is trained once for all of them.
@@ -21,7 +21,7 @@ from edgestill.errors import UsageError, unknown_name
 
 FOLDER = Path(__file__).parent.parent / "studies"
 
-#: The arms that a claim needs, as settings of the recipe.
+#: The control arms, as settings of the recipe.
 CONTROLS: Mapping[str, Mapping[str, Any]] = {
     "none": {"methods": {}},
     "default": {},  # the recipe's own methods
@@ -34,8 +34,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 Weights = Literal["last", "best"]
 
 
-class Paired(Protocol):
-    """What belongs to a student and a teacher."""
+class StudentTeacher(Protocol):
+    """An object with a student and a teacher."""
 
     @property
     def student(self) -> str:
@@ -46,26 +46,26 @@ class Paired(Protocol):
         """The teacher's; ``-`` without one."""
 
 
-P = TypeVar("P", bound=Paired)
+S = TypeVar("S", bound=StudentTeacher)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """What a study's file holds.
+    """The content of a study's file.
 
     Attributes:
         recipe: The base: a shipped recipe's name or a file, or a whole recipe as a table.
-        seeds: Each cell is trained once with each.
+        seeds: Of the trainings of each cell.
         arms: By name, in the table's order.
         arm: Settings of the recipe by arm; ``methods`` there replaces the recipe's.
-        teachers: Weights by the name that the table shows; empty for the recipe's one teacher.
+        teachers: Weights by the name in the table; empty for the recipe's one teacher.
         students: Architecture, or a table ``[student]``, by name; empty for the recipe's one student.
         settings: Settings of the recipe for all arms.
-        sweep: Values by key of the recipe, dotted; ``methods.X.*`` concerns the arms that have method X.
-        against: Arms that every other one is compared with.
-        split: What is reported; ``auto`` is ``test`` where the data has one, else ``val``.
-        weights: Which averaged weights are reported: of the ``last`` epoch, so that all arms have the same
-            number and none is picked on a few validation images, or of the ``best`` one.
+        sweep: Values by key of the recipe, dotted; ``methods.X.*`` applies to the arms with method X.
+        against: Reference arms that every other arm is compared with.
+        split: The reported split; ``auto`` is ``test`` where the data has one, else ``val``.
+        weights: The reported averaged weights: of the ``last`` epoch, which avoids selection on a small
+            validation split, or of the ``best`` one.
         resamples: Of the test images, for the bootstrap.
     """
 
@@ -89,11 +89,11 @@ class Cell:
 
     Attributes:
         arm: The arm's name, with its values of the sweep.
-        teacher: The teacher's name; ``-`` for an arm that needs none.
+        teacher: The teacher's name; ``-`` for an arm without methods.
         student: The student's name.
         seed: Of the training.
         table: The recipe, as the table of a TOML file.
-        recipe: The same, checked, with all defaults.
+        recipe: The same, validated, with all defaults.
     """
 
     arm: str
@@ -105,17 +105,17 @@ class Cell:
 
     @property
     def pair(self) -> str:
-        """Student and teacher, as a folder's name."""
+        """Student and teacher, as a folder name."""
         return self.student if self.teacher == NO_TEACHER else f"{self.student}-from-{self.teacher}"
 
     @property
     def folder(self) -> Path:
-        """Where it is trained, below the study's folder."""
+        """Its folder, relative to the study's folder."""
         return Path("cells", self.arm.replace(" ", "_"), self.pair, f"seed-{self.seed}")
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
+        """Its name in messages."""
         return f"{self.arm}, {self.pair}, seed {self.seed}"
 
 
@@ -134,13 +134,13 @@ def load_study(
         settings: ``key=value``; a key of a study (``seeds``, ``arms``, ``arm.X``, ``teachers.X``) changes the
             study, any other one the recipe of all arms.
         data: ``data.yaml`` files that replace the recipe's.
-        against: Arms that every other one is compared with too.
+        against: Additional reference arms.
 
     Returns:
-        Its name, what it holds, and its cells, seed by seed: what is done after any whole seed is a table.
+        Its name, the study, and its cells ordered by seed, so that a table is complete after each seed.
 
     Raises:
-        UsageError: There is no such study, or it or one of its recipes holds what it cannot hold.
+        UsageError: There is no such study, or it or one of its recipes is invalid.
     """
     path = Path(name)
     if path.suffix != ".toml":
@@ -181,7 +181,7 @@ def _base(study: Study, settings: Sequence[str], data: Sequence[str]) -> dict[st
     if data:
         table["data"] = list(data)
     if study.weights == "last":
-        table["patience"] = 0  # all arms learn for the same number of epochs
+        table["patience"] = 0  # all arms train for the same number of epochs
     return table
 
 
@@ -222,32 +222,32 @@ def _teachers(study: Study, base: Mapping[str, Any]) -> list[tuple[str, dict[str
 
 
 def _teacher_name(weights: str) -> str:
-    """What to call a teacher that has no name: its run's folder, or its file."""
+    """The name of a teacher without one: that of its run's folder, or of its file."""
     path = Path(weights)
     name = path.parent.name if path.name in {"best", "last"} else path.stem
     return name if _NAME.fullmatch(name) else "teacher"
 
 
 def _arms(study: Study, base: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Every arm with every combination of the sweep's values that concern it."""
+    """Every arm with every combination of the sweep's values that apply to it."""
     found = []
     for name in study.arms:
         change = _arm(study, base, name)
         methods = _merged(base, change).get("methods", {})
-        concerned = [key for key in study.sweep if _concerns(key, methods)]
-        for values in product(*(study.sweep[key] for key in concerned)):
+        applicable = [key for key in study.sweep if _applies(key, methods)]
+        for values in product(*(study.sweep[key] for key in applicable)):
             swept: dict[str, Any] = deepcopy(change)
-            if any(key.startswith("methods.") for key in concerned):
+            if any(key.startswith("methods.") for key in applicable):
                 swept["methods"] = deepcopy(methods)
-            for key, value in zip(concerned, values, strict=True):
+            for key, value in zip(applicable, values, strict=True):
                 _put(swept, key.split("."), value)
-            label = [f"{key.split('.')[-1]}={_short(v)}" for key, v in zip(concerned, values, strict=True)]
+            label = [f"{key.split('.')[-1]}={_short(v)}" for key, v in zip(applicable, values, strict=True)]
             found.append((" ".join([name, *label]), swept))
     return found
 
 
 def _arm(study: Study, base: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What an arm changes in the recipe."""
+    """The settings of the recipe that an arm changes."""
     if name in study.arm:
         if not isinstance(study.arm[name], dict):
             raise UsageError(f"arm.{name} = {study.arm[name]!r}", hint=f"[arm.{name}] is a table of settings")
@@ -255,7 +255,7 @@ def _arm(study: Study, base: Mapping[str, Any], name: str) -> dict[str, Any]:
     if name in CONTROLS:
         if name != "none" and not base.get("methods"):
             raise UsageError(
-                f"the arm {name} shows the recipe's own methods, and the recipe has none",
+                f"the arm {name} uses the methods of the recipe, and the recipe has none",
                 hint="add methods to [settings], or name a recipe that distils",
             )
         return deepcopy(dict(CONTROLS[name]))
@@ -268,13 +268,13 @@ def _known(study: Study) -> list[str]:
     return [*study.arm, *CONTROLS, *METHODS.names()]
 
 
-def _concerns(key: str, methods: Mapping[str, Any]) -> bool:
+def _applies(key: str, methods: Mapping[str, Any]) -> bool:
     first, _, rest = key.partition(".")
     return first != "methods" or rest.partition(".")[0] in methods
 
 
 def _check(study: Study) -> None:
-    """Refuse what would give an empty or a misleading table."""
+    """Refuse studies with an empty or ambiguous table."""
     for key in ("seeds", "arms"):
         values = getattr(study, key)
         if not values or len(set(values)) < len(values):
@@ -292,15 +292,15 @@ def _check(study: Study) -> None:
             raise UsageError(f"sweep.{key} = {values!r}", hint='"dotted.key" = [value, ...]')
 
 
-def _references(study: Study, asked: Sequence[str]) -> tuple[str, ...]:
-    """What is compared with: the study's own that are among its arms now, and what is asked for."""
-    for name in asked:
+def _references(study: Study, additional: Sequence[str]) -> tuple[str, ...]:
+    """The reference arms: those of the study that are among its arms, and the additional ones."""
+    for name in additional:
         if name not in study.arms:
             raise unknown_name("arm of this study", name, study.arms)
     for name in study.against:
         if name not in _known(study):
             raise unknown_name("arm", name, _known(study))
-    return tuple(dict.fromkeys(name for name in (*study.against, *asked) if name in study.arms))
+    return tuple(dict.fromkeys(name for name in (*study.against, *additional) if name in study.arms))
 
 
 def _merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -330,12 +330,12 @@ def _short(value: Any) -> str:
     return text
 
 
-def rounds(cells: Sequence[P]) -> Iterator[tuple[tuple[str, str], list[P]]]:
-    """What belongs to each student and teacher; what needs no teacher stands in each of its student's."""
+def by_student_and_teacher(cells: Sequence[S]) -> Iterator[tuple[tuple[str, str], list[S]]]:
+    """Group by student and teacher; arms without a teacher are in every group of their student."""
     keys = dict.fromkeys((one.student, one.teacher) for one in cells)
-    teacher_outputs = {student for student, teacher in keys if teacher != NO_TEACHER}
+    with_teacher = {student for student, teacher in keys if teacher != NO_TEACHER}
     for student, teacher in keys:
-        if teacher != NO_TEACHER or student not in teacher_outputs:
+        if teacher != NO_TEACHER or student not in with_teacher:
             yield (
                 (student, teacher),
                 [one for one in cells if one.student == student and one.teacher in {teacher, NO_TEACHER}],

@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from distill.plots.training import GRID, INK, SOFT, canvas, line_style
-from distill.study.grid import NO_TEACHER, Cell, rounds
-from distill.study.summary import Row
+from distill.study.grid import NO_TEACHER, Cell, by_student_and_teacher
+from distill.study.summary import ArmRow
 from distill.training.run_folder import HISTORY
 from edgestill.history import read_history
+from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
 
 PANELS = 9  # students and teachers with a panel of their own; more are not readable
 ROW = 0.32  # inches of an arm
 
 
-def plot_arms(path: Path, rows: Sequence[Row], reference: str) -> Path:
+def plot_arms(path: Path, rows: Sequence[ArmRow], reference: str) -> Path:
     """Draw mAP50-95 and mAP50 by arm: every seed a dot, their mean a bar, the reference's mean a line.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; so do the others.
+        ModuleNotFoundError: matplotlib is not installed. This holds for the other plots too.
     """
-    groups = list(rounds(rows))
+    groups = list(by_student_and_teacher(rows))
     heights = [len(group) for _, group in groups]
-    with canvas(path, (10, 1.3 + ROW * sum(heights) + 0.5 * len(groups))) as drawing:
+    with image_figure(path, (10, 1.3 + ROW * sum(heights) + 0.5 * len(groups))) as drawing:
         panels = drawing.subplots(
             len(groups), 2, squeeze=False, sharex="col", gridspec_kw={"height_ratios": heights}
         )
@@ -41,7 +41,7 @@ def plot_arms(path: Path, rows: Sequence[Row], reference: str) -> Path:
     return path
 
 
-def _arms(axes: Any, group: Sequence[Row], key: str, reference: str) -> None:
+def _arms(axes: Any, group: Sequence[ArmRow], key: str, reference: str) -> None:
     for y, row in enumerate(group):
         values = [100 * value for value in row.scores[key]]
         axes.plot(values, [y] * len(values), "o", color=line_style(0)["color"], markersize=6, alpha=0.75)
@@ -55,7 +55,7 @@ def _arms(axes: Any, group: Sequence[Row], key: str, reference: str) -> None:
 
 def plot_learning(path: Path, cells: Sequence[Cell], out: Path) -> Path:
     """Draw mAP50-95 of the validations over the epochs, the mean of the seeds, one line an arm."""
-    groups = list(rounds(cells))[:PANELS]
+    groups = list(by_student_and_teacher(cells))[:PANELS]
     with _panels(path, len(groups), 4.2) as (drawing, panels):
         for axes, (pair, group) in zip(panels, groups, strict=True):
             arms: dict[str, list[Cell]] = {}
@@ -72,7 +72,7 @@ def plot_learning(path: Path, cells: Sequence[Cell], out: Path) -> Path:
 
 
 def _course(histories: Sequence[Path]) -> tuple[list[float], list[float]]:
-    """Epochs, and the mean score of those seeds that were validated there, points."""
+    """Epochs, and the mean score of the seeds validated at each, points."""
     found: dict[float, list[float]] = {}
     for path in histories:
         for row in read_history(path):
@@ -81,7 +81,7 @@ def _course(histories: Sequence[Path]) -> tuple[list[float], list[float]]:
     return list(found), [float(np.mean(values)) for values in found.values()]
 
 
-def plot_classes(path: Path, rows: Sequence[Row], labels: Mapping[str, int]) -> Path:
+def plot_classes(path: Path, rows: Sequence[ArmRow], labels: Mapping[str, int]) -> Path:
     """Draw AP50-95 by class, mean and standard deviation over the seeds.
 
     Args:
@@ -90,7 +90,7 @@ def plot_classes(path: Path, rows: Sequence[Row], labels: Mapping[str, int]) -> 
         labels: Boxes by class in the split; a class without any is left out.
     """
     classes = [name for name, count in labels.items() if count]
-    groups = list(rounds(rows))[:PANELS]
+    groups = list(by_student_and_teacher(rows))[:PANELS]
     with _panels(path, len(groups), 4.2) as (drawing, panels):
         for axes, (pair, group) in zip(panels, groups, strict=True):
             for k, row in enumerate(group):
@@ -113,10 +113,10 @@ def plot_classes(path: Path, rows: Sequence[Row], labels: Mapping[str, int]) -> 
 
 @contextmanager
 def _panels(path: Path, count: int, side: float) -> Iterator[tuple[Any, Sequence[Any]]]:
-    """A figure of so many panels, at most three in a row, with room for a legend."""
+    """A figure of ``count`` panels, at most three in a row, with space for a legend."""
     columns = min(3, count)
     lines = -(-count // columns)
-    with canvas(path, (max(7.0, side * 1.3 * columns) + 1.8, side * lines)) as drawing:
+    with image_figure(path, (max(7.0, side * 1.3 * columns) + 1.8, side * lines)) as drawing:
         panels = drawing.subplots(lines, columns, squeeze=False).ravel()
         for axes in panels[count:]:
             axes.set_axis_off()
@@ -124,7 +124,7 @@ def _panels(path: Path, count: int, side: float) -> Iterator[tuple[Any, Sequence
 
 
 def _legend(drawing: Any, panels: Sequence[Any]) -> None:
-    """One legend for all panels: an arm looks the same in each."""
+    """One legend for all panels: an arm has the same style in each."""
     handles, labels = panels[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside right upper")
 

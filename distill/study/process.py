@@ -1,4 +1,4 @@
-"""The process of a cell, seen from outside. Nothing here imports torch: who only starts cells needs none."""
+"""Start the process of a cell, and read its result. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from edgestill.files import read_json
 
 if TYPE_CHECKING:
     from distill.recipe import Recipe
 
 #: The files of a cell, beside those of an ordinary run.
-CELL, SCORE, ERROR, FINDINGS, LOG = "cell.json", "score.json", "error.json", "detections.npz", "log.txt"
+CELL, SCORE, ERROR, DETECTIONS, LOG = "cell.json", "score.json", "error.json", "detections.npz", "log.txt"
+LOCK = ".lock"
 HINT = "remove the cell's folder, or study again with --force"
-BASE_MIB = 1500  # torch, the networks, activations, the optimiser: until a finished cell tells better
+BASE_MIB = 1500  # torch, the networks, activations, the optimiser: until a finished cell gives its peak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """A cell that is to be run.
+class CellJob:
+    """A cell to run.
 
     Attributes:
         folder: The cell's.
@@ -36,36 +39,45 @@ class Work:
     images: int
 
     def expected_mib(self) -> float:
-        """Main memory that it may need: decoded images within the cache, and a base."""
+        """Estimate of its main memory, MiB: decoded images within the cache, and a base."""
         height, width = self.recipe.input_hw
         cache = min(self.recipe.cache_mib * 1.25, self.images * height * width * 3 / 2**20)
         return BASE_MIB + cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """A cell whose process ended.
+class CellResult:
+    """The result of a cell whose process ended.
 
     Attributes:
         folder: The cell's.
-        why: What went wrong: ``what``, ``hint``, ``exit_code``; None if nothing did.
+        failure: The error: ``what``, ``hint``, ``exit_code``; None without one.
     """
 
     folder: Path
-    why: Mapping[str, Any] | None = None
+    failure: Mapping[str, Any] | None = None
 
 
-#: Runs cells, first come first; yields each as it ends, and None now and then, to show how far they are.
-Engine = Callable[[Sequence[Work]], Iterator[Done | None]]
+#: Runs cells in order; yields each result, and None several times a second so that progress can be shown.
+CellRunner = Callable[[Sequence[CellJob]], Iterator[CellResult | None]]
+
+
+def folder_lock(folder: Path) -> FileLock:
+    """The lock of a study's or a cell's folder. The system releases it when its process ends, even if killed.
+
+    Its file is left behind; whether it exists means nothing. With ``fallback_to_soft`` a file system without
+    ``flock`` would get a lock that lasts as long as its file: a killed process would never release it.
+    """
+    return FileLock(folder / LOCK, fallback_to_soft=False)
 
 
 def launch(folder: Path, threads: int, cwd: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start the process of a cell; what it prints goes to ``log.txt`` in the cell's folder.
+    """Start the process of a cell; its output goes to ``log.txt`` in the cell's folder.
 
     Args:
         folder: The cell's.
-        threads: Of the process; 0 leaves it to the recipe.
-        cwd: What the recipe's paths are relative to; None for this process's own.
+        threads: Of the process; 0 for those of the recipe.
+        cwd: Base of relative paths in the recipe; None for that of this process.
     """
     words = ["-m", "distill.study.cell", str(folder), "--threads", str(threads), "--parent", str(os.getpid())]
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
@@ -77,19 +89,19 @@ def launch(folder: Path, threads: int, cwd: Path | None = None) -> subprocess.Po
             stderr=log,
             env=environment,
             cwd=cwd,
-            start_new_session=True,  # an interrupt is the parent's to handle
+            start_new_session=True,  # the parent handles interrupts
         )
 
 
-def failure(folder: Path, code: int) -> Mapping[str, Any] | None:
-    """Why the process of a cell ended as it did; None if all is well."""
+def read_failure(folder: Path, code: int) -> Mapping[str, Any] | None:
+    """The error of a cell by its exit code; None for 0."""
     if code == 0:
         return None
     if (folder / ERROR).is_file():
-        told: Mapping[str, Any] = read_json(folder / ERROR, hint=HINT)
-        return told
+        report: Mapping[str, Any] = read_json(folder / ERROR, hint=HINT)
+        return report
     hint = f"see {folder / LOG}"
     if code == -9:
-        hint += "; mostly the system was out of memory: --jobs 1, or a smaller cache_mib"
+        hint += "; usually the system is out of memory: --jobs 1, or a smaller cache_mib"
     what = f"the process was killed by signal {-code}" if code < 0 else f"the process ended with code {code}"
     return {"what": what, "hint": hint, "exit_code": 5 if code < 0 else 1}

@@ -1,4 +1,4 @@
-"""What a study leaves for people and scripts: tables, plots, ``study.json``."""
+"""The output of a study: tables, plots, ``study.json``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.plots.training import NAMED
+from distill.plots.training import MAX_NAMED
 from distill.study.grid import Cell, Study
 from distill.study.plots import plot_arms, plot_classes, plot_learning
-from distill.study.run import finished
-from distill.study.summary import Row, Scored, compare, make_rows
-from distill.study.table import cell_values, markdown, row_values, test_values, write_tables
+from distill.study.run import finished_cells
+from distill.study.summary import ArmRow, Scored, arm_rows, compare
+from distill.study.table import arm_row_values, cell_values, markdown, test_values, write_tables
 from distill.study.teachers import teacher_rows
 from edgestill.files import write_json
-from edgestill.progress import say
+from edgestill.plotting import optional_plots
 
 RESULT = "study.json"
 
@@ -22,19 +22,19 @@ RESULT = "study.json"
 def report(
     name: str, study: Study, cells: Sequence[Cell], out: Path, failed: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Write what the finished cells give.
+    """Write the tables and plots of the finished cells.
 
     Args:
         name: The study's.
-        study: What it asks for.
+        study: Its settings.
         cells: All of them, in order.
         out: The study's folder.
-        failed: Why cells failed, by label.
+        failed: Errors of cells by label.
 
     Returns:
         The content of ``study.json``.
     """
-    scored = list(finished(study, cells, out))
+    scored = list(finished_cells(study, cells, out))
     result: dict[str, Any] = {
         "study": name,
         "out": str(out),
@@ -48,13 +48,13 @@ def report(
         "files": [str(out / RESULT)],
     }
     if scored:
-        rows = make_rows(scored)
+        rows = arm_rows(scored)
         comparisons = compare(scored, out, study.against, study.resamples)
         lines = [*teacher_rows([cell for cell, _ in scored], result["split"], out), *rows]
         text = markdown(name, study, scored, lines, comparisons)
         files = write_tables(out, text, scored, lines, comparisons)
         result |= {
-            "rows": [row_values(row) for row in lines],
+            "rows": [arm_row_values(row) for row in lines],
             "tests": [test_values(one) for one in comparisons],
             "files": [*result["files"], *map(str, [*files, *_plots(study, scored, rows, out)])],
         }
@@ -62,17 +62,13 @@ def report(
     return result
 
 
-def _plots(study: Study, scored: Sequence[Scored], rows: Sequence[Row], out: Path) -> list[Path]:
-    """Draw the plots; none where matplotlib is not installed."""
+def _plots(study: Study, scored: Sequence[Scored], rows: Sequence[ArmRow], out: Path) -> list[Path]:
+    """Draw the plots; none if matplotlib is not installed."""
     labels = {name: entry["labels"] for name, entry in scored[0][1]["per_class"].items()}
-    try:
-        drawn = [
-            plot_arms(out / "arms.png", rows, study.against[0] if study.against else ""),
-            plot_learning(out / "learning.png", [cell for cell, _ in scored], out),
-        ]
-        if len(labels) <= NAMED:
+    drawn: list[Path] = []
+    with optional_plots("plots"):
+        drawn.append(plot_arms(out / "arms.png", rows, study.against[0] if study.against else ""))
+        drawn.append(plot_learning(out / "learning.png", [cell for cell, _ in scored], out))
+        if len(labels) <= MAX_NAMED:
             drawn.append(plot_classes(out / "classes.png", rows, labels))
-    except ModuleNotFoundError as error:
-        say(f"no plots: {error.name} is not installed")
-        return []
     return drawn

@@ -1,50 +1,51 @@
-"""Run a study: what is left of its cells, then its table from all that are finished."""
+"""Run a study: its unfinished cells, then the table of all finished ones."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from filelock import Timeout
+
 from distill.data.loader import open_datasets
-from distill.study.cell import LOCK, changes, describe, is_scored
+from distill.study.cell import cell_description, is_scored, recipe_changes
 from distill.study.grid import Cell, Study
-from distill.study.process import CELL, ERROR, HINT, SCORE, Done, Engine, Work
+from distill.study.process import CELL, ERROR, HINT, SCORE, CellJob, CellResult, CellRunner, folder_lock
 from distill.study.scoring import choose_split
 from distill.training.run_folder import HISTORY
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import read_json, write_json
+from edgestill.history import count_epochs
 from edgestill.progress import progress, say
 
 
 def run_cells(
-    study: Study, cells: Sequence[Cell], out: Path, engine: Engine, *, force: bool = False
+    study: Study, cells: Sequence[Cell], out: Path, engine: CellRunner, *, force: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """Train and score the cells that are not finished.
+    """Train and score the unfinished cells.
 
     Args:
-        study: What they belong to.
-        cells: Those that are to be finished now.
+        study: Their study.
+        cells: The cells to finish.
         out: The study's folder.
-        engine: What runs them.
-        force: Train anew the cells whose recipe or weights have changed, and those that failed.
+        engine: Runs the cells.
+        force: Retrain the cells whose recipe or weights have changed, and those that failed.
 
     Returns:
-        By label, why a cell failed: ``what``, ``hint``, ``exit_code``.
+        The errors by label: ``what``, ``hint``, ``exit_code``.
 
     Raises:
         UsageError: A cell was trained by another recipe and ``force`` is not given, another study runs in the
-            folder, or what a recipe names is not there.
+            folder, or a file of a recipe is missing.
         DataError: The data cannot be read.
     """
-    wanted = {cell.folder: describe(cell, study) for cell in cells}
+    wanted = {cell.folder: cell_description(cell, study) for cell in cells}
     images = {paths: _training_images(paths, study) for paths in {cell.recipe.data for cell in cells}}
     with _locked(out):
-        _clear(cells, wanted, out, force=force)
+        _remove_outdated(cells, wanted, out, force=force)
         todo = [cell for cell in cells if not is_scored(out / cell.folder, study)]
         if len(todo) < len(cells):
             say(f"{len(cells) - len(todo)} of {len(cells)} cells are finished already")
@@ -53,70 +54,74 @@ def run_cells(
         for cell in todo:
             write_json(out / cell.folder / CELL, wanted[cell.folder])
         work = [
-            Work(folder=out / cell.folder, recipe=cell.recipe, images=images[cell.recipe.data])
+            CellJob(folder=out / cell.folder, recipe=cell.recipe, images=images[cell.recipe.data])
             for cell in todo
         ]
-        return _watch(todo, out, engine(work))
+        return _run_and_report(todo, out, engine(work))
 
 
-def finished(study: Study, cells: Sequence[Cell], out: Path) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """The cells that are trained and scored as the study asks now, with their scores."""
+def finished_cells(study: Study, cells: Sequence[Cell], out: Path) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """The cells that are trained and scored with the current settings of the study, with their scores."""
     for cell in cells:
         folder = out / cell.folder
         try:
-            if is_scored(folder, study) and not changes(folder, describe(cell, study)):
+            if is_scored(folder, study) and not recipe_changes(folder, cell_description(cell, study)):
                 yield cell, read_json(folder / SCORE, hint=HINT)
-        except UsageError as error:  # its teacher is gone: whether it taught this cell cannot be told
+        except UsageError as error:  # its teacher is missing, so it cannot be compared with the cell's
             say(f"{cell.label} is left out of the table: {error.what}")
 
 
-def _watch(cells: Sequence[Cell], out: Path, events: Iterator[Done | None]) -> dict[str, dict[str, Any]]:
-    """Show how far the cells are; gives the failures."""
+def _run_and_report(
+    cells: Sequence[Cell], out: Path, events: Iterator[CellResult | None]
+) -> dict[str, dict[str, Any]]:
+    """Show the progress of the cells; gives the failures."""
     by_folder = {out / cell.folder: cell for cell in cells}
-    seen = {folder: _epochs(folder) for folder in by_folder}
+    seen = {folder: count_epochs(folder / HISTORY) for folder in by_folder}
     failures: dict[str, dict[str, Any]] = {}
     total = sum(cell.recipe.epochs - seen[out / cell.folder] for cell in cells)
     ended = 0
     with progress(f"training {len(cells)} cells, epochs", total) as advance:
         for event in events:
             for folder, before in seen.items():
-                if (now := _epochs(folder)) > before:
+                if (now := count_epochs(folder / HISTORY)) > before:
                     seen[folder] = now
                     advance(now - before, note=f"{ended}/{len(cells)} cells")
             if event is None:
                 continue
             ended += 1
             cell = by_folder[event.folder]
-            if event.why:
-                failures[cell.label] = dict(event.why)
-                say(f"{cell.label} failed: {event.why['what']}\n  hint: {event.why['hint']}")
+            if event.failure:
+                failures[cell.label] = dict(event.failure)
+                say(f"{cell.label} failed: {event.failure['what']}\n  hint: {event.failure['hint']}")
             else:
                 score = read_json(event.folder / SCORE, hint=HINT)
                 say(f"{ended}/{len(cells)} {cell.label}: {_points(score)}")
     return failures
 
 
-def _clear(
+def _remove_outdated(
     cells: Sequence[Cell], wanted: Mapping[Path, Mapping[str, Any]], out: Path, *, force: bool
 ) -> None:
-    """Refuse cells that were trained by another recipe, or remove them, and with them the failed ones."""
+    """Refuse cells trained by another recipe; with ``force`` remove them and the failed ones."""
     changed = {
-        cell.folder: found for cell in cells if (found := changes(out / cell.folder, wanted[cell.folder]))
+        cell.folder: found
+        for cell in cells
+        if (found := recipe_changes(out / cell.folder, wanted[cell.folder]))
     }
     if changed and not force:
         first, found = next(iter(changed.items()))
         raise UsageError(
-            f"{len(changed)} cells had another recipe, e.g. {out / first}: {'; '.join(found[:3])}",
-            hint="--force trains those cells anew and keeps the others; --out names another folder",
+            f"{len(changed)} cells have another recipe, e.g. {out / first}: {'; '.join(found[:3])}",
+            hint="--force retrains those cells and keeps the others; --out names another folder",
         )
     failed = {cell.folder for cell in cells if (out / cell.folder / ERROR).is_file()} if force else set()
     for folder in sorted({*changed, *failed}):
-        say(f"{folder}: trained anew, {'; '.join(changed.get(folder, ['it had failed']))}")
+        say(f"{folder}: retrained, {'; '.join(changed.get(folder, ['it failed']))}")
         rmtree(out / folder)
 
 
 def _training_images(paths: Sequence[str], study: Study) -> int:
-    """How many images a cell trains on; data that is missing is told before any training."""
+    """The number of training images of a cell; missing data is reported before any training."""
     if not paths:
         raise UsageError(
             "the study names no data",
@@ -129,27 +134,19 @@ def _training_images(paths: Sequence[str], study: Study) -> int:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Hold the study's folder: one study at a time."""
+    """Lock the study's folder: one study at a time."""
     out.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT)
+    lock = folder_lock(out)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another study runs in {out}", hint="wait for it, or name another folder with --out"
-            ) from error
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(
+            f"another study runs in {out}", hint="wait for it, or name another folder with --out"
+        ) from error
+    try:
         yield
     finally:
-        os.close(descriptor)
-
-
-def _epochs(folder: Path) -> int:
-    """Epochs that a cell has behind it."""
-    try:
-        return max(0, (folder / HISTORY).read_bytes().count(b"\n") - 1)
-    except FileNotFoundError:
-        return 0
+        lock.release()
 
 
 def _points(score: Mapping[str, Any]) -> str:
@@ -160,8 +157,8 @@ def _points(score: Mapping[str, Any]) -> str:
     return f"{', '.join(shown)} on {score['split']}, {score['training_seconds']:.0f} s"
 
 
-def worst(failures: Mapping[str, Mapping[str, Any]], out: str) -> ToolchainError:
-    """One error for all cells that failed, of the kind of the first."""
+def combined_error(failures: Mapping[str, Mapping[str, Any]], out: str) -> ToolchainError:
+    """One error for all failed cells, of the type of the first."""
     label, first = next(iter(failures.items()))
     kinds = {kind.exit_code: kind for kind in ToolchainError.__subclasses__()}
     return kinds.get(first["exit_code"], ToolchainError)(

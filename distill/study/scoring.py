@@ -1,4 +1,4 @@
-"""What a trained network finds in a split: its score, and every detection for later questions."""
+"""Evaluation of a trained network on a split: its scores, and all detections for later statistics."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from edgestill.progress import progress
 from runtime.metrics.coco import Truth
 from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, Accuracy, check_classes, score_images
 
-ANY = ("test", "val")  # what ``auto`` means, in this order
+AUTO_SPLITS = ("test", "val")  # tried by ``auto`` in this order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Findings:
+class SplitDetections:
     """Detections and labels of a split, image by image.
 
     Attributes:
         images: File names, in order.
         classes: Class names.
-        predictions: What was found, in source pixels.
-        truths: What is there, in source pixels.
+        predictions: Detections, in source pixels.
+        truths: Labels, in source pixels.
         image_hws: Height and width of each image, pixels.
     """
 
@@ -43,12 +43,12 @@ class Findings:
 
 
 def choose_split(datasets: Sequence[Dataset], split: str) -> str:
-    """The split that is reported: the one that is asked for, or for ``auto`` ``test``, else ``val``.
+    """The reported split: the given one; for ``auto``, ``test`` if there is one, else ``val``.
 
     Raises:
         UsageError: No data set has it.
     """
-    wanted = ANY if split == "auto" else (split,)
+    wanted = AUTO_SPLITS if split == "auto" else (split,)
     for name in wanted:
         if any(name in dataset.splits for dataset in datasets):
             return name
@@ -58,7 +58,9 @@ def choose_split(datasets: Sequence[Dataset], split: str) -> str:
     )
 
 
-def look(weights: Path, datasets: Sequence[Dataset], split: str) -> tuple[Accuracy, Findings]:
+def evaluate_checkpoint(
+    weights: Path, datasets: Sequence[Dataset], split: str
+) -> tuple[Accuracy, SplitDetections]:
     """Run a checkpoint over a split in float32, by the project's own letterbox, decode and score.
 
     Raises:
@@ -81,7 +83,7 @@ def look(weights: Path, datasets: Sequence[Dataset], split: str) -> tuple[Accura
             advance()
     paths = [path for _, path in visits]
     accuracy = score_images(paths, predictions, truths, spec.classes, image_hws)
-    return accuracy, Findings(
+    return accuracy, SplitDetections(
         images=tuple(path.name for path in paths),
         classes=tuple(spec.classes),
         predictions=predictions,
@@ -90,18 +92,18 @@ def look(weights: Path, datasets: Sequence[Dataset], split: str) -> tuple[Accura
     )
 
 
-def numbers(accuracy: Accuracy) -> dict[str, Any]:
-    """A score as it is kept."""
+def score_values(accuracy: Accuracy) -> dict[str, Any]:
+    """The scores as a dictionary of JSON values."""
     return {f.name: getattr(accuracy, f.name) for f in fields(accuracy)}
 
 
-def save_findings(path: Path, findings: Findings) -> None:
-    """Write them as one ``.npz``; rows of an image stand together, ``*_ends`` says where each image's end."""
-    found, truths = findings.predictions, findings.truths
+def save_detections(path: Path, detections: SplitDetections) -> None:
+    """Write them as one ``.npz``: rows grouped by image, ``*_ends`` holds the end of each image's rows."""
+    found, truths = detections.predictions, detections.truths
     arrays: dict[str, NDArray[np.generic]] = {
-        "images": np.array(findings.images),
-        "classes": np.array(findings.classes),
-        "image_hws": np.array(findings.image_hws, np.int64).reshape(-1, 2),
+        "images": np.array(detections.images),
+        "classes": np.array(detections.classes),
+        "image_hws": np.array(detections.image_hws, np.int64).reshape(-1, 2),
         "xyxy": np.concatenate([d.xyxy for d in found]),
         "score": np.concatenate([d.score for d in found]),
         "class_id": np.concatenate([d.class_id for d in found]),
@@ -114,14 +116,14 @@ def save_findings(path: Path, findings: Findings) -> None:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # the stub takes allow_pickle for a name
 
 
-def load_findings(path: Path) -> Findings:
-    """Read what ``save_findings`` wrote."""
+def load_detections(path: Path) -> SplitDetections:
+    """Read what ``save_detections`` wrote."""
     with np.load(path, allow_pickle=False) as file:
         held = {name: file[name] for name in file.files}
     ends, true_ends = held["ends"][:-1], held["true_ends"][:-1]
     found = zip(*(np.split(held[name], ends) for name in ("xyxy", "score", "class_id")), strict=True)
     truths = zip(*(np.split(held[name], true_ends) for name in ("true_xyxy", "true_class_id")), strict=True)
-    return Findings(
+    return SplitDetections(
         images=tuple(map(str, held["images"])),
         classes=tuple(map(str, held["classes"])),
         predictions=[Detections(*arrays) for arrays in found],
@@ -130,11 +132,11 @@ def load_findings(path: Path) -> Findings:
     )
 
 
-def same_images(findings: Sequence[Findings]) -> bool:
-    """Whether all looked at the same images with the same labels."""
-    first = findings[0]
+def same_images(detections: Sequence[SplitDetections]) -> bool:
+    """Whether all are of the same images with the same labels."""
+    first = detections[0]
     return all(
-        one.images == first.images and all(map(_same, one.truths, first.truths)) for one in findings[1:]
+        one.images == first.images and all(map(_same, one.truths, first.truths)) for one in detections[1:]
     )
 
 

@@ -1,30 +1,31 @@
-"""Is a difference more than chance? Two questions, two tests, and a correction for asking often.
+"""Significance of differences: two tests, and a correction for multiple comparisons.
 
-- Over **seeds**: a paired t test. Would another training, on the same data, show it again? Both arms of a
-  pair start from the same seed. With three seeds it has two degrees of freedom: only large, steady
-  differences pass.
-- Over **images**: a paired bootstrap (``runtime.metrics.bootstrap``). Would other images, seen by the same
-  trained networks, show it again?
+- Over **seeds**: a paired t test. It asks whether the difference holds for other trainings on the same data.
+  Both arms of a pair start from the same seed. With three seeds it has two degrees of freedom, so only large
+  and consistent differences are significant.
+- Over **images**: a paired bootstrap (``runtime.metrics.bootstrap``). It asks whether the difference holds
+  for other images and the same trained networks.
 
-Sources: Student's t with whole degrees of freedom: M. Abramowitz and I. Stegun, Handbook of Mathematical
-Functions (1964), 26.7.3 and 26.7.4. Holm's correction: S. Holm, Scandinavian Journal of Statistics 6 (1979).
+Sources: Student's t is ``scipy.stats.t``. Holm's correction: S. Holm, Scandinavian Journal of Statistics 6
+(1979); SciPy has only corrections of the false discovery rate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import atan, cos, inf, isnan, nan, pi, sin, sqrt
+from math import isnan, nan, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL = 0.95  # of every interval
+LEVEL = 0.95  # confidence level of the intervals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Test:
-    """A mean difference and how sure it is.
+class PairedDifference:
+    """A mean difference with its confidence interval and p value.
 
     Attributes:
         n: Pairs, or resamples.
@@ -41,35 +42,37 @@ class Test:
     p: float
 
 
-def paired_t(differences: Sequence[float]) -> Test:
+def paired_t(differences: Sequence[float]) -> PairedDifference:
     """Two-sided paired t test of the differences' mean against 0, with its 95 % interval."""
     n, mean = len(differences), float(np.mean(differences))
     if n < 2:
-        return Test(n=n, mean=mean, low=nan, high=nan, p=nan)
+        return PairedDifference(n=n, mean=mean, low=nan, high=nan, p=nan)
     error = float(np.std(differences, ddof=1)) / sqrt(n)
     if error == 0:
-        return Test(n=n, mean=mean, low=mean, high=mean, p=1.0 if mean == 0 else 0.0)
+        return PairedDifference(n=n, mean=mean, low=mean, high=mean, p=1.0 if mean == 0 else 0.0)
     reach = t_quantile((1 + LEVEL) / 2, n - 1) * error
-    return Test(n=n, mean=mean, low=mean - reach, high=mean + reach, p=t_two_sided(mean / error, n - 1))
+    return PairedDifference(
+        n=n, mean=mean, low=mean - reach, high=mean + reach, p=t_two_sided(mean / error, n - 1)
+    )
 
 
-def percentile_test(observed: float, resampled: NDArray[np.float64]) -> Test:
+def percentile_test(observed: float, resampled: NDArray[np.float64]) -> PairedDifference:
     """Percentile interval of a bootstrap, and twice the smaller share of resamples on one side of 0.
 
-    Resamples that are NaN, because they drew no label at all, count for nothing.
+    Resamples without any label are NaN and are ignored.
     """
     resampled = resampled[~np.isnan(resampled)]
     if not len(resampled):
-        return Test(n=0, mean=observed, low=nan, high=nan, p=nan)
+        return PairedDifference(n=0, mean=observed, low=nan, high=nan, p=nan)
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     n = len(resampled)
     sides = np.count_nonzero(resampled <= 0), np.count_nonzero(resampled >= 0)
-    p = min(1.0, 2 * (1 + min(sides)) / (1 + n))  # one more: a bootstrap cannot tell p below 1 / n
-    return Test(n=n, mean=observed, low=float(low), high=float(high), p=float(p))
+    p = min(1.0, 2 * (1 + min(sides)) / (1 + n))  # plus one: a bootstrap cannot resolve p below 1 / n
+    return PairedDifference(n=n, mean=observed, low=float(low), high=float(high), p=float(p))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction, in the order given; NaN stays and counts for nothing."""
+    """Holm's step-down correction, in the order given; NaN is kept and ignored."""
     known = sorted((p, i) for i, p in enumerate(p_values) if not isnan(p))
     corrected, highest = [nan] * len(p_values), 0.0
     for rank, (p, i) in enumerate(known):
@@ -80,29 +83,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def t_two_sided(t: float, freedom: int) -> float:
     """Probability that Student's t is at least as far from 0 as ``t``."""
-    return 1 - _within(abs(t), freedom)
+    return float(2 * _student_t().sf(abs(t), freedom))
 
 
 def t_quantile(probability: float, freedom: int) -> float:
-    """The value below which Student's t lies with a probability in [0.5, 1)."""
-    low, high = 0.0, 1.0
-    while (1 + _within(high, freedom)) / 2 < probability:
-        high *= 2
-    while high - low > 1e-12 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if (1 + _within(middle, freedom)) / 2 < probability else (low, middle)
-    return high
+    """The value below which Student's t lies with a probability in (0, 1)."""
+    return float(_student_t().ppf(probability, freedom))
 
 
-def _within(t: float, freedom: int) -> float:
-    """Probability that Student's t lies between ``-t`` and ``t``."""
-    if t == inf:
-        return 1.0
-    angle = atan(t / sqrt(freedom))
-    odd = freedom % 2
-    term = cos(angle) if odd else 1.0
-    total = 0.0 if freedom == 1 else term
-    for k in range(2 if odd else 1, freedom - 1, 2):
-        term *= cos(angle) ** 2 * k / (k + 1)
-        total += term
-    return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
+def _student_t() -> Any:
+    from scipy import stats  # noqa: PLC0415 (takes a second to import; only a table of several seeds needs it)
+
+    return stats.t

@@ -1,4 +1,4 @@
-"""Rows of a study's table, and each arm against the ones that it is compared with."""
+"""Rows of a study's table, and comparisons of the arms with the reference arms."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.study.grid import Cell, rounds
-from distill.study.process import FINDINGS
-from distill.study.scoring import load_findings, same_images
-from distill.study.statistics import Test, holm, paired_t, percentile_test
+from distill.study.grid import Cell, by_student_and_teacher
+from distill.study.process import DETECTIONS
+from distill.study.scoring import load_detections, same_images
+from distill.study.statistics import PairedDifference, holm, paired_t, percentile_test
 from edgestill.errors import UsageError
 from edgestill.progress import progress
 from runtime.metrics.bootstrap import draws, resampled
 
-#: What is tested, in the order of ``bootstrap.resampled``.
+#: The tested metrics, in the order of ``bootstrap.resampled``.
 METRICS = ("map50", "map50_95")
 
 Scored = tuple[Cell, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ArmRow:
     """One line of the table: an arm over its seeds. Scores are fractions in [0, 1].
 
     Attributes:
@@ -34,8 +34,8 @@ class Row:
         teacher: The teacher's; ``-`` without one.
         arm: The arm's name.
         model: The student's architecture.
-        epochs: Epochs that were trained, the most of all seeds.
-        seeds: That are finished.
+        epochs: Trained epochs, the maximum over the seeds.
+        seeds: Finished seeds.
         scores: By ``map50``, ``map50_95`` and the classes' ``ap50 NAME`` and ``ap50_95 NAME``, one value
             a seed; NaN for a class without labels.
         sources: mAP50-95 by source of the images, one value a seed; empty where they have one source.
@@ -71,13 +71,13 @@ def spread(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """An arm against another one, over the seeds that both have.
+    """An arm compared with a reference arm, over the seeds that both have.
 
     Attributes:
         student: The student's name.
         teacher: The teacher's.
-        arm: What is compared.
-        against: With what.
+        arm: The compared arm.
+        against: The reference arm.
         metric: ``map50`` or ``map50_95``.
         seeds: t test over the seeds.
         images: Bootstrap over the images, of the difference's mean over the seeds.
@@ -90,8 +90,8 @@ class Comparison:
     arm: str
     against: str
     metric: str
-    seeds: Test
-    images: Test
+    seeds: PairedDifference
+    images: PairedDifference
     seeds_holm: float = nan
     images_holm: float = nan
 
@@ -101,7 +101,7 @@ class Comparison:
         return self.against.partition(" ")[0]
 
 
-def make_rows(scored: Sequence[Scored]) -> list[Row]:
+def arm_rows(scored: Sequence[Scored]) -> list[ArmRow]:
     """One row an arm, student and teacher, in the study's order."""
     groups: dict[tuple[str, str, str], list[Scored]] = {}
     for cell, score in scored:
@@ -109,15 +109,15 @@ def make_rows(scored: Sequence[Scored]) -> list[Row]:
     return [_row(group) for group in groups.values()]
 
 
-def _row(group: Sequence[Scored]) -> Row:
+def _row(group: Sequence[Scored]) -> ArmRow:
     group = sorted(group, key=lambda one: one[0].seed)
     cell = group[0][0]
-    return row(cell.student, cell.teacher, cell.arm, [score for _, score in group])
+    return arm_row(cell.student, cell.teacher, cell.arm, [score for _, score in group])
 
 
-def row(student: str, teacher: str, arm: str, scores: Sequence[Mapping[str, Any]]) -> Row:
+def arm_row(student: str, teacher: str, arm: str, scores: Sequence[Mapping[str, Any]]) -> ArmRow:
     """A row of the scores of some cells, which differ in their seed."""
-    return Row(
+    return ArmRow(
         student=student,
         teacher=teacher,
         arm=arm,
@@ -162,7 +162,7 @@ def compare(scored: Sequence[Scored], out: Path, against: Sequence[str], resampl
         )
         for key, arm, other, both in pairs
         for m, metric in enumerate(METRICS)
-        # [seeds, 1 + resamples]; the first column is what was measured.
+        # [seeds, 1 + resamples]; the first column is the measured value.
         for differences in [np.stack([scores[a][:, m] - scores[b][:, m] for a, b in both])]
     ]
     return _corrected(made)
@@ -173,7 +173,7 @@ def _pairs(
 ) -> list[tuple[tuple[str, str], str, str, list[tuple[Cell, Cell]]]]:
     """Student and teacher, arm, reference, and their cells seed by seed."""
     found = []
-    for key, group in rounds(cells):
+    for key, group in by_student_and_teacher(cells):
         arms: dict[str, dict[int, Cell]] = {}
         for cell in group:
             arms.setdefault(cell.arm, {})[cell.seed] = cell
@@ -189,7 +189,7 @@ def _pairs(
 
 
 def _reference(arm: str, plain: str, arms: Sequence[str]) -> str | None:
-    """The variant of ``plain`` that fits an arm: all its values of the sweep are the arm's too."""
+    """The variant of ``plain`` that matches an arm: the arm has all its values of the sweep."""
     values = set(arm.split(" ")[1:])
     fitting = [a for a in arms if a.partition(" ")[0] == plain and set(a.split(" ")[1:]) <= values]
     return max(fitting, key=len, default=None)
@@ -199,18 +199,20 @@ def _resampled(cells: Sequence[Cell], out: Path, resamples: int) -> dict[Cell, N
     """Mean AP of every cell for the same draws of images."""
     if not cells:
         return {}
-    first = load_findings(out / cells[0].folder / FINDINGS)
+    first = load_detections(out / cells[0].folder / DETECTIONS)
     weights = draws(len(first.images), resamples)
     scores = {}
     with progress("resampling images, cells", len(cells)) as advance:
         for cell in cells:
-            findings = load_findings(out / cell.folder / FINDINGS)
-            if not same_images([first, findings]):
+            detections = load_detections(out / cell.folder / DETECTIONS)
+            if not same_images([first, detections]):
                 raise UsageError(
                     f"{cell.label} was scored on other images or labels than {cells[0].label}",
-                    hint=f"the data changed in between: remove {out}/cells/*/*/*/score.json and study again",
+                    hint=f"the data changed: remove {out}/cells/*/*/*/score.json and study again",
                 )
-            scores[cell] = resampled(findings.predictions, findings.truths, len(findings.classes), weights)
+            scores[cell] = resampled(
+                detections.predictions, detections.truths, len(detections.classes), weights
+            )
             advance()
     return scores
 

@@ -1,4 +1,4 @@
-"""A study's result as Markdown and CSV: one line an arm in the papers' columns, and the tests."""
+"""The result of a study as Markdown and CSV: one row an arm, with the usual columns, and the tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from distill.plots.training import NAMED
+from distill.plots.training import MAX_NAMED
 from distill.study.grid import Study
-from distill.study.summary import METRICS, Comparison, Row, Scored, mean, spread
+from distill.study.summary import METRICS, ArmRow, Comparison, Scored, mean, spread
 from edgestill.files import write_bytes
 
 TITLES = {"map50": "mAP50", "map50_95": "mAP50-95", "ap50": "mAP50", "ap50_95": "mAP50-95"}
@@ -19,21 +19,22 @@ TEST_COLUMNS = ("Student", "Teacher", "Arm", "n", "Δ", "Seeds", "p", "Holm", "I
 _SCORES = """\
 Scores are in points (0 to 100): the mean over the seeds ± their standard deviation."""
 _TESTS = """\
-Δ in the first table is the difference of the means of mAP50-95 to `{reference}`. Two questions are tested,
-both two-sided, both with 95 % intervals. **Seeds** is a paired t test over the seeds: would other trainings
-show it again? With few seeds only large, steady differences pass. **Images** is a paired bootstrap over the
-{images} images ({resamples} resamples, the same for both arms; mAP is computed anew, and its difference is
-the mean over the seeds): would other images show it again, with these very networks? Images of one drive are
-alike, so the true interval is wider. **Holm** is p corrected for the number of arms in the table."""
+Δ in the first table is the difference of the means of mAP50-95 to `{reference}`. Two tests are given, both
+two-sided, both with 95 % intervals. **Seeds** is a paired t test over the seeds: does the difference hold
+for other trainings? With few seeds only large, consistent differences are significant. **Images** is a
+paired bootstrap over the {images} images ({resamples} resamples, the same for both arms; mAP is recomputed,
+and its difference is the mean over the seeds): does the difference hold for other images and the same
+networks? Images of one drive are correlated, so the true interval is wider. **Holm** is p corrected for the
+number of arms in the table."""
 
 
 def write_tables(
-    out: Path, text: str, scored: Sequence[Scored], rows: Sequence[Row], comparisons: Sequence[Comparison]
+    out: Path, text: str, scored: Sequence[Scored], rows: Sequence[ArmRow], comparisons: Sequence[Comparison]
 ) -> list[Path]:
     """Write ``table.md``, ``table.csv``, ``tests.csv`` and ``cells.csv``; gives their paths."""
     files = {
         "table.md": text.encode(),
-        "table.csv": _csv([row_values(row) for row in rows]),
+        "table.csv": _csv([arm_row_values(row) for row in rows]),
         "tests.csv": _csv([test_values(one) for one in comparisons]),
         "cells.csv": _csv([cell_values(cell_score) for cell_score in scored]),
     }
@@ -43,7 +44,11 @@ def write_tables(
 
 
 def markdown(
-    title: str, study: Study, scored: Sequence[Scored], rows: Sequence[Row], comparisons: Sequence[Comparison]
+    title: str,
+    study: Study,
+    scored: Sequence[Scored],
+    rows: Sequence[ArmRow],
+    comparisons: Sequence[Comparison],
 ) -> str:
     """The text of ``table.md``."""
     first_cell, first = scored[0]
@@ -66,7 +71,7 @@ def markdown(
                 parts += [f"## {TITLES[metric]} against `{against}`", _grid(TEST_COLUMNS, lines)]
     doubts = dict.fromkeys(doubt for _, score in scored for doubt in score["doubts"])
     if (codes := len({score["code"] for _, score in scored})) > 1:
-        doubts[f"the code changed while the cells were trained: {codes} versions of it"] = None
+        doubts[f"the code changed during the study: {codes} versions"] = None
     parts += [f"Doubtful: {doubt}." for doubt in doubts]
     return "\n\n".join(parts) + "\n"
 
@@ -87,7 +92,7 @@ def _test_line(one: Comparison) -> list[str]:
     ]
 
 
-def _sources(rows: Sequence[Row]) -> str:
+def _sources(rows: Sequence[ArmRow]) -> str:
     columns = ["Student", "Teacher", "Arm", *rows[0].sources]
     lines = [
         [row.student, row.teacher, row.arm, *(_points(mean(v), spread(v)) for v in row.sources.values())]
@@ -100,19 +105,19 @@ def _size(hw: tuple[int, int]) -> str:
     return f"{hw[1]} x {hw[0]}"
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
+def _columns(rows: Sequence[ArmRow]) -> list[str]:
     parted = [key.partition(" ") for key in _per_class(rows)]
     per_class = [f"{name} {TITLES[kind]}" for kind, _, name in parted]
     return ["Student", "Teacher", "Arm", "mAP50", "mAP50-95", "Δ", *per_class, "Epochs", "Seeds"]
 
 
-def _per_class(rows: Sequence[Row]) -> list[str]:
-    """Scores by class, where a page has room for them; ``table.csv`` has them all."""
+def _per_class(rows: Sequence[ArmRow]) -> list[str]:
+    """Scores by class, if there are not too many; ``table.csv`` has them all."""
     keys = [key for key in rows[0].scores if key not in METRICS]
-    return keys if len(keys) <= len(METRICS) * NAMED else []
+    return keys if len(keys) <= len(METRICS) * MAX_NAMED else []
 
 
-def _lines(rows: Sequence[Row], comparisons: Sequence[Comparison], reference: str) -> list[list[str]]:
+def _lines(rows: Sequence[ArmRow], comparisons: Sequence[Comparison], reference: str) -> list[list[str]]:
     deltas = {
         (c.student, c.teacher, c.arm): _signed(c.seeds.mean)  # over the seeds that both have
         for c in comparisons
@@ -153,7 +158,7 @@ def _grid(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *lines))
 
 
-def row_values(row: Row) -> dict[str, Any]:
+def arm_row_values(row: ArmRow) -> dict[str, Any]:
     """A row as plain numbers, fractions in [0, 1]."""
     values: dict[str, Any] = {
         "student": row.student,
@@ -200,7 +205,7 @@ def test_values(one: Comparison) -> dict[str, Any]:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """All rows under the union of their columns; a value that is not known is an empty field."""
+    """All rows under the union of their columns; an unknown value is an empty field."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n", restval="")
@@ -211,5 +216,5 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON and CSV can say: a number that is not known is None."""
+    """Values for JSON and CSV: NaN becomes None."""
     return {k: None if isinstance(v, float) and isnan(v) else v for k, v in values.items()}

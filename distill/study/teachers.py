@@ -1,4 +1,4 @@
-"""What the teachers of a study score themselves: how much there was to learn."""
+"""The scores of a study's teachers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from distill.checkpoints import native
 from distill.data.loader import open_datasets
 from distill.study.cell import digest_of
 from distill.study.grid import NO_TEACHER, Cell
-from distill.study.scoring import look, numbers
-from distill.study.summary import Row, row
+from distill.study.scoring import evaluate_checkpoint, score_values
+from distill.study.summary import ArmRow, arm_row
 from distill.teacher import weights_path
 from edgestill.errors import ToolchainError
 from edgestill.files import read_json, write_json
@@ -20,16 +20,16 @@ from edgestill.progress import say
 TEACHER = "(the teacher)"
 
 
-def teacher_rows(cells: Sequence[Cell], split: str, out: Path) -> list[Row]:
-    """A row for each teacher of some cells; one that is no detector of this project has none.
+def teacher_rows(cells: Sequence[Cell], split: str, out: Path) -> list[ArmRow]:
+    """A row for each teacher of some cells, except those that are not checkpoints of this project.
 
-    Scores are kept in ``teachers/NAME.json`` and used again for the same weights and split.
+    Scores are cached in ``teachers/NAME.json`` by weights and split.
     """
-    teacher_outputs = {cell.teacher: cell for cell in cells if cell.teacher != NO_TEACHER}
+    by_teacher = {cell.teacher: cell for cell in cells if cell.teacher != NO_TEACHER}
     scores = {
-        name: _score(cell, split, out / "teachers" / f"{name}.json") for name, cell in teacher_outputs.items()
+        name: _score(cell, split, out / "teachers" / f"{name}.json") for name, cell in by_teacher.items()
     }
-    return [row(name, NO_TEACHER, TEACHER, [score]) for name, score in scores.items() if score]
+    return [arm_row(name, NO_TEACHER, TEACHER, [score]) for name, score in scores.items() if score]
 
 
 def _score(cell: Cell, split: str, kept: Path) -> dict[str, Any] | None:
@@ -41,11 +41,13 @@ def _score(cell: Cell, split: str, kept: Path) -> dict[str, Any] | None:
             return score
     try:
         _, spec, about = native.load(weights)
-        accuracy, _ = look(weights, open_datasets([Path(path) for path in cell.recipe.data]), split)
+        accuracy, _ = evaluate_checkpoint(
+            weights, open_datasets([Path(path) for path in cell.recipe.data]), split
+        )
     except ToolchainError as error:
         say(f"the teacher {cell.teacher} has no row in the table: {error.what}")
         return None
     trained = {"epochs": about.get("epoch", 0), "seed": about.get("recipe", {}).get("seed", 0)}
-    score = {**what, "model": spec.name, **trained, **numbers(accuracy)}
+    score = {**what, "model": spec.name, **trained, **score_values(accuracy)}
     write_json(kept, score)
     return score

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.data.bounded_map import ahead
+from distill.data.bounded_map import bounded_map
 from distill.data.disk_cache import DiskCache
 from distill.data.scaled_images import ScaledImages
 from distill.models.yolov5 import Yolov5, fused
@@ -67,7 +67,7 @@ class Validation:
         self.image_hws: list[tuple[int, int]] = []
         with ThreadPoolExecutor(threads) as pool:
             for path, hw in zip(
-                self.paths, ahead(pool, self._source_hw, range(len(self)), BATCH), strict=True
+                self.paths, bounded_map(pool, self._source_hw, range(len(self)), BATCH), strict=True
             ):
                 labels = datasets[0].labels(path)
                 self.truths.append(Truth(labels.xyxy_px(hw), labels.class_id))
@@ -87,7 +87,7 @@ class Validation:
         network = fused(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         found: list[Detections] = []
         with ThreadPoolExecutor(self._threads) as pool:
-            inputs = ahead(pool, self._input, range(len(self)), 2 * BATCH)
+            inputs = bounded_map(pool, self._input, range(len(self)), 2 * BATCH)
             while batch := list(islice(inputs, BATCH)):
                 found += self._detect(network, np.concatenate(batch), len(found))
         return found
@@ -97,7 +97,7 @@ class Validation:
         detector = TorchDetector(model, self._spec, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
         looking = TiledDetector(detector, self._tiling)
         with ThreadPoolExecutor(self._threads) as pool:
-            return [looking(image) for image in ahead(pool, read_image, self.paths, BATCH)]
+            return [looking(image) for image in bounded_map(pool, read_image, self.paths, BATCH)]
 
     def _detect(self, network: Yolov5, images: NDArray[np.float32], first: int) -> list[Detections]:
         """Detections of inputs ``[n, 3, h, w]``, which are those of the images from ``first`` on."""

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Score the anchors of COCO on the data, and anchors that are fitted to the data."""
     tiling, size = tiles.tiling(args), input_hw(args.imgsz)
-    from distill.data.auto_anchor import box_sides, check_anchors, in_words  # noqa: PLC0415 (imports OpenCV)
+    from distill.data.auto_anchor import box_sides, check_anchors, summary_line  # noqa: PLC0415 (imports OpenCV)
     from edgestill.dataset import Dataset  # noqa: PLC0415
     from edgestill.spec import COCO_ANCHORS_PX  # noqa: PLC0415
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "data": [str(path) for path in args.data],
         "input_hw": list(size),
         "tile": str(tiling),
-        "verdict": in_words(report),
+        "verdict": summary_line(report),
         **asdict(report),
         "setting": f"student.anchors_px={setting}",
     }

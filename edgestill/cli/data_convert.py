@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Any:
     """Convert, and count what was written and what was skipped."""
-    from distill.datasets.convert import SplitPlan, Style, convert_dataset  # noqa: PLC0415 (imports OpenCV)
+    from distill.datasets.convert import SplitSettings, WriteOptions, convert_dataset  # noqa: PLC0415 (imports OpenCV)
 
     sequence = None if args.sequence is None else _pattern(args.sequence)
     given = {"bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": sequence}
@@ -79,8 +79,10 @@ def run(args: argparse.Namespace) -> Any:
         args.source,
         args.out,
         classes=args.classes,
-        plan=SplitPlan(mode=args.split, val_share=args.val_share, test_share=args.test_share, seed=args.seed),
-        style=Style(png=args.png, copy=args.copy),
+        split_settings=SplitSettings(
+            mode=args.split, val_share=args.val_share, test_share=args.test_share, seed=args.seed
+        ),
+        write_options=WriteOptions(png=args.png, copy=args.copy),
         workers=args.workers,
         force=args.force,
         options={name: value for name, value in given.items() if value},

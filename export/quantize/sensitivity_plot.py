@@ -1,54 +1,28 @@
-"""The sensitivities of a network's blocks as a picture, the worst on top."""
+"""A plot of the sensitivities of a network's blocks, the worst on top."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from edgestill.errors import missing_library
-from edgestill.progress import say
+from edgestill.plotting import COLOURS, INK, SOFT, image_figure, optional_plots
 from export.quantize.blocks import Block
 from export.quantize.sensitivity import Sensitivity
 
-#: Told apart by the colour-blind (after Okabe and Ito, 2008).
-STAYS, MOVED = "#2b8cbe", "#e08214"
-INK, SOFT, GRID = "#1c2126", "#57606a", "#d8dde2"
-_STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": SOFT,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 30,
-    "axes.titlesize": 11,
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10,
-    "grid.color": GRID,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": GRID,
-    "xtick.labelcolor": SOFT,
-    "ytick.color": GRID,
-    "ytick.labelcolor": INK,
-}
+STAYS, MOVED = COLOURS[:2]
 
 
 def plot_path(model: Path) -> Path:
-    """Where the picture of a model file lies: ``student.onnx`` -> ``student.onnx.sensitivity.png``."""
+    """Where the plot of a model file is written: ``student.onnx`` -> ``student.onnx.sensitivity.png``."""
     return model.with_name(f"{model.name}.sensitivity.png")
 
 
 def draw(model: Path, folder: Path, ranking: Sequence[Sensitivity], moved: Sequence[Block]) -> Path | None:
-    """The picture of a model file, in a folder; None, said on stderr, where matplotlib is not installed."""
+    """Draw the plot of a model file into a folder; None, and a line on stderr, without matplotlib."""
     path = folder / plot_path(model).name
-    try:
+    with optional_plots("plot of the sensitivities"):
         return plot(path, ranking, {block.name for block in moved}, f"{model.name}: each block alone")
-    except ModuleNotFoundError as error:
-        say(f"no picture of the sensitivities: {missing_library('drawing it', error.name, 'report').what}")
-        return None
+    return None
 
 
 def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], title: str) -> Path:
@@ -63,11 +37,8 @@ def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], tit
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    import matplotlib  # noqa: PLC0415 (an extra; slow to import)
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(8.4, 1.7 + 0.27 * len(ranking)), layout="constrained")
+    style = {"axes.grid.axis": "x", "axes.titlepad": 30, "ytick.labelcolor": INK}
+    with image_figure(path, (8.4, 1.7 + 0.27 * len(ranking)), style) as figure:
         axes = figure.subplots()
         for label, colour, chosen in (("stays", STAYS, False), ("moved out", MOVED, True)):
             rows = [row for row, found in enumerate(ranking) if (found.block.name in moved) == chosen]
@@ -81,10 +52,8 @@ def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], tit
             )
         axes.set_yticks(range(len(ranking)), [found.block.name for found in ranking])
         axes.invert_yaxis()
-        axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.set(xlabel="score moved + overlap lost, mean over boxes by score", title=title)
         axes.margins(x=0.2, y=0.02)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1)
-        figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
     return path

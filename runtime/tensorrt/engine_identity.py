@@ -136,6 +136,7 @@ def _key() -> bytes:
     path = root / "edgestill" / "engine.key"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # No lock is needed: the link below is atomic, so the key is never half written.
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             stream.write(secrets.token_bytes(32))

@@ -16,7 +16,7 @@ from edgestill.cli.main import main
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A VOC folder of six pictures, one of them broken, and one label of a class that no map knows."""
+    """A VOC folder of six images, one of them broken, and one label of a class that no map knows."""
     root = tmp_path / "voc"
     root.mkdir()
     for i in range(6):
@@ -43,7 +43,7 @@ def test_convert_prints_counts_and_what_it_left_out(
     out, err = capsys.readouterr()
     result = json.loads(out)
     assert sum(result["images"].values()) == 5
-    assert result["skipped_pictures"] == {"the picture is broken": 1}
+    assert result["skipped_pictures"] == {"the image is broken": 1}
     assert result["skipped_objects"] == {"no class for name cow": 1}
     assert sum(boxes["red"] for boxes in result["boxes"].values()) == 4
     assert "convert: 6/6" in err
@@ -106,7 +106,7 @@ def test_a_person_sees_a_table(source: Path, tmp_path: Path) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(data.show(result))
     text = console.export_text()
-    assert "skipped images: 1 x the picture is broken" in text
+    assert "skipped images: 1 x the image is broken" in text
     assert "skipped objects: 1 x no class for name cow" in text
     assert "yellow" in text
 

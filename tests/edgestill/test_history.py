@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgestill.history import Row, read_history, without_timing, write_history
+from edgestill.history import Row, count_epochs, read_history, without_timing, write_history
 
 ROWS: list[Row] = [
     {"epoch": 1, "lr": 0.01, "box": 0.1 + 0.2, "map50": None, "seconds": 3.0},
@@ -20,6 +20,14 @@ def test_what_is_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
 def test_a_column_that_comes_later_is_empty_before(tmp_path: Path) -> None:
     write_history(tmp_path / "h.csv", [{"epoch": 1}, {"epoch": 2, "cwd": 0.5}])
     assert [row["cwd"] for row in read_history(tmp_path / "h.csv")] == [None, 0.5]
+
+
+def test_epochs_are_counted_without_the_file_being_parsed(tmp_path: Path) -> None:
+    assert count_epochs(tmp_path / "h.csv") == 0
+    write_history(tmp_path / "h.csv", [])
+    assert count_epochs(tmp_path / "h.csv") == 0
+    write_history(tmp_path / "h.csv", ROWS)
+    assert count_epochs(tmp_path / "h.csv") == 2
 
 
 def test_timing_is_not_part_of_what_repeats() -> None:

@@ -1,4 +1,4 @@
-"""Class maps: which objects of a source become which class. TOML, one table for each kind of labels."""
+"""Class maps: the class of each object of a source. TOML, one table for each kind of labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill.datasets.formats._records import Source, UnusableError
+from distill.datasets.formats._records import SourceDataset, UnusableError
 from edgestill.errors import UsageError, unknown_name
 
 if sys.version_info >= (3, 11):
@@ -26,13 +26,13 @@ V1_HINT = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """The classes of one kind of labels. Upper and lower case are the same everywhere.
+class ClassRule:
+    """The classes of one kind of labels. Values are compared without case.
 
     Attributes:
-        by: The tag that decides.
+        by: The tag that determines the class.
         classes: Class id by value of that tag; ``*`` is any value that is not named.
-        drop: Objects that are left out, by tag, whatever their class: the values.
+        drop: Objects that are skipped whatever their class: values by tag.
     """
 
     by: str
@@ -69,7 +69,7 @@ class ClassMap:
 
     name: str
     classes: tuple[str, ...]
-    rules: Mapping[str, Rule]
+    rules: Mapping[str, ClassRule]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data, the same for the same map."""
@@ -83,7 +83,7 @@ class ClassMap:
         }
         return {"names": list(self.classes), "rules": rules}
 
-    def rule_for(self, source: Source) -> Rule:
+    def rule_for(self, source: SourceDataset) -> ClassRule:
         """The rule for the labels of a source.
 
         Raises:
@@ -112,7 +112,7 @@ def load_class_map(name: str) -> ClassMap:
         name: A shipped one, or a TOML file.
 
     Raises:
-        UsageError: There is none of that name, or it holds what a class map cannot hold.
+        UsageError: There is none of that name, or it is not a valid class map.
     """
     path = Path(name)
     if path.suffix != ".toml":
@@ -130,11 +130,11 @@ def load_class_map(name: str) -> ClassMap:
     return _parse(path, table)
 
 
-def own_classes(source: Source, by: str, drop: Mapping[str, Sequence[str]]) -> ClassMap:
+def own_classes(source: SourceDataset, by: str, drop: Mapping[str, Sequence[str]]) -> ClassMap:
     """A map that keeps the classes of the source as they are."""
     ids = {name.casefold(): i for i, name in enumerate(source.categories)}
     dropped = {key: frozenset(v.casefold() for v in values) for key, values in drop.items()}
-    rule = Rule(by=by, classes=ids, drop=dropped)
+    rule = ClassRule(by=by, classes=ids, drop=dropped)
     return ClassMap(name="", classes=source.categories, rules={source.dialect: rule})
 
 
@@ -150,7 +150,7 @@ def _parse(path: Path, table: Mapping[str, Any]) -> ClassMap:
     return ClassMap(name=path.stem, classes=tuple(names), rules=rules)
 
 
-def _rule(path: Path, key: str, names: Sequence[str], table: Any) -> Rule:
+def _rule(path: Path, key: str, names: Sequence[str], table: Any) -> ClassRule:
     where = f"[{key}] in {path}"
     if not isinstance(table, dict):
         raise UsageError(f"{key} in {path} is not a table", hint=HINT)
@@ -166,11 +166,11 @@ def _rule(path: Path, key: str, names: Sequence[str], table: Any) -> Rule:
             raise unknown_name(f"class of {where}", str(target), names)
         if ids.setdefault(value.casefold(), names.index(target)) != names.index(target):
             raise UsageError(f"{where} gives {value!r} two classes", hint="upper and lower case are the same")
-    if not isinstance(drop, dict) or not all(_is_words(values) for values in drop.values()):
+    if not isinstance(drop, dict) or not all(_is_list_of_strings(values) for values in drop.values()):
         raise UsageError(f"drop of {where} is not a table of lists", hint='e.g. drop.direction = ["back"]')
     dropped = {tag: frozenset(v.casefold() for v in values) for tag, values in drop.items()}
-    return Rule(by=by, classes=ids, drop=dropped)
+    return ClassRule(by=by, classes=ids, drop=dropped)
 
 
-def _is_words(values: Any) -> bool:
+def _is_list_of_strings(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(v, str) for v in values)

@@ -1,4 +1,4 @@
-"""Label files, read without running or fetching anything they name."""
+"""Readers of label files that neither execute nor fetch anything."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ except ImportError:
     from yaml import SafeLoader as _Safe  # type: ignore[assignment]
 
 
-class _Words(_Safe):
-    """The safe loader, but ``off`` is a word: a lamp that is off is not False."""
+class _StringLoader(_Safe):
+    """The safe loader without booleans: ``off`` stays a string."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML declares it, and not as ClassVar)
         first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:bool"]
@@ -31,13 +31,13 @@ class _Words(_Safe):
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML file as plain values; words such as ``off`` and ``true`` stay words.
+    """A YAML file as plain values; ``off`` and ``true`` stay strings.
 
     Raises:
         DataError: It cannot be read, or is not plain YAML.
     """
     try:
-        return yaml.load(path.read_bytes(), _Words)
+        return yaml.load(path.read_bytes(), _StringLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"{path} is not readable YAML: {error}", hint="download the labels again") from error
 
@@ -47,7 +47,7 @@ def read_json(path: Path, each_object: Callable[[dict[str, Any]], Any] | None = 
 
     Args:
         path: The file.
-        each_object: What becomes of each JSON object, innermost first.
+        each_object: Applied to each JSON object, innermost first.
 
     Raises:
         DataError: It cannot be read, or is not JSON.
@@ -62,7 +62,7 @@ def list_of(value: Any, path: Path, what: str) -> list[Any]:
     """``value`` if it is a list.
 
     Raises:
-        DataError: It is none; ``path`` does not hold such labels.
+        DataError: It is not; ``path`` contains other labels.
     """
     if not isinstance(value, list):
         raise DataError(f"{path} is no list of {what}", hint="are these the labels of another data set?")
@@ -81,18 +81,18 @@ def fields(value: Any) -> dict[str, Any]:
 
 
 def raw_12_bit(path: Path) -> NDArray[np.uint16]:
-    """A picture of 12 bits in words of 16, uint16 ``[H, W]``.
+    """An image of 12 bits in words of 16, uint16 ``[H, W]``.
 
     Raises:
-        UnusableError: It is missing, broken, or not such a picture.
+        UnusableError: It is missing, broken, or not such an image.
     """
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
-        raise UnusableError("the picture cannot be read") from error
+        raise UnusableError("the image cannot be read") from error
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if image is None:
-        raise UnusableError("the picture cannot be decoded")
+        raise UnusableError("the image cannot be decoded")
     if image.ndim != 2 or image.dtype != np.uint16:
-        raise UnusableError("the picture is not one channel of 16 bits")
+        raise UnusableError("the image is not one channel of 16 bits")
     return np.asarray(image, np.uint16)

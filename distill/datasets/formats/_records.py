@@ -1,4 +1,4 @@
-"""What a format's reader hands over: pictures with their objects, and what was left out and why."""
+"""The interface of a format's reader: images with their objects, and what was skipped and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-NAMED = 20  # left-out things that are named; all are counted
+LISTED = 20  # skipped items that are listed; all are counted
 SHOWN = 80  # characters of a broken label
 
 T = TypeVar("T")
@@ -22,10 +22,10 @@ Decoder = Callable[[Path], NDArray[np.uint8]]
 
 
 class UnusableError(Exception):
-    """A picture or an object cannot be converted.
+    """An image or an object cannot be converted.
 
     Args:
-        reason: Why, the same words for all of a kind: they are counted.
+        reason: Why. Equal texts are counted together.
     """
 
     def __init__(self, reason: str) -> None:
@@ -38,8 +38,8 @@ class Annotation:
     """One labelled object.
 
     Attributes:
-        tags: What the source says about it, by name; the class map chooses among them.
-        xyxy: Corners in pixels of the picture, as the source has them: they may lie outside.
+        tags: Attributes of the source by name; the class map selects by them.
+        xyxy: Corners in pixels of the image, as in the source; they may lie outside the image.
     """
 
     tags: Mapping[str, str]
@@ -47,23 +47,23 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One picture and its labels.
+class ImageRecord:
+    """One image and its labels.
 
     Attributes:
-        picture: The file.
-        name: Its name in the data set, without suffix. What stands before the first ``_`` names the source:
-            scores are reported by it.
-        sequence: The drive, clip or crossing that it belongs to; its neighbours in time have the same.
+        path: The file.
+        name: Its name in the data set, without suffix. The part before the first ``_`` is the source:
+            scores are reported by source.
+        sequence: The drive, clip or crossing that it belongs to; adjacent frames have the same.
         city: Where it was taken, if the source says so.
         split: ``train``, ``val`` or ``test`` of the source; empty if it has none.
-        size_wh: Width and height that the labels are meant for, px; None if the source does not say.
-        decode: Makes uint8 BGR ``[H, W, 3]`` of a file that no ordinary reader shows as it should look; None
-            for a file that is used as it is.
-        objects: What it shows; none is a picture without objects.
+        size_wh: Width and height that the labels refer to, px; None if unknown.
+        decode: Decodes a raw file to uint8 BGR ``[H, W, 3]``; None for a file in an ordinary image format,
+            which is used as it is.
+        objects: Its labelled objects; may be empty.
     """
 
-    picture: Path
+    path: Path
     name: str
     sequence: str
     city: str = ""
@@ -74,25 +74,25 @@ class Record:
 
 
 @dataclass(slots=True)
-class LeftOut:
-    """What was not converted.
+class SkipCounter:
+    """Counts of what was not converted.
 
     Attributes:
-        reasons: How often, by reason.
-        named: The first few, each with its reason.
+        reasons: Counts by reason.
+        examples: The first few, each with its reason.
     """
 
     reasons: Counter[str] = field(default_factory=Counter)
-    named: list[str] = field(default_factory=list)
+    examples: list[str] = field(default_factory=list)
 
     def add(self, reason: str, where: object = "", times: int = 1) -> None:
-        """Count ``times`` things; name one if ``where`` says which."""
+        """Count ``times`` items; ``where`` is listed as an example."""
         self.reasons[reason] += times
-        if where and len(self.named) < NAMED:
-            self.named.append(f"{where}: {reason}")
+        if where and len(self.examples) < LISTED:
+            self.examples.append(f"{where}: {reason}")
 
-    def sift(self, items: Iterable[T], make: Callable[[T], R], where: object = "") -> Iterator[R]:
-        """What ``make`` gives of each item; those it cannot use are counted, and named with ``where``."""
+    def usable(self, items: Iterable[T], make: Callable[[T], R], where: object = "") -> Iterator[R]:
+        """Yield ``make(item)`` for each item; unusable ones are counted and listed with ``where``."""
         for item in items:
             try:
                 yield make(item)
@@ -101,24 +101,25 @@ class LeftOut:
 
 
 @dataclass(slots=True, kw_only=True)
-class Source:
-    """A data set as it was found.
+class SourceDataset:
+    """The contents of a source data set.
 
     Attributes:
-        dialect: The table of a class map that fits its labels.
-        records: Its pictures.
-        categories: Its own classes in order, if it can do without a class map.
-        has_sequences: Whether ``Record.sequence`` tells neighbours in time. If not, each picture is its own.
-        pictures: Pictures that were left out.
-        objects: Objects that were left out.
+        dialect: The table of a class map for its labels.
+        records: Its images.
+        categories: Its own classes in order, if it does not need a class map.
+        has_sequences: Whether ``ImageRecord.sequence`` groups adjacent frames; if not, each image is its own
+            sequence.
+        skipped_images: Images that were skipped.
+        skipped_objects: Objects that were skipped.
     """
 
     dialect: str
-    records: list[Record] = field(default_factory=list)
+    records: list[ImageRecord] = field(default_factory=list)
     categories: tuple[str, ...] = ()
     has_sequences: bool = True
-    pictures: LeftOut = field(default_factory=LeftOut)
-    objects: LeftOut = field(default_factory=LeftOut)
+    skipped_images: SkipCounter = field(default_factory=SkipCounter)
+    skipped_objects: SkipCounter = field(default_factory=SkipCounter)
 
 
 def number(value: Any) -> float:
@@ -137,44 +138,44 @@ def number(value: Any) -> float:
 
 
 def tail(path: object, parts: int) -> PurePosixPath:
-    """The last ``parts`` of a path from somebody else's machine, with either kind of slash.
+    """The last ``parts`` of a path from another machine, with either kind of slash.
 
     Raises:
-        UnusableError: It has fewer, or they lead out of the folder that they are looked up in.
+        UnusableError: It has fewer, or they leave the folder that they are resolved in.
     """
     found = PurePosixPath(str(path).replace("\\", "/")).parts[-parts:]
     if len(found) < parts:
-        raise UnusableError("the path of the picture is too short")
+        raise UnusableError("the path of the image is too short")
     return _inside(PurePosixPath(*found))
 
 
 def relative(path: object) -> PurePosixPath:
-    """A path that stays in the folder that it is looked up in.
+    """A path that stays in the folder that it is resolved in.
 
     Raises:
-        UnusableError: It is empty, absolute or climbs out.
+        UnusableError: It is empty, absolute or leaves the folder.
     """
     return _inside(PurePosixPath(str(path).replace("\\", "/")))
 
 
 def _inside(path: PurePosixPath) -> PurePosixPath:
     if not path.name or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-        raise UnusableError("the path of the picture leads out of the data set")
+        raise UnusableError("the path of the image leads out of the data set")
     return path
 
 
 def name_of(source: str, *parts: str) -> str:
-    """A file name: the source, ``_``, and what tells its pictures apart."""
+    """A file name: the source, ``_``, and the parts that identify an image."""
     return "_".join(re.sub(r"[^\w.+-]+", "-", part) for part in (source, *parts) if part)
 
 
 def find(root: Path, pattern: str, depth: int = 3) -> list[Path]:
-    """Files of that name down to some levels of folders; picture folders are not walked."""
+    """Files of that name up to ``depth`` folders deep, without a full walk of large image folders."""
     return sorted(p for level in range(depth + 1) for p in root.glob("*/" * level + pattern) if p.is_file())
 
 
 def sequence_by(pattern: re.Pattern[str] | None, stem: str) -> str:
-    """The sequence that a pattern finds in a file name: its first group, or all that it matches."""
+    """The sequence in a file name: the first group of a pattern, or its whole match."""
     match = pattern.search(stem) if pattern else None
     if match is None:
         return stem

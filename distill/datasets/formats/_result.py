@@ -1,4 +1,4 @@
-"""What a conversion wrote and what it left out."""
+"""The result of a conversion: what was written and what was skipped."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.datasets.formats._class_map import ClassMap
-from distill.datasets.formats._records import Record, Source
-from distill.datasets.formats._splits import SPLITS, Assigned
-from distill.datasets.formats._write import Written
+from distill.datasets.formats._records import ImageRecord, SourceDataset
+from distill.datasets.formats._splits import SPLITS, SplitAssignment
+from distill.datasets.formats._write import WrittenImage
 from edgestill.files import to_json_text
 
 OBJECTS = "objects.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Converted:
-    """What a conversion wrote and what it left out.
+class ConversionResult:
+    """The result of a conversion.
 
     Attributes:
         data_yaml: The new data set.
-        objects: JSON lines with what the source says about each row of the label files.
+        objects: JSON lines with the attributes of each row of the label files.
         labels: Kind of the source's labels, as class maps call it.
         classes: Class names.
-        split: How pictures were split: ``official``, ``sequence`` or ``city``.
-        images: Pictures by split.
-        sequences: Sequences by split; None if the source tells none.
-        without_boxes: Pictures without a box by split.
+        split: How images were split: ``official``, ``sequence`` or ``city``.
+        images: Images by split.
+        sequences: Sequences by split; None if the source has none.
+        without_boxes: Images without a box by split.
         boxes: Boxes by class name, by split.
-        clipped_boxes: Boxes that were cut at the border of the picture.
-        pictures: How many pictures were ``decoded``, ``linked``, ``copied``, or ``kept`` from an earlier run.
+        clipped_boxes: Boxes that were clipped at the border of the image.
+        images: How many images were ``decoded``, ``linked``, ``copied``, or ``kept`` from an earlier run.
         skipped_pictures: How many, by reason.
         skipped_objects: How many, by reason.
-        examples: The first few of what was skipped.
-        warnings: What is allowed and probably not wanted.
+        examples: The first few skipped images and objects.
+        warnings: Conditions that are allowed but probably not intended.
     """
 
     data_yaml: Path
@@ -55,8 +55,8 @@ class Converted:
 
 
 @dataclass(slots=True)
-class Tally:
-    """Counts over the pictures that were written, and the lines of ``OBJECTS``."""
+class ConversionCounts:
+    """Counts over the images that were written, and the lines of ``OBJECTS``."""
 
     images: Counter[str] = field(default_factory=Counter)
     empty: Counter[str] = field(default_factory=Counter)
@@ -66,8 +66,8 @@ class Tally:
     clipped: int = 0
     lines: list[str] = field(default_factory=list)
 
-    def add(self, record: Record, split: str, written: Written) -> None:
-        """Count one picture."""
+    def add(self, record: ImageRecord, split: str, written: WrittenImage) -> None:
+        """Count one image."""
         self.images[split] += 1
         self.empty[split] += not written.boxes
         self.boxes.update((split, class_id) for class_id in written.boxes)
@@ -78,15 +78,17 @@ class Tally:
         self.lines.append(to_json_text(line, indent=None) + "\n")
 
     def splits(self) -> list[str]:
-        """The splits that have pictures."""
+        """The splits that have images."""
         return [split for split in SPLITS if self.images[split]]
 
-    def result(self, out: Path, found: Source, assigned: Assigned, class_map: ClassMap) -> Converted:
+    def result(
+        self, out: Path, found: SourceDataset, assigned: SplitAssignment, class_map: ClassMap
+    ) -> ConversionResult:
         """All counts of a finished conversion."""
         splits = self.splits()
         warnings = list(assigned.warnings)
         warnings += [f"there is no {split} split" for split in ("train", "val") if split not in splits]
-        return Converted(
+        return ConversionResult(
             data_yaml=out / "data.yaml",
             objects=out / OBJECTS,
             labels=found.dialect,
@@ -101,8 +103,8 @@ class Tally:
             },
             clipped_boxes=self.clipped,
             pictures=dict(self.how),
-            skipped_pictures=dict(found.pictures.reasons.most_common()),
-            skipped_objects=dict(found.objects.reasons.most_common()),
-            examples=(*found.pictures.named, *found.objects.named),
+            skipped_pictures=dict(found.skipped_images.reasons.most_common()),
+            skipped_objects=dict(found.skipped_objects.reasons.most_common()),
+            examples=(*found.skipped_images.examples, *found.skipped_objects.examples),
             warnings=tuple(warnings),
         )

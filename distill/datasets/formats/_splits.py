@@ -1,4 +1,4 @@
-"""Which split a picture goes to: the source's own, or by sequence or city, never by single frames of one."""
+"""Assignment of images to splits: those of the source, or by whole sequences or cities."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from distill.datasets.formats._records import Record, Source
+from distill.datasets.formats._records import ImageRecord, SourceDataset
 from edgestill.errors import UsageError
 
 SPLITS = ("train", "val", "test")
-FAR_OFF = 2.0  # times the share that was asked for
+SHARE_TOLERANCE = 2.0  # ratio to the requested share
 
 Mode = Literal["official", "sequence", "city"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SplitPlan:
-    """How pictures are split.
+class SplitSettings:
+    """How images are split.
 
     Attributes:
-        mode: ``official`` keeps the source's splits, ``sequence`` and ``city`` keep what was taken together
-            together. None is ``official`` where every picture has a split, else ``sequence``.
+        mode: ``official`` keeps the splits of the source; ``sequence`` and ``city`` assign whole sequences
+            or cities. None is ``official`` where every image has a split, else ``sequence``.
         val_share: Share of the sequences (or cities) for ``val``; with ``official`` of those in ``train``,
             and only where the source has no ``val``.
         test_share: Share for ``test``; not with ``official``.
-        seed: Another seed, another choice. The choice of a sequence does not depend on the others, so data
-            that come later do not move it.
+        seed: Of the hash. The split of a sequence does not depend on the others, so later data do not
+            change it.
     """
 
     mode: Mode | None = None
@@ -45,15 +45,15 @@ class SplitPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
-    """The outcome: one split for each record, how it came about, and what a user should know."""
+class SplitAssignment:
+    """The split of each record, the mode that was used, and warnings."""
 
     splits: list[str]
     mode: Mode
     warnings: list[str]
 
 
-def assign(source: Source, plan: SplitPlan) -> Assigned:
+def assign(source: SourceDataset, split_settings: SplitSettings) -> SplitAssignment:
     """Choose a split for each record of a source.
 
     Raises:
@@ -61,36 +61,38 @@ def assign(source: Source, plan: SplitPlan) -> Assigned:
     """
     records = source.records
     official = all(record.split for record in records)
-    mode: Mode = plan.mode or ("official" if official else "sequence")
+    mode: Mode = split_settings.mode or ("official" if official else "sequence")
     if mode == "official" and not official:
-        raise UsageError("not every picture has an official split", hint="use --split sequence")
+        raise UsageError("not every image has an official split", hint="use --split sequence")
     if mode == "city" and not all(record.city for record in records):
-        raise UsageError("this format does not tell cities", hint="use --split sequence")
+        raise UsageError("this format has no cities", hint="use --split sequence")
     warnings = []
-    if mode == "sequence" and plan.mode is None and any(record.split for record in records):
-        warnings.append("only some pictures have an official split, so all were split by sequence")
+    if mode == "sequence" and split_settings.mode is None and any(record.split for record in records):
+        warnings.append("only some images have an official split, so all were split by sequence")
     if mode == "official":
         splits = [record.split for record in records]
         if "val" not in splits:
             at = [i for i, split in enumerate(splits) if split == "train"]
-            chosen = _by_hash([_group(records[i], mode) for i in at], {"val": plan.val_share}, plan.seed)
+            chosen = _by_hash(
+                [_group(records[i], mode) for i in at], {"val": split_settings.val_share}, split_settings.seed
+            )
             for i, split in zip(at, chosen, strict=True):
                 splits[i] = split
         if not source.has_sequences:
-            return Assigned(splits, mode, warnings)
+            return SplitAssignment(splits, mode, warnings)
     else:
-        shares = {"val": plan.val_share, "test": plan.test_share}
-        splits = _by_hash([_group(record, mode) for record in records], shares, plan.seed)
-        warnings += _far_off(splits, shares)
+        shares = {"val": split_settings.val_share, "test": split_settings.test_share}
+        splits = _by_hash([_group(record, mode) for record in records], shares, split_settings.seed)
+        warnings += _share_warnings(splits, shares)
         if not source.has_sequences:
             warnings.append(
-                "pictures were split one by one: if they are frames of videos, neighbours are now in "
-                "different splits; --sequence REGEX tells what belongs together"
+                "images were split one by one: if they are frames of videos, neighbours are now in "
+                "different splits; --sequence REGEX finds the sequence in a file name"
             )
-    return Assigned(splits, mode, [*warnings, *_torn(records, splits)])
+    return SplitAssignment(splits, mode, [*warnings, *_shared_sequence_warnings(records, splits)])
 
 
-def _group(record: Record, mode: Mode) -> str:
+def _group(record: ImageRecord, mode: Mode) -> str:
     return record.city if mode == "city" else record.sequence
 
 
@@ -98,20 +100,20 @@ def _by_hash(groups: Sequence[str], shares: dict[str, float], seed: int) -> list
     """A split for each item, the same for all of a group."""
     if not groups:
         return []
-    place = {group: _place(seed, group) for group in sorted(set(groups))}
-    chosen = {group: _where(x, shares) for group, x in place.items()}
+    hashes = {group: _unit_hash(seed, group) for group in sorted(set(groups))}
+    chosen = {group: _split_at(x, shares) for group, x in hashes.items()}
     for split in ("train", *(name for name, share in shares.items() if share > 0)):
-        # With few groups chance may leave a split empty; the split with the most gives one.
+        # With few groups a split may be empty by chance; the largest split then gives up one group.
         counts = Counter(chosen.values())
         if not counts[split]:
             donor, most = counts.most_common(1)[0]
             if most > 1 or split == "train":
-                given = min((g for g in place if chosen[g] == donor), key=place.__getitem__)
+                given = min((g for g in hashes if chosen[g] == donor), key=hashes.__getitem__)
                 chosen[given] = split
     return [chosen[group] for group in groups]
 
 
-def _where(x: float, shares: dict[str, float]) -> str:
+def _split_at(x: float, shares: dict[str, float]) -> str:
     """The split at ``x`` of [0, 1), with the shares from 0 on and ``train`` behind."""
     for split, share in shares.items():
         if x < share:
@@ -120,31 +122,31 @@ def _where(x: float, shares: dict[str, float]) -> str:
     return "train"
 
 
-def _place(seed: int, group: str) -> float:
-    """A number in [0, 1) that seed and name alone decide."""
+def _unit_hash(seed: int, group: str) -> float:
+    """A number in [0, 1), a pure function of seed and name."""
     digest = hashlib.blake2b(f"{seed}/{group}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def _far_off(splits: Sequence[str], shares: dict[str, float]) -> list[str]:
+def _share_warnings(splits: Sequence[str], shares: dict[str, float]) -> list[str]:
     counts = Counter(splits)
     warnings = []
     for split, share in shares.items():
         found = counts[split] / len(splits)
-        if share > 0 and not share / FAR_OFF <= found <= share * FAR_OFF:
+        if share > 0 and not share / SHARE_TOLERANCE <= found <= share * SHARE_TOLERANCE:
             warnings.append(
-                f"{split} has {found:.0%} of the pictures where {share:.0%} was asked for: there are few "
-                "sequences, or long ones; another --seed chooses others"
+                f"{split} has {found:.0%} of the images instead of {share:.0%}: there are few "
+                "sequences, or long ones; another --seed assigns others"
             )
     return warnings
 
 
-def _torn(records: Sequence[Record], splits: Sequence[str]) -> list[str]:
+def _shared_sequence_warnings(records: Sequence[ImageRecord], splits: Sequence[str]) -> list[str]:
     """A warning if official splits share a sequence."""
     found: dict[str, set[str]] = defaultdict(set)
     for record, split in zip(records, splits, strict=True):
         found[record.sequence].add(split)
-    torn = sorted(group for group, places in found.items() if len(places) > 1)
-    if not torn:
+    shared = sorted(group for group, splits_ in found.items() if len(splits_) > 1)
+    if not shared:
         return []
-    return [f"{len(torn)} sequences are in more than one official split, the first {torn[0]}"]
+    return [f"{len(shared)} sequences are in more than one official split, the first {shared[0]}"]

@@ -1,8 +1,8 @@
-"""What a conversion has finished, so that one that was interrupted goes on.
+"""The state of a conversion, so that an interrupted one continues.
 
-One JSON object a line in ``convert.jsonl`` of the new data set: first the settings, then each picture when it
-is finished, at last the end. A line that was cut off is ignored. A picture counts as finished only if its
-line names the source as it is now (path, size, time of change) and what was written has the content it had.
+One JSON object a line in ``convert.jsonl`` of the new data set: first the settings, then each image when it
+is finished, and a last line at the end. An incomplete line is ignored. An image counts as finished only if
+its source is unchanged (path, size, modification time) and the written file has the recorded digest.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """A finished picture.
+class FinishedImage:
+    """A finished image.
 
     Attributes:
         image: Its file, relative to the data set.
-        source: Path, size, time of change of what it was made of, and how.
+        source: Path, size and modification time of its source file, and how it was written.
         digest: Of the written file; empty for a link, which is the source itself.
         size_wh: Width and height, px.
     """
@@ -39,25 +39,25 @@ class Done:
 
 
 def digest_file(path: Path) -> str:
-    """Of a file's bytes."""
+    """BLAKE2b digest of a file, 128 bits, hexadecimal."""
     return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
-class State:
+class ConversionState:
     """The state of the conversion into one folder.
 
     Args:
         out: The folder; it may not exist yet.
-        settings: What decides the outcome.
+        settings: Those that determine the result.
         force: Whether a folder that an earlier conversion finished, or that has other settings, may change.
 
     Raises:
-        UsageError: The folder holds something else, or may not change.
+        UsageError: The folder contains something else, or may not change.
         DataError: The state is not readable.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any], *, force: bool) -> None:
-        self.done: dict[str, Done] = {}
+        self.done: dict[str, FinishedImage] = {}
         self._path = out / FILE
         self._head = {"schema": SCHEMA, "settings": json.loads(json.dumps(settings))}
         self._stream: TextIO | None = None
@@ -65,7 +65,7 @@ class State:
             self._load(force=force)
         elif out.exists() and (out.is_file() or any(out.iterdir())):
             raise UsageError(
-                f"{out} is no conversion and will not be replaced", hint="name another place with --out"
+                f"{out} is not a conversion and will not be replaced", hint="name another place with --out"
             )
 
     def _load(self, *, force: bool) -> None:
@@ -78,8 +78,8 @@ class State:
         if not force and head != self._head:
             changed = [k for k, v in self._head["settings"].items() if head["settings"].get(k) != v]
             raise UsageError(
-                f"{self._path.parent} was begun with other settings: {', '.join(changed)}",
-                hint="name another place, or add --force to change it; pictures that fit are kept",
+                f"{self._path.parent} was started with other settings: {', '.join(changed)}",
+                hint="name another place, or add --force to change it; valid images are kept",
             )
         if not force and lines[-1].get("end"):
             raise UsageError(
@@ -90,10 +90,10 @@ class State:
                 done = line["done"]
                 for key in ("source", "size_wh"):
                     done[key] = tuple(done[key])
-                self.done[line["name"]] = Done(**done)
+                self.done[line["name"]] = FinishedImage(**done)
 
-    def __enter__(self) -> State:
-        """Write the settings and what earlier runs finished; from now on lines are added."""
+    def __enter__(self) -> ConversionState:
+        """Write the settings and the images finished by earlier runs; further lines are appended."""
         rows: list[Any] = [self._head, *(_row(name, done) for name, done in self.done.items())]
         write_bytes(self._path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         self._stream = self._path.open("a", encoding="utf-8")
@@ -103,14 +103,14 @@ class State:
         assert self._stream is not None
         self._stream.close()
 
-    def add(self, name: str, done: Done) -> None:
-        """Note that a picture is finished."""
+    def add(self, name: str, done: FinishedImage) -> None:
+        """Record a finished image."""
         if self.done.get(name) != done:
             self.done[name] = done
             self._write(_row(name, done))
 
     def end(self) -> None:
-        """Note that all is finished."""
+        """Record the end of the conversion."""
         self._write({"end": True})
 
     def _write(self, row: Any) -> None:
@@ -119,7 +119,7 @@ class State:
         self._stream.flush()  # a killed process loses no line
 
 
-def _row(name: str, done: Done) -> dict[str, Any]:
+def _row(name: str, done: FinishedImage) -> dict[str, Any]:
     return {"name": name, "done": asdict(done)}
 
 

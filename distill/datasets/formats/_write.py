@@ -1,4 +1,4 @@
-"""One picture and its labels on disk."""
+"""One image and its labels on disk."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from distill.datasets.formats._class_map import Rule
-from distill.datasets.formats._records import Annotation, Record, UnusableError
-from distill.datasets.formats._state import Done, digest_file
+from distill.datasets.formats._class_map import ClassRule
+from distill.datasets.formats._records import Annotation, ImageRecord, UnusableError
+from distill.datasets.formats._state import FinishedImage, digest_file
 from edgestill.dataset import IMAGE_SUFFIXES, label_path, read_image
 from edgestill.errors import DataError
 from edgestill.files import replacing, write_bytes
 
-# Lamps are a few pixels wide and told apart by colour: no chroma sub-sampling.
+# Lamps are a few pixels wide and distinguished by colour: no chroma subsampling.
 JPEG = (
     cv2.IMWRITE_JPEG_QUALITY,
     95,
@@ -34,11 +34,11 @@ How = Literal["decoded", "linked", "copied", "kept"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Style:
-    """How pictures are written.
+class WriteOptions:
+    """How images are written.
 
     Attributes:
-        png: Decoded ones as PNG, else as JPEG.
+        png: Decoded images as PNG, else as JPEG.
         copy: Copies instead of hard links.
     """
 
@@ -47,19 +47,19 @@ class Style:
 
 
 @dataclass(slots=True, kw_only=True)
-class Written:
-    """One finished picture.
+class WrittenImage:
+    """One finished image.
 
     Attributes:
-        done: Its line in the state.
-        how: What was done with the picture.
+        done: Its entry in the state.
+        how: How the image was written.
         boxes: Class ids of its rows.
-        tags: What the source says about each row.
-        clipped: Boxes that were cut at the border.
+        tags: Attributes of each row.
+        clipped: Number of boxes that were clipped at the border.
         left_out: Objects that were not written, by reason.
     """
 
-    done: Done
+    done: FinishedImage
     how: How
     boxes: list[int] = field(default_factory=list)
     tags: list[Mapping[str, str]] = field(default_factory=list)
@@ -67,59 +67,67 @@ class Written:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def write(out: Path, record: Record, split: str, *, rule: Rule, style: Style, old: Done | None) -> Written:
-    """Write the picture and the label file of a record; what an earlier run wrote and is still good is kept.
+def write(
+    out: Path,
+    record: ImageRecord,
+    split: str,
+    *,
+    rule: ClassRule,
+    write_options: WriteOptions,
+    old: FinishedImage | None,
+) -> WrittenImage:
+    """Write the image and the label file of a record; valid files of an earlier run are kept.
 
     Raises:
-        UnusableError: The picture cannot be used. Nothing is written then.
+        UnusableError: The image cannot be used. Nothing is written then.
     """
     how: How
-    source = _identity(record, style)
-    image = Path("images", split, record.name + _suffix(record, style))
+    source = _identity(record, write_options)
+    image = Path("images", split, record.name + _suffix(record, write_options))
     if old is not None and old.source == source and _move_if_good(out, old, image):
         size_wh, how, digest = old.size_wh, "kept", old.digest
         _check_size(record, size_wh)
     else:
-        size_wh, how = _write_picture(out / image, record, style)
+        size_wh, how = _write_image(out / image, record, write_options)
         digest = "" if how == "linked" else digest_file(out / image)
-    done = Done(image=image.as_posix(), source=source, digest=digest, size_wh=size_wh)
-    written = Written(done=done, how=how)
+    done = FinishedImage(image=image.as_posix(), source=source, digest=digest, size_wh=size_wh)
+    written = WrittenImage(done=done, how=how)
     _write_label(out / label_path(image), _rows(record, rule, written))
     return written
 
 
-def remove(out: Path, old: Done, new: Done | None = None) -> None:
-    """Remove the picture and the label file of an earlier run, except where ``new`` has the same."""
+def remove(out: Path, old: FinishedImage, new: FinishedImage | None = None) -> None:
+    """Remove the image and the label file of an earlier run, except where ``new`` has the same."""
     stay = _files(new) if new else set()
     for path in _files(old) - stay:
         (out / path).unlink(missing_ok=True)
 
 
-def _files(done: Done) -> set[Path]:
+def _files(done: FinishedImage) -> set[Path]:
     image = Path(done.image)
     return {image, label_path(image)}
 
 
-def _identity(record: Record, style: Style) -> tuple[str, int, int, str]:
+def _identity(record: ImageRecord, write_options: WriteOptions) -> tuple[str, int, int, str]:
     try:
-        stat = record.picture.stat()
+        stat = record.path.stat()
     except OSError as error:
-        raise UnusableError("the picture is not there") from error
+        raise UnusableError("the image is not there") from error
     if record.decode is not None:
-        way = f"{record.decode.__name__}{_suffix(record, style)}"
+        way = f"{record.decode.__name__}{_suffix(record, write_options)}"
     else:
-        way = "copy" if style.copy else "link"
-    return str(record.picture), stat.st_size, stat.st_mtime_ns, way
+        way = "copy" if write_options.copy else "link"
+    return str(record.path), stat.st_size, stat.st_mtime_ns, way
 
 
-def _suffix(record: Record, style: Style) -> str:
+def _suffix(record: ImageRecord, write_options: WriteOptions) -> str:
     if record.decode is None:
-        return record.picture.suffix
-    return ".png" if style.png else ".jpg"
+        return record.path.suffix
+    return ".png" if write_options.png else ".jpg"
 
 
-def _move_if_good(out: Path, old: Done, image: Path) -> bool:
-    """Whether the file of an earlier run is what it was; then it is under ``image`` afterwards."""
+def _move_if_good(out: Path, old: FinishedImage, image: Path) -> bool:
+    """Whether the file of an earlier run is unchanged; it is then moved to ``image``."""
     path = out / old.image
     if not path.is_file():
         return False
@@ -130,42 +138,44 @@ def _move_if_good(out: Path, old: Done, image: Path) -> bool:
     return good
 
 
-def _write_picture(target: Path, record: Record, style: Style) -> tuple[tuple[int, int], How]:
-    """Write the picture; its width and height, and how it was done."""
-    if record.decode is None and record.picture.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UnusableError(f"pictures end in {', '.join(sorted(IMAGE_SUFFIXES))}")
+def _write_image(
+    target: Path, record: ImageRecord, write_options: WriteOptions
+) -> tuple[tuple[int, int], How]:
+    """Write the image; gives its width and height, and how it was written."""
+    if record.decode is None and record.path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UnusableError(f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
     try:
-        image = record.decode(record.picture) if record.decode else read_image(record.picture)
+        image = record.decode(record.path) if record.decode else read_image(record.path)
     except DataError as error:
-        raise UnusableError("the picture is broken") from error
+        raise UnusableError("the image is broken") from error
     size_wh = (image.shape[1], image.shape[0])
     _check_size(record, size_wh)
     if record.decode is None:
-        return size_wh, _place(record.picture, target, copy=style.copy)
-    flags = () if style.png else JPEG
+        return size_wh, _link_or_copy(record.path, target, copy=write_options.copy)
+    flags = () if write_options.png else JPEG
     ok, data = cv2.imencode(target.suffix, image, flags)
     if not ok:
-        raise UnusableError("the picture cannot be encoded")
+        raise UnusableError("the image cannot be encoded")
     write_bytes(target, data.tobytes())
     return size_wh, "decoded"
 
 
-def _check_size(record: Record, size_wh: tuple[int, int]) -> None:
+def _check_size(record: ImageRecord, size_wh: tuple[int, int]) -> None:
     if record.size_wh is not None and record.size_wh != size_wh:
-        raise UnusableError("the labels are for a picture of another size")
+        raise UnusableError("the labels are for an image of another size")
 
 
-def _place(picture: Path, target: Path, *, copy: bool) -> How:
-    """Put an untouched picture under its name in the data set."""
+def _link_or_copy(image_path: Path, target: Path, *, copy: bool) -> How:
+    """Link or copy an image file to its name in the data set."""
     with replacing(target) as temporary:
         if not copy:
             try:
-                os.link(picture.resolve(), temporary)
+                os.link(image_path.resolve(), temporary)
             except OSError:  # another file system, or one without hard links
                 pass
             else:
                 return "linked"
-        shutil.copyfile(picture, temporary)
+        shutil.copyfile(image_path, temporary)
     return "copied"
 
 
@@ -175,7 +185,7 @@ def _write_label(path: Path, rows: list[str]) -> None:
         write_bytes(path, data)
 
 
-def _rows(record: Record, rule: Rule, written: Written) -> list[str]:
+def _rows(record: ImageRecord, rule: ClassRule, written: WrittenImage) -> list[str]:
     rows: list[str] = []
     for item in record.objects:
         try:
@@ -193,8 +203,8 @@ def _rows(record: Record, rule: Rule, written: Written) -> list[str]:
     return rows
 
 
-def _row(item: Annotation, rule: Rule, size_wh: tuple[int, int]) -> tuple[str, int, bool]:
-    """The label row of an object, its class, and whether its box was cut at the border."""
+def _row(item: Annotation, rule: ClassRule, size_wh: tuple[int, int]) -> tuple[str, int, bool]:
+    """The label row of an object, its class, and whether its box was clipped at the border."""
     class_id = rule.class_id(item.tags)
     scale = np.array([*size_wh, *size_wh], np.float64)
     whole = np.asarray(item.xyxy, np.float64) / scale
@@ -202,7 +212,7 @@ def _row(item: Annotation, rule: Rule, size_wh: tuple[int, int]) -> tuple[str, i
         raise UnusableError("its box has no area")
     x0, y0, x1, y1 = (float(v) for v in np.clip(whole, 0, 1))
     if min(x1 - x0, y1 - y0) < SMALLEST:
-        raise UnusableError("its box is outside the picture")
+        raise UnusableError("its box is outside the image")
     values = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
     row = f"{class_id} " + " ".join(f"{value:.{DECIMALS}f}" for value in values)
     return row, class_id, bool((whole < 0).any() or (whole > 1).any())

@@ -1,6 +1,6 @@
-"""Bosch Small Traffic Lights Dataset: ``train.yaml``, ``additional_train.yaml``, ``test.yaml`` and pictures.
+"""Bosch Small Traffic Lights Dataset: ``train.yaml``, ``additional_train.yaml``, ``test.yaml`` and images.
 
-The pictures are 8-bit PNG, 1280 x 720. Where only the raw ones are unpacked (``riib``: 12 bits behind a
+The images are 8-bit PNG, 1280 x 720. Where only the raw ones are unpacked (``riib``: 12 bits behind a
 red-clear-clear-blue filter, 8 lines of camera data on top) those are used, in grey, with the boxes shifted.
 
 Source: https://github.com/bosch-ros-pkg/bstld, its label files and the facts in its reader; K. Behrendt et
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from distill.datasets.formats._files import fields, list_of, raw_12_bit, read_yaml
 from distill.datasets.formats._records import (
     Annotation,
-    Record,
-    Source,
+    ImageRecord,
+    SourceDataset,
     UnusableError,
     find,
     name_of,
@@ -33,17 +33,17 @@ from edgestill.errors import DataError
 from edgestill.progress import say
 
 FILES = {"train": "train", "additional_train": "train", "test": "test"}
-LAST_XY = (1279.0, 719.0)  # some boxes leave the picture; the data set's own reader clips them here
+LAST_XY = (1279.0, 719.0)  # some boxes exceed the image; the reader of the data set clips them here
 RIIB_SHIFT_PX = 8.0
 
 
-def read(source: Path) -> Source:
+def read(source: Path) -> SourceDataset:
     """Read the label files that are there.
 
     Raises:
         DataError: There are none, or they are not BSTLD's.
     """
-    found = Source(dialect="bstld")
+    found = SourceDataset(dialect="bstld")
     files = [(path, split) for stem, split in FILES.items() for path in find(source, f"{stem}.yaml")[:1]]
     if not files:
         raise DataError(
@@ -51,58 +51,58 @@ def read(source: Path) -> Source:
         )
     for path, split in files:
         say(f"reading {path}")
-        images = list_of(read_yaml(path), path, "BSTLD pictures")
-        homes = (path.parent, source, *sorted(source.iterdir()))
-        found.records += found.pictures.sift(images, partial(_record, found, homes, split), path)
+        images = list_of(read_yaml(path), path, "BSTLD images")
+        roots = (path.parent, source, *sorted(source.iterdir()))
+        found.records += found.skipped_images.usable(images, partial(_record, found, roots, split), path)
     return found
 
 
 def riib_to_bgr(path: Path) -> NDArray[np.uint8]:
-    """A raw picture in grey, the upper 8 of 12 bits; its colour filter has no green to make colours of.
+    """A raw image in grey, the upper 8 of 12 bits; its colour filter has no green channel.
 
     Raises:
-        UnusableError: It is not a raw picture of BSTLD.
+        UnusableError: It is not a raw image of BSTLD.
     """
     grey = np.minimum(raw_12_bit(path) >> 4, 255).astype(np.uint8)
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
-def _record(found: Source, homes: Sequence[Path], split: str, image: Any) -> Record:
+def _record(found: SourceDataset, roots: Sequence[Path], split: str, image: Any) -> ImageRecord:
     image = fields(image)
     boxes = image.get("boxes")
     if not isinstance(boxes, list):
-        raise UnusableError("the picture has no list of boxes")
+        raise UnusableError("the image has no list of boxes")
     path = _from_rgb(image.get("path", ""))
-    picture, is_riib = _picture(homes, path)
+    image_path, is_riib = _find_image(roots, path)
     shift = RIIB_SHIFT_PX if is_riib else 0.0
     folder = "-".join(path.parts[1:-1]) or split  # rgb/train/<drive>/<frame>.png, rgb/test/<frame>.png
-    return Record(
-        picture=picture,
+    return ImageRecord(
+        path=image_path,
         name=name_of("bstld", folder, path.stem),
         sequence=path.parts[-2] if len(path.parts) > 3 else folder,
         split=split,
         decode=riib_to_bgr if is_riib else None,
-        objects=tuple(found.objects.sift(boxes, partial(_object, shift))),
+        objects=tuple(found.skipped_objects.usable(boxes, partial(_object, shift))),
     )
 
 
 def _from_rgb(path: Any) -> PurePosixPath:
-    """The path from the folder ``rgb`` on; in front of it may stand a folder of the authors' machine."""
+    """The path from the folder ``rgb`` on; without the folders of the authors' machine in front of it."""
     parts = PurePosixPath(str(path).replace("\\", "/")).parts
     if "rgb" not in parts:
-        raise UnusableError("the path of the picture has no folder rgb")
+        raise UnusableError("the path of the image has no folder rgb")
     at = len(parts) - 1 - parts[::-1].index("rgb")
     return relative(PurePosixPath(*parts[at:]))
 
 
-def _picture(homes: Sequence[Path], path: PurePosixPath) -> tuple[Path, bool]:
-    """Where the picture lies, and whether it is a raw one."""
+def _find_image(roots: Sequence[Path], path: PurePosixPath) -> tuple[Path, bool]:
+    """Where the image lies, and whether it is a raw one."""
     raw = PurePosixPath("riib", *path.parts[1:]).with_suffix(".pgm")
     for wanted, is_riib in ((path, False), (raw, True)):
-        for home in homes:
-            if (home / wanted).is_file():
-                return home / wanted, is_riib
-    return homes[0] / path, False
+        for root in roots:
+            if (root / wanted).is_file():
+                return root / wanted, is_riib
+    return roots[0] / path, False
 
 
 def _object(shift: float, box: Any) -> Annotation:

@@ -1,4 +1,4 @@
-"""COCO and what is labelled like it: ``instances_*.json`` beside the pictures.
+"""COCO and data sets in its format: ``instances_*.json`` beside the images.
 
 Category numbers have gaps (COCO's 80 go to 90) and become 0 to N-1 in their order. Boxes are x, y, width and
 height in pixels. Crowds are one box around many objects, which a detector cannot learn; they are left out.
@@ -18,9 +18,9 @@ from typing import Any
 from distill.datasets.formats._files import fields, list_of, read_json
 from distill.datasets.formats._records import (
     Annotation,
-    LeftOut,
-    Record,
-    Source,
+    ImageRecord,
+    SkipCounter,
+    SourceDataset,
     UnusableError,
     find,
     name_of,
@@ -32,22 +32,22 @@ from edgestill.errors import DataError
 from edgestill.progress import say
 
 SPLIT = re.compile(r"(?:^|[_.-])(train|val|test)(?:id)?(?:[\d_.-]|$)", re.IGNORECASE)  # val2017, valid
-BULKY = ("segmentation", "keypoints")  # most of the file, and no use here
+BULKY = ("segmentation", "keypoints")  # most of the file, and not needed
 
 
-def read(source: Path, *, sequence: re.Pattern[str] | None = None) -> Source:
+def read(source: Path, *, sequence: re.Pattern[str] | None = None) -> SourceDataset:
     """Read all annotation files of a folder.
 
     Args:
-        source: The folder, or an annotation file in the folder of its pictures.
-        sequence: Finds the sequence in a picture's file name; without it each picture is its own.
+        source: The folder, or an annotation file in the folder of its images.
+        sequence: Finds the sequence in an image's file name; without it each image is its own sequence.
 
     Raises:
         DataError: There are none, or they are not COCO's.
     """
     files = [source] if source.is_file() else _label_files(source)
     root = source.parent if source.is_file() else source
-    found = Source(dialect="coco", has_sequences=sequence is not None)
+    found = SourceDataset(dialect="coco", has_sequences=sequence is not None)
     categories: dict[int, str] = {}
     for path in files:
         say(f"reading {path}")
@@ -90,24 +90,24 @@ def _categories(path: Path, rows: Any) -> dict[int, str]:
 
 
 def _read_one(
-    root: Path, path: Path, data: dict[str, Any], found: Source, sequence: re.Pattern[str] | None
+    root: Path, path: Path, data: dict[str, Any], found: SourceDataset, sequence: re.Pattern[str] | None
 ) -> None:
     names = _categories(path, data["categories"])
     tags = {i: {"category": name} for i, name in names.items()}  # shared: there are a million objects
-    boxes = _boxes(list_of(data["annotations"], path, "annotations"), tags, found.objects)
+    boxes = _boxes(list_of(data["annotations"], path, "annotations"), tags, found.skipped_objects)
     folders = _folders(root, path)
     match = SPLIT.search(path.stem) or SPLIT.search(path.parent.name)
     split = match[1].lower() if match else ""
     record = partial(_record, folders, split, boxes, sequence)
-    found.records += found.pictures.sift(list_of(data["images"], path, "images"), record, path)
+    found.records += found.skipped_images.usable(list_of(data["images"], path, "images"), record, path)
     if boxes:
-        found.objects.add("its picture is not listed", times=sum(map(len, boxes.values())))
+        found.skipped_objects.add("its image is not listed", times=sum(map(len, boxes.values())))
 
 
-def _boxes(rows: Iterable[Any], tags: dict[int, Any], left_out: LeftOut) -> dict[Any, list[Annotation]]:
-    """Objects by the number of their picture."""
+def _boxes(rows: Iterable[Any], tags: dict[int, Any], left_out: SkipCounter) -> dict[Any, list[Annotation]]:
+    """Objects by the number of their image."""
     boxes: dict[Any, list[Annotation]] = defaultdict(list)
-    for image, box in left_out.sift(rows, partial(_box, tags)):
+    for image, box in left_out.usable(rows, partial(_box, tags)):
         boxes[image].append(box)
     return boxes
 
@@ -118,7 +118,7 @@ def _box(tags: dict[int, Any], row: Any) -> tuple[Any, Annotation]:
         raise UnusableError("a crowd (iscrowd)")
     image, category, box = row.get("image_id"), row.get("category_id"), row.get("bbox")
     if not isinstance(image, (int, str)):
-        raise UnusableError("it names no picture")
+        raise UnusableError("it names no image")
     if not isinstance(category, int) or category not in tags:
         raise UnusableError("its category is not listed")
     if not isinstance(box, list) or len(box) != 4:
@@ -128,7 +128,7 @@ def _box(tags: dict[int, Any], row: Any) -> tuple[Any, Annotation]:
 
 
 def _folders(root: Path, path: Path) -> list[Path]:
-    """Where the pictures of an annotation file may lie, the likeliest first."""
+    """Candidate folders of the images of an annotation file, the most likely first."""
     stem = path.stem.removeprefix("instances_")
     names = (stem, f"images/{stem}", "images", "")
     return list(dict.fromkeys(home / name for home in (root, path.parent) for name in names))
@@ -140,14 +140,14 @@ def _record(
     boxes: dict[Any, list[Annotation]],
     sequence: re.Pattern[str] | None,
     image: Any,
-) -> Record:
+) -> ImageRecord:
     image = fields(image)
     objects = boxes.pop(image.get("id"), [])
     path = relative(image.get("file_name", ""))
     width, height = int(number(image.get("width"))), int(number(image.get("height")))
     name = "-".join(path.with_suffix("").parts)
-    return Record(
-        picture=_picture(folders, path),
+    return ImageRecord(
+        path=_find_image(folders, path),
         name=name_of("coco", split if split not in name else "", name),
         sequence=sequence_by(sequence, name),
         split=split,
@@ -156,8 +156,8 @@ def _record(
     )
 
 
-def _picture(folders: list[Path], path: PurePosixPath) -> Path:
-    # COCO holds 118,287 pictures: the folder that had the last one is asked first.
+def _find_image(folders: list[Path], path: PurePosixPath) -> Path:
+    # COCO has 118,287 images: try the folder of the last one first.
     for i, folder in enumerate(folders):
         if (folder / path).is_file():
             folders.insert(0, folders.pop(i))

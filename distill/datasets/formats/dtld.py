@@ -1,7 +1,7 @@
-"""DriveU Traffic Light Dataset: labels of version 2 (JSON) and 1 (YAML), raw pictures of 12 bits.
+"""DriveU Traffic Light Dataset: labels of version 2 (JSON) and 1 (YAML), raw images of 12 bits.
 
-The pictures are the left camera as it was read out: one channel with a colour filter, 2048 x 1024, 12 bits in
-words of 16. The labels are in pixels of that picture, before rectification.
+The images are the left camera as it was read out: one channel with a colour filter, 2048 x 1024, 12 bits in
+words of 16. The labels are in pixels of that image, before rectification.
 
 Source: https://github.com/julimueller/dtld_parsing, README and label format; A. Fregin et al., The DriveU
 Traffic Light Dataset: Introduction and Comparison with Existing Datasets, ICRA 2018.
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from distill.datasets.formats._files import fields, list_of, raw_12_bit, read_json, read_yaml
 from distill.datasets.formats._records import (
     Annotation,
-    Record,
-    Source,
+    ImageRecord,
+    SourceDataset,
     UnusableError,
     find,
     name_of,
@@ -33,10 +33,10 @@ from edgestill.errors import DataError
 from edgestill.progress import say
 
 DIGITS = 6  # of a version 1 class_id at most
-PATH_PARTS = 4  # city, route, sequence, file: what is in front is the authors' machine
+PATH_PARTS = 4  # city, route, sequence, file: the folders before them are of the authors' machine
 
 
-def read(source: Path) -> Source:
+def read(source: Path) -> SourceDataset:
     """Find ``DTLD_train`` and ``DTLD_test``, of version 2 if it is there; else files of single cities.
 
     Raises:
@@ -44,23 +44,25 @@ def read(source: Path) -> Source:
     """
     files = _label_files(source)
     version_1 = files[0][0].suffix != ".json"
-    found = Source(dialect="dtld_v1" if version_1 else "dtld")
-    homes: dict[str, Path] = {}
+    found = SourceDataset(dialect="dtld_v1" if version_1 else "dtld")
+    roots: dict[str, Path] = {}
     for path, split in files:
         say(f"reading {path}")
-        record = partial(_record, source, found, homes, split)
-        found.records += found.pictures.sift(_images(path), record, path)
+        record = partial(_record, source, found, roots, split)
+        found.records += found.skipped_images.usable(_images(path), record, path)
     return found
 
 
 def bayer_to_bgr(path: Path) -> NDArray[np.uint8]:
-    """The colours of a raw picture: filter pattern green-red over blue-green, the upper 8 of 12 bits.
+    """The colours of a raw image: filter pattern green-red over blue-green, the upper 8 of 12 bits.
 
     Raises:
-        UnusableError: It is not a raw picture of DTLD.
+        UnusableError: It is not a raw image of DTLD.
     """
     colours = cv2.cvtColor(raw_12_bit(path), cv2.COLOR_BAYER_GB2BGR) >> 4
-    return np.asarray(np.minimum(colours, 255), np.uint8)  # more than 12 bits must not wrap round to black
+    return np.asarray(
+        np.minimum(colours, 255), np.uint8
+    )  # values above 12 bits must not wrap around to black
 
 
 def _label_files(source: Path) -> list[tuple[Path, str]]:
@@ -88,27 +90,29 @@ def _images(path: Path) -> list[Any]:
         found = found.get("images") if isinstance(found, dict) else None
     else:
         found = read_yaml(path)
-    return list_of(found, path, "DTLD pictures")
+    return list_of(found, path, "DTLD images")
 
 
-def _record(source: Path, found: Source, homes: dict[str, Path], split: str, image: Any) -> Record:
+def _record(
+    source: Path, found: SourceDataset, roots: dict[str, Path], split: str, image: Any
+) -> ImageRecord:
     image = fields(image)
     path = tail(image.get("image_path", image.get("path", "")), PATH_PARTS)
     city, route, sequence, file = path.parts
     labels = image.get("labels", image.get("objects"))
     if not isinstance(labels, list):
-        raise UnusableError("the picture has no list of labels")
-    if city not in homes:
-        homes[city] = next(iter(_homes(source, city)), source)
-    picture = homes[city] / path
-    return Record(
-        picture=picture,
+        raise UnusableError("the image has no list of labels")
+    if city not in roots:
+        roots[city] = next(iter(_homes(source, city)), source)
+    image_path = roots[city] / path
+    return ImageRecord(
+        path=image_path,
         name=name_of(f"dtld-{city}", route, sequence, Path(file).stem),
         sequence=f"{city}/{route}/{sequence}",
         city=city,
         split=split,
-        decode=bayer_to_bgr if picture.suffix.lower() in {".tif", ".tiff"} else None,
-        objects=tuple(found.objects.sift(labels, _object)),
+        decode=bayer_to_bgr if image_path.suffix.lower() in {".tif", ".tiff"} else None,
+        objects=tuple(found.skipped_objects.usable(labels, _object)),
     )
 
 

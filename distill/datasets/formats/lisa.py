@@ -1,7 +1,7 @@
-"""LISA Traffic Light Dataset: one CSV a clip, pictures 1280 x 960.
+"""LISA Traffic Light Dataset: one CSV a clip, images 1280 x 960.
 
 The folders in the CSVs (``dayTraining``) are not those on disk (``dayTrain/dayTrain/dayClip1/frames``), so
-pictures are found by their file name, which begins with the clip. A frame of an annotated clip without a row
+images are found by their file name, which begins with the clip. A frame of an annotated clip without a row
 shows no light. The ``sample-`` folders repeat clips; where those are there in full the samples are left out.
 
 Source: M. B. Jensen et al., Vision for Looking at Traffic Lights: Issues, Survey, and Perspectives, IEEE
@@ -18,9 +18,9 @@ from pathlib import Path, PureWindowsPath
 
 from distill.datasets.formats._records import (
     Annotation,
-    LeftOut,
-    Record,
-    Source,
+    ImageRecord,
+    SkipCounter,
+    SourceDataset,
     UnusableError,
     name_of,
     number,
@@ -43,7 +43,7 @@ SAMPLE = "sample-"
 Labels = Mapping[str, list[Annotation]]
 
 
-def read(source: Path, *, bulbs: bool = False) -> Source:
+def read(source: Path, *, bulbs: bool = False) -> SourceDataset:
     """Read all clips that have annotations.
 
     Args:
@@ -54,7 +54,7 @@ def read(source: Path, *, bulbs: bool = False) -> Source:
         DataError: There are no annotations, or they are not LISA's.
     """
     wanted = f"frameAnnotations{'BULB' if bulbs else 'BOX'}.csv"
-    found = Source(dialect="lisa")
+    found = SourceDataset(dialect="lisa")
     clips: dict[str, Path] = {}
     for path in sorted(source.rglob(wanted)):
         clip = path.parent.name
@@ -63,20 +63,20 @@ def read(source: Path, *, bulbs: bool = False) -> Source:
             clips[clip.removeprefix(SAMPLE)] = path
     if not clips:
         raise DataError(f"{source} holds no {wanted}", hint="unpack the folder Annotations beside the clips")
-    frames = _frames(source, found.pictures)
+    frames = _frames(source, found.skipped_images)
     for clip, path in sorted(clips.items()):
-        rows = _rows(path, found.objects)
+        rows = _rows(path, found.skipped_objects)
         for name in sorted(rows.keys() - frames.get(clip, {}).keys()):
-            found.pictures.add("the picture is not there", name)
-        for name, picture in sorted(frames.pop(clip, {}).items()):
-            found.records.append(_record(clip, name, picture, rows))
-    for clip, pictures in frames.items():
-        found.pictures.add(f"its clip has no {wanted}", clip, times=len(pictures))
+            found.skipped_images.add("the image is not there", name)
+        for name, image_path in sorted(frames.pop(clip, {}).items()):
+            found.records.append(_record(clip, name, image_path, rows))
+    for clip, paths in frames.items():
+        found.skipped_images.add(f"its clip has no {wanted}", clip, times=len(paths))
     return found
 
 
-def _frames(source: Path, left_out: LeftOut) -> dict[str, dict[str, Path]]:
-    """Pictures by clip and file name."""
+def _frames(source: Path, left_out: SkipCounter) -> dict[str, dict[str, Path]]:
+    """Images by clip and file name."""
     frames: dict[str, dict[str, Path]] = defaultdict(dict)
     # Samples last, so that they find their clip there already
     for path in sorted(source.rglob("*--*"), key=lambda p: (SAMPLE in str(p.relative_to(source)), p)):
@@ -84,16 +84,16 @@ def _frames(source: Path, left_out: LeftOut) -> dict[str, dict[str, Path]]:
             continue
         clip = path.name.partition("--")[0]
         if path.name in frames[clip]:
-            left_out.add("a second copy of a picture", path)
+            left_out.add("a second copy of an image", path)
         else:
             frames[clip][path.name] = path
     return frames
 
 
-def _record(clip: str, name: str, picture: Path, rows: Labels) -> Record:
+def _record(clip: str, name: str, image_path: Path, rows: Labels) -> ImageRecord:
     kind = CLIP.fullmatch(clip)
-    return Record(
-        picture=picture,
+    return ImageRecord(
+        path=image_path,
         name=name_of(f"lisa-{kind[1].lower()}" if kind else "lisa", Path(name).stem),
         sequence=clip,
         split=SPLITS[kind[2].lower()] if kind else "",
@@ -101,7 +101,7 @@ def _record(clip: str, name: str, picture: Path, rows: Labels) -> Record:
     )
 
 
-def _rows(path: Path, left_out: LeftOut) -> dict[str, list[Annotation]]:
+def _rows(path: Path, left_out: SkipCounter) -> dict[str, list[Annotation]]:
     """The boxes of a clip by file name."""
     boxes: dict[str, list[Annotation]] = defaultdict(list)
     try:
@@ -113,7 +113,7 @@ def _rows(path: Path, left_out: LeftOut) -> dict[str, list[Annotation]]:
                     f"{path} lacks the column {min(lacking)!r}",
                     hint="columns are separated by semicolons; download the annotations again",
                 )
-            for name, box in left_out.sift(reader, _row, path):
+            for name, box in left_out.usable(reader, _row, path):
                 boxes[name].append(box)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not readable CSV: {error}", hint="download the labels again") from error

@@ -1,8 +1,8 @@
-"""Pascal VOC and what is labelled like it: one XML file a picture.
+"""Pascal VOC and data sets in its format: one XML file per image.
 
 Pixels count from 1 and both corners belong to the box, so a box from 1 to 10 covers the first ten columns.
 Objects marked difficult are left out unless a class map says otherwise: VOC does not score them, and YOLO
-labels have no way to excuse a detector that misses one.
+labels cannot mark an object as ignored.
 
 Source: M. Everingham et al., The PASCAL Visual Object Classes Challenge 2012 Development Kit, section 2.5,
 http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/.
@@ -21,8 +21,8 @@ from xml.parsers import expat
 
 from distill.datasets.formats._records import (
     Annotation,
-    Record,
-    Source,
+    ImageRecord,
+    SourceDataset,
     UnusableError,
     name_of,
     number,
@@ -42,25 +42,25 @@ FOLDERS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layout:
-    """Where things are in a folder of XML files.
+    """The folders of a VOC data set.
 
     Attributes:
-        home: The folder above ``Annotations``, or that of the XML files.
-        prefix: Tells several homes apart; empty if there is one.
+        root_folder: The folder above ``Annotations``, or that of the XML files.
+        prefix: Distinguishes several roots; empty if there is one.
         splits: The official split by stem; empty if there is none.
     """
 
-    home: Path
+    root_folder: Path
     prefix: str
     splits: Mapping[str, str]
 
 
-def read(source: Path, *, sequence: re.Pattern[str] | None = None, zero_based: bool = False) -> Source:
+def read(source: Path, *, sequence: re.Pattern[str] | None = None, zero_based: bool = False) -> SourceDataset:
     """Read all XML files of a folder.
 
     Args:
-        source: A VOC year, a folder of several, or any folder with XML files and pictures.
-        sequence: Finds the sequence in a picture's file name; without it each picture is its own.
+        source: A VOC year, a folder of several, or any folder with XML files and images.
+        sequence: Finds the sequence in an image's file name; without it each image is its own sequence.
         zero_based: Whether pixels count from 0 and the far corner is the edge, as many labelling tools write.
 
     Raises:
@@ -69,22 +69,22 @@ def read(source: Path, *, sequence: re.Pattern[str] | None = None, zero_based: b
     files = sorted(source.rglob("*.xml"))
     if not files:
         raise DataError(f"{source} holds no XML file", hint="VOC has them in a folder Annotations")
-    found = Source(dialect="voc", has_sequences=sequence is not None)
+    found = SourceDataset(dialect="voc", has_sequences=sequence is not None)
     layouts = _layouts(source, {path.parent for path in files})
 
-    def record(path: Path) -> Record:
+    def record(path: Path) -> ImageRecord:
         layout, root = layouts[path.parent], parse_xml(path)
-        return Record(
-            picture=_picture(layout.home, path, root),
+        return ImageRecord(
+            path=_find_image(layout.root_folder, path, root),
             name=name_of("voc", layout.prefix, path.stem),
             sequence=f"{layout.prefix}/{sequence_by(sequence, path.stem)}",
             split=_split(layout, path.stem),
             size_wh=_size(root),
             # Only children of the root: a person has parts with names and boxes of their own
-            objects=tuple(found.objects.sift(root.findall("object"), partial(_object, zero_based))),
+            objects=tuple(found.skipped_objects.usable(root.findall("object"), partial(_object, zero_based))),
         )
 
-    found.records += found.pictures.sift(track(files, "labels", len(files)), record, "labels")
+    found.records += found.skipped_images.usable(track(files, "labels", len(files)), record, "labels")
     found.categories = tuple(sorted({o.tags["name"] for r in found.records for o in r.objects}))
     return found
 
@@ -109,28 +109,30 @@ def parse_xml(path: Path) -> Element:
 
 
 def _refuse(*_: object) -> NoReturn:
-    raise UnusableError("its XML declares a document type, which VOC has not")
+    raise UnusableError("its XML declares a document type, which VOC files do not have")
 
 
 def _layouts(source: Path, folders: set[Path]) -> dict[Path, _Layout]:
-    homes = {folder: folder.parent if folder.name.lower() == "annotations" else folder for folder in folders}
-    several = len(set(homes.values())) > 1
+    root_folders = {
+        folder: folder.parent if folder.name.lower() == "annotations" else folder for folder in folders
+    }
+    several = len(set(root_folders.values())) > 1
     return {
         folder: _Layout(
-            home=home,
-            prefix="-".join(home.relative_to(source).parts) if several else "",
-            splits=_splits(home),
+            root_folder=root_folder,
+            prefix="-".join(root_folder.relative_to(source).parts) if several else "",
+            splits=_splits(root_folder),
         )
-        for folder, home in homes.items()
+        for folder, root_folder in root_folders.items()
     }
 
 
-def _splits(home: Path) -> dict[str, str]:
+def _splits(root_folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for files in SPLIT_FILES:
         found = {}
         for name, split in files.items():
-            path = home / "ImageSets" / "Main" / f"{name}.txt"
+            path = root_folder / "ImageSets" / "Main" / f"{name}.txt"
             if path.is_file():
                 stems = path.read_text("utf-8", errors="replace").split()
                 found |= dict.fromkeys(stems, split)
@@ -142,13 +144,13 @@ def _splits(home: Path) -> dict[str, str]:
 def _split(layout: _Layout, stem: str) -> str:
     if layout.splits and stem not in layout.splits:
         raise UnusableError("it is in none of the image sets")
-    return layout.splits.get(stem) or FOLDERS.get(layout.home.name.lower(), "")
+    return layout.splits.get(stem) or FOLDERS.get(layout.root_folder.name.lower(), "")
 
 
-def _picture(home: Path, path: Path, root: Element) -> Path:
-    """The picture of an XML file: by the name in it, else by the XML file's own."""
+def _find_image(root_folder: Path, path: Path, root: Element) -> Path:
+    """The image of an XML file: by the name in it, else by the XML file's own."""
     named = relative(Path((root.findtext("filename") or "").strip().replace("\\", "/")).name or path.stem)
-    folders = (home / "JPEGImages", home / "images", path.parent, home)
+    folders = (root_folder / "JPEGImages", root_folder / "images", path.parent, root_folder)
     names = [named.name, *(path.stem + suffix for suffix in sorted(IMAGE_SUFFIXES))]
     for name in names:
         for folder in folders:

@@ -1,4 +1,4 @@
-"""A picture under construction, which remembers what is still seen of the signal heads painted into it."""
+"""The image being painted, and how much of each signal head is still visible in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.datasets.synth.textures import Pixels, bank
+from distill.datasets.synth.textures import Pixels, textures
 
 Points = NDArray[np.floating]  # [N, 2] px
 Bgr = tuple[float, float, float]
@@ -17,13 +17,13 @@ FAR_PX = 1e5  # beyond it OpenCV's fixed-point coordinates overflow
 
 
 @dataclass(slots=True, eq=False)
-class Track:
-    """What remains visible of one thing as others are painted over it.
+class VisibilityMask:
+    """The part of one object that is still visible after others were painted over it.
 
     Attributes:
-        x: Column of the mask's left edge in the picture.
+        x: Column of the mask's left edge in the image.
         y: Row of the mask's top edge.
-        mask: 255 where the thing is seen, uint8 ``[h, w]``.
+        mask: 255 where the object is visible, uint8 ``[h, w]``.
     """
 
     x: int
@@ -32,17 +32,17 @@ class Track:
 
 
 @dataclass(slots=True, eq=False)
-class Emitter:
-    """A light whose bloom is added when everything is painted.
+class LightSource:
+    """A light whose bloom is added after everything is painted.
 
     Attributes:
         x: Centre, px.
         y: Centre, px.
         radius: Of the bloom, px.
         colour: BGR, 255 saturates.
-        strength: 1 is a lamp that saturates in its middle.
-        ground_y: Row where the ground below it lies, for its reflection on a wet road, or None for none.
-        tracked: Index of the track that must be seen for the bloom to be seen, or None.
+        strength: 1 for a lamp whose centre saturates.
+        ground_y: Row of the ground below it, for its reflection on a wet road; None without a reflection.
+        mask_index: Index of the visibility mask that scales the bloom, or None.
     """
 
     x: float
@@ -51,45 +51,45 @@ class Emitter:
     colour: Bgr
     strength: float
     ground_y: float | None = None
-    tracked: int | None = None
+    mask_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """A painted signal head that wants a label.
+class LabelCandidate:
+    """A painted signal head that is labelled if it stays visible.
 
     Attributes:
-        class_id: What it shows.
-        box: Its exact outline x0, y0, x1, y1, px; it may leave the picture.
-        track: Index of the track of the whole head.
-        area: Pixels of the whole head, those outside the picture counted.
-        lamp_track: Index of the track of the lit lamp, or None.
+        class_id: Index into ``heads.CLASSES``.
+        box: Its exact outline x0, y0, x1, y1, px; it may extend beyond the image.
+        mask_index: Index of the visibility mask of the whole head.
+        area: Pixels of the whole head, including those outside the image.
+        lamp_mask_index: Index of the visibility mask of the lit lamp, or None.
         lamp_area: Pixels of the lit lamp.
     """
 
     class_id: int
     box: tuple[float, float, float, float]
-    track: int
+    mask_index: int
     area: int
-    lamp_track: int | None
+    lamp_mask_index: int | None
     lamp_area: int
 
 
 @dataclass(slots=True, eq=False)
 class Canvas:
-    """A BGR picture, the tracks of what must be labelled, and the lights that will bloom.
+    """A BGR image, the visibility masks of what may be labelled, and the lights that get a bloom.
 
     Attributes:
         image: uint8 ``[H, W, 3]``.
-        tracks: One for each watched thing, see ``watch``.
-        emitters: See ``bloom``.
-        marks: The signal heads painted so far.
+        visibility_masks: One for each object passed to ``track_visibility``.
+        light_sources: See ``add_light``.
+        label_candidates: The signal heads painted so far.
     """
 
     image: Pixels
-    tracks: list[Track] = field(default_factory=list)
-    emitters: list[Emitter] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
+    visibility_masks: list[VisibilityMask] = field(default_factory=list)
+    light_sources: list[LightSource] = field(default_factory=list)
+    label_candidates: list[LabelCandidate] = field(default_factory=list)
 
     @property
     def height(self) -> int:
@@ -106,8 +106,8 @@ class Canvas:
         if not self._touches(points):
             return
         cv2.fillPoly(self.image, [_fixed(points)], colour, cv2.LINE_AA, SHIFT)
-        for track in self._hit(points):
-            cv2.fillPoly(track.mask, [_fixed(points - (track.x, track.y))], 0, cv2.LINE_8, SHIFT)
+        for watched in self._hit(points):
+            cv2.fillPoly(watched.mask, [_fixed(points - (watched.x, watched.y))], 0, cv2.LINE_8, SHIFT)
 
     def line(self, points: Points, colour: Bgr, width: float) -> None:
         """Stroke a polyline ``[N, 2]`` px; thinner than a pixel is drawn fainter."""
@@ -118,9 +118,9 @@ class Canvas:
             return
         thick = max(1, round(width))
         cv2.polylines(self.image, [_fixed(points)], False, colour, thick, cv2.LINE_AA, SHIFT)
-        for track in self._hit(points, width):
-            at = _fixed(points - (track.x, track.y))
-            cv2.polylines(track.mask, [at], False, 0, thick, cv2.LINE_8, SHIFT)
+        for watched in self._hit(points, width):
+            at = _fixed(points - (watched.x, watched.y))
+            cv2.polylines(watched.mask, [at], False, 0, thick, cv2.LINE_8, SHIFT)
 
     def disc(self, x: float, y: float, rx: float, colour: Bgr, ry: float | None = None) -> None:
         """Fill an upright ellipse around (x, y) with the given half axes, px."""
@@ -152,34 +152,36 @@ class Canvas:
         self.image[y0:y1, x0:x1] = (mixed + 0.5).astype(np.uint8)
         self._hide(x0, y0, part)
 
-    def watch(self, mask: Pixels, x: int, y: int) -> int:
-        """Follow from now on what is seen of ``mask``, its top left at (x, y) px.
+    def track_visibility(self, mask: Pixels, x: int, y: int) -> int:
+        """Track from now on which part of ``mask`` is visible; its top left is at (x, y) px.
 
         Returns:
-            The index of the track.
+            The index of its visibility mask.
         """
         window = self._window(x, y, mask.shape[1], mask.shape[0])
         if window is None:
-            self.tracks.append(Track(x, y, np.zeros((0, 0), np.uint8)))
+            self.visibility_masks.append(VisibilityMask(x, y, np.zeros((0, 0), np.uint8)))
         else:
             x0, y0, x1, y1 = window
-            self.tracks.append(Track(x0, y0, mask[y0 - y : y1 - y, x0 - x : x1 - x].copy()))
-        return len(self.tracks) - 1
+            self.visibility_masks.append(
+                VisibilityMask(x0, y0, mask[y0 - y : y1 - y, x0 - x : x1 - x].copy())
+            )
+        return len(self.visibility_masks) - 1
 
-    def mark(self, mark: Mark) -> None:
-        """Remember that a head was painted, see ``labels.visible``."""
-        self.marks.append(mark)
+    def add_candidate(self, candidate: LabelCandidate) -> None:
+        """Record a painted head for ``labels.visible``."""
+        self.label_candidates.append(candidate)
 
-    def bloom(self, emitter: Emitter) -> None:
-        """Remember a light; ``shine`` adds it."""
-        self.emitters.append(emitter)
+    def add_light(self, emitter: LightSource) -> None:
+        """Record a light for ``add_bloom``."""
+        self.light_sources.append(emitter)
 
-    def shine(self, wet: float) -> None:
-        """Add the bloom of every remembered light, and its streak on a road that is ``wet`` (0 to 1)."""
-        for light in self.emitters:
+    def add_bloom(self, wet: float) -> None:
+        """Add the bloom of every recorded light, and its reflection on a road that is ``wet`` (0 to 1)."""
+        for light in self.light_sources:
             strength = light.strength
-            if light.tracked is not None:
-                mask = self.tracks[light.tracked].mask
+            if light.mask_index is not None:
+                mask = self.visibility_masks[light.mask_index].mask
                 strength *= float(np.count_nonzero(mask)) / max(mask.size, 1) if mask.size else 0.0
             if strength <= 0.01 or light.radius < 0.7:
                 continue
@@ -197,14 +199,14 @@ class Canvas:
         if window is None or w > 4 * self.width:
             return
         x0, y0, x1, y1 = window
-        glow = cv2.resize(bank().halo, (w, h), interpolation=cv2.INTER_LINEAR)
+        glow = cv2.resize(textures().halo, (w, h), interpolation=cv2.INTER_LINEAR)
         glow = glow[y0 - top : y1 - top, x0 - left : x1 - left]
         added = np.clip(glow[..., None] * np.asarray(colour, np.float32), 0, 255).astype(np.uint8)
         part = self.image[y0:y1, x0:x1]
         cv2.add(part, added, dst=part)
 
     def _faint(self, points: Points, colour: Bgr, width: float) -> None:
-        # A wire far away covers part of a pixel: mix its colour with what is behind, found at its middle.
+        # A distant wire covers part of a pixel: mix its colour with the background at its midpoint.
         low = np.clip(points.min(0), 0, (self.width - 1, self.height - 1)).astype(int)
         high = np.clip(points.max(0), 0, (self.width - 1, self.height - 1)).astype(int)
         middle = (low + high) // 2
@@ -218,13 +220,13 @@ class Canvas:
         (x0, y0), (x1, y1) = points.min(0) - margin, points.max(0) + margin
         return bool(x1 >= 0 and y1 >= 0 and x0 < self.width and y0 < self.height)
 
-    def _hit(self, points: Points, margin: float = 0) -> list[Track]:
-        if not self.tracks:
+    def _hit(self, points: Points, margin: float = 0) -> list[VisibilityMask]:
+        if not self.visibility_masks:
             return []
         (x0, y0), (x1, y1) = points.min(0) - margin, points.max(0) + margin
         return [
             t
-            for t in self.tracks
+            for t in self.visibility_masks
             if t.mask.size
             and x1 >= t.x
             and y1 >= t.y
@@ -234,13 +236,13 @@ class Canvas:
 
     def _hide(self, left: int, top: int, mask: Pixels) -> None:
         h, w = mask.shape[:2]
-        for track in self.tracks:
-            th, tw = track.mask.shape
-            x0, y0 = max(left, track.x), max(top, track.y)
-            x1, y1 = min(left + w, track.x + tw), min(top + h, track.y + th)
+        for watched in self.visibility_masks:
+            th, tw = watched.mask.shape
+            x0, y0 = max(left, watched.x), max(top, watched.y)
+            x1, y1 = min(left + w, watched.x + tw), min(top + h, watched.y + th)
             if x0 < x1 and y0 < y1:
                 over = mask[y0 - top : y1 - top, x0 - left : x1 - left] > 127
-                track.mask[y0 - track.y : y1 - track.y, x0 - track.x : x1 - track.x][over] = 0
+                watched.mask[y0 - watched.y : y1 - watched.y, x0 - watched.x : x1 - watched.x][over] = 0
 
     def _window(self, x: int, y: int, w: int, h: int) -> tuple[int, int, int, int] | None:
         x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + w, self.width), min(y + h, self.height)

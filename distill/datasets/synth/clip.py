@@ -13,7 +13,7 @@ from distill.datasets.synth.canvas import Canvas
 from distill.datasets.synth.drive import Drive
 from distill.datasets.synth.labels import visible
 from distill.datasets.synth.lights.heads import CLASSES
-from distill.datasets.synth.scene import DEFAULT_SIZE, FINEST_PX, Scene
+from distill.datasets.synth.scene import DEFAULT_DETAIL_PX, DEFAULT_SIZE, Scene
 from distill.datasets.synth.sensor import Sensor
 from edgestill.errors import DeviceError, UsageError
 from edgestill.files import refuse_overwrite, replacing, write_json
@@ -21,8 +21,8 @@ from edgestill.progress import progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenClip:
-    """What was written.
+class RenderedClip:
+    """A rendered clip on disk.
 
     Attributes:
         video: The clip, MPEG-4 Part 2 (``mp4v``) in MP4.
@@ -51,7 +51,7 @@ def render_clip(
 ) -> Iterator[Scene]:
     """Render a drive towards and past signals that change, one frame after the other.
 
-    The same arguments give the same frames; textures, lamps and labels hold together over time.
+    The same arguments give the same frames; textures, lamps and labels are consistent over time.
 
     Args:
         seconds: Length.
@@ -60,8 +60,8 @@ def render_clip(
         seed: Chooses the street and its light; not negative.
     """
     rng = np.random.default_rng((seed, 2))
-    drive = Drive.plan(rng, size_wh, seconds)
-    sensor = Sensor.plan(rng, drive.mood, FINEST_PX)
+    drive = Drive.sample(rng, size_wh, seconds)
+    sensor = Sensor.sample(rng, drive.lighting, DEFAULT_DETAIL_PX)
     sensor = replace(
         sensor,
         resolution=1.0,
@@ -75,8 +75,8 @@ def render_clip(
         drive.at(z, frame / fps).draw(canvas)
         class_id, xyxy = visible(canvas)
         x, y = np.random.default_rng((seed, frame, 3)).random(2)
-        image = replace(sensor, noise_at=(float(x), float(y))).expose(canvas.image)
-        tags = ("clip", drive.mood.time, drive.mood.weather)
+        image = replace(sensor, noise_at=(float(x), float(y))).capture(canvas.image)
+        tags = ("clip", drive.lighting.time, drive.lighting.weather)
         yield Scene(image_bgr=image, class_id=class_id, xyxy=xyxy, tags=tags)
 
 
@@ -88,11 +88,11 @@ def write_clip(
     size_wh: tuple[int, int] = DEFAULT_SIZE,
     seed: int = 0,
     force: bool = False,
-) -> WrittenClip:
+) -> RenderedClip:
     """Write a rendered drive to ``out`` and its boxes beside it, as ``NAME.gt.json``.
 
     Raises:
-        UsageError: An argument makes no sense, or a file exists and ``force`` is false.
+        UsageError: An argument is out of range, or a file exists and ``force`` is false.
         DeviceError: This OpenCV cannot write MP4.
     """
     _check(out, seconds, fps, size_wh, seed)
@@ -123,7 +123,7 @@ def write_clip(
         "frames": frames,
     }
     write_json(labels, truth, force=force)
-    return WrittenClip(
+    return RenderedClip(
         video=out,
         labels=labels,
         frames=total,

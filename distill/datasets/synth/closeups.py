@@ -6,34 +6,34 @@ from dataclasses import replace
 
 import numpy as np
 
+from distill.datasets.synth.camera import Camera
 from distill.datasets.synth.canvas import Bgr
-from distill.datasets.synth.lights.head_paint import Head
-from distill.datasets.synth.lights.heads import draw_lamps, draw_look
-from distill.datasets.synth.lights.signals import Group, draw_state
-from distill.datasets.synth.mood import Mood
+from distill.datasets.synth.layout import SceneLayout
+from distill.datasets.synth.lighting import Lighting
+from distill.datasets.synth.lights.head_paint import SignalHead
+from distill.datasets.synth.lights.heads import sample_head_style, sample_lamps
+from distill.datasets.synth.lights.signals import SignalGroup, sample_state
 from distill.datasets.synth.objects.buildings import Building, Panel, clutter, facade_texture
 from distill.datasets.synth.objects.furniture import Beam, post, sign, wire
 from distill.datasets.synth.objects.road import Road
+from distill.datasets.synth.objects.scene_object import SceneObject
 from distill.datasets.synth.objects.sky import Sky
-from distill.datasets.synth.objects.thing import Thing
 from distill.datasets.synth.objects.trees import leaf_wall, overhang, tree, treeline
 from distill.datasets.synth.objects.vehicles import Person, Vehicle
-from distill.datasets.synth.plan import Plan
-from distill.datasets.synth.streets import surroundings
-from distill.datasets.synth.textures import bank
-from distill.datasets.synth.view import Camera
+from distill.datasets.synth.streets import roadside_and_traffic
+from distill.datasets.synth.textures import textures
 
-CLOSE_PX = (25.0, 215.0)  # height of the head in a picture 640 wide
+CLOSE_PX = (25.0, 215.0)  # height of the head in an image 640 wide
 STAGED_PX = (45.0, 225.0)
 
 
 def _stretch(rng: np.random.Generator) -> float:
-    """How wide pixels became when a photograph was made to fit: landscape to square, portrait to wide."""
+    """Sample the horizontal stretch of a photograph whose aspect ratio was changed."""
     return float(rng.choice((1.0, rng.uniform(0.55, 0.8), rng.uniform(1.15, 1.6)), p=(0.5, 0.25, 0.25)))
 
 
-def closeup(rng: np.random.Generator, size_wh: tuple[int, int], mood: Mood) -> Plan:
-    """A signal seen from the pavement, often against sky, wires, leaves or a facade."""
+def closeup(rng: np.random.Generator, size_wh: tuple[int, int], lighting: Lighting) -> SceneLayout:
+    """Sample a signal near the camera, often in front of sky, wires, leaves or a facade."""
     w, h = size_wh
     size, z = rng.uniform(0.32, 0.44), rng.uniform(9, 20)
     want = float(np.exp(rng.uniform(*np.log(CLOSE_PX)))) * w / 640
@@ -44,31 +44,33 @@ def closeup(rng: np.random.Generator, size_wh: tuple[int, int], mood: Mood) -> P
     x = rng.uniform(-4, 4)
     horizon = at_y + focal * (y - eye[1]) / z
     focal_x = focal * _stretch(rng)
-    view = Camera(
+    camera = Camera(
         size_wh=size_wh,
         focal_xy=(focal_x, focal),
         centre_x=at_x - focal_x * (x - eye[0]) / z,
         horizon=horizon,
         eye=eye,
     )
-    road = Road.plan(rng, ((z + 4, z + 16),), 40)
-    things = surroundings(rng, mood, road, (z + 4, z + 16)) if rng.random() < 0.75 else []
-    things = [t for t in things if t.z > z + 1.5 or not isinstance(t, Building | Person | Vehicle)]
-    things += _backdrop(rng, x, y, z, want / max(w, h))
-    group = Group(rng, mood, draw_look(rng, mood), size, draw_state(rng, mood))
+    road = Road.sample(rng, ((z + 4, z + 16),), 40)
+    objects = roadside_and_traffic(rng, lighting, road, (z + 4, z + 16)) if rng.random() < 0.75 else []
+    objects = [t for t in objects if t.z > z + 1.5 or not isinstance(t, Building | Person | Vehicle)]
+    objects += _backdrop(rng, x, y, z, want / max(w, h))
+    group = SignalGroup(rng, lighting, sample_head_style(rng, lighting), size, sample_state(rng, lighting))
     group.tilt_spread = float(rng.choice((1.0, 5.0, 14.0), p=(0.5, 0.3, 0.2)))
     group.yaw = float(rng.normal(0, 17))
     _hang(rng, group, x, y, z)
-    things += group.things
+    objects += group.objects
     if rng.random() < 0.2:
-        things.append(
+        objects.append(
             overhang(rng, x + rng.normal(0, 1.5), y + rng.uniform(-0.3, 1.5), z - 3, rng.uniform(0.4, 1.2))
         )
-    return Plan(mood=mood, view=view, sky=Sky.plan(rng, mood), road=road, things=tuple(things))
+    return SceneLayout(
+        lighting=lighting, camera=camera, sky=Sky.sample(rng, lighting), road=road, objects=tuple(objects)
+    )
 
 
-def _hang(rng: np.random.Generator, group: Group, x: float, y: float, z: float) -> None:
-    """The signal itself: on a post, at the end of an arm, with further heads around it."""
+def _hang(rng: np.random.Generator, group: SignalGroup, x: float, y: float, z: float) -> None:
+    """Add the signal: on a post, at the end of an arm, with further heads around it."""
     side = int(rng.choice((-1, 1)))
     reach = rng.uniform(1.5, 6)
     if rng.random() < 0.5:
@@ -90,28 +92,28 @@ def _hang(rng: np.random.Generator, group: Group, x: float, y: float, z: float) 
     if rng.random() < 0.3:
         group.other(x - side * gap, y + rng.normal(0, 0.3), z + 0.05)
     if rng.random() < 0.35:
-        group.things.append(sign(rng, x - side * rng.uniform(0.7, 1.6), y + rng.normal(0, 0.5), z + 0.05))
+        group.objects.append(sign(rng, x - side * rng.uniform(0.7, 1.6), y + rng.normal(0, 0.5), z + 0.05))
     if rng.random() < 0.25:
         group.head(x + rng.uniform(-5, 5), y + rng.normal(0, 0.8), z + rng.uniform(5, 25))
 
 
-def _backdrop(rng: np.random.Generator, x: float, y: float, z: float, share: float) -> list[Thing]:
-    """Something behind the signal, or nothing but sky."""
-    things: list[Thing] = []
+def _backdrop(rng: np.random.Generator, x: float, y: float, z: float, share: float) -> list[SceneObject]:
+    """Sample the background of the signal; empty for sky."""
+    objects: list[SceneObject] = []
     kind = str(rng.choice(("sky", "leaves", "facade", "clutter"), p=(0.45, 0.25, 0.15, 0.15)))
-    wide = 1.2 / max(share, 0.02)  # m, a little more than the picture shows
+    wide = 1.2 / max(share, 0.02)  # m, a little more than the image shows
     if kind == "leaves":
         count = int(rng.integers(1, 5))
-        things += [tree(rng, x + rng.normal(0, 4), z + rng.uniform(2, 15)) for _ in range(count)]
+        objects += [tree(rng, x + rng.normal(0, 4), z + rng.uniform(2, 15)) for _ in range(count)]
         if rng.random() < 0.6:
-            things.append(
+            objects.append(
                 leaf_wall(rng, x + rng.normal(0, 0.2) * wide, y + rng.normal(0, 0.1) * wide, z + 4, wide)
             )
     elif kind == "facade":
         texture, lights = facade_texture(rng, int(rng.integers(3, 10)), int(rng.integers(2, 9)))
         width = rng.uniform(0.4, 1.2) * min(wide, 40)
         start = x - width * rng.uniform(0.1, 0.9)
-        things.append(
+        objects.append(
             Panel(
                 x=start,
                 y=0,
@@ -124,7 +126,7 @@ def _backdrop(rng: np.random.Generator, x: float, y: float, z: float, share: flo
         )
     elif kind == "clutter":
         width = rng.uniform(0.3, 1.2) * min(wide, 30)
-        things.append(
+        objects.append(
             clutter(
                 rng,
                 x - width * rng.uniform(0, 1),
@@ -138,16 +140,16 @@ def _backdrop(rng: np.random.Generator, x: float, y: float, z: float, share: flo
         level = y + rng.uniform(-1.5, 4)
         at = z + rng.uniform(-4, 8)
         a, b = (x - 30, level + rng.normal(0, 3), at), (x + 30, level + rng.normal(0, 3), at)
-        things.append(wire(a, b, rng.uniform(0, 2), rng.uniform(0.015, 0.05)))
-    return things
+        objects.append(wire(a, b, rng.uniform(0, 2), rng.uniform(0.015, 0.05)))
+    return objects
 
 
-def staged(rng: np.random.Generator, size_wh: tuple[int, int], mood: Mood) -> Plan:
-    """A portable signal on a stick, in a yard or a room, often held by someone."""
-    if mood.dark > 0.5:  # by lamplight
+def staged(rng: np.random.Generator, size_wh: tuple[int, int], lighting: Lighting) -> SceneLayout:
+    """Sample a portable signal on a stick, in a yard or a room, often held by a person."""
+    if lighting.dark > 0.5:  # by lamplight
         level = rng.uniform(0.25, 0.7)
-        mood = replace(
-            mood, ambient=(level * rng.uniform(0.6, 1), level * 0.93, level), dark=rng.uniform(0.2, 0.7)
+        lighting = replace(
+            lighting, ambient=(level * rng.uniform(0.6, 1), level * 0.93, level), dark=rng.uniform(0.2, 0.7)
         )
     w, h = size_wh
     size, z = rng.uniform(0.24, 0.36), rng.uniform(2.6, 6)
@@ -156,58 +158,62 @@ def staged(rng: np.random.Generator, size_wh: tuple[int, int], mood: Mood) -> Pl
     y = rng.uniform(1.2, 2.0)
     at_x, at_y = w * rng.uniform(0.2, 0.8), h * rng.uniform(0.25, 0.6)
     focal_x = focal * _stretch(rng)
-    view = Camera(
+    camera = Camera(
         size_wh=size_wh,
         focal_xy=(focal_x, focal),
         centre_x=at_x,
         horizon=at_y + focal * (y - 1.5) / z,
         eye=(0.0, 1.5, 0.0),
     )
-    look = replace(draw_look(rng, mood), plate=0.0, visor=rng.uniform(0.3, 0.9), gain=rng.uniform(0.5, 1.1))
+    style = replace(
+        sample_head_style(rng, lighting), plate=0.0, visor=rng.uniform(0.3, 0.9), gain=rng.uniform(0.5, 1.1)
+    )
     if rng.random() < 0.5:
-        look = replace(look, unlit_grey=rng.uniform(90, 170), sheen=rng.uniform(0.1, 0.5))
-    state = draw_state(rng, mood)
-    head = Head(
+        style = replace(style, unlit_grey=rng.uniform(90, 170), sheen=rng.uniform(0.1, 0.5))
+    state = sample_state(rng, lighting)
+    head = SignalHead(
         x=0,
         y=y,
         z=z,
         size=size,
-        look=look,
-        lamps=draw_lamps(rng, state),
+        style=style,
+        lamps=sample_lamps(rng, state),
         class_id=state,
         yaw=float(np.clip(rng.normal(0, 18), -55, 55)),
         tilt=float(rng.normal(0, 7)),
     )
-    road = Road.plan(rng, (), 10)
-    things = _room(rng, z) if rng.random() < 0.45 else _yard(rng, mood, z)
-    things += [post(0, z + 0.1, y, thick=rng.uniform(0.03, 0.08), colour=(200, 205, 210)), head]
+    road = Road.sample(rng, (), 10)
+    objects = _room(rng, z) if rng.random() < 0.45 else _yard(rng, lighting, z)
+    objects += [post(0, z + 0.1, y, thick=rng.uniform(0.03, 0.08), colour=(200, 205, 210)), head]
     if rng.random() < 0.55:
         coat: Bgr = ((170, 80, 30), (40, 40, 150), (60, 60, 60), (150, 150, 150))[int(rng.integers(4))]
         person = replace(
-            Person.plan(rng, rng.uniform(-0.5, 0.5), z + 0.3), rides=False, coat=coat, helmet=coat
+            Person.sample(rng, rng.uniform(-0.5, 0.5), z + 0.3), rides=False, coat=coat, helmet=coat
         )
-        things.append(person)
-    return Plan(mood=mood, view=view, sky=Sky.plan(rng, mood), road=road, things=tuple(things))
+        objects.append(person)
+    return SceneLayout(
+        lighting=lighting, camera=camera, sky=Sky.sample(rng, lighting), road=road, objects=tuple(objects)
+    )
 
 
-def _room(rng: np.random.Generator, z: float) -> list[Thing]:
+def _room(rng: np.random.Generator, z: float) -> list[SceneObject]:
     """A wall, a curtain, things that stand about."""
     wall = np.empty((64, 64, 3), np.uint8)
     wall[:] = rng.uniform(40, 230, 3) * rng.choice((0.35, 1.0), 3)
     back = z + rng.uniform(0.6, 3)
-    things: list[Thing] = [Panel(x=-15, y=-3, z=back + 0.2, width=30, height=12, texture=wall)]
+    objects: list[SceneObject] = [Panel(x=-15, y=-3, z=back + 0.2, width=30, height=12, texture=wall)]
     if rng.random() < 0.6:  # a curtain: soft upright folds
         folds = 128 + 70 * np.sin(np.linspace(0, rng.uniform(25, 70), 256)) + rng.normal(0, 12, 256)
         tone = rng.uniform(0.3, 1.0, 3)
         cloth = np.clip(folds[None, :, None] * tone, 0, 255).astype(np.uint8)
         width = rng.uniform(1.2, 4)
         texture = np.repeat(cloth, 64, 0)
-        things.append(
+        objects.append(
             Panel(x=rng.uniform(-0.9, 0) * width, y=0.1, z=back, width=width, height=2.6, texture=texture)
         )
     for _ in range(int(rng.integers(1, 5))):
         width = rng.uniform(0.3, 1.5)
-        things.append(
+        objects.append(
             clutter(
                 rng,
                 rng.uniform(-2, 1.5),
@@ -217,17 +223,17 @@ def _room(rng: np.random.Generator, z: float) -> list[Thing]:
                 y=float(rng.choice((0.0, 0.7))),
             )
         )
-    return things
+    return objects
 
 
-def _yard(rng: np.random.Generator, mood: Mood, z: float) -> list[Thing]:
+def _yard(rng: np.random.Generator, lighting: Lighting, z: float) -> list[SceneObject]:
     """A house with doors, a parked car, trees behind."""
     back = z + rng.uniform(3, 9)
-    things: list[Thing] = [*treeline(rng, back + 6, 40, rng.uniform(5, 11), -20)]
+    objects: list[SceneObject] = [*treeline(rng, back + 6, 40, rng.uniform(5, 11), -20)]
     level = rng.uniform(110, 225)
     wall = np.empty((64, 256, 3), np.uint8)
     wall[:] = np.clip(level * np.array([0.9, 0.97, 1.0]) + rng.normal(0, 10, 3), 0, 255)
-    grime = bank().clouds[int(rng.integers(6))][:64]
+    grime = textures().clouds[int(rng.integers(6))][:64]
     wall = np.clip(wall.astype(np.int16) + (grime[..., None].astype(np.int16) - 128) // 5, 0, 255).astype(
         np.uint8
     )
@@ -237,16 +243,16 @@ def _yard(rng: np.random.Generator, mood: Mood, z: float) -> list[Thing]:
         top = int(rng.integers(14, 30))
         wall[top : 64 if rng.random() < 0.5 else 45, x0 : x0 + int(rng.integers(8, 22))] = colour
     wall[:8] = level * 0.6
-    things.append(
+    objects.append(
         Panel(x=-13 + rng.normal(0, 3), y=0, z=back, width=26, height=rng.uniform(2.6, 4.5), texture=wall)
     )
     if rng.random() < 0.7:
-        things.append(Vehicle.plan(rng, rng.uniform(-4, 4), back - 1.5, "flank", mood))
+        objects.append(Vehicle.sample(rng, rng.uniform(-4, 4), back - 1.5, "flank", lighting))
     if rng.random() < 0.5:
         pole = rng.uniform(-3, 3)
-        things.append(
+        objects.append(
             Beam(
                 points=np.array([[pole, 0, back - 1], [pole, 6, back - 1]]), thick=0.15, colour=(90, 95, 100)
             )
         )
-    return things
+    return objects

@@ -1,48 +1,52 @@
-"""Labels from what was painted and is still seen."""
+"""Labels of the signal heads that are visible in the finished image."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.datasets.synth.canvas import Canvas, Mark
+from distill.datasets.synth.canvas import Canvas, LabelCandidate
 
-MIN_SEEN = 0.3  # share of the head that must be seen
-MIN_LAMP_SEEN = 0.45  # share of its lit lamp: without it nobody could tell the state
-MIN_SIDE_PX = 5.0  # longer side of the box in a picture 640 wide; people label nothing smaller
-EDGE_LOSS = 0.97  # below it the box follows what is seen and not the outline
+MIN_SEEN = 0.3  # share of the head that must be visible
+MIN_LAMP_SEEN = 0.45  # share of its lit lamp: without it the state cannot be read
+MIN_SIDE_PX = 5.0  # longer side of the box in an image 640 wide; annotators label nothing smaller
+EDGE_LOSS = 0.97  # below it the box encloses the visible part instead of the outline
 
 
 def visible(canvas: Canvas) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The labels of a finished canvas.
 
     A head that is hidden, or whose lit lamp is hidden, or that is too small gets no label. The box of a head
-    that is seen in part is the box of that part.
+    that is partly hidden encloses the visible part.
 
     Returns:
-        Class ids int64 ``[N]`` and corners float32 ``[N, 4]`` px, inside the picture.
+        Class ids int64 ``[N]`` and corners float32 ``[N, 4]`` px, inside the image.
     """
-    found = [(mark.class_id, box) for mark in canvas.marks if (box := _box(canvas, mark)) is not None]
+    found = [
+        (candidate.class_id, box)
+        for candidate in canvas.label_candidates
+        if (box := _box(canvas, candidate)) is not None
+    ]
     class_id = np.array([c for c, _ in found], np.int64)
     xyxy = np.array([b for _, b in found], np.float32).reshape(-1, 4)
     return class_id, xyxy
 
 
-def _box(canvas: Canvas, mark: Mark) -> tuple[float, float, float, float] | None:
-    track = canvas.tracks[mark.track]
-    seen = track.mask > 127
+def _box(canvas: Canvas, candidate: LabelCandidate) -> tuple[float, float, float, float] | None:
+    visible_part = canvas.visibility_masks[candidate.mask_index]
+    seen = visible_part.mask > 127
     count = int(np.count_nonzero(seen))
-    if count < MIN_SEEN * mark.area or mark.area == 0:
+    if count < MIN_SEEN * candidate.area or candidate.area == 0:
         return None
-    if mark.lamp_track is not None:
-        lamp = int(np.count_nonzero(canvas.tracks[mark.lamp_track].mask))
-        if lamp < MIN_LAMP_SEEN * mark.lamp_area:
+    if candidate.lamp_mask_index is not None:
+        lamp = int(np.count_nonzero(canvas.visibility_masks[candidate.lamp_mask_index].mask))
+        if lamp < MIN_LAMP_SEEN * candidate.lamp_area:
             return None
-    x0, y0, x1, y1 = mark.box
-    if count < EDGE_LOSS * mark.area:
+    x0, y0, x1, y1 = candidate.box
+    if count < EDGE_LOSS * candidate.area:
         rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-        x0, x1 = max(x0, track.x + float(columns[0])), min(x1, track.x + float(columns[-1]) + 1)
-        y0, y1 = max(y0, track.y + float(rows[0])), min(y1, track.y + float(rows[-1]) + 1)
+        x0, x1 = max(x0, visible_part.x + float(columns[0])), min(x1, visible_part.x + float(columns[-1]) + 1)
+        y0, y1 = max(y0, visible_part.y + float(rows[0])), min(y1, visible_part.y + float(rows[-1]) + 1)
     x0, y0 = max(x0, 0.0), max(y0, 0.0)
     x1, y1 = min(x1, float(canvas.width)), min(y1, float(canvas.height))
     unit = max(canvas.width, canvas.height * 640 / 384) / 640

@@ -1,4 +1,4 @@
-"""The camera behind the lens: blur, resolution, colours, noise, sharpening, compression."""
+"""The imaging pipeline of a camera: blur, resolution, colours, noise, sharpening, compression."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.datasets.synth.mood import Mood
-from distill.datasets.synth.textures import Pixels, bank
+from distill.datasets.synth.lighting import Lighting
+from distill.datasets.synth.textures import Pixels, textures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sensor:
-    """A camera's faults.
+    """The parameters of a camera's imaging pipeline.
 
     Attributes:
-        resolution: Real resolution as a share of the picture's, at most 1.
+        resolution: Effective resolution as a share of the image's, at most 1.
         defocus: Blur, standard deviation, px at 1280.
         motion: Motion blur x, y, px at 1280.
         target: Mean level that the automatic exposure aims at.
-        adapt: How far it gets there, 0 to 1.
+        adapt: Strength of the automatic exposure, 0 to 1.
         curve: Tone curve, colour temperature and exposure; uint8 ``[1, 256, 3]``.
         saturation: 1 keeps it.
         noise: Strength of the noise, 1 is a standard deviation of about 25.
@@ -49,40 +49,40 @@ class Sensor:
     recompress: int
 
     @classmethod
-    def plan(cls, rng: np.random.Generator, mood: Mood, finest: float) -> Sensor:
-        """Choose a camera and its settings for the light.
+    def sample(cls, rng: np.random.Generator, lighting: Lighting, smallest_px: float) -> Sensor:
+        """Sample a camera and its settings for the lighting.
 
         Args:
             rng: Source of randomness.
-            mood: The light.
-            finest: Height of the smallest labelled head, px at 1280. The camera still resolves it: nobody
-                labels what cannot be told from a smudge.
+            lighting: Of the scene.
+            smallest_px: Height of the smallest labelled head, px at 1280. Blur, noise and resolution are
+                limited so that it can still be recognised.
         """
         shaky = rng.random() < 0.22
-        angle, length = rng.uniform(0, 2 * np.pi), rng.exponential(3.0) * (1 + mood.dark)
-        length = min(length, 0.3 * finest)
+        angle, length = rng.uniform(0, 2 * np.pi), rng.exponential(3.0) * (1 + lighting.dark)
+        length = min(length, 0.3 * smallest_px)
         wanted = float(rng.choice((1.0, rng.uniform(0.5, 1), rng.uniform(0.28, 0.5)), p=(0.35, 0.35, 0.3)))
         defocus = abs(rng.normal(0, 0.8)) + (rng.exponential(1.2) if rng.random() < 0.15 else 0)
-        noise = rng.exponential(0.09) + 0.07 * mood.dark
+        noise = rng.exponential(0.09) + 0.07 * lighting.dark
         return cls(
-            resolution=min(1.0, max(wanted, 9.0 / finest)),
-            defocus=min(defocus, 0.08 * finest),
+            resolution=min(1.0, max(wanted, 9.0 / smallest_px)),
+            defocus=min(defocus, 0.08 * smallest_px),
             motion=(length * np.cos(angle), length * np.sin(angle)) if shaky else (0.0, 0.0),
-            target=rng.uniform(85, 150) * (1 - 0.62 * mood.dark),
+            target=rng.uniform(85, 150) * (1 - 0.62 * lighting.dark),
             adapt=rng.uniform(0.35, 0.95),
-            curve=_curve(rng, mood),
+            curve=_curve(rng, lighting),
             saturation=rng.uniform(0.6, 1.3),
-            noise=float(np.clip(noise, 0, min(0.5, 0.1 + 0.006 * finest))),
+            noise=float(np.clip(noise, 0, min(0.5, 0.1 + 0.006 * smallest_px))),
             noise_at=(rng.random(), rng.random()),
             vignette=rng.uniform(0, 0.45) if rng.random() < 0.4 else 0.0,
             uneven=rng.uniform(0.1, 0.4) if rng.random() < 0.6 else 0.0,
-            patches=int(rng.integers(len(bank().clouds))),
+            patches=int(rng.integers(len(textures().clouds))),
             sharpen=rng.uniform(0.4, 1.6) if rng.random() < 0.4 else 0.0,
-            recompress=int(rng.integers(30 if finest > 24 else 55, 85)) if rng.random() < 0.45 else 0,
+            recompress=int(rng.integers(30 if smallest_px > 24 else 55, 85)) if rng.random() < 0.45 else 0,
         )
 
-    def expose(self, image: Pixels) -> Pixels:
-        """Turn the scene ``[H, W, 3]`` into what the camera stores, of the same size."""
+    def capture(self, image: Pixels) -> Pixels:
+        """Apply the pipeline to the scene ``[H, W, 3]``; the result has the same size."""
         h, w = image.shape[:2]
         seen = image
         if self.resolution < 0.97:
@@ -112,7 +112,7 @@ class Sensor:
         return seen
 
     def _adapted(self, image: Pixels) -> NDArray[np.uint8]:
-        """The tone curve after the automatic exposure has seen the picture."""
+        """The tone curve with the automatic exposure for this image."""
         mean = max(float(image[::16, ::16].mean()), 1.0)
         gain = float(np.clip((self.target / mean) ** self.adapt, 0.6, 3.2))
         level = np.clip(np.arange(256) * gain, 0, 255).astype(np.uint8)
@@ -137,23 +137,23 @@ class Sensor:
     def _corners(self, w: int, h: int) -> Pixels:
         x, y = np.linspace(-1, 1, 64)[None], np.linspace(-1, 1, 36)[:, None]
         light = 1 - self.vignette * np.clip((x * x + y * y) / 2, 0, 1) ** 1.3
-        cloud = cv2.resize(bank().clouds[self.patches], (64, 36), interpolation=cv2.INTER_AREA)
+        cloud = cv2.resize(textures().clouds[self.patches], (64, 36), interpolation=cv2.INTER_AREA)
         light = light * (1 - self.uneven * (1 - cloud.astype(np.float32) / 255))
         small = cv2.cvtColor((light * 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
         return np.asarray(cv2.resize(small, (w, h), interpolation=cv2.INTER_LINEAR), np.uint8)
 
     def _speckle(self, w: int, h: int) -> Pixels:
-        tile = bank().speckle
+        tile = textures().speckle
         side = tile.shape[0]
         x, y = int(self.noise_at[0] * side), int(self.noise_at[1] * side)
         repeats = (-(-(h + y) // side), -(-(w + x) // side), 1)
         return np.tile(tile, repeats)[y : y + h, x : x + w]
 
 
-def _curve(rng: np.random.Generator, mood: Mood) -> NDArray[np.uint8]:
+def _curve(rng: np.random.Generator, lighting: Lighting) -> NDArray[np.uint8]:
     gamma = float(np.exp(rng.normal(0, 0.2)))
     exposure = float(np.exp(rng.normal(0.0, 0.18)))
-    if mood.time == "day" and rng.random() < 0.1:
+    if lighting.time == "day" and rng.random() < 0.1:
         exposure *= rng.uniform(1.3, 1.9)
     lift = rng.uniform(0, 0.12) if rng.random() < 0.4 else 0.0
     level = np.linspace(0, 1, 256)[:, None]

@@ -1,7 +1,7 @@
-"""Procedural materials, made once a process and used by every scene.
+"""Procedural textures, made once a process and used by every scene.
 
-They depend on nothing but a constant, so that picture ``i`` is the same in every process. A scene picks,
-flips, tints and scales them: that is many times cheaper than making noise of full size for each picture.
+They depend on a constant seed only, so that image ``i`` is the same in every process. A scene selects, flips,
+tints and scales them, which is many times faster than generating full-size noise for each image.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
-BANK_SEED = 20240611
-SIDE = 256  # px of a square material
+TEXTURE_SEED = 20240611
+SIDE = 256  # px of a square texture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +39,8 @@ class Foliage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bank:
-    """Every material.
+class TextureBank:
+    """All textures.
 
     Attributes:
         clouds: Smooth noise, uint8 ``[SIDE, SIDE]`` each.
@@ -61,10 +61,10 @@ class Bank:
 
 
 @cache
-def bank() -> Bank:
-    """The materials of this process."""
-    rng = np.random.default_rng(BANK_SEED)
-    return Bank(
+def textures() -> TextureBank:
+    """The textures of this process, made at the first call."""
+    rng = np.random.default_rng(TEXTURE_SEED)
+    return TextureBank(
         clouds=tuple(_to_pixels(fractal(rng, SIDE, first=3, octaves=6, gain=0.55)) for _ in range(6)),
         grain=tuple(_grain(rng, 2 * SIDE) for _ in range(4)),
         foliage=tuple(_foliage(rng) for _ in range(16)),
@@ -119,7 +119,7 @@ def _grain(rng: np.random.Generator, side: int) -> Pixels:
     fine = rng.normal(0, 1, (side, side)).astype(np.float32)
     total = 0.5 * fine
     for sigma, weight in ((1.5, 3.0), (6, 7.0), (25, 14.0)):
-        # Wrapped borders: the road repeats this material and a seam would be a line across it.
+        # Wrapped borders: the road repeats this texture and a seam would be a line across it.
         padded = cv2.copyMakeBorder(fine, 80, 80, 80, 80, cv2.BORDER_WRAP)
         total = total + weight * cv2.GaussianBlur(padded, (0, 0), sigma)[80:-80, 80:-80]
     total /= float(total.std())

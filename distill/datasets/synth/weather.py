@@ -1,4 +1,4 @@
-"""What lies between the street and the lens: rain, drops and smears, reflections of the windscreen."""
+"""Effects between the street and the sensor: rain, drops on the lens, reflections of the windscreen."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 from distill.datasets.synth.canvas import Canvas
-from distill.datasets.synth.mood import Mood
+from distill.datasets.synth.lighting import Lighting
 
 
-def rain_streaks(rng: np.random.Generator, canvas: Canvas, mood: Mood) -> None:
+def rain_streaks(rng: np.random.Generator, canvas: Canvas, lighting: Lighting) -> None:
     """Thin falling lines, lighter than what is behind."""
     count = int(rng.integers(60, 400))
     layer = np.zeros((canvas.height // 2, canvas.width // 2), np.uint8)
@@ -19,13 +19,13 @@ def rain_streaks(rng: np.random.Generator, canvas: Canvas, mood: Mood) -> None:
     for x, y in starts:
         end = (int(x + slant * length), int(y + length))
         cv2.line(layer, (int(x), int(y)), end, 255, 1, cv2.LINE_AA)
-    level = rng.uniform(12, 45) * (1 - 0.6 * mood.dark) / 255
+    level = rng.uniform(12, 45) * (1 - 0.6 * lighting.dark) / 255
     full = cv2.resize(layer, (canvas.width, canvas.height), interpolation=cv2.INTER_LINEAR)
     cv2.scaleAdd(cv2.cvtColor(full, cv2.COLOR_GRAY2BGR), level, canvas.image, dst=canvas.image)
 
 
 def lens_drops(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Drops on the glass: small discs that show the scene blurred and upside down."""
+    """Drops on the lens: small discs with the scene blurred and upside down."""
     for _ in range(int(rng.integers(4, 26))):
         radius = int(rng.uniform(0.006, 0.03) * canvas.width) + 2
         x = int(rng.integers(radius, canvas.width - radius))
@@ -82,7 +82,7 @@ def overlay_text(rng: np.random.Generator, canvas: Canvas) -> None:
     at = (int(rng.uniform(0.02, 0.6) * canvas.width), int(rng.choice((0.05, 0.97)) * canvas.height))
     colour = (255, 255, 255) if rng.random() < 0.7 else (0, 220, 255)
     (wide, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 3)
-    for x0, y0, x1, y1 in (mark.box for mark in canvas.marks):
+    for x0, y0, x1, y1 in (candidate.box for candidate in canvas.label_candidates):
         if x1 > at[0] and x0 < at[0] + wide and y1 > at[1] - tall and y0 < at[1] + 4:
             return  # the letters would cover a light
     cv2.putText(canvas.image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 3, cv2.LINE_AA)

@@ -26,18 +26,18 @@ Counts = NDArray[np.int64]  # boxes by class
 Job = tuple[Path, str, int, int, tuple[int, int]]  # folder, split, seed, index, size
 SPLITS = ("train", "val", "test")
 DEFAULT_SHARES = (0.7, 0.15, 0.15)
-SERIAL_BELOW = 8  # pictures; for fewer, starting processes takes longer than rendering
+SERIAL_BELOW = 8  # images; for fewer, starting processes takes longer than rendering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """What was written.
+class RenderedDataset:
+    """A rendered data set on disk.
 
     Attributes:
         data_yaml: The data set's description.
-        images: Pictures by split.
+        images: Images by split.
         boxes: Boxes by class name.
-        without_lights: Pictures without any box.
+        without_lights: Images without any box.
         seed: Of the series.
         size_wh: Width and height, px.
     """
@@ -59,20 +59,20 @@ def write_dataset(
     shares: Sequence[float] = DEFAULT_SHARES,
     workers: int | None = None,
     force: bool = False,
-) -> Written:
+) -> RenderedDataset:
     """Render ``images`` scenes into ``out``; the same arguments give the same bytes.
 
     Args:
         out: Folder to create.
-        images: How many pictures, all splits together.
-        seed: Names the series; not negative.
+        images: How many images, all splits together.
+        seed: Of the series; not negative.
         size_wh: Width and height, px.
         shares: Of train, val and test; they sum to 1.
         workers: Processes; by default one for each CPU that this process may use.
         force: Whether an existing folder may be replaced.
 
     Raises:
-        UsageError: An argument makes no sense, or ``out`` exists and ``force`` is false.
+        UsageError: An argument is out of range, or ``out`` exists and ``force`` is false.
     """
     _check(images, seed, size_wh, shares, workers)
     splits = assign_splits(images, shares)
@@ -89,7 +89,7 @@ def write_dataset(
                 empty += not found.sum()
                 advance()
         _write_yaml(folder / "data.yaml", sorted(set(splits), key=SPLITS.index))
-    return Written(
+    return RenderedDataset(
         data_yaml=out / "data.yaml",
         images={split: splits.count(split) for split in SPLITS},
         boxes={name: int(count) for name, count in zip(CLASSES, counts, strict=True)},
@@ -100,7 +100,7 @@ def write_dataset(
 
 
 def assign_splits(images: int, shares: Sequence[float]) -> list[str]:
-    """The split of each picture: runs of numbers, whose lengths follow ``shares``."""
+    """The split of each image, in contiguous runs whose lengths follow ``shares``."""
     ends = np.rint(np.cumsum(shares) / sum(shares) * images).astype(int)
     return [SPLITS[int(np.searchsorted(ends, index, side="right"))] for index in range(images)]
 

@@ -15,7 +15,7 @@ from devices.detect import detect
 from devices.software import versions
 from distill.profiling.against_ultralytics.arms import make_arms, peer_versions
 from distill.profiling.against_ultralytics.compare import OURS, alternate, summary
-from distill.profiling.against_ultralytics.setting import Setting, write_images, write_teacher
+from distill.profiling.against_ultralytics.setting import ComparisonSettings, write_images, write_teacher
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import to_json_text
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         theirs = peer_versions(args.peer_python, folder)
         data, classes = write_images(args.data, folder / "data", args.images)
-        setting = Setting(
+        setting = ComparisonSettings(
             student=args.student,
             teacher=args.teacher,
             size=args.size,

@@ -1,4 +1,4 @@
-"""The order of the trainings, and what comes out of them."""
+"""Interleaved execution of the trainings, and the summary of their speeds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ OURS = "edgestill"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class TrainingSpeed:
     """One training.
 
     Attributes:
         images_per_s: Of each epoch, in order.
-        setup: What it ran with.
+        setup: Its configuration.
         load: The machine's load when it began, see ``devices.linux``.
     """
 
@@ -29,23 +29,23 @@ class Outcome:
 
     @property
     def speed(self) -> float:
-        """Images a second: the median of the epochs after the first, in which caches and threads start."""
+        """Images a second: median of the epochs after the first, in which caches fill and threads start."""
         return median(self.images_per_s[1:])
 
 
 #: Runs one training in an empty folder.
-Arm = Callable[[Path], Outcome]
+TrainingRun = Callable[[Path], TrainingSpeed]
 
 
-def alternate(arms: Mapping[str, Arm], rounds: int, folder: Path) -> dict[str, list[Outcome]]:
-    """Run every arm in every round.
+def alternate(arms: Mapping[str, TrainingRun], rounds: int, folder: Path) -> dict[str, list[TrainingSpeed]]:
+    """Run every training in every round.
 
     Args:
-        arms: What is compared, by name.
-        rounds: How often.
-        folder: Where each training gets a folder of its own.
+        arms: The trainings by name.
+        rounds: Number of rounds.
+        folder: Parent of the folders of the trainings.
     """
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in arms}
+    outcomes: dict[str, list[TrainingSpeed]] = {name: [] for name in arms}
     for number in range(rounds):
         for position, (name, run) in enumerate(arms.items()):
             place = folder / f"{number}-{position}"
@@ -56,8 +56,8 @@ def alternate(arms: Mapping[str, Arm], rounds: int, folder: Path) -> dict[str, l
     return outcomes
 
 
-def summary(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
-    """Images a second by arm and round, and how many times as fast ours was, within each round."""
+def summary(outcomes: Mapping[str, Sequence[TrainingSpeed]]) -> dict[str, Any]:
+    """Images a second by arm and round, and the ratio of ours to the others within each round."""
     ours = [outcome.speed for outcome in outcomes[OURS]]
     return {
         "times_as_fast_as": {

@@ -2,9 +2,9 @@
 
     python -I distill/profiling/against_ultralytics/peer.py JOB.json
 
-It imports nothing of this project, and needs no more than the package and its own dependencies. Nothing is
-downloaded: both networks are built from the package's YAML files and start from random weights. Without a
-job, the script prints what is installed.
+It imports nothing from this project and needs only the package and its dependencies. Nothing is downloaded:
+both networks are built from the package's YAML files and start from random weights. Without a job, the script
+prints what is installed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ultralytics.nn.tasks import DetectionModel
 LIBRARIES = ("ultralytics", "torch", "torchvision")
 
 
-class Clock:
-    """Callbacks that time each epoch of a training; validation and the writing of files are outside.
+class EpochTimer:
+    """Callbacks that time each epoch of a training; validation and file output are excluded.
 
     Attributes:
         epochs: Seconds and images of each.
-        setup: What the training runs with.
+        setup: The configuration of the training.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Clock:
 
 
 def installed() -> dict[str, Any]:
-    """Versions, and whether the package distils by itself yet."""
+    """Versions, and whether the package supports distillation."""
     return {
         "versions": {name: version(name) for name in LIBRARIES},
         "distils": "distill_model" in DEFAULT_CFG_DICT,
@@ -82,7 +82,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         job: What ``peer_job`` of ``distill.profiling.against_ultralytics.setting`` makes.
 
     Returns:
-        Seconds and images of each epoch, and what the training ran with.
+        Seconds and images of each epoch, and the configuration of the training.
     """
     if job["settings"].get("amp") == "bf16":
         allow_bf16()
@@ -90,7 +90,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     student, teacher = (
         fresh(job[role], job["nc"], out / f"{job[role]}-{role}u.pt") for role in ("student", "teacher")
     )
-    clock, network = Clock(), YOLO(student)
+    clock, network = EpochTimer(), YOLO(student)
     network.add_callback("on_train_epoch_start", clock.start)
     network.add_callback("on_train_epoch_end", clock.stop)
     if job["threads"]:
@@ -101,7 +101,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer in one line of JSON, the last on stdout."""
+    """Print the result as one line of JSON, the last on stdout."""
     answer = train(json.loads(Path(sys.argv[1]).read_text("utf-8"))) if sys.argv[1:] else installed()
     print(json.dumps(answer), flush=True)
 

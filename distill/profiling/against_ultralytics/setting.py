@@ -1,4 +1,4 @@
-"""What is compared, and the files that it takes: images, a teacher, our recipe, the package's job."""
+"""The parameters of the comparison and its files: images, a teacher, our recipe, the package's job."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from edgestill.dataset import Dataset, label_path
 
-VALIDATION_IMAGES = 8  # both sides insist on a validation split
+VALIDATION_IMAGES = 8  # both sides require a validation split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What is compared.
+class ComparisonSettings:
+    """The parameters of the comparison.
 
     Attributes:
         student: Architecture, e.g. ``yolov5n``.
@@ -62,7 +62,7 @@ def write_images(source: Path, folder: Path, images: int) -> tuple[Path, tuple[s
             _copy(label_path(image), folder / "labels" / split / f"{number:05d}.txt")
     names = list(dataset.classes)
     content = {"path": str(folder), "train": "images/train", "val": "images/val", "names": names}
-    # JSON is YAML too, and its quotes keep "off" a word.
+    # JSON is YAML too, and its quotes keep "off" a string.
     (folder / "data.yaml").write_text(json.dumps(content), "utf-8")
     return folder / "data.yaml", dataset.classes
 
@@ -74,7 +74,7 @@ def _copy(source: Path, target: Path) -> None:
         copyfile(source, target)
 
 
-def write_teacher(setting: Setting, folder: Path) -> None:
+def write_teacher(setting: ComparisonSettings, folder: Path) -> None:
     """A YOLOv5u with random weights, as a checkpoint folder."""
     from distill.checkpoints import native  # noqa: PLC0415 (torch)
     from distill.models.yolov5 import build, spec  # noqa: PLC0415
@@ -85,7 +85,7 @@ def write_teacher(setting: Setting, folder: Path) -> None:
     native.save(folder, network, contract, {})
 
 
-def recipe_text(setting: Setting, teacher: Path) -> str:
+def recipe_text(setting: ComparisonSettings, teacher: Path) -> str:
     """Our side, as a recipe: the package's method, head and optimiser, and mosaic in every sample."""
     return f"""\
 data = [{_text(setting.data)}]
@@ -119,11 +119,11 @@ def _text(value: object) -> str:
     return json.dumps(str(value))
 
 
-def peer_job(setting: Setting, out: Path, *, own_threads: bool, bf16: bool) -> dict[str, Any]:
+def peer_job(setting: ComparisonSettings, out: Path, *, own_threads: bool, bf16: bool) -> dict[str, Any]:
     """The package's side: what ``peer.py`` reads.
 
     Args:
-        setting: What is compared.
+        setting: Parameters of the comparison.
         out: Folder of the run.
         own_threads: Whether it chooses their number: one less than there are cores, and at most 8.
         bf16: Whether it trains in bf16; by default it trains in fp32 on a CPU.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from distill.study.process import Engine
+    from distill.study.process import CellRunner
 
 SUMMARY = "Train a grid of arms, teachers, students and seeds; tabulate scores, test their differences"
 EXAMPLE = "edgestill study street --data scenes/data.yaml --set seeds=[0,1,2]"
@@ -84,9 +84,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def verdict(result: dict[str, Any]) -> None:
     """Raise the worst error of the cells that failed, after the tables were printed."""
     if result.get("failed"):
-        from distill.study.run import worst  # noqa: PLC0415
+        from distill.study.run import combined_error  # noqa: PLC0415
 
-        raise worst(result["failed"], result["out"])
+        raise combined_error(result["failed"], result["out"])
 
 
 def show(result: dict[str, Any]) -> Group | str:
@@ -139,7 +139,7 @@ def _table(title: str, columns: tuple[str, ...], lines: Iterable[list[str]]) -> 
     return table
 
 
-def _engine(args: argparse.Namespace) -> Engine:
+def _engine(args: argparse.Namespace) -> CellRunner:
     from functools import partial  # noqa: PLC0415
 
     if args.engine == "ray":

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.data.auto_anchor import Fit, box_sides, check_anchors, fit, propose, with_anchors
+from distill.data.auto_anchor import AnchorFit, box_sides, check_anchors, fit, propose, with_anchors
 from distill.recipe import Recipe, build_recipe
 from edgestill.dataset import Dataset
 from edgestill.errors import DataError, UsageError
@@ -30,7 +30,9 @@ def test_a_fit_by_hand() -> None:
     anchors = np.array([[10.0, 10.0], [40.0, 40.0]])
     # Agreements: 1 and 0.25 (not above the limit); 0.5 and 0.5; 0.2 and 0.05.
     found = fit(np.array([[10.0, 10.0], [20.0, 20.0], [2.0, 10.0]]), anchors, 4.0)
-    assert found == Fit(bpr=pytest.approx(2 / 3), fitness=pytest.approx(0.5), per_box=pytest.approx(1.0))
+    assert found == AnchorFit(
+        bpr=pytest.approx(2 / 3), fitness=pytest.approx(0.5), per_box=pytest.approx(1.0)
+    )
 
 
 def test_anchors_that_suit_stay_and_nothing_is_sought(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +92,7 @@ def test_the_clusters_are_as_good_as_those_of_scipy(monkeypatch: pytest.MonkeyPa
 
 
 def test_too_few_boxes_are_refused() -> None:
-    with pytest.raises(DataError, match="8 boxes of 2 input pixels or more cannot shape 9 anchors"):
+    with pytest.raises(DataError, match="8 boxes of 2 input pixels or more are too few to fit 9 anchors"):
         propose(boxes(5, 6, count=8), 9, 4.0, 0)
     with pytest.raises(DataError, match="0 boxes"):
         check_anchors(np.zeros((0, 2)), COCO_ANCHORS_PX, 4.0, 0)

@@ -6,7 +6,7 @@ from time import sleep
 
 import pytest
 
-from distill.data.bounded_map import ahead
+from distill.data.bounded_map import bounded_map
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -15,7 +15,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
         return 2 * item
 
     with ThreadPoolExecutor(3) as pool:
-        assert list(ahead(pool, slow_first, range(7), 4)) == [0, 2, 4, 6, 8, 10, 12]
+        assert list(bounded_map(pool, slow_first, range(7), 4)) == [0, 2, 4, 6, 8, 10, 12]
 
 
 def test_no_more_than_the_pieces_are_begun() -> None:
@@ -28,7 +28,7 @@ def test_no_more_than_the_pieces_are_begun() -> None:
         return item
 
     with ThreadPoolExecutor(2) as pool:
-        results = ahead(pool, count, range(100), 5)
+        results = bounded_map(pool, count, range(100), 5)
         for taken in range(1, 4):
             next(results)
             sleep(0.01)
@@ -37,7 +37,7 @@ def test_no_more_than_the_pieces_are_begun() -> None:
 
 def test_an_error_comes_where_its_result_would() -> None:
     with ThreadPoolExecutor(2) as pool:
-        results = ahead(pool, lambda n: 1 // n, [1, 1, 0], 2)
+        results = bounded_map(pool, lambda n: 1 // n, [1, 1, 0], 2)
         assert [next(results), next(results)] == [1, 1]
         with pytest.raises(ZeroDivisionError):
             next(results)

@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.data.disk_cache import HALF_WRITTEN, HEADER, SUFFIX, DiskCache, Scaled, default_folder
+from distill.data.disk_cache import HEADER, PARTIAL_SUFFIX, SUFFIX, DiskCache, ScaledImage, default_folder
 
 HW = (96, 160)
 MIB_IMAGE = (512, 682, 3)  # just under a MiB
 
 
-def picture(seed: int = 0, shape: tuple[int, int, int] = (90, 160, 3)) -> Scaled:
-    return Scaled(np.random.default_rng(seed).integers(0, 256, shape, np.uint8), (900, 1600))
+def picture(seed: int = 0, shape: tuple[int, int, int] = (90, 160, 3)) -> ScaledImage:
+    return ScaledImage(np.random.default_rng(seed).integers(0, 256, shape, np.uint8), (900, 1600))
 
 
 def source(folder: Path, name: str = "a.png") -> Path:
@@ -56,7 +56,7 @@ def test_an_entry_comes_back_as_it_was_put(tmp_path: Path) -> None:
 
 def test_a_view_of_a_larger_image_is_put_as_its_pixels(tmp_path: Path) -> None:
     cache, whole = DiskCache(tmp_path, 10), picture().image_bgr
-    cache.put("0" * 32, Scaled(whole[5:40, 7:90], (1, 1)))
+    cache.put("0" * 32, ScaledImage(whole[5:40, 7:90], (1, 1)))
     found = cache.get("0" * 32)
     assert found is not None
     np.testing.assert_array_equal(found.image_bgr, whole[5:40, 7:90])
@@ -118,7 +118,7 @@ def test_the_budget_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_the_budget_counts_what_earlier_runs_kept(tmp_path: Path) -> None:
     for first in (0, 2):
         cache = DiskCache(tmp_path, 3)
-        cache.adopt([f"{i:032}" for i in range(6)])
+        cache.mark_used([f"{i:032}" for i in range(6)])
         for i in range(first, first + 2):
             cache.put(f"{i:032}", picture(i, MIB_IMAGE))
     assert [cache.get(f"{i:032}") is not None for i in range(4)] == [True] * 3 + [False]
@@ -128,9 +128,9 @@ def test_what_no_run_uses_makes_room_oldest_first(tmp_path: Path) -> None:
     old = DiskCache(tmp_path, 4)
     for i in range(4):
         old.put(f"{i:032}", picture(i, MIB_IMAGE))
-        age(old._place(f"{i:032}"), 100 - i)
+        age(old._entry_path(f"{i:032}"), 100 - i)
     cache = DiskCache(tmp_path, 4)
-    assert cache.adopt([f"{0:032}", f"{9:032}", None]) == 1
+    assert cache.mark_used([f"{0:032}", f"{9:032}", None]) == 1
     cache.put(f"{4:032}", picture(4, MIB_IMAGE))
     assert [cache.get(f"{i:032}") is not None for i in range(5)] == [True, False, False, True, True]
 
@@ -149,10 +149,10 @@ def test_only_entries_are_removed_to_make_room(tmp_path: Path) -> None:
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     for name, seconds in (("old", 7200), ("new", 10)):
-        (tmp_path / f"{name}{HALF_WRITTEN}").write_bytes(b"half")
-        age(tmp_path / f"{name}{HALF_WRITTEN}", seconds)
+        (tmp_path / f"{name}{PARTIAL_SUFFIX}").write_bytes(b"half")
+        age(tmp_path / f"{name}{PARTIAL_SUFFIX}", seconds)
     DiskCache(tmp_path, 1)
-    assert [path.stem for path in tmp_path.rglob(f"*{HALF_WRITTEN}")] == ["new"]
+    assert [path.stem for path in tmp_path.rglob(f"*{PARTIAL_SUFFIX}")] == ["new"]
 
 
 def test_a_full_disk_ends_the_writing_and_is_told_once(
@@ -170,7 +170,7 @@ def test_a_full_disk_ends_the_writing_and_is_told_once(
     cache.put("2" * 32, picture(2))
     assert [cache.get(str(i) * 32) is not None for i in range(3)] == [True, False, False]
     assert capsys.readouterr().err.count("No space left on device") == 1
-    assert list(tmp_path.rglob(f"*{HALF_WRITTEN}")) == []
+    assert list(tmp_path.rglob(f"*{PARTIAL_SUFFIX}")) == []
 
 
 def test_the_last_of_the_disk_is_left_free(
@@ -197,7 +197,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from distill.data.disk_cache import DiskCache, Scaled
+from distill.data.disk_cache import DiskCache, ScaledImage
 cache = DiskCache(Path(sys.argv[1]), 100)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -206,7 +206,7 @@ for round in range(3):
         image = np.random.default_rng(i).integers(0, 256, (90, 160, 3), np.uint8)
         found = cache.get(f"{i:032}")
         assert found is None or (found.image_bgr == image).all()
-        cache.put(f"{i:032}", Scaled(image, (i, i)))
+        cache.put(f"{i:032}", ScaledImage(image, (i, i)))
 """
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from distill.data.augment import Augment, Sample
-from distill.data.disk_cache import DiskCache, Scaled
+from distill.data.disk_cache import DiskCache, ScaledImage
 from distill.data.loader import (
     Batch,
     Batches,
@@ -174,7 +174,7 @@ def test_memory_is_bounded_and_the_message_says_what_the_disk_would_take(
             assert image.image_bgr.shape == (360, 640, 3)
     assert len(images._images._kept) == 3
     assert "3 of 4 training images fit into memory" in (said := capsys.readouterr().err)
-    assert "disk_cache_mib = 3 would keep all on disk" in said
+    assert "disk_cache_mib = 3 would cache all on disk" in said
 
 
 def test_nothing_is_decoded_before_it_is_asked_for(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_an_entry_is_used_instead_of_the_file(tmp_path: Path) -> None:
     path, disk = tmp_path / "set/images/train/000.png", DiskCache(tmp_path / "cache", 100, spare_mib=0)
     key = disk.key(path, SPEC.input_hw)
     assert key is not None
-    disk.put(key, Scaled(np.full((90, 160, 3), 9, np.uint8), (90, 160)))
+    disk.put(key, ScaledImage(np.full((90, 160, 3), 9, np.uint8), (90, 160)))
     assert TrainingImages(datasets, SPEC, cache_mib=0, disk=disk)[0].image_bgr.max() == 9
 
 

@@ -24,7 +24,7 @@ def label(path: Path, *rows: str) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Three splits of four different pictures, each with one box of both classes."""
+    """Three splits of four different images, each with one box of both classes."""
     for s, split in enumerate(("train", "val", "test")):
         for i in range(4):
             picture(tmp_path / "images" / split / f"{i}.png", 10 * s + i)
@@ -79,7 +79,7 @@ def test_a_label_whose_picture_is_gone_is_an_error(data: Path) -> None:
 
 def test_the_same_pixels_in_two_splits_are_an_error(data: Path) -> None:
     image = cv2.imread(str(data.parent / "images/train/2.png"))
-    cv2.imwrite(str(data.parent / "images/val/2.bmp"), image)  # another file, the same picture
+    cv2.imwrite(str(data.parent / "images/val/2.bmp"), image)  # another file, the same image
     report = check_dataset(data)
     assert report.error_counts == {"duplicate": 1}
     assert "2.png (train)" in report.errors[0].what
@@ -89,7 +89,7 @@ def test_the_same_pixels_twice_in_one_split_are_a_warning(data: Path) -> None:
     picture(data.parent / "images/train/9.png", 0)
     report = check_dataset(data)
     assert report.errors == ()
-    assert report.warnings == ("train holds 1 pictures more than once",)
+    assert report.warnings == ("train holds 1 images more than once",)
 
 
 def test_a_split_whose_folder_is_missing_is_an_error(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""Copies and neighbours are found, other pictures are not, however alike their skies."""
+"""Copies and neighbours are found, other images are not, however alike their skies."""
 
 from __future__ import annotations
 
@@ -123,8 +123,10 @@ def test_a_copy_in_another_split_is_a_warning(data: Path) -> None:
     report = check_dataset(data)
     assert report.errors == ()
     assert [(p.splits, p.paths) for p in report.near_duplicates.pairs] == [(("train", "val"), (here, there))]
-    (warning,) = (w for w in report.warnings if "look like" in w)
-    assert warning.startswith(f"1 of 4 pictures of val look like one of train, e.g. {there} like {here} (")
+    (warning,) = (w for w in report.warnings if "near duplicates of" in w)
+    assert warning.startswith(
+        f"1 of 4 images of val are near duplicates of one in train, e.g. {there} of {here} ("
+    )
 
 
 def test_a_copy_in_the_same_split_is_none_of_its_business(data: Path) -> None:
@@ -143,7 +145,7 @@ def test_equal_pixels_are_an_error_and_no_warning(data: Path) -> None:
 
 def test_the_street_pictures_are_split_by_scene(shared_data: Path) -> None:
     dataset = Dataset.open(shared_data / "street" / "data.yaml")
-    # Every sixth of the training pictures: all would take long to decode.
+    # Every sixth of the training images: all would take long to decode.
     paths = {split: dataset.images(split)[:: 6 if split == "train" else 2] for split in dataset.splits}
     hashes = {split: [(p, hashed(read_image(p))) for p in some] for split, some in paths.items()}
     assert near_duplicates(hashes).count == 0

@@ -63,7 +63,7 @@ def test_sizes_are_in_pixels_of_each_picture(
     cv2.imwrite(str(data.parent / "images/val/0.jpg"), np.zeros((180, 320, 3), np.uint8))
     seen = {}
 
-    def look(path: Path, splits: list[dataset._Split], classes: object) -> None:
+    def look(path: Path, splits: list[dataset._SplitBoxes], classes: object) -> None:
         seen.update({split.name: split.side_px for split in splits})
 
     monkeypatch.setattr(dataset, "plot_sizes", look)

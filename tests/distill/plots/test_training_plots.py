@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill.plots.contact_sheet import CELL_HW, COLOURS, GAP, TITLE, Pictured, contact_sheet
-from distill.plots.run_plots import as_deployed
+from distill.plots.contact_sheet import CELL_HW, COLOURS, GAP, TITLE, PredictedImage, contact_sheet
+from distill.plots.run_plots import deployed_detections
 from distill.plots.training import plot_confusion, plot_curves, plot_history
 from edgestill.detections import Detections
 from edgestill.history import Row
@@ -85,10 +85,8 @@ def detections(*rows: tuple[float, float, float, float, float, int]) -> Detectio
     return Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
 
 
-def sheet(tmp_path: Path, *pictured: Pictured) -> NDArray[np.uint8]:
-    return np.asarray(
-        cv2.imread(str(contact_sheet(tmp_path / "s.jpg", pictured, ["red", "green"]))), np.uint8
-    )
+def sheet(tmp_path: Path, *images: PredictedImage) -> NDArray[np.uint8]:
+    return np.asarray(cv2.imread(str(contact_sheet(tmp_path / "s.jpg", images, ["red", "green"]))), np.uint8)
 
 
 def near(colour: tuple[int, int, int], image: NDArray[np.uint8]) -> bool:
@@ -98,7 +96,7 @@ def near(colour: tuple[int, int, int], image: NDArray[np.uint8]) -> bool:
 
 def test_labels_stand_left_and_predictions_right(tmp_path: Path) -> None:
     truth = Truth(np.array([[10, 10, 60, 60]], np.float32), np.array([0]))
-    one = Pictured(np.zeros((120, 160, 3), np.uint8), truth, detections((20, 20, 60, 60, 0.9, 1)))
+    one = PredictedImage(np.zeros((120, 160, 3), np.uint8), truth, detections((20, 20, 60, 60, 0.9, 1)))
     drawn = sheet(tmp_path, one)
     left, right = drawn[TITLE:, : CELL_HW[1]], drawn[TITLE:, CELL_HW[1] + GAP :]
     assert near(COLOURS[0], left)
@@ -111,13 +109,13 @@ def test_labels_stand_left_and_predictions_right(tmp_path: Path) -> None:
 def test_images_of_any_shape_are_pictured(tmp_path: Path, hw: tuple[int, int]) -> None:
     image = np.full((*hw, 3), 90, np.uint8)
     boxes = np.array([[0, 0, hw[1], hw[0]]] * 20, np.float32)  # more texts than there is room for
-    one = Pictured(image, Truth(boxes, np.zeros(20, np.int64)), Detections.empty())
-    drawn = sheet(tmp_path, one, Pictured(image, NONE, Detections.empty()), one)
+    one = PredictedImage(image, Truth(boxes, np.zeros(20, np.int64)), Detections.empty())
+    drawn = sheet(tmp_path, one, PredictedImage(image, NONE, Detections.empty()), one)
     assert drawn.shape[1] == 4 * CELL_HW[1] + 5 * GAP
 
 
 def test_a_device_reports_the_sure_ones_and_one_class_a_box() -> None:
-    found = as_deployed(
+    found = deployed_detections(
         detections((0, 0, 9, 9, 0.9, 1), (5, 5, 9, 9, 0.5, 0), (0, 0, 9, 9, 0.4, 0), (1, 1, 9, 9, 0.2, 0))
     )
     assert found.score.tolist() == pytest.approx([0.9, 0.5])

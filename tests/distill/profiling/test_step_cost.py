@@ -28,7 +28,7 @@ def test_every_round_gives_a_ratio(recipe: Recipe) -> None:
 
 
 def test_a_recipe_without_methods_has_no_such_cost(plain: Recipe) -> None:
-    with pytest.raises(UsageError, match="distils nothing"):
+    with pytest.raises(UsageError, match="has no distillation methods"):
         step_cost.cost(replace(plain, methods={}))
 
 

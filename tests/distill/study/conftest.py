@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.study.cell import describe
+from distill.study.cell import cell_description
 from distill.study.grid import Cell, Study
-from distill.study.process import CELL, FINDINGS, SCORE
-from distill.study.scoring import Findings, numbers, save_findings
+from distill.study.process import CELL, DETECTIONS, SCORE
+from distill.study.scoring import SplitDetections, save_detections, score_values
 from edgestill.detections import Detections
 from edgestill.files import write_json
 from edgestill.history import write_history
@@ -24,12 +24,12 @@ CLASSES = ("red", "yellow", "green", "off")
 HW = (200, 200)
 
 
-def _finish(cell: Cell, study: Study, out: Path, findings: Findings) -> dict[str, Any]:
+def _finish(cell: Cell, study: Study, out: Path, detections: SplitDetections) -> dict[str, Any]:
     """Leave behind what a trained and scored cell leaves; gives its score."""
     folder = out / cell.folder
-    paths = [Path(name) for name in findings.images]
+    paths = [Path(name) for name in detections.images]
     accuracy = score_images(
-        paths, findings.predictions, findings.truths, findings.classes, findings.image_hws
+        paths, detections.predictions, detections.truths, detections.classes, detections.image_hws
     )
     score = {
         **{key: getattr(cell, key) for key in ("arm", "teacher", "student", "seed")},
@@ -39,7 +39,7 @@ def _finish(cell: Cell, study: Study, out: Path, findings: Findings) -> dict[str
         "model": cell.recipe.student.model,
         "epochs": cell.recipe.epochs,
         "epoch": cell.recipe.epochs,
-        **numbers(accuracy),
+        **score_values(accuracy),
         "training_seconds": 1.0,
         "seconds_per_step": 0.1,
         "arithmetic": "cpu fp32",
@@ -47,20 +47,20 @@ def _finish(cell: Cell, study: Study, out: Path, findings: Findings) -> dict[str
         "peak_mib": 300,
         "gpu_peak_mib": 0,
     }
-    write_json(folder / CELL, describe(cell, study))
+    write_json(folder / CELL, cell_description(cell, study))
     write_json(folder / SCORE, score)
-    save_findings(folder / FINDINGS, findings)
+    save_detections(folder / DETECTIONS, detections)
     rows = [{"epoch": float(e), "map50": None, "map50_95": 0.1 * e} for e in range(1, cell.recipe.epochs + 1)]
     write_history(folder / "history.csv", rows)
     return score
 
 
 @pytest.fixture(scope="session")
-def make_findings(make_predictions: Callable[..., list[Detections]]) -> Callable[..., Findings]:
+def make_detections(make_predictions: Callable[..., list[Detections]]) -> Callable[..., SplitDetections]:
     """Makes what a detector finds: true boxes, its skill from 0 to 1, a seed."""
 
-    def make(truths: Sequence[Truth], skill: float, seed: int) -> Findings:
-        return Findings(
+    def make(truths: Sequence[Truth], skill: float, seed: int) -> SplitDetections:
+        return SplitDetections(
             images=tuple(f"{i}.png" for i in range(len(truths))),
             classes=CLASSES,
             predictions=make_predictions(truths, skill, seed),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from distill.study import cell
-from distill.study.cell import describe, digest_of, is_scored, run_cell
+from distill.study.cell import cell_description, digest_of, is_scored, run_cell
 from distill.study.grid import Cell, Study, load_study
-from distill.study.process import CELL, ERROR, FINDINGS, SCORE
-from distill.study.scoring import Findings, choose_split, load_findings, save_findings
+from distill.study.process import CELL, DETECTIONS, ERROR, SCORE
+from distill.study.scoring import SplitDetections, choose_split, load_detections, save_detections
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 from edgestill.files import read_json, write_json
@@ -27,7 +27,7 @@ SMALL = ["input_hw=[64, 96]", "train_hw=[64, 64]", "epochs=1", "seeds=[0]", 'arm
 def one(tmp_path: Path, data: Path) -> tuple[Path, Cell, Study]:
     """A folder that waits to be run, its cell and its study."""
     _, study, cells = load_study("street", SMALL, [str(data)])
-    write_json(tmp_path / CELL, describe(cells[0], study))
+    write_json(tmp_path / CELL, cell_description(cells[0], study))
     return tmp_path, cells[0], study
 
 
@@ -39,9 +39,9 @@ def test_a_cell_is_a_run_with_a_score_and_its_detections(one: tuple[Path, Cell, 
     assert {"last", "history.csv", "result.json"} <= {path.name for path in folder.iterdir()}
     assert (score["split"], score["images"], score["epochs"], score["weights"]) == ("test", 4, 1, "last")
     assert score["peak_mib"] > 100
-    findings = load_findings(folder / FINDINGS)
-    assert [len(truth.class_id) for truth in findings.truths] == [1] * 4
-    maps = resampled(findings.predictions, findings.truths, len(findings.classes), draws(4, 0))[0]
+    detections = load_detections(folder / DETECTIONS)
+    assert [len(truth.class_id) for truth in detections.truths] == [1] * 4
+    maps = resampled(detections.predictions, detections.truths, len(detections.classes), draws(4, 0))[0]
     assert maps.tolist() == [pytest.approx(score[key], abs=1e-9) for key in ("map50", "map50_95")]
     # Trained already: only what the study asks for anew is done.
     (folder / SCORE).unlink()
@@ -56,16 +56,16 @@ def test_a_cell_that_fails_on_purpose_says_why(one: tuple[Path, Cell, Study]) ->
     what["table"]["data"] = ["gone.yaml"]
     write_json(folder / CELL, what)
     assert cell.main([str(folder)]) == 3
-    told = read_json(folder / ERROR, hint="")
-    assert told["exit_code"] == 3
-    assert "gone.yaml does not exist" in told["what"]
+    report = read_json(folder / ERROR, hint="")
+    assert report["exit_code"] == 3
+    assert "gone.yaml does not exist" in report["what"]
 
 
 def test_a_cell_does_not_outlive_who_started_it(
     one: tuple[Path, Cell, Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []
-    monkeypatch.setattr(cell, "_end_with", started.append)
+    monkeypatch.setattr(cell, "_exit_with_parent", started.append)
     monkeypatch.setattr(cell, "run_cell", lambda folder, threads: {})
     assert cell.main([str(one[0]), "--parent", str(os.getpid())]) == 0
     assert started == [os.getpid()]
@@ -74,21 +74,21 @@ def test_a_cell_does_not_outlive_who_started_it(
 def test_findings_come_back_as_they_were(
     tmp_path: Path,
     make_truths: Callable[..., list[Truth]],
-    make_findings: Callable[..., Findings],
+    make_detections: Callable[..., SplitDetections],
 ) -> None:
-    findings = make_findings(make_truths(5), 0.7, seed=2)
-    save_findings(tmp_path / "f.npz", findings)
-    back = load_findings(tmp_path / "f.npz")
+    detections = make_detections(make_truths(5), 0.7, seed=2)
+    save_detections(tmp_path / "f.npz", detections)
+    back = load_detections(tmp_path / "f.npz")
     assert (back.images, back.classes, back.image_hws) == (
-        findings.images,
-        findings.classes,
-        findings.image_hws,
+        detections.images,
+        detections.classes,
+        detections.image_hws,
     )
-    for old, new in zip(findings.predictions, back.predictions, strict=True):
+    for old, new in zip(detections.predictions, back.predictions, strict=True):
         assert np.array_equal(old.xyxy, new.xyxy)
         assert np.array_equal(old.score, new.score)
         assert np.array_equal(old.class_id, new.class_id)
-    for before, after in zip(findings.truths, back.truths, strict=True):
+    for before, after in zip(detections.truths, back.truths, strict=True):
         assert np.array_equal(before.xyxy, after.xyxy)
         assert np.array_equal(before.class_id, after.class_id)
 

@@ -9,7 +9,7 @@ import pytest
 
 from distill.recipe import Recipe
 from distill.study.grid import load_study
-from distill.study.process import CELL, Work
+from distill.study.process import CELL, CellJob
 from distill.study.run import run_cells
 
 pytest.importorskip("ray")
@@ -25,7 +25,7 @@ def test_cells_share_the_cores_and_fit_the_smallest_node(cells: int, threads: in
 
 
 def test_a_cell_asks_for_no_more_than_a_node_has(tmp_path: Path) -> None:
-    big = Work(folder=tmp_path, recipe=Recipe(name="x", cache_mib=10**6), images=10**7)
+    big = CellJob(folder=tmp_path, recipe=Recipe(name="x", cache_mib=10**6), images=10**7)
     assert cluster.needs(big, NODES, 1)["memory"] == 2e9
     assert cluster.needs(big, NODES, 1)["num_gpus"] == 0
     assert cluster.needs(big, [*NODES, {"CPU": 2.0, "memory": 9e9, "GPU": 1.0}], 1)["num_gpus"] == 1
@@ -34,7 +34,7 @@ def test_a_cell_asks_for_no_more_than_a_node_has(tmp_path: Path) -> None:
 def test_a_node_that_does_not_see_the_data_says_so(tmp_path: Path) -> None:
     why = cluster.run_task(str(tmp_path), 1, str(tmp_path), ["data.yaml", "runs/x/best"])
     assert why is not None
-    assert "does not see data.yaml, runs/x/best" in why["what"]
+    assert "cannot access data.yaml, runs/x/best" in why["what"]
     assert "every node" in why["hint"]
     assert not (tmp_path / CELL).exists()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.study.grid import Cell, load_study, rounds, select, study_names
+from distill.study.grid import Cell, by_student_and_teacher, load_study, select, study_names
 from edgestill.errors import UsageError
 
 BASE = """
@@ -89,7 +89,7 @@ def test_an_arm_without_a_teacher_is_trained_once_for_all_of_them(tmp_path: Path
         ("s", "b", "fgfi"),
     ]
     assert [c.recipe.student.model for c in cells] == ["yolov5n"] * 3 + ["yolov5s"] * 3
-    groups = {key: [c.arm for c in group] for key, group in rounds(cells)}
+    groups = {key: [c.arm for c in group] for key, group in by_student_and_teacher(cells)}
     assert groups == {pair: ["none", "fgfi"] for pair in (("n", "a"), ("n", "b"), ("s", "a"), ("s", "b"))}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +12,21 @@ from typing import Any
 
 import pytest
 
-from distill.study.cell import changes, describe
+from distill.study.cell import cell_description, recipe_changes
 from distill.study.grid import Cell, Study, load_study
-from distill.study.process import CELL, ERROR, SCORE, Done, Work
+from distill.study.process import CELL, ERROR, SCORE, CellJob, CellResult
 from distill.study.report import report
-from distill.study.run import finished, run_cells, worst
-from distill.study.scoring import Findings
+from distill.study.run import combined_error, finished_cells, run_cells
+from distill.study.scoring import SplitDetections
 from edgestill.errors import DataError, ToolchainError, UsageError
 from edgestill.files import read_json, write_json
 from runtime.metrics.coco import Truth
 
-Truths, Finds, Finish = Callable[..., list[Truth]], Callable[..., Findings], Callable[..., dict[str, Any]]
+Truths, Finds, Finish = (
+    Callable[..., list[Truth]],
+    Callable[..., SplitDetections],
+    Callable[..., dict[str, Any]],
+)
 CLASSES = ("red", "yellow", "green", "off")
 TEXT = """
 recipe = "traffic-lights"
@@ -51,7 +57,7 @@ class Bench:
         by_folder = {self.out / cell.folder: cell for cell in cells}
         skill = {"none": 0.5, "fgfi": 0.55, "default": 0.95}
 
-        def engine(work: Sequence[Work]) -> Iterator[Done | None]:
+        def engine(work: Sequence[CellJob]) -> Iterator[CellResult | None]:
             for item in work:
                 cell = by_folder[item.folder]
                 self.ran.append(cell.label)
@@ -59,11 +65,11 @@ class Bench:
                 yield None
                 if why := self.failing.get(cell.label):
                     write_json(item.folder / ERROR, why)
-                    yield Done(folder=item.folder, why=why)
+                    yield CellResult(folder=item.folder, failure=why)
                 else:
-                    findings = self._find(self._truths, skill[cell.arm], seed=cell.seed)
-                    self._finish(cell, study, self.out, findings)
-                    yield Done(folder=item.folder)
+                    detections = self._find(self._truths, skill[cell.arm], seed=cell.seed)
+                    self._finish(cell, study, self.out, detections)
+                    yield CellResult(folder=item.folder)
 
         return run_cells(study, cells, self.out, engine, force=force)
 
@@ -73,8 +79,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, data: Path, make_truths: Truths, make_findings: Finds, finish: Finish) -> Bench:
-    return Bench(tmp_path, data, make_truths(30), make_findings, finish)
+def bench(tmp_path: Path, data: Path, make_truths: Truths, make_detections: Finds, finish: Finish) -> Bench:
+    return Bench(tmp_path, data, make_truths(30), make_detections, finish)
 
 
 def test_a_study_leaves_its_table_its_tests_and_its_plots(bench: Bench) -> None:
@@ -155,7 +161,7 @@ def test_force_trains_anew_what_changed_and_keeps_the_rest(bench: Bench) -> None
 def test_a_stale_cell_is_not_in_the_table(bench: Bench) -> None:
     bench.study()
     study, cells = bench.load("arm.fgfi.methods.fgfi.weight=2.0")
-    assert {cell.arm for cell, _ in finished(study, cells, bench.out)} == {"none", "default"}
+    assert {cell.arm for cell, _ in finished_cells(study, cells, bench.out)} == {"none", "default"}
 
 
 def test_other_teacher_weights_under_the_same_path_are_a_change(bench: Bench, tmp_path: Path) -> None:
@@ -165,24 +171,26 @@ def test_other_teacher_weights_under_the_same_path_are_a_change(bench: Bench, tm
     study, cells = bench.load(f"teacher={weights}")
     cell = next(cell for cell in cells if cell.arm == "fgfi")
     folder = bench.out / cell.folder
-    write_json(folder / CELL, describe(cell, study))
-    assert changes(folder, describe(cell, study)) == []
+    write_json(folder / CELL, cell_description(cell, study))
+    assert recipe_changes(folder, cell_description(cell, study)) == []
     (weights / "model.safetensors").write_bytes(b"two")
-    assert [text.split(":")[0] for text in changes(folder, describe(cell, study))] == ["sha256 of teacher"]
+    assert [text.split(":")[0] for text in recipe_changes(folder, cell_description(cell, study))] == [
+        "sha256 of teacher"
+    ]
 
 
 def test_a_key_that_the_trainer_learnt_since_is_no_change_but_a_default_that_moved_is(bench: Bench) -> None:
     study, cells = bench.load()
-    wanted = describe(cells[0], study)
+    wanted = cell_description(cells[0], study)
     folder = bench.out / cells[0].folder
     before = {**wanted, "recipe": {**wanted["recipe"]}}
     del before["recipe"]["teaching"]
     before["recipe"]["cache_mib"] = 1  # decides nothing
     write_json(folder / CELL, before)
-    assert changes(folder, wanted) == []
+    assert recipe_changes(folder, wanted) == []
     before["recipe"]["eval_every"] = 99
     write_json(folder / CELL, before)
-    assert changes(folder, wanted) == [f"eval_every: 99 -> {wanted['recipe']['eval_every']}"]
+    assert recipe_changes(folder, wanted) == [f"eval_every: 99 -> {wanted['recipe']['eval_every']}"]
 
 
 def test_a_failing_cell_stops_no_other_and_is_told(bench: Bench) -> None:
@@ -191,7 +199,7 @@ def test_a_failing_cell_stops_no_other_and_is_told(bench: Bench) -> None:
     failed = bench.study()
     assert list(failed) == [label]
     assert len(bench.ran) == 9
-    error = worst(failed, "out")
+    error = combined_error(failed, "out")
     assert isinstance(error, DataError)
     assert "1 cells failed; fgfi" in error.what
     bench.failing.clear()
@@ -202,7 +210,7 @@ def test_a_failing_cell_stops_no_other_and_is_told(bench: Bench) -> None:
 
 def test_a_crash_is_a_bug(bench: Bench) -> None:
     bench.failing["none, yolov5n, seed 0"] = {"what": "code 1", "hint": "see log", "exit_code": 1}
-    error = worst(bench.study("seeds=[0]"), "out")
+    error = combined_error(bench.study("seeds=[0]"), "out")
     assert type(error) is ToolchainError
     assert error.exit_code == 1
 
@@ -210,13 +218,37 @@ def test_a_crash_is_a_bug(bench: Bench) -> None:
 def test_one_study_at_a_time_in_a_folder(bench: Bench) -> None:
     study, cells = bench.load("seeds=[0]")
 
-    def engine(work: Sequence[Work]) -> Iterator[Done | None]:
+    def engine(work: Sequence[CellJob]) -> Iterator[CellResult | None]:
         with pytest.raises(UsageError, match="another study runs"):
             bench.study("seeds=[0]")
-        yield from (Done(folder=item.folder, why={"what": "x", "hint": "", "exit_code": 2}) for item in work)
+        yield from (
+            CellResult(folder=item.folder, failure={"what": "x", "hint": "", "exit_code": 2}) for item in work
+        )
 
     run_cells(study, cells, bench.out, engine)
     assert bench.ran == []
+
+
+def test_a_killed_study_leaves_no_lock(bench: Bench) -> None:
+    bench.out.mkdir()
+    hold = f"""
+import time
+from pathlib import Path
+from distill.study.process import folder_lock
+lock = folder_lock(Path({str(bench.out)!r}))
+lock.acquire()
+print("held", flush=True)
+time.sleep(60)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(UsageError, match="another study runs"):
+            bench.study("seeds=[0]")
+        holder.kill()
+    assert bench.study("seeds=[0]") == {}
+    assert len(bench.ran) == 3
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isnan, nan
+from math import atan, cos, isnan, nan, pi, sin, sqrt
 
 import numpy as np
 import pytest
@@ -27,6 +27,44 @@ def test_students_t_is_that_of_the_tables(t: float, freedom: int, p: float) -> N
     assert t_two_sided(t, freedom) == pytest.approx(p, abs=1e-12)
     assert t_two_sided(-t, freedom) == t_two_sided(t, freedom)
     assert t_quantile(1 - p / 2, freedom) == pytest.approx(t, rel=1e-9)
+
+
+@pytest.mark.parametrize("t", [0.0, 1e-3, 0.5, 1.0, 3.2, 12.7, 80.0])
+def test_students_t_has_the_closed_forms_of_few_degrees_of_freedom(t: float) -> None:
+    # M. Abramowitz and I. Stegun, Handbook of Mathematical Functions (1964), 26.7.3 and 26.7.4
+    angle = {freedom: atan(t / sqrt(freedom)) for freedom in (1, 2, 3, 4)}
+    within = {
+        1: 2 / pi * angle[1],
+        2: sin(angle[2]),
+        3: 2 / pi * (angle[3] + sin(angle[3]) * cos(angle[3])),
+        4: sin(angle[4]) * (1 + cos(angle[4]) ** 2 / 2),
+    }
+    for freedom, probability in within.items():
+        assert t_two_sided(t, freedom) == pytest.approx(1 - probability, abs=1e-9)
+        if 0 < probability < 0.999:
+            assert t_quantile((1 + probability) / 2, freedom) == pytest.approx(t, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("differences", "low", "high", "p"),
+    [  # as this project computed them before it used SciPy
+        ([0.012, 0.018], -0.023118614208528003, 0.053118614208528, 0.12566591637800228),
+        ([0.012, -0.004, 0.021], -0.021788180454379354, 0.041121513787712685, 0.31703234761918786),
+        ([0.3, 0.1, -0.2, 0.05], -0.264734051580355, 0.389734051580355, 0.5862251193550214),
+        (
+            [0.01, 0.011, 0.0123, 0.009, 0.0101],
+            0.008940637074118286,
+            0.012019362925881714,
+            4.6137437478721566e-05,
+        ),
+        ([1, -2, 3, -4, 5, -6, 7.5], -3.893558278075695, 5.179272563789981, 0.7406146540377105),
+    ],
+)
+def test_intervals_and_p_stay_what_they_were(
+    differences: list[float], low: float, high: float, p: float
+) -> None:
+    test = paired_t(differences)
+    assert (test.low, test.high, test.p) == pytest.approx((low, high, p), abs=1e-9)
 
 
 def test_a_paired_t_test_is_the_textbooks() -> None:

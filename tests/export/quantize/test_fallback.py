@@ -274,7 +274,7 @@ def test_without_matplotlib_there_is_no_picture_and_it_is_said(
 
     monkeypatch.setattr(sensitivity_plot, "plot", missing)
     assert sensitivity_plot.draw(Path("m.onnx"), tmp_path, Bench(spec, 1).ranking, []) is None
-    assert "no picture of the sensitivities" in capsys.readouterr().err
+    assert "no plot of the sensitivities" in capsys.readouterr().err
 
 
 def test_an_older_picture_is_not_replaced_unasked(

@@ -1,7 +1,7 @@
 """Painting a signal head: polygons in the head's own coordinates, mapped by one matrix.
 
 A head is painted several times larger than it appears and shrunk once, so that a lens of two pixels has the
-colour that a camera would see.
+colour that a camera would record.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from distill.datasets.synth.canvas import Bgr, Canvas, Emitter, Mark
+from distill.datasets.synth.camera import Camera
+from distill.datasets.synth.canvas import Bgr, Canvas, LabelCandidate, LightSource
+from distill.datasets.synth.lighting import Lighting
 from distill.datasets.synth.lights.head_shapes import (
     DEPTH,
     RING,
@@ -23,14 +25,12 @@ from distill.datasets.synth.lights.head_shapes import (
     shifted,
     symbol,
 )
-from distill.datasets.synth.lights.heads import BURNT, LIT, OFF, UNLIT, Lamp, Look
-from distill.datasets.synth.mood import Mood
+from distill.datasets.synth.lights.heads import BURNT, LIT, OFF, UNLIT, HeadStyle, Lamp
 from distill.datasets.synth.textures import Pixels
-from distill.datasets.synth.view import Camera
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class SignalHead:
     """A signal head in the street.
 
     Attributes:
@@ -38,9 +38,9 @@ class Head:
         y: Middle, m.
         z: Depth, m.
         size: Width of a vertical (height of a horizontal) housing, m.
-        look: Its make.
+        style: Shared by the heads of a junction.
         lamps: From the top or the left on.
-        class_id: Its label, or None for what must not be labelled (pedestrian signals).
+        class_id: Its label, or None for a head that must not be labelled (pedestrian signals).
         facing: ``front``, ``side`` or ``back``; only a front is labelled.
         yaw: Turned away to the left (negative) or right, degrees.
         tilt: Leaning, degrees clockwise.
@@ -50,7 +50,7 @@ class Head:
     y: float
     z: float
     size: float
-    look: Look
+    style: HeadStyle
     lamps: tuple[Lamp, ...]
     class_id: int | None
     facing: str = "front"
@@ -60,13 +60,13 @@ class Head:
     @property
     def outline(self) -> Outline:
         """Its shape."""
-        return Outline(look=self.look, count=len(self.lamps), yaw=self.yaw, facing=self.facing)
+        return Outline(style=self.style, count=len(self.lamps), yaw=self.yaw, facing=self.facing)
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
-        """Paint it, mark it for its label, and let its lamps bloom."""
-        if view.depth(self.z) < 1.2:
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
+        """Paint it, record it as a label candidate, and add the light of its lamps."""
+        if camera.depth(self.z) < 1.2:
             return
-        painter = _Painter.fit(self, view, mood)
+        painter = _Painter.fit(self, camera, lighting)
         if painter is None:
             return
         if self.facing == "side":
@@ -82,18 +82,25 @@ class _Painter:
     """One head being painted, larger than it will appear."""
 
     def __init__(
-        self, head: Head, view: Camera, mood: Mood, *, matrix: Shape, middle: Shape, box: Shape
+        self,
+        head: SignalHead,
+        camera: Camera,
+        lighting: Lighting,
+        *,
+        matrix: Shape,
+        middle: Shape,
+        box: Shape,
     ) -> None:
         self.outline = head.outline
-        self.head, self.look, self.view, self.mood = head, head.look, view, mood
-        self.depth = view.depth(head.z)
+        self.head, self.style, self.camera, self.lighting = head, head.style, camera, lighting
+        self.depth = camera.depth(head.z)
         self.box = box
         height = float(box[3] - box[1])
         self.zoom = 6 if height < 45 else 4 if height < 110 else 2 if height < 260 else 1
         self.left, self.top = int(np.floor(box[0])) - 1, int(np.floor(box[1])) - 1
         w, h = int(np.ceil(box[2])) + 1 - self.left, int(np.ceil(box[3])) + 1 - self.top
         self.size = (w, h)
-        base = self.shade(self.look.housing)
+        base = self.shade(self.style.housing)
         self.bgr: Pixels = np.empty((h * self.zoom, w * self.zoom, 3), np.uint8)
         self.bgr[:] = np.clip(base, 0, 255)
         self.alpha: Pixels = np.zeros((h * self.zoom, w * self.zoom), np.uint8)
@@ -103,26 +110,26 @@ class _Painter:
         self.lights: list[tuple[Shape, float, Bgr]] = []
 
     @classmethod
-    def fit(cls, head: Head, view: Camera, mood: Mood) -> _Painter | None:
-        """Find where the head lies; None if outside the picture or too large to be one of a scene."""
-        sx, sy = view.scale(head.z)
+    def fit(cls, head: SignalHead, camera: Camera, lighting: Lighting) -> _Painter | None:
+        """Project the head; None if it is outside the image or too large."""
+        sx, sy = camera.scale(head.z)
         turn = np.deg2rad(head.tilt)
         rotate = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         matrix = np.diag([sx, sy]) @ rotate * head.size
-        middle = np.array(view.at(head.x, head.y, head.z))
+        middle = np.array(camera.at(head.x, head.y, head.z))
         outline = np.concatenate(head.outline.all())
         px = outline @ matrix.T + middle
         low, high = px.min(0), px.max(0)
-        w, h = view.size_wh
+        w, h = camera.size_wh
         outside = high.min() < 1 or low[0] > w - 1 or low[1] > h - 1
         if outside or (high - low).max() > 1.6 * max(w, h):
             return None
         box = np.concatenate([low, high])
-        return cls(head, view, mood, matrix=matrix, middle=middle, box=box)
+        return cls(head, camera, lighting, matrix=matrix, middle=middle, box=box)
 
     def shade(self, colour: Bgr, gain: float = 1.0) -> Bgr:
-        """A surface of the head in this light."""
-        return self.mood.shade(colour, self.depth, gain * self.look.gain)
+        """The colour of a surface of the head in this lighting."""
+        return self.lighting.shade(colour, self.depth, gain * self.style.gain)
 
     def fill(self, shape: Shape, colour: Bgr, *, lamp: bool = False) -> None:
         """Paint a polygon given in head coordinates."""
@@ -135,78 +142,81 @@ class _Painter:
 
     def front(self) -> None:
         """Lamps towards the camera."""
-        look, outline = self.look, self.outline
-        if look.plate > 0:
+        style, outline = self.style, self.outline
+        if style.plate > 0:
             plate = outline.plate() * (outline.squeeze, 1)
             self.fill(plate, self.shade((24, 24, 24)))
-            if look.plate_border is not None:
-                self._rim(plate, look.plate_border, 0.07)
+            if style.plate_border is not None:
+                self._rim(plate, style.plate_border, 0.07)
         wall = outline.wall()
         if wall is not None:
-            self.fill(wall, self.shade(look.housing, 0.6))
+            self.fill(wall, self.shade(style.housing, 0.6))
         body = outline.body() * (outline.squeeze, 1)
-        self.fill(body, self.shade(look.housing))
-        if look.frame is not None:
-            self._rim(body, look.frame, 0.055)
+        self.fill(body, self.shade(style.housing))
+        if style.frame is not None:
+            self._rim(body, style.frame, 0.055)
         for i, lamp in enumerate(self.head.lamps):
             self._lens(i, lamp)
 
     def side(self) -> None:
         """A narrow profile with visors that stand out to one side."""
         outline = self.outline
-        self.fill(outline.body() * (DEPTH, 1), self.shade(self.look.housing, 0.75))
+        self.fill(outline.body() * (DEPTH, 1), self.shade(self.style.housing, 0.75))
         for i in range(outline.count):
-            self.fill(outline.side_visor(i), self.shade(self.look.housing, 0.5))
+            self.fill(outline.side_visor(i), self.shade(self.style.housing, 0.5))
 
     def back(self) -> None:
         """The back: a plain housing, its doors and its plate."""
         outline = self.outline
-        if self.look.plate > 0:
+        if self.style.plate > 0:
             self.fill(outline.plate(), self.shade((26, 26, 26)))
-        self.fill(outline.body(), self.shade(self.look.housing, 0.8))
-        gap = np.array([0.02, 0.5]) if self.look.horizontal else np.array([0.5, 0.02])
+        self.fill(outline.body(), self.shade(self.style.housing, 0.8))
+        gap = np.array([0.02, 0.5]) if self.style.horizontal else np.array([0.5, 0.02])
         for i in range(outline.count - 1):
             middle = (outline.centre(i) + outline.centre(i + 1)) / 2
             self.fill(middle + SQUARE * gap, self.shade((12, 12, 12)))
 
     def finish(self, canvas: Canvas) -> None:
-        """Shrink onto the canvas, and tell it what to label and what to let bloom."""
+        """Downscale onto the canvas; record the label candidate and the lights."""
         bgr = np.asarray(cv2.resize(self.bgr, self.size, interpolation=cv2.INTER_AREA), np.uint8)
         alpha = np.asarray(cv2.resize(self.alpha, self.size, interpolation=cv2.INTER_AREA), np.uint8)
         canvas.blend(bgr, alpha, self.left, self.top)
-        track = canvas.watch(alpha, self.left, self.top)
-        lamp_track, lamp_area = None, 0
+        mask_index = canvas.track_visibility(alpha, self.left, self.top)
+        lamp_mask_index, lamp_area = None, 0
         if self.lights:
             lamp = np.asarray(cv2.resize(self.lamp_mask, self.size, interpolation=cv2.INTER_AREA), np.uint8)
             lamp = ((lamp > 30) * np.uint8(255)).astype(np.uint8)  # a lamp of a pixel still counts
-            lamp_track, lamp_area = canvas.watch(lamp, self.left, self.top), int(np.count_nonzero(lamp))
+            lamp_mask_index, lamp_area = (
+                canvas.track_visibility(lamp, self.left, self.top),
+                int(np.count_nonzero(lamp)),
+            )
         class_id = self.head.class_id
-        told = class_id == OFF or bool(self.lights)  # a visor may hide the lit lamp from the camera
-        if class_id is not None and self.head.facing == "front" and told:
+        is_readable = class_id == OFF or bool(self.lights)  # a visor may hide the lit lamp from the camera
+        if class_id is not None and self.head.facing == "front" and is_readable:
             x0, y0, x1, y1 = (float(v) for v in self.box)
             area = int(np.count_nonzero(alpha > 127))
-            mark = Mark(
+            candidate = LabelCandidate(
                 class_id=class_id,
                 box=(x0, y0, x1, y1),
-                track=track,
+                mask_index=mask_index,
                 area=area,
-                lamp_track=lamp_track,
+                lamp_mask_index=lamp_mask_index,
                 lamp_area=lamp_area,
             )
-            canvas.mark(mark)
+            canvas.add_candidate(candidate)
         for centre, radius, colour in self.lights:
-            canvas.bloom(self._bloom(centre, radius, colour, lamp_track))
+            canvas.add_light(self._bloom(centre, radius, colour, lamp_mask_index))
 
-    def _bloom(self, centre: Shape, radius: float, colour: Bgr, track: int | None) -> Emitter:
+    def _bloom(self, centre: Shape, radius: float, colour: Bgr, track: int | None) -> LightSource:
         at = centre @ self.matrix.T / self.zoom + self.origin / self.zoom + (self.left, self.top)
-        ground = self.view.at(self.head.x, 0, self.head.z)[1]
-        look, dark = self.look, self.mood.dark
-        near = min(1.0, 9.0 / max(radius, 1.0)) ** 0.5  # a lamp close up does not flood the picture
-        haze = 1 + (1.2 if self.mood.weather in {"fog", "rain"} else 0.0)
-        reach = radius * (2.2 + (6.5 + 5.0 * look.white) * dark * near) * haze**0.5
-        strength = max(look.power, dark) * (0.16 + 0.12 * look.white + 1.1 * dark * near)
+        ground = self.camera.at(self.head.x, 0, self.head.z)[1]
+        style, dark = self.style, self.lighting.dark
+        near = min(1.0, 9.0 / max(radius, 1.0)) ** 0.5  # a nearby lamp does not overexpose the image
+        haze = 1 + (1.2 if self.lighting.weather in {"fog", "rain"} else 0.0)
+        reach = radius * (2.2 + (6.5 + 5.0 * style.white) * dark * near) * haze**0.5
+        strength = max(style.power, dark) * (0.16 + 0.12 * style.white + 1.1 * dark * near)
         mirror = ground if dark > 0.2 else None
-        return Emitter(float(at[0]), float(at[1]), reach, colour, strength, mirror, track)
+        return LightSource(float(at[0]), float(at[1]), reach, colour, strength, mirror, track)
 
     def _rim(self, shape: Shape, colour: Bgr, width: float) -> None:
         points = shape @ self.matrix.T + self.origin
@@ -215,15 +225,15 @@ class _Painter:
         cv2.polylines(self.bgr, at, True, self.shade(colour), thick, cv2.LINE_AA, 4)
 
     def _lens(self, index: int, lamp: Lamp) -> None:
-        look, outline = self.look, self.outline
+        style, outline = self.style, self.outline
         centre = outline.centre(index) * (outline.squeeze, 1)
-        radius = np.array([look.lens * outline.squeeze, look.lens])
+        radius = np.array([style.lens * outline.squeeze, style.lens])
         seen = centre + (SQUARE if lamp.symbol == "man" else RING) * radius
-        if look.visor > 0:
+        if style.visor > 0:
             rim, shift = outline.visor_rim(index), outline.visor_shift
-            self.fill(hull(np.concatenate([rim, rim + shift])), self.shade(look.housing, 0.45))
+            self.fill(hull(np.concatenate([rim, rim + shift])), self.shade(style.housing, 0.45))
             opening = centre + RING * radius * 1.08 + shift * (1, 0.35)
-            below = 0.8 if look.visor_open else 0.12
+            below = 0.8 if style.visor_open else 0.12
             opening = hull(np.concatenate([opening, shifted(opening, 0, below)]))
             seen = common(seen, opening)
         if len(seen) < 3:
@@ -234,8 +244,8 @@ class _Painter:
             self._unlit(centre, radius, seen, lamp)
 
     def _unlit(self, centre: Shape, radius: Shape, seen: Shape, lamp: Lamp) -> None:
-        look = self.look
-        grey = look.unlit_grey
+        style = self.style
+        grey = style.unlit_grey
         tint = UNLIT[lamp.hue]
         if grey:
             share = 0.9 if lamp.hue == "yellow" else 0.8
@@ -245,22 +255,22 @@ class _Painter:
                 0.25 * tint[2] + grey * share,
             )
         self.fill(seen, self.shade(tint))
-        if look.sheen > 0.12:
+        if style.sheen > 0.12:
             low = common(shifted(centre + RING * radius * 0.72, 0, radius[1] * 0.22), seen)
             if len(low) >= 3:
-                add = 55 * look.sheen
+                add = 55 * style.sheen
                 self.fill(low, self.shade((tint[0] + add, tint[1] + add, tint[2] + add)))
 
     def _lit(self, centre: Shape, radius: Shape, seen: Shape, lamp: Lamp) -> None:
-        look, mood = self.look, self.mood
+        style, lighting = self.style, self.lighting
         choices = LIT[lamp.hue]
-        base = choices[look.tone % len(choices)]
-        power = look.power if mood.dark < 0.3 else max(look.power, 1.0)
+        base = choices[style.tone % len(choices)]
+        power = style.power if lighting.dark < 0.3 else max(style.power, 1.0)
         burnt = BURNT[lamp.hue]
-        clear = 0.5 + 0.5 * float(np.exp(-self.depth / mood.haze_m))  # a lamp cuts through haze
+        clear = 0.5 + 0.5 * float(np.exp(-self.depth / lighting.haze_m))  # a lamp cuts through haze
         outer = self._emit(base, burnt, power * 0.88, 0.0, clear)
-        middle = self._emit(base, burnt, power, 0.35 * look.white * (0.5 + mood.dark), clear)
-        core = self._emit(base, burnt, power * 1.05, look.white * (0.6 + 0.4 * mood.dark), clear)
+        middle = self._emit(base, burnt, power, 0.35 * style.white * (0.5 + lighting.dark), clear)
+        core = self._emit(base, burnt, power * 1.05, style.white * (0.6 + 0.4 * lighting.dark), clear)
         if lamp.symbol == "ball":
             self.fill(seen, outer, lamp=True)
             for share, colour in ((0.78, middle), (0.48, core)):
@@ -278,7 +288,7 @@ class _Painter:
     def _emit(self, base: Bgr, burnt: Bgr, power: float, white: float, clear: float) -> Bgr:
         b, g, r = (
             float(np.clip((c + (w - c) * white) * power, 0, 255)) * clear + h * (1 - clear)
-            for c, w, h in zip(base, burnt, self.mood.haze, strict=True)
+            for c, w, h in zip(base, burnt, self.lighting.haze, strict=True)
         )
         return b, g, r
 
@@ -287,7 +297,7 @@ class _Painter:
 
     def _diodes(self, centre: Shape, radius: Shape, outer: Bgr) -> None:
         # Single diodes are seen only close up: dark gaps between bright dots.
-        if not self.look.led or self._px(radius) < 9:
+        if not self.style.led or self._px(radius) < 9:
             return
         gap = (outer[0] * 0.55, outer[1] * 0.55, outer[2] * 0.55)
         for offset in np.linspace(-0.9, 0.9, 11):

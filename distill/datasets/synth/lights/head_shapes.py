@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.datasets.synth.lights.heads import Look
+from distill.datasets.synth.lights.heads import HeadStyle
 
 Shape = NDArray[np.float64]  # [N, 2]
 DEPTH = 0.55  # of the housing, in housing widths
@@ -37,13 +37,13 @@ class Outline:
     """The shape of one head.
 
     Attributes:
-        look: Its make.
+        style: Of the head.
         count: Number of lamps.
         yaw: Turned away to the left (negative) or right, degrees.
         facing: ``front``, ``side`` or ``back``.
     """
 
-    look: Look
+    style: HeadStyle
     count: int
     yaw: float
     facing: str
@@ -56,20 +56,20 @@ class Outline:
     @property
     def visor_shift(self) -> Shape:
         """Where a visor's rim appears relative to its lens: towards the turn, and up as it is above us."""
-        return np.array([np.sin(np.deg2rad(self.yaw)), -0.3]) * self.look.visor * 0.62
+        return np.array([np.sin(np.deg2rad(self.yaw)), -0.3]) * self.style.visor * 0.62
 
     def centre(self, index: int) -> Shape:
         """Middle of a lens of a head that is not turned."""
-        along = (index - (self.count - 1) / 2) * self.look.pitch
-        return np.array([along, 0.0]) if self.look.horizontal else np.array([0.0, along])
+        along = (index - (self.count - 1) / 2) * self.style.pitch
+        return np.array([along, 0.0]) if self.style.horizontal else np.array([0.0, along])
 
     def body(self) -> Shape:
         """The housing, not turned."""
-        return _rounded(self._half(), self.look.corner)
+        return _rounded(self._half(), self.style.corner)
 
     def plate(self) -> Shape:
         """The backplate, not turned."""
-        return _rounded(self._half() + self.look.plate, min(self.look.corner + 0.05, 0.2))
+        return _rounded(self._half() + self.style.plate, min(self.style.corner + 0.05, 0.2))
 
     def wall(self) -> Shape | None:
         """The side wall that a turned head shows."""
@@ -81,15 +81,15 @@ class Outline:
 
     def visor_rim(self, index: int) -> Shape:
         """The rim of a visor where it meets the housing."""
-        radius = np.array([self.look.lens * self.squeeze, self.look.lens])
+        radius = np.array([self.style.lens * self.squeeze, self.style.lens])
         rim = self.centre(index) * (self.squeeze, 1) + RING * radius * 1.1
-        return np.asarray(rim[RING[:, 1] <= 0.25] if self.look.visor_open else rim)
+        return np.asarray(rim[RING[:, 1] <= 0.25] if self.style.visor_open else rim)
 
     def side_visor(self, index: int) -> Shape:
         """A visor in profile."""
-        look, out = self.look, 1.0 if self.yaw >= 0 else -1.0
-        r, reach = look.lens, max(look.visor, 0.15)
-        edge = DEPTH / 2 * (self._length() if look.horizontal else 1)
+        style, out = self.style, 1.0 if self.yaw >= 0 else -1.0
+        r, reach = style.lens, max(style.visor, 0.15)
+        edge = DEPTH / 2 * (self._length() if style.horizontal else 1)
         profile = np.array(
             [
                 [out * edge, -r],
@@ -101,29 +101,29 @@ class Outline:
         return np.asarray(self.centre(index) * (DEPTH, 1) + profile)
 
     def all(self) -> list[Shape]:
-        """Polygons whose union is all that is seen of the head."""
+        """Polygons whose union is the visible outline of the head."""
         lamps = range(self.count)
         if self.facing == "side":
             return [self.body() * (DEPTH, 1), *(self.side_visor(i) for i in lamps)]
         shapes = [self.body() * (self.squeeze, 1)]
-        if self.look.plate > 0:
+        if self.style.plate > 0:
             shapes.append(self.plate() * (self.squeeze, 1))
         if self.facing == "back":
             return shapes
         wall = self.wall()
         if wall is not None:
             shapes.append(wall)
-        if self.look.visor > 0:
+        if self.style.visor > 0:
             for i in lamps:
                 shapes += [self.visor_rim(i), self.visor_rim(i) + self.visor_shift]
         return shapes
 
     def _length(self) -> float:
-        return self.look.pitch * (self.count - 1) + 1.0
+        return self.style.pitch * (self.count - 1) + 1.0
 
     def _half(self) -> Shape:
         half = np.array([0.5, self._length() / 2])
-        return half[::-1].copy() if self.look.horizontal else half
+        return half[::-1].copy() if self.style.horizontal else half
 
 
 def symbol(name: str) -> list[Shape]:

@@ -1,4 +1,4 @@
-"""The makes of signal heads: housing, lamps, visors, backplate. Lengths are shares of the housing's width."""
+"""Styles of signal heads: housing, lamps, visors, backplate. Lengths are shares of the housing's width."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distill.datasets.synth.canvas import Bgr
-from distill.datasets.synth.mood import Mood
+from distill.datasets.synth.lighting import Lighting
 
 CLASSES = ("red", "yellow", "green", "off")
 RED, YELLOW, GREEN, OFF = range(4)
@@ -25,7 +25,7 @@ LIT: dict[str, tuple[Bgr, ...]] = {
     ),
     "white": ((245, 245, 240),),
 }
-# What a lamp looks like in its middle when it is too bright for the camera: it keeps a trace of its hue.
+# Colour of the centre of an overexposed lamp: it keeps a trace of its hue.
 BURNT: dict[str, Bgr] = {
     "red": (150, 190, 255),
     "yellow": (190, 240, 255),
@@ -58,7 +58,7 @@ class Lamp:
 
     Attributes:
         hue: Key of ``LIT``.
-        lit: Whether it shines.
+        lit: Whether it is lit.
         symbol: ``ball``, ``left``, ``right``, ``up``, ``man``, or two digits of a countdown.
     """
 
@@ -68,8 +68,8 @@ class Lamp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What the heads of one junction have in common.
+class HeadStyle:
+    """The style that the heads of one junction share.
 
     Attributes:
         horizontal: Whether lamps lie side by side.
@@ -85,7 +85,7 @@ class Look:
         unlit_grey: Lightness of unlit lenses that look grey, or 0 for dark, tinted lenses.
         led: Whether lit lenses show single diodes.
         sheen: Reflection of the sky on unlit lenses, 0 to 1.
-        gain: Light that falls on the front, 1 is as much as on other things.
+        gain: Illumination of the front, 1 is that of other objects.
         power: Brightness of lit lamps by day, 1 saturates.
         white: How white the middle of a lit lamp is, 0 to 1.
         tone: Picks the lamp colours.
@@ -110,8 +110,8 @@ class Look:
     tone: int
 
 
-def draw_look(rng: np.random.Generator, mood: Mood) -> Look:
-    """Choose the make of a junction's heads."""
+def sample_head_style(rng: np.random.Generator, lighting: Lighting) -> HeadStyle:
+    """Sample the style of a junction's heads."""
     housing = HOUSINGS[
         int(rng.choice(len(HOUSINGS), p=(0.2, 0.16, 0.14, 0.1, 0.06, 0.08, 0.05, 0.07, 0.05, 0.09)))
     ]
@@ -120,8 +120,8 @@ def draw_look(rng: np.random.Generator, mood: Mood) -> Look:
     border: Bgr | None = None
     if plated and rng.random() < 0.5:
         border = (215, 220, 220) if rng.random() < 0.6 else (40, 200, 235)
-    dim = mood.dark < 0.2 and rng.random() < 0.16
-    return Look(
+    dim = lighting.dark < 0.2 and rng.random() < 0.16
+    return HeadStyle(
         horizontal=bool(rng.random() < 0.11),
         housing=housing,
         corner=float(rng.choice((0.03, rng.uniform(0.05, 0.3), 0.5), p=(0.45, 0.45, 0.1))),
@@ -137,7 +137,7 @@ def draw_look(rng: np.random.Generator, mood: Mood) -> Look:
         sheen=rng.uniform(0, 0.5),
         gain=rng.uniform(0.35, 1.1),
         power=rng.uniform(0.42, 0.7) if dim else rng.uniform(0.8, 1.2),
-        white=rng.uniform(0, 0.6) if mood.dark < 0.5 else rng.uniform(0.3, 1.0),
+        white=rng.uniform(0, 0.6) if lighting.dark < 0.5 else rng.uniform(0.3, 1.0),
         tone=int(rng.integers(1 << 20)),
     )
 
@@ -146,10 +146,10 @@ def _grey(level: float) -> Bgr:
     return level, level, level
 
 
-def draw_lamps(rng: np.random.Generator, state: int) -> tuple[Lamp, ...]:
-    """Choose the lamps of a head that shows ``state``, from the top (or the left) on.
+def sample_lamps(rng: np.random.Generator, state: int) -> tuple[Lamp, ...]:
+    """Sample the lamps of a head that shows ``state``, from the top (or the left) on.
 
-    Red together with yellow is labelled red: the driver must still stand.
+    Red together with yellow is labelled red: the driver must still stop.
     """
     kind = str(
         rng.choice(("three", "two", "four", "arrow", "count", "one"), p=(0.66, 0.07, 0.05, 0.1, 0.1, 0.02))
@@ -175,6 +175,6 @@ def draw_lamps(rng: np.random.Generator, state: int) -> tuple[Lamp, ...]:
 
 
 def pedestrian_lamps(rng: np.random.Generator) -> tuple[Lamp, ...]:
-    """Lamps of a pedestrian signal: no light for drivers, it is never labelled."""
+    """Sample the lamps of a pedestrian signal, which is never labelled."""
     walk = rng.random() < 0.5
     return (Lamp(hue="red", lit=not walk, symbol="man"), Lamp(hue="green", lit=bool(walk), symbol="man"))

@@ -1,1 +1,1 @@
-"""What a rendered street consists of, except its traffic lights."""
+"""The objects of a rendered street, except its traffic lights."""

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.datasets.synth.camera import NEAR_M, Camera
 from distill.datasets.synth.canvas import Canvas
-from distill.datasets.synth.mood import Mood
-from distill.datasets.synth.textures import Pixels, bank
-from distill.datasets.synth.view import NEAR_M, Camera
+from distill.datasets.synth.lighting import Lighting
+from distill.datasets.synth.textures import Pixels, textures
 
 CELL = 14  # texture px of one bay and storey
 BAY_M = 3.2
@@ -40,7 +40,7 @@ class Building:
     lights: Pixels
 
     @classmethod
-    def plan(cls, rng: np.random.Generator, x: float, z: float) -> Building:
+    def sample(cls, rng: np.random.Generator, x: float, z: float) -> Building:
         """Choose a building whose corner towards the camera and the road is at (x, z)."""
         height = float(
             rng.choice((rng.uniform(3.5, 9), rng.uniform(8, 25), rng.uniform(20, 70)), p=(0.45, 0.35, 0.2))
@@ -53,31 +53,31 @@ class Building:
 
     @property
     def z(self) -> float:
-        """Its far end: what stands before its facade is nearer."""
+        """Its far end, so that objects in front of the facade are drawn later."""
         return self.start + self.length
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
         """Paint both facades."""
         z1 = self.z
-        if view.depth(z1) < NEAR_M + 0.5:
+        if camera.depth(z1) < NEAR_M + 0.5:
             return
-        z0 = max(self.start, view.eye[2] + NEAR_M + 0.4)
+        z0 = max(self.start, camera.eye[2] + NEAR_M + 0.4)
         out = self.x + np.sign(self.x) * self.depth
         top = self.height
-        if abs(self.x - view.eye[0]) < abs(out - view.eye[0]):
-            side = view.project([[self.x, top, z1], [self.x, top, z0], [self.x, 0, z0], [self.x, 0, z1]])
+        if abs(self.x - camera.eye[0]) < abs(out - camera.eye[0]):
+            side = camera.project([[self.x, top, z1], [self.x, top, z0], [self.x, 0, z0], [self.x, 0, z1]])
             cut = round((z0 - self.start) / self.length * self.facade.shape[1])
-            self._face(canvas, mood, side, cut=cut, depth=view.depth((z0 + z1) / 2), gain=0.8)
-        if view.sees(self.start):
+            self._face(canvas, lighting, side, cut=cut, depth=camera.depth((z0 + z1) / 2), gain=0.8)
+        if camera.sees(self.start):
             xs = sorted((self.x, out))
             corners = ((xs[0], top), (xs[1], top), (xs[1], 0), (xs[0], 0))
-            front = view.project([[x, y, self.start] for x, y in corners])
-            self._face(canvas, mood, front, cut=0, depth=view.depth(self.start), gain=1.0)
+            front = camera.project([[x, y, self.start] for x, y in corners])
+            self._face(canvas, lighting, front, cut=0, depth=camera.depth(self.start), gain=1.0)
 
     def _face(
         self,
         canvas: Canvas,
-        mood: Mood,
+        lighting: Lighting,
         corners: NDArray[np.float64],
         *,
         cut: int,
@@ -85,10 +85,10 @@ class Building:
         gain: float,
     ) -> None:
         """Paint a facade whose first ``cut`` texture columns lie behind the camera."""
-        texture = mood.shade_image(self.facade[:, : max(self.facade.shape[1] - cut, 2)], depth, gain)
-        if mood.dark > 0:
+        texture = lighting.shade_image(self.facade[:, : max(self.facade.shape[1] - cut, 2)], depth, gain)
+        if lighting.dark > 0:
             glow = self.lights[:, : texture.shape[1]]
-            texture = np.asarray(cv2.scaleAdd(glow, mood.dark, texture), np.uint8)
+            texture = np.asarray(cv2.scaleAdd(glow, lighting.dark, texture), np.uint8)
         paint_quad(canvas, texture, corners)
 
 
@@ -100,7 +100,7 @@ def paint_quad(canvas: Canvas, texture: Pixels, corners: NDArray[np.float64]) ->
     if w < 1 or h < 1 or np.ptp(corners[:, 0]) < 0.5 or np.ptp(corners[:, 1]) < 0.5:
         return
     th, tw = texture.shape[:2]
-    # Small on the picture: shrink first, or the warp would skip pixels and sparkle.
+    # Downscale first: warping a large texture into few pixels would alias.
     shrink = min(tw / max(float(np.ptp(corners[:, 0])), 1), th / max(float(np.ptp(corners[:, 1])), 1))
     if shrink > 1.5:
         size = (max(2, round(tw / shrink)), max(2, round(th / shrink)))
@@ -112,8 +112,8 @@ def paint_quad(canvas: Canvas, texture: Pixels, corners: NDArray[np.float64]) ->
     warp = cv2.warpPerspective(
         texture, matrix, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    if w * h > 40 * 40:  # plaster and brick: a large flat face looks drawn
-        rough = bank().grain[(tw + th) % len(bank().grain)]
+    if w * h > 40 * 40:  # add the grain of plaster and brick to large surfaces
+        rough = textures().grain[(tw + th) % len(textures().grain)]
         rough = rough[:h, :w] if h <= rough.shape[0] and w <= rough.shape[1] else cv2.resize(rough, (w, h))
         level = 0.1 + 0.02 * ((tw * 7 + th) % 10)
         level *= min(1.0, float(texture.mean()) / 100)
@@ -147,21 +147,21 @@ class Panel:
     mask: Pixels | None = None
     lights: Pixels | None = None
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
         """Paint it, scaled."""
-        if not view.sees(self.z):
+        if not camera.sees(self.z):
             return
-        x0, y1 = view.at(self.x, self.y, self.z)
-        sx, sy = view.scale(self.z)
+        x0, y1 = camera.at(self.x, self.y, self.z)
+        sx, sy = camera.scale(self.z)
         w, h = round(self.width * sx), round(self.height * sy)
         if w < 1 or h < 1:
             return
-        if self.lights is not None and mood.dark > 0:
-            texture = mood.shade_image(self.texture, view.depth(self.z))
-            texture = np.asarray(cv2.scaleAdd(self.lights, mood.dark, texture), np.uint8)
+        if self.lights is not None and lighting.dark > 0:
+            texture = lighting.shade_image(self.texture, camera.depth(self.z))
+            texture = np.asarray(cv2.scaleAdd(self.lights, lighting.dark, texture), np.uint8)
             paste_scaled(canvas, texture, self.mask, at=(x0, y1 - h), size=(w, h))
         else:
-            table = mood.table(view.depth(self.z))
+            table = lighting.table(camera.depth(self.z))
             paste_scaled(canvas, self.texture, self.mask, at=(x0, y1 - h), size=(w, h), table=table)
 
 
@@ -174,7 +174,7 @@ def paste_scaled(
     size: tuple[int, int],
     table: Pixels | None = None,
 ) -> None:
-    """Paste a texture at another size, scaling only the part that is in the picture.
+    """Paste a texture at another size, scaling only the part that is in the image.
 
     Args:
         canvas: To paste onto.
@@ -220,7 +220,7 @@ def facade_texture(rng: np.random.Generator, bays: int, storeys: int) -> tuple[P
     colour = np.clip(level * (1 + rng.normal(0, 0.06, 3)) * (rng.uniform(0.8, 1), 0.97, 1), 20, 250)
     wall = np.full((h, w, 3), colour, np.uint8)
     lights = np.zeros((h, w, 3), np.uint8)
-    grime = cv2.resize(bank().clouds[int(rng.integers(6))][:64, :64], (w, h))
+    grime = cv2.resize(textures().clouds[int(rng.integers(6))][:64, :64], (w, h))
     grime_bgr = cv2.cvtColor(grime, cv2.COLOR_GRAY2BGR)
     wall = np.asarray(cv2.addWeighted(wall, 1.0, grime_bgr, 0.25, -32), np.uint8)
     pane = np.clip(rng.uniform(25, 130) * np.array([1.12, 1.0, 0.92]), 0, 255)
@@ -295,7 +295,7 @@ def clutter(
     rng: np.random.Generator, x: float, z: float, *, width: float, height: float, y: float = 0.0
 ) -> Panel:
     """A strip of overlapping shapes: parked things, fences, market stalls, whatever stands about."""
-    texture = bank().clutter[int(rng.integers(len(bank().clutter)))]
+    texture = textures().clutter[int(rng.integers(len(textures().clutter)))]
     rows = int(rng.uniform(0.15, 1.0) * texture.shape[0])
     start = int(rng.integers(0, texture.shape[0] - rows + 1))
     part = texture[start : start + rows, :: int(rng.choice((-1, 1)))]

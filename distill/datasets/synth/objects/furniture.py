@@ -1,4 +1,4 @@
-"""Street furniture: beams, wires, signs, lanterns, cones. Much of it resembles a signal and is none."""
+"""Street furniture: beams, wires, signs, lanterns, cones. Many resemble signals: they are hard negatives."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.datasets.synth.canvas import Bgr, Canvas, Emitter
-from distill.datasets.synth.mood import Mood
-from distill.datasets.synth.view import Camera
+from distill.datasets.synth.camera import Camera
+from distill.datasets.synth.canvas import Bgr, Canvas, LightSource
+from distill.datasets.synth.lighting import Lighting
 
 POST_COLOURS: tuple[Bgr, ...] = (
     (150, 152, 152),
@@ -41,19 +41,21 @@ class Beam:
         """Depth of its far end, m."""
         return float(self.points[:, 2].max())
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
-        """Stroke it; wires come nearer than the camera and are cut there."""
-        depth = view.depth(float(self.points[:, 2].mean()))
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
+        """Stroke it, cut at the near plane."""
+        depth = camera.depth(float(self.points[:, 2].mean()))
         if depth < 0.5:
             return
-        ahead = self.points[self.points[:, 2] > view.eye[2] + 1.0]
+        ahead = self.points[self.points[:, 2] > camera.eye[2] + 1.0]
         if len(ahead) < 2:
             return
-        width = self.thick * view.scale(float(ahead[:, 2].mean()))[0]
-        at = view.project(ahead)
-        canvas.line(at, mood.shade(self.colour, depth), width)
+        width = self.thick * camera.scale(float(ahead[:, 2].mean()))[0]
+        at = camera.project(ahead)
+        canvas.line(at, lighting.shade(self.colour, depth), width)
         if width > 5:
-            canvas.line(at - np.array([0.22 * width, 0]), mood.shade(self.colour, depth, 1.3), width * 0.3)
+            canvas.line(
+                at - np.array([0.22 * width, 0]), lighting.shade(self.colour, depth, 1.3), width * 0.3
+            )
 
 
 def post(x: float, z: float, height: float, *, thick: float, colour: Bgr, lean: float = 0.0) -> Beam:
@@ -96,7 +98,7 @@ class Sign:
         inner: BGR of its inside or its writing.
         ratio: Height to width of a plate or box.
         marks: Strokes of writing: x, y, half width in shares of the size.
-        glow: What it emits: 0 nothing, 1 like a lamp.
+        glow: Emitted light: 0 none, 1 like a lamp.
     """
 
     x: float
@@ -110,18 +112,18 @@ class Sign:
     marks: tuple[tuple[float, float, float], ...]
     glow: float
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
         """Paint it."""
-        if view.depth(self.z) < 1.5:
+        if camera.depth(self.z) < 1.5:
             return
-        sx, sy = view.scale(self.z)
+        sx, sy = camera.scale(self.z)
         rx, ry = self.size * sx / 2, self.size * sy / 2
-        cx, cy = view.at(self.x, self.y, self.z)
-        depth = view.depth(self.z)
-        lit = self.glow * (0.35 + 0.65 * mood.dark)
+        cx, cy = camera.at(self.x, self.y, self.z)
+        depth = camera.depth(self.z)
+        lit = self.glow * (0.35 + 0.65 * lighting.dark)
 
         def tone(colour: Bgr) -> Bgr:
-            b, g, r = mood.shade(colour, depth)
+            b, g, r = lighting.shade(colour, depth)
             return b + (colour[0] - b) * lit, g + (colour[1] - g) * lit, r + (colour[2] - r) * lit
 
         shape = _shape(self.kind, self.ratio) * (rx, ry) + (cx, cy)
@@ -138,8 +140,8 @@ class Sign:
                 tall = ry * (self.ratio if self.kind == "plate" else 1)
                 stroke = np.array([[x - half, y], [x + half, y]]) * (rx, tall) + np.array([cx, cy])
                 canvas.line(stroke, tone(ink), max(1.0, 0.14 * rx))
-        if self.glow > 0 and mood.dark > 0.1:
-            canvas.bloom(Emitter(cx, cy, rx * 3.5, self.colour, 0.7 * self.glow * mood.dark))
+        if self.glow > 0 and lighting.dark > 0.1:
+            canvas.add_light(LightSource(cx, cy, rx * 3.5, self.colour, 0.7 * self.glow * lighting.dark))
 
 
 def _shape(kind: str, ratio: float) -> NDArray[np.float64]:
@@ -200,8 +202,8 @@ def sign(rng: np.random.Generator, x: float, y: float, z: float) -> Sign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Glow:
-    """A lamp without a housing: street lantern, window, far headlight.
+class BareLamp:
+    """A lamp without a housing: street lamp, window, distant headlight.
 
     Attributes:
         x: m.
@@ -209,7 +211,7 @@ class Glow:
         z: m.
         size: Diameter, m.
         colour: BGR.
-        by_day: BGR of its glass when it does not shine.
+        by_day: BGR of its glass when it is off.
     """
 
     x: float
@@ -219,19 +221,21 @@ class Glow:
     colour: Bgr
     by_day: Bgr
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
-        """Paint the glass, let it bloom in the dark."""
-        if not view.sees(self.z):
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
+        """Paint the glass, and add its light in the dark."""
+        if not camera.sees(self.z):
             return
-        cx, cy = view.at(self.x, self.y, self.z)
-        radius = max(0.8, self.size * view.scale(self.z)[0] / 2)
-        if mood.dark < 0.25:
-            canvas.disc(cx, cy, radius * 1.5, mood.shade(self.by_day, view.depth(self.z)), radius * 0.5)
+        cx, cy = camera.at(self.x, self.y, self.z)
+        radius = max(0.8, self.size * camera.scale(self.z)[0] / 2)
+        if lighting.dark < 0.25:
+            canvas.disc(cx, cy, radius * 1.5, lighting.shade(self.by_day, camera.depth(self.z)), radius * 0.5)
             return
-        white = tuple(min(255.0, c + 90 * mood.dark) for c in self.colour)
+        white = tuple(min(255.0, c + 90 * lighting.dark) for c in self.colour)
         canvas.disc(cx, cy, radius, (white[0], white[1], white[2]))
-        ground = view.at(self.x, 0, self.z)[1]
-        canvas.bloom(Emitter(cx, cy, radius * (4 + 5 * mood.dark), self.colour, 0.9 * mood.dark, ground))
+        ground = camera.at(self.x, 0, self.z)[1]
+        canvas.add_light(
+            LightSource(cx, cy, radius * (4 + 5 * lighting.dark), self.colour, 0.9 * lighting.dark, ground)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,29 +254,29 @@ class Cone:
     height: float
     board: bool
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
         """Paint it."""
-        if view.depth(self.z) < 2:
+        if camera.depth(self.z) < 2:
             return
-        sx, sy = view.scale(self.z)
-        cx, ground = view.at(self.x, 0, self.z)
+        sx, sy = camera.scale(self.z)
+        cx, ground = camera.at(self.x, 0, self.z)
         w, h = self.height * sx, self.height * sy
-        depth = view.depth(self.z)
-        orange = mood.shade((30, 95, 240), depth)
+        depth = camera.depth(self.z)
+        orange = lighting.shade((30, 95, 240), depth)
         if self.board:
             for k in range(5):
                 x0 = cx + (k - 2.5) * 0.4 * w
                 shape = np.array([[0, -0.7], [0.4, -0.7], [0.4, -0.4], [0, -0.4]]) * (w, h) + (x0, ground)
-                canvas.polygon(shape, orange if k % 2 else mood.shade((220, 220, 220), depth))
+                canvas.polygon(shape, orange if k % 2 else lighting.shade((220, 220, 220), depth))
             return
         canvas.polygon(
             np.array([[-0.25, 0], [-0.04, -1], [0.04, -1], [0.25, 0]]) * (w, h) + (cx, ground), orange
         )
         band = np.array([[-0.15, -0.42], [-0.1, -0.64], [0.1, -0.64], [0.15, -0.42]]) * (w, h) + (cx, ground)
-        canvas.polygon(band, mood.shade((225, 225, 225), depth))
+        canvas.polygon(band, lighting.shade((225, 225, 225), depth))
 
 
-def street_lamp(rng: np.random.Generator, side: int, x: float, z: float) -> list[Beam | Glow]:
+def street_lamp(rng: np.random.Generator, side: int, x: float, z: float) -> list[Beam | BareLamp]:
     """A lamp post whose arm reaches over the road."""
     height, reach = rng.uniform(6, 10), rng.uniform(0.8, 2.5)
     colour = POST_COLOURS[int(rng.integers(len(POST_COLOURS)))]
@@ -280,5 +284,5 @@ def street_lamp(rng: np.random.Generator, side: int, x: float, z: float) -> list
     points = np.array([[x, 0, z], [x, height * 0.9, z], [(x + tip) / 2, height, z], [tip, height, z]])
     warm = rng.random() < 0.6
     light = (110.0, 190.0, 255.0) if warm else (245.0, 245.0, 235.0)
-    glow = Glow(x=tip, y=height - 0.1, z=z - 0.02, size=0.4, colour=light, by_day=(140, 145, 145))
+    glow = BareLamp(x=tip, y=height - 0.1, z=z - 0.02, size=0.4, colour=light, by_day=(140, 145, 145))
     return [Beam(points=points, thick=0.14, colour=colour), glow]

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.datasets.synth.camera import NEAR_M, Camera
 from distill.datasets.synth.canvas import Bgr, Canvas
-from distill.datasets.synth.mood import Mood
-from distill.datasets.synth.textures import bank
-from distill.datasets.synth.view import NEAR_M, Camera
+from distill.datasets.synth.lighting import Lighting
+from distill.datasets.synth.textures import textures
 
 Span = tuple[float, float]
 FAR_M = 260.0  # markings end here
@@ -58,7 +58,7 @@ class Road:
     roughness: float
 
     @classmethod
-    def plan(
+    def sample(
         cls, rng: np.random.Generator, junctions: tuple[tuple[float, float], ...], length: float
     ) -> Road:
         """Choose a street with the given junctions, with details up to ``length`` m."""
@@ -96,44 +96,44 @@ class Road:
                 (rng.choice((-1, 1)) * rng.uniform(0.4, 1.2) * half, rng.uniform(4, 60), rng.uniform(1, 4))
                 for _ in range(int(rng.integers(0, 9)))
             ),
-            grain=int(rng.integers(len(bank().grain))),
+            grain=int(rng.integers(len(textures().grain))),
             roughness=rng.uniform(0.06, 0.38),
         )
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
         """Paint everything below the horizon."""
-        top = int(np.clip(np.ceil(view.horizon), 0, canvas.height))
+        top = int(np.clip(np.ceil(camera.horizon), 0, canvas.height))
         if top >= canvas.height:
             return
-        self._base(canvas, view, mood, top)
-        near, far = view.eye[2] + NEAR_M, view.eye[2] + FAR_M
+        self._base(canvas, camera, lighting, top)
+        near, far = camera.eye[2] + NEAR_M, camera.eye[2] + FAR_M
         edge = self.half_width
         for z0, z1 in _outside(self.junctions, near, far):
             for side in (-1, 1):
                 paved = (side * edge, side * (edge + 3.5))
-                self._slab(canvas, view, mood, (paved, (z0, z1)), self.paving)
+                self._slab(canvas, camera, lighting, (paved, (z0, z1)), self.paving)
                 kerb = (side * edge, side * (edge + 0.2))
-                self._slab(canvas, view, mood, (kerb, (z0, z1)), _light(self.paving))
+                self._slab(canvas, camera, lighting, (kerb, (z0, z1)), _light(self.paving))
         for x, z, radius, gain in self.stains:
-            if view.depth(z) > 2 and view.depth(z) < FAR_M:
-                self._blob(canvas, view, mood, (x, z, radius), gain)
-        if mood.time == "day" and mood.weather == "clear":
+            if camera.depth(z) > 2 and camera.depth(z) < FAR_M:
+                self._blob(canvas, camera, lighting, (x, z, radius), gain)
+        if lighting.time == "day" and lighting.weather == "clear":
             for x, z, radius in self.shadows:
-                if view.depth(z) > 2:
-                    self._blob(canvas, view, mood, (x, z, radius), 0.5)
+                if camera.depth(z) > 2:
+                    self._blob(canvas, camera, lighting, (x, z, radius), 0.5)
         for crack in self.cracks:
-            if view.depth(float(crack[:, 1].min())) > 1.5:
+            if camera.depth(float(crack[:, 1].min())) > 1.5:
                 ground = np.stack([crack[:, 0], np.zeros(len(crack)), crack[:, 1]], 1)
-                colour = mood.shade(self.asphalt, view.depth(float(crack[0, 1])), 0.6)
-                canvas.line(view.project(ground), colour, 0.8)
-        self._markings(canvas, view, mood, near, far)
-        self._texture(canvas, view, top)
+                colour = lighting.shade(self.asphalt, camera.depth(float(crack[0, 1])), 0.6)
+                canvas.line(camera.project(ground), colour, 0.8)
+        self._markings(canvas, camera, lighting, near, far)
+        self._texture(canvas, camera, top)
 
-    def _base(self, canvas: Canvas, view: Camera, mood: Mood, top: int) -> None:
+    def _base(self, canvas: Canvas, camera: Camera, lighting: Lighting, top: int) -> None:
         rows = np.arange(top, canvas.height) + 0.5
-        depth = view.focal_xy[1] * view.eye[1] / np.maximum(rows - view.horizon, 0.3)
+        depth = camera.focal_xy[1] * camera.eye[1] / np.maximum(rows - camera.horizon, 0.3)
         for colour, whole in ((self.verge, True), (self.asphalt, False)):
-            column = np.array([mood.shade(colour, float(d)) for d in depth[::6]], np.float32)
+            column = np.array([lighting.shade(colour, float(d)) for d in depth[::6]], np.float32)
             column = cv2.resize(column[:, None], (1, len(rows)), interpolation=cv2.INTER_LINEAR)
             band = np.clip(column, 0, 255).astype(np.uint8).reshape(-1, 1, 3)
             full = cv2.resize(band, (canvas.width, len(rows)), interpolation=cv2.INTER_NEAREST)
@@ -141,39 +141,41 @@ class Road:
                 canvas.image[top:] = full
                 continue
             mask = np.zeros(canvas.image.shape[:2], np.uint8)
-            spans = [((-self.half_width, self.half_width), (view.eye[2] + NEAR_M, view.eye[2] + 4000))]
-            spans += [((-400, 400), j) for j in self.junctions if view.depth(j[1]) > 1]
+            spans = [((-self.half_width, self.half_width), (camera.eye[2] + NEAR_M, camera.eye[2] + 4000))]
+            spans += [((-400, 400), j) for j in self.junctions if camera.depth(j[1]) > 1]
             for (x0, x1), (z0, z1) in spans:
-                flat = view.project([[x0, 0, z0], [x1, 0, z0], [x1, 0, z1], [x0, 0, z1]])
+                flat = camera.project([[x0, 0, z0], [x1, 0, z0], [x1, 0, z1], [x0, 0, z1]])
                 at = np.rint(np.clip(flat, -1e5, 1e5) * 16).astype(np.int32)
                 cv2.fillPoly(mask, [at], 255, cv2.LINE_8, 4)
             cv2.copyTo(full, mask[top:], canvas.image[top:])
 
     @staticmethod
-    def _slab(canvas: Canvas, view: Camera, mood: Mood, area: tuple[Span, Span], colour: Bgr) -> None:
+    def _slab(
+        canvas: Canvas, camera: Camera, lighting: Lighting, area: tuple[Span, Span], colour: Bgr
+    ) -> None:
         (x0, x1), (z0, z1) = area
         # Cut in depth, so that haze grows along it.
-        cuts = [z for z in (8.0, 20.0, 50.0, 120.0) if z0 < z + view.eye[2] < z1]
-        stops = [z0, *(c + view.eye[2] for c in cuts), z1]
+        cuts = [z for z in (8.0, 20.0, 50.0, 120.0) if z0 < z + camera.eye[2] < z1]
+        stops = [z0, *(c + camera.eye[2] for c in cuts), z1]
         for a, b in pairwise(stops):
-            flat = view.project([[x0, 0, a], [x1, 0, a], [x1, 0, b], [x0, 0, b]])
-            canvas.polygon(flat, mood.shade(colour, view.depth((a + b) / 2)))
+            flat = camera.project([[x0, 0, a], [x1, 0, a], [x1, 0, b], [x0, 0, b]])
+            canvas.polygon(flat, lighting.shade(colour, camera.depth((a + b) / 2)))
 
     def _blob(
-        self, canvas: Canvas, view: Camera, mood: Mood, at: tuple[float, float, float], gain: float
+        self, canvas: Canvas, camera: Camera, lighting: Lighting, at: tuple[float, float, float], gain: float
     ) -> None:
         x, z, radius = at
         angle = np.linspace(0, 2 * np.pi, 14, endpoint=False)
         wobble = radius * (1 + 0.25 * np.sin(3 * angle + x) + 0.2 * np.cos(5 * angle + z))
         ground = np.stack([x + wobble * np.cos(angle), 0 * angle, z + 1.6 * wobble * np.sin(angle)], 1)
-        canvas.polygon(view.project(ground), mood.shade(self.asphalt, view.depth(z), gain))
+        canvas.polygon(camera.project(ground), lighting.shade(self.asphalt, camera.depth(z), gain))
 
-    def _markings(self, canvas: Canvas, view: Camera, mood: Mood, near: float, far: float) -> None:
+    def _markings(self, canvas: Canvas, camera: Camera, lighting: Lighting, near: float, far: float) -> None:
         def bar(x0: float, x1: float, z0: float, z1: float, colour: Bgr) -> None:
             z0 = max(z0, near)
             if z1 > z0:
-                flat = view.project([[x0, 0, z0], [x1, 0, z0], [x1, 0, z1], [x0, 0, z1]])
-                canvas.polygon(flat, mood.shade(colour, view.depth(z0)))
+                flat = camera.project([[x0, 0, z0], [x1, 0, z0], [x1, 0, z1], [x0, 0, z1]])
+                canvas.polygon(flat, lighting.shade(colour, camera.depth(z0)))
 
         pitch = sum(self.dash)
         for z0, z1 in _outside(self.junctions, near, min(far, near + 120)):
@@ -197,29 +199,29 @@ class Road:
                     bar(-self.half_width, self.half_width, at + 3, at + 3.3, self.paint)
             bar(0 if self.centre else -self.half_width, self.half_width, z0 - 6.5, z0 - 6.0, self.paint)
 
-    def _texture(self, canvas: Canvas, view: Camera, top: int) -> None:
+    def _texture(self, canvas: Canvas, camera: Camera, top: int) -> None:
         # Made at half size and only where the road is near: far away the grain averages out.
-        start = max(top, int(view.horizon + view.focal_xy[1] * view.eye[1] / 45))
+        start = max(top, int(camera.horizon + camera.focal_xy[1] * camera.eye[1] / 45))
         if start >= canvas.height - 4:
             return
         scale = 2
         w, h = canvas.width // scale, (canvas.height - start) // scale
-        fx, fy = view.focal_xy
-        x_of = np.array([fy / fx * view.eye[1] * scale, view.eye[0] * scale, 0.0])
-        x_of[2] = -view.centre_x * fy / fx * view.eye[1] + view.eye[0] * (start - view.horizon)
+        fx, fy = camera.focal_xy
+        x_of = np.array([fy / fx * camera.eye[1] * scale, camera.eye[0] * scale, 0.0])
+        x_of[2] = -camera.centre_x * fy / fx * camera.eye[1] + camera.eye[0] * (start - camera.horizon)
         matrix = np.array(
             [
                 GRAIN_PER_M * x_of,
                 [
                     0,
-                    GRAIN_PER_M * view.eye[2] * scale,
-                    GRAIN_PER_M * (view.eye[1] * fy + view.eye[2] * (start - view.horizon)),
+                    GRAIN_PER_M * camera.eye[2] * scale,
+                    GRAIN_PER_M * (camera.eye[1] * fy + camera.eye[2] * (start - camera.horizon)),
                 ],
-                [0, scale, start - view.horizon],
+                [0, scale, start - camera.horizon],
             ]
         )
         warp = cv2.warpPerspective(
-            bank().grain[self.grain],
+            textures().grain[self.grain],
             matrix,
             (w, h),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.datasets.synth.camera import Camera
 from distill.datasets.synth.canvas import Canvas
-from distill.datasets.synth.mood import Mood
-from distill.datasets.synth.textures import bank
-from distill.datasets.synth.view import Camera
+from distill.datasets.synth.lighting import Lighting
+from distill.datasets.synth.textures import textures
 
-COARSE = 4  # the sky is smooth: it is made this many times smaller than the picture
+COARSE = 4  # the sky is smooth: it is made this many times smaller than the image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +22,8 @@ class Sky:
 
     Attributes:
         clouds: Index of the cloud texture.
-        offset: Where in the texture the picture starts, fractions.
-        zoom: Share of the texture that the picture's width shows.
+        offset: Where in the texture the image starts, fractions.
+        zoom: Share of the texture that the image's width shows.
         edge: How hard the clouds' edges are.
         light: Lightness of clouds relative to the sky.
     """
@@ -35,27 +35,27 @@ class Sky:
     light: float
 
     @classmethod
-    def plan(cls, rng: np.random.Generator, mood: Mood) -> Sky:
+    def sample(cls, rng: np.random.Generator, lighting: Lighting) -> Sky:
         """Choose the clouds."""
         return cls(
-            clouds=int(rng.integers(len(bank().clouds))),
+            clouds=int(rng.integers(len(textures().clouds))),
             offset=(rng.uniform(0, 0.4), rng.uniform(0, 0.4)),
             zoom=rng.uniform(0.25, 0.6),
             edge=rng.uniform(1.2, 5),
-            light=rng.uniform(0.72, 1.12) if mood.weather != "clear" else rng.uniform(1.0, 1.35),
+            light=rng.uniform(0.72, 1.12) if lighting.weather != "clear" else rng.uniform(1.0, 1.35),
         )
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
-        """Fill the whole picture."""
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
+        """Fill the whole image."""
         w, h = max(canvas.width // COARSE, 8), max(canvas.height // COARSE, 8)
         rows = (np.arange(h, dtype=np.float32) + 0.5) * COARSE
-        span = max(view.horizon, canvas.height * 0.4)
+        span = max(camera.horizon, canvas.height * 0.4)
         fall = np.clip(rows / span, 0, 1)[:, None, None] ** 1.3
-        top, low = np.asarray(mood.sky_top, np.float32), np.asarray(mood.sky_low, np.float32)
+        top, low = np.asarray(lighting.sky_top, np.float32), np.asarray(lighting.sky_low, np.float32)
         sky = np.broadcast_to(top * (1 - fall) + low * fall, (h, w, 3)).copy()
-        sky += self._clouds(w, h, mood) * sky
-        if mood.sun_xy is not None:
-            sky += self._sun(w, h, mood.sun_xy)
+        sky += self._clouds(w, h, lighting) * sky
+        if lighting.sun_xy is not None:
+            sky += self._sun(w, h, lighting.sun_xy)
         cv2.resize(
             np.clip(sky, 0, 255).astype(np.uint8),
             (canvas.width, canvas.height),
@@ -63,15 +63,15 @@ class Sky:
             interpolation=cv2.INTER_LINEAR,
         )
 
-    def _clouds(self, w: int, h: int, mood: Mood) -> NDArray[np.float32]:
-        texture = bank().clouds[self.clouds]
+    def _clouds(self, w: int, h: int, lighting: Lighting) -> NDArray[np.float32]:
+        texture = textures().clouds[self.clouds]
         side = texture.shape[0]
         x0, y0 = int(self.offset[0] * side), int(self.offset[1] * side)
         crop = texture[y0 : y0 + int(side * self.zoom * 0.6) + 2, x0 : x0 + int(side * self.zoom) + 2]
         noise = cv2.resize(crop, (w, h), interpolation=cv2.INTER_CUBIC).astype(np.float32) / 255
-        cover = np.clip((noise - 0.75 + 0.6 * mood.cloud) * self.edge, 0, 1)
+        cover = np.clip((noise - 0.75 + 0.6 * lighting.cloud) * self.edge, 0, 1)
         inner = (noise - 0.5) * 0.5
-        return np.asarray(cover * (self.light - 1 + inner * mood.cloud), np.float32)[..., None]
+        return np.asarray(cover * (self.light - 1 + inner * lighting.cloud), np.float32)[..., None]
 
     @staticmethod
     def _sun(w: int, h: int, at: tuple[float, float]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Trees, hedges, and branches that hang into the picture."""
+"""Trees, hedges, and branches that hang into the image."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.datasets.synth.camera import Camera
 from distill.datasets.synth.canvas import Bgr, Canvas
-from distill.datasets.synth.mood import Mood
+from distill.datasets.synth.lighting import Lighting
 from distill.datasets.synth.objects.buildings import paste_scaled
-from distill.datasets.synth.textures import Foliage, bank, ramp
-from distill.datasets.synth.view import Camera
+from distill.datasets.synth.textures import Foliage, ramp, textures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,13 +61,13 @@ class Tree:
     twigs: tuple[NDArray[np.float64], ...]
     clumps: tuple[Clump, ...]
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
         """Paint trunk, branches, leaves."""
-        if view.depth(self.z) < 2.0:
+        if camera.depth(self.z) < 2.0:
             return
-        sx, sy = view.scale(self.z)
-        fx, fy = view.at(self.x, 0, self.z)
-        bark = mood.shade(self.bark, view.depth(self.z))
+        sx, sy = camera.scale(self.z)
+        fx, fy = camera.at(self.x, 0, self.z)
+        bark = lighting.shade(self.bark, camera.depth(self.z))
         if self.trunk > 0:
             w, h = self.thick * sx / 2, self.trunk * sy
             shape = [[fx - w, fy], [fx - 0.7 * w, fy - h], [fx + 0.7 * w, fy - h], [fx + w, fy]]
@@ -78,11 +78,11 @@ class Tree:
             w, h = round(clump.width * sx), round(clump.height * sy)
             if w < 2 or h < 2:
                 continue
-            depth = view.depth(self.z)
+            depth = camera.depth(self.z)
             value, mask = clump.leaves.at_size(max(w, h))
             if clump.flip:
                 value, mask = np.ascontiguousarray(value[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
-            table = ramp(mood.shade(clump.dark, depth), mood.shade(clump.light, depth))
+            table = ramp(lighting.shade(clump.dark, depth), lighting.shade(clump.light, depth))
             x, y = fx + clump.x * sx - w / 2, fy - clump.y * sy - h / 2
             paste_scaled(canvas, value, mask, at=(x, y), size=(w, h), table=table)
 
@@ -135,7 +135,7 @@ def bush(rng: np.random.Generator, x: float, z: float) -> Tree:
 
 
 def overhang(rng: np.random.Generator, x: float, y: float, z: float, reach: float) -> Tree:
-    """Leaves and twigs near the camera, around (x, y): a branch that hangs into the picture."""
+    """Leaves and twigs near the camera, around (x, y): a branch that hangs into the image."""
     colours = leaf_colours(rng)
     clumps = [
         _clump(
@@ -179,7 +179,7 @@ def _clump(
     rng: np.random.Generator, at: tuple[float, float], size: tuple[float, float], colours: tuple[Bgr, Bgr]
 ) -> Clump:
     """A clump of leaves whose middle is at ``at``, m from the foot of its tree."""
-    leaves = bank().foliage[int(rng.integers(len(bank().foliage)))]
+    leaves = textures().foliage[int(rng.integers(len(textures().foliage)))]
     return Clump(
         x=at[0],
         y=at[1],
@@ -206,7 +206,7 @@ def _twigs(
 
 
 def treeline(rng: np.random.Generator, z: float, width: float, height: float, x: float) -> list[Tree]:
-    """A row of crowns that closes the view, as dark ground behind signals."""
+    """A row of crowns in the distance: a dark background of signals."""
     colours = leaf_colours(rng)
     trees = []
     step = height * rng.uniform(0.5, 0.9)
@@ -228,7 +228,7 @@ def treeline(rng: np.random.Generator, z: float, width: float, height: float, x:
 
 
 def leaf_wall(rng: np.random.Generator, x: float, y: float, z: float, wide: float) -> Tree:
-    """Foliage that fills a large part of the picture behind a signal, around (x, y)."""
+    """Foliage that fills a large part of the image behind a signal, around (x, y)."""
     colours = leaf_colours(rng)
     size = wide * rng.uniform(0.25, 0.5)
     clumps = tuple(

@@ -1,4 +1,4 @@
-"""Cars, vans, buses and two-wheelers, whose lamps a detector must learn not to report."""
+"""Cars, vans, buses and two-wheelers. Their lamps are hard negatives for a traffic light detector."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill.datasets.synth.canvas import Bgr, Canvas, Emitter
-from distill.datasets.synth.mood import Mood
-from distill.datasets.synth.view import Camera
+from distill.datasets.synth.camera import Camera
+from distill.datasets.synth.canvas import Bgr, Canvas, LightSource
+from distill.datasets.synth.lighting import Lighting
 
 PAINTS: tuple[Bgr, ...] = (
     (235, 238, 238),
@@ -27,7 +27,7 @@ PAINTS: tuple[Bgr, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vehicle:
-    """A vehicle seen from behind, from ahead, or from the side.
+    """A vehicle from behind, from ahead, or from the side.
 
     Attributes:
         x: Middle, m.
@@ -38,10 +38,10 @@ class Vehicle:
         paint: BGR.
         side: ``rear``, ``front`` or ``flank``.
         boxy: 0 for a saloon, 1 for a bus or lorry.
-        lamps: Whether its lamps shine.
+        lamps: Whether its lamps are on.
         brakes: Whether it brakes.
         lamp_shape: Width and height of a tail lamp, shares of the vehicle.
-        amber: Whether an indicator shines.
+        amber: Whether an indicator is on.
     """
 
     x: float
@@ -58,8 +58,8 @@ class Vehicle:
     amber: bool
 
     @classmethod
-    def plan(cls, rng: np.random.Generator, x: float, z: float, side: str, mood: Mood) -> Vehicle:
-        """Choose a vehicle that stands at (x, z)."""
+    def sample(cls, rng: np.random.Generator, x: float, z: float, side: str, lighting: Lighting) -> Vehicle:
+        """Sample a vehicle at (x, z)."""
         large = rng.random() < 0.14
         return cls(
             x=x,
@@ -70,17 +70,17 @@ class Vehicle:
             paint=PAINTS[int(rng.integers(len(PAINTS)))],
             side=side,
             boxy=1.0 if large else rng.uniform(0, 0.7),
-            lamps=bool(rng.random() < (0.95 if mood.dark > 0.4 else 0.15)),
+            lamps=bool(rng.random() < (0.95 if lighting.dark > 0.4 else 0.15)),
             brakes=bool(rng.random() < 0.5),
             lamp_shape=(rng.uniform(0.08, 0.22), rng.uniform(0.07, 0.25)),
             amber=bool(rng.random() < 0.15),
         )
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
         """Paint it standing on the ground."""
-        if view.depth(self.z) < 2.5:
+        if camera.depth(self.z) < 2.5:
             return
-        pen = _Pen(canvas, view, mood, self)
+        pen = _Pen(canvas, camera, lighting, self)
         if self.side == "flank":
             _flank(pen)
         else:
@@ -90,17 +90,17 @@ class Vehicle:
 class _Pen:
     """Draws in shares of the vehicle's outline: x from -0.5 to 0.5, y from 0 (ground) to 1 (roof)."""
 
-    def __init__(self, canvas: Canvas, view: Camera, mood: Mood, car: Vehicle) -> None:
-        self.canvas, self.mood, self.car = canvas, mood, car
-        self.depth = view.depth(car.z)
-        sx, sy = view.scale(car.z)
+    def __init__(self, canvas: Canvas, camera: Camera, lighting: Lighting, car: Vehicle) -> None:
+        self.canvas, self.lighting, self.car = canvas, lighting, car
+        self.depth = camera.depth(car.z)
+        sx, sy = camera.scale(car.z)
         across = car.length if car.side == "flank" else car.width
         self.w, self.h = across * sx, car.height * sy
-        self.cx, self.ground = view.at(car.x, 0, car.z)
+        self.cx, self.ground = camera.at(car.x, 0, car.z)
 
     def shape(self, points: list[tuple[float, float]], colour: Bgr, gain: float = 1.0) -> None:
         at = np.array(points) * (self.w, -self.h) + np.array([self.cx, self.ground])
-        self.canvas.polygon(at, self.mood.shade(colour, self.depth, gain))
+        self.canvas.polygon(at, self.lighting.shade(colour, self.depth, gain))
 
     def box(self, x0: float, y0: float, x1: float, y1: float, colour: Bgr, *, gain: float = 1.0) -> None:
         self.shape([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour, gain)
@@ -115,13 +115,15 @@ class _Pen:
         at = lit + np.array([self.cx + x * self.w, self.ground - y * self.h])
         b, g, r = (min(c * power + 20, 255.0) for c in colour)
         self.canvas.polygon(at, (b, g, r))
-        b, g, r = (min(255.0, c * power + 110 * self.mood.dark) for c in colour)
+        b, g, r = (min(255.0, c * power + 110 * self.lighting.dark) for c in colour)
         self.canvas.polygon((at + at.mean(0)) / 2, (b, g, r))
-        radius = max(w * self.w, h * self.h) * (2.2 + 4 * self.mood.dark)
+        radius = max(w * self.w, h * self.h) * (2.2 + 4 * self.lighting.dark)
         x_px, y_px = float(at[:, 0].mean()), float(at[:, 1].mean())
-        strength = power * (0.15 + 0.7 * self.mood.dark)
-        self.canvas.bloom(
-            Emitter(x_px, y_px, radius, colour, strength, self.ground if self.mood.dark > 0.2 else None)
+        strength = power * (0.15 + 0.7 * self.lighting.dark)
+        self.canvas.add_light(
+            LightSource(
+                x_px, y_px, radius, colour, strength, self.ground if self.lighting.dark > 0.2 else None
+            )
         )
 
 
@@ -191,8 +193,8 @@ def _flank(pen: _Pen) -> None:
     for x in (-0.32, 0.3):
         cx, cy = pen.cx + x * pen.w, pen.ground - 0.16 * pen.h
         radius = 0.17 * pen.h
-        pen.canvas.disc(cx, cy, radius, pen.mood.shade((22, 22, 22), pen.depth))
-        pen.canvas.disc(cx, cy, radius * 0.5, pen.mood.shade((130, 130, 130), pen.depth))
+        pen.canvas.disc(cx, cy, radius, pen.lighting.shade((22, 22, 22), pen.depth))
+        pen.canvas.disc(cx, cy, radius * 0.5, pen.lighting.shade((130, 130, 130), pen.depth))
     pen.lamp(-0.485, 0.45, 0.015, 0.04, (40, 40, 235), power=0.8 if car.lamps or car.brakes else 0.0)
     pen.lamp(0.485, 0.42, 0.015, 0.04, (215, 235, 255), power=0.9 if car.lamps else 0.0)
 
@@ -209,7 +211,7 @@ class Person:
         legs: BGR.
         helmet: BGR; a round, often red blob at head height.
         rides: Whether on a motorcycle seen from behind.
-        lamp: Whether its tail lamp shines.
+        lamp: Whether its tail lamp is on.
     """
 
     x: float
@@ -222,8 +224,8 @@ class Person:
     lamp: bool
 
     @classmethod
-    def plan(cls, rng: np.random.Generator, x: float, z: float) -> Person:
-        """Choose somebody who stands at (x, z)."""
+    def sample(cls, rng: np.random.Generator, x: float, z: float) -> Person:
+        """Sample a person at (x, z)."""
         coat, helmet = (rng.uniform(15, 200, 3) * rng.choice((0.4, 1.0), 3) for _ in range(2))
         rides = bool(rng.random() < 0.4)
         return cls(
@@ -237,17 +239,17 @@ class Person:
             lamp=bool(rng.random() < 0.6),
         )
 
-    def draw(self, canvas: Canvas, view: Camera, mood: Mood) -> None:
+    def draw(self, canvas: Canvas, camera: Camera, lighting: Lighting) -> None:
         """Paint the figure standing on the ground."""
-        if view.depth(self.z) < 2.5:
+        if camera.depth(self.z) < 2.5:
             return
-        sx, sy = view.scale(self.z)
-        cx, ground = view.at(self.x, 0, self.z)
+        sx, sy = camera.scale(self.z)
+        cx, ground = camera.at(self.x, 0, self.z)
         w, h = self.height * sx, self.height * sy
-        depth = view.depth(self.z)
+        depth = camera.depth(self.z)
 
         def part(points: list[tuple[float, float]], colour: Bgr) -> None:
-            canvas.polygon(np.array(points) * (w, -h) + (cx, ground), mood.shade(colour, depth))
+            canvas.polygon(np.array(points) * (w, -h) + (cx, ground), lighting.shade(colour, depth))
 
         part(
             [(-0.11, 0.0), (-0.03, 0.0), (0.0, 0.4), (0.03, 0.0), (0.11, 0.0), (0.1, 0.52), (-0.1, 0.52)],
@@ -256,14 +258,16 @@ class Person:
         part(
             [(-0.11, 0.45), (0.11, 0.45), (0.15, 0.76), (0.06, 0.84), (-0.06, 0.84), (-0.15, 0.76)], self.coat
         )
-        canvas.disc(cx, ground - 0.92 * h, 0.065 * w, mood.shade(self.helmet, depth), 0.075 * h)
+        canvas.disc(cx, ground - 0.92 * h, 0.065 * w, lighting.shade(self.helmet, depth), 0.075 * h)
         if self.rides:
             part([(-0.07, 0.0), (0.07, 0.0), (0.09, 0.45), (-0.09, 0.45)], (30, 30, 30))
             power = 0.9 if self.lamp else 0.4
             lit = (40 * power, 40 * power, 235 * power)
             canvas.disc(cx, ground - 0.38 * h, 0.04 * w, lit, 0.025 * h)
             if self.lamp:
-                reach = 0.09 * w * (1 + 2 * mood.dark)
-                canvas.bloom(
-                    Emitter(cx, ground - 0.38 * h, reach, (40, 40, 235), 0.2 + 0.6 * mood.dark, ground)
+                reach = 0.09 * w * (1 + 2 * lighting.dark)
+                canvas.add_light(
+                    LightSource(
+                        cx, ground - 0.38 * h, reach, (40, 40, 235), 0.2 + 0.6 * lighting.dark, ground
+                    )
                 )

@@ -32,7 +32,7 @@ LISA_COLUMNS = (
 
 
 def picture(path: Path, seed: int, size_wh: tuple[int, int] = (64, 48)) -> Path:
-    """A picture of coloured blocks, others for each seed."""
+    """An image of coloured blocks, others for each seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     blocks = np.random.default_rng(seed).integers(0, 255, (size_wh[1] // 16, size_wh[0] // 16, 3), np.uint8)
     assert cv2.imwrite(str(path), np.kron(blocks, np.ones((16, 16, 1), np.uint8)))
@@ -40,7 +40,7 @@ def picture(path: Path, seed: int, size_wh: tuple[int, int] = (64, 48)) -> Path:
 
 
 def bayer(path: Path, seed: int, size_wh: tuple[int, int] = (64, 32)) -> Path:
-    """A raw picture of 12 bits in words of 16, of blocks that survive demosaicing."""
+    """A raw image of 12 bits in words of 16, of blocks that survive demosaicing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     blocks = np.random.default_rng(seed).integers(0, 0x1000, (size_wh[1] // 8, size_wh[0] // 8), np.uint16)
     assert cv2.imwrite(str(path), np.kron(blocks, np.ones((8, 8), np.uint16)))
@@ -54,12 +54,12 @@ class Output:
         self.path = path
 
     def rows(self, name: str) -> list[list[float]]:
-        """The label rows of a picture, whatever its split."""
+        """The label rows of an image, whatever its split."""
         (path,) = self.path.glob(f"labels/*/{name}.txt")
         return [[float(v) for v in line.split()] for line in path.read_text("utf-8").splitlines()]
 
     def boxes(self, name: str, size_wh: tuple[int, int]) -> list[list[float]]:
-        """Class and corners in pixels of the label rows of a picture."""
+        """Class and corners in pixels of the label rows of an image."""
         found = []
         for class_id, cx, cy, w, h in self.rows(name):
             x0, y0 = (cx - w / 2) * size_wh[0], (cy - h / 2) * size_wh[1]
@@ -68,7 +68,7 @@ class Output:
         return found
 
     def splits(self) -> dict[str, str]:
-        """The split of each picture by its name."""
+        """The split of each image by its name."""
         return {path.stem: path.parent.name for path in self.path.glob("images/*/*")}
 
 
@@ -81,7 +81,7 @@ class Dtld:
         self.count = 0
 
     def add(self, split: str, where: str, labels: Sequence[Mapping[str, Any]]) -> str:
-        """Returns the name of the picture in the converted set."""
+        """Returns the name of the image in the converted set."""
         self.count += 1
         path = f"{where}/DE_{self.count:04d}_k0.tiff"
         bayer(self.root / path, self.count)
@@ -182,14 +182,14 @@ def lisa(tmp_path: Path) -> Lisa:
 
 
 class Coco:
-    """A COCO folder; ``add`` makes one picture and its annotations."""
+    """A COCO folder; ``add`` makes one image and its annotations."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.data: dict[str, dict[str, list[Any]]] = {}
 
     def add(self, split: str, objects: Sequence[Mapping[str, Any]], **image: Any) -> str:
-        """``objects``: ``category_id``, ``bbox``. Returns the name of the picture in the converted set."""
+        """``objects``: ``category_id``, ``bbox``. Returns the name of the image in the converted set."""
         data = self.data.setdefault(split, {"images": [], "annotations": []})
         number = 1 + sum(len(d["images"]) for d in self.data.values())
         file = image.setdefault("file_name", f"{number:012d}.jpg")
@@ -220,7 +220,7 @@ PART = (
 
 
 class Voc:
-    """A VOC year; ``add`` makes one picture and its XML file."""
+    """A VOC year; ``add`` makes one image and its XML file."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -1,4 +1,4 @@
-"""BSTLD: swapped corners, boxes beyond the border, a lamp that YAML takes for False, raw pictures."""
+"""BSTLD: swapped corners, boxes beyond the border, a lamp that YAML takes for False, raw images."""
 
 from pathlib import Path
 from typing import Any

@@ -6,7 +6,7 @@ import pytest
 
 from distill.datasets.convert import FORMATS
 from distill.datasets.formats._class_map import class_map_names, load_class_map
-from distill.datasets.formats._records import Source, UnusableError
+from distill.datasets.formats._records import SourceDataset, UnusableError
 from edgestill.errors import UsageError
 
 GOOD = 'names = ["a", "b"]\n[voc]\nby = "name"\nclasses = { X = "a" }\n'
@@ -51,7 +51,7 @@ def test_a_star_is_any_other_value(tmp_path: Path) -> None:
 def test_a_map_without_a_table_for_the_labels_says_what_it_has(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(GOOD)
     with pytest.raises(UsageError, match=r"own has no table \[lisa\]") as caught:
-        load_class_map(str(tmp_path / "own.toml")).rule_for(Source(dialect="lisa"))
+        load_class_map(str(tmp_path / "own.toml")).rule_for(SourceDataset(dialect="lisa"))
     assert "it maps voc" in caught.value.hint
 
 

@@ -102,7 +102,7 @@ def test_a_truncated_picture_is_counted_and_not_linked(coco: Any, out: Any) -> N
     path = coco.root / "train2017" / f"{name[-12:]}.jpg"
     path.write_bytes(path.read_bytes()[:300])
     result = convert_dataset("coco", coco.write(), out.path)
-    assert result.skipped_pictures == {"the picture is broken": 1}
+    assert result.skipped_pictures == {"the image is broken": 1}
     assert name not in out.splits()
 
 

@@ -1,4 +1,4 @@
-"""DTLD: raw pictures, labels of both versions, and what goes wrong with them."""
+"""DTLD: raw images, labels of both versions, and what goes wrong with them."""
 
 import json
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_boxes_beyond_the_border_are_clipped_and_those_outside_left_out(dtld: An
     result = convert_dataset("dtld", dtld.write(), out.path)
     assert out.boxes(name, SIZE_WH) == [[0, 0, 0, 6, 4], [0, 60, 28, 64, 32]]
     assert result.clipped_boxes == 2
-    assert result.skipped_objects == {"its box has no area": 2, "its box is outside the picture": 1}
+    assert result.skipped_objects == {"its box has no area": 2, "its box is outside the image": 1}
 
 
 def test_relevance_is_a_plain_word(dtld: Any, out: Any) -> None:
@@ -177,7 +177,7 @@ def test_a_picture_of_8_bits_under_a_raw_name_is_counted(dtld: Any, out: Any) ->
     dtld.add("train", HERE, [])
     cv2.imwrite(str(dtld.root / HERE / "DE_0002_k0.tiff"), np.zeros((32, 64), np.uint8))
     result = convert_dataset("dtld", dtld.write(), out.path)
-    assert result.skipped_pictures == {"the picture is not one channel of 16 bits": 1}
+    assert result.skipped_pictures == {"the image is not one channel of 16 bits": 1}
 
 
 def test_small_lamps_keep_their_colour_in_the_jpeg(dtld: Any, out: Any) -> None:

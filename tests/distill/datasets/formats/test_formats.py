@@ -7,7 +7,7 @@ import cv2
 import pytest
 
 from distill.datasets.check import check_dataset
-from distill.datasets.convert import FORMATS, Style, convert_dataset
+from distill.datasets.convert import FORMATS, WriteOptions, convert_dataset
 from edgestill.dataset import Dataset, read_image
 from edgestill.errors import DataError, UsageError
 
@@ -19,7 +19,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def source(kind: str, request: pytest.FixtureRequest) -> Path:
-    """A small data set of the format, with all splits and a picture that shows nothing."""
+    """A small data set of the format, with all splits and an image that shows nothing."""
     made = request.getfixturevalue(kind)
     if kind == "dtld":
         for i, split in enumerate(("train", "train", "test")):
@@ -84,7 +84,7 @@ def test_png_keeps_every_decoded_pixel(dtld: Any, out: Any) -> None:
     from distill.datasets.formats.dtld import bayer_to_bgr
 
     dtld.add("train", "Berlin/Berlin1/2015-04-17_10-50-05", [])
-    convert_dataset("dtld", dtld.write(), out.path, style=Style(png=True))
+    convert_dataset("dtld", dtld.write(), out.path, write_options=WriteOptions(png=True))
     (png,) = out.path.glob("images/*/*.png")
     (raw,) = dtld.root.rglob("*.tiff")
     assert (cv2.imread(str(png)) == bayer_to_bgr(raw)).all()
@@ -111,7 +111,7 @@ def test_a_set_of_which_nothing_is_usable_is_a_data_error(kind: str, source: Pat
     for path in source.rglob("*"):
         if path.suffix in {".png", ".jpg", ".tiff"}:
             path.write_bytes(b"nothing")
-    with pytest.raises(DataError, match="no picture could be converted"):
+    with pytest.raises(DataError, match="no image could be converted"):
         convert_dataset(kind, source, out.path)
 
 
@@ -123,5 +123,5 @@ def test_a_format_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", [".", "yolo"])
 def test_the_target_cannot_be_in_the_source(voc: Any, where: str) -> None:
     voc.add("a")
-    with pytest.raises(UsageError, match="is in the source"):
+    with pytest.raises(UsageError, match="is inside the source"):
         convert_dataset("voc", voc.root, voc.root / where)

@@ -54,7 +54,7 @@ def test_a_sample_that_repeats_a_clip_is_left_out(lisa: Any, out: Any) -> None:
     lisa.clip("sample-dayClip6", 2, ["0;go;1;1;2;2"])
     result = convert_dataset("lisa", lisa.root, out.path)
     assert out.boxes("lisa-day_dayClip6--00000", SIZE_WH) == [[0, 10, 5, 20, 25]]
-    assert result.skipped_pictures == {"a second copy of a picture": 2}
+    assert result.skipped_pictures == {"a second copy of an image": 2}
 
 
 def test_a_sample_serves_where_it_is_alone(lisa: Any, out: Any) -> None:
@@ -66,7 +66,7 @@ def test_a_sample_serves_where_it_is_alone(lisa: Any, out: Any) -> None:
 def test_a_row_whose_picture_is_not_there_is_counted(lisa: Any, out: Any) -> None:
     lisa.clip("dayClip1", 1, ["0;stop;10;5;20;25", "7;stop;10;5;20;25"])
     result = convert_dataset("lisa", lisa.root, out.path)
-    assert result.skipped_pictures == {"the picture is not there": 1}
+    assert result.skipped_pictures == {"the image is not there": 1}
     assert "dayClip1--00007.jpg" in result.examples[0]
 
 

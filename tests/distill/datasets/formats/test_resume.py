@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill.datasets.convert import Converted, Style, convert_dataset
+from distill.datasets.convert import ConversionResult, WriteOptions, convert_dataset
 from distill.datasets.formats import _write, dtld
 from edgestill.errors import DataError, UsageError
 
@@ -23,7 +23,7 @@ class PulledPlugError(Exception):
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The raw pictures that were decoded, by file name; ``stop`` in it interrupts after so many."""
+    """The raw images that were decoded, by file name; ``stop`` in it interrupts after so many."""
     seen: list[str] = []
     real = dtld.bayer_to_bgr
 
@@ -44,12 +44,12 @@ def source(dtld: Any) -> Path:
     return dtld.write()
 
 
-Convert = Callable[..., Converted]
+Convert = Callable[..., ConversionResult]
 
 
 @pytest.fixture
 def convert(source: Path, out: Any) -> Convert:
-    def call(**arguments: Any) -> Converted:
+    def call(**arguments: Any) -> ConversionResult:
         return convert_dataset("dtld", source, out.path, workers=1, **arguments)
 
     return call
@@ -75,7 +75,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, pictures: int) -> None:
 
 @pytest.fixture
 def half(convert: Convert, decoded: list[str], monkeypatch: pytest.MonkeyPatch, out: Any) -> list[str]:
-    """A conversion that was interrupted after three pictures; the list of what is decoded from now on."""
+    """A conversion that was interrupted after three images; the list of what is decoded from now on."""
     with monkeypatch.context() as patch:
         interrupt_after(patch, 3)
         with pytest.raises(PulledPlugError):
@@ -172,16 +172,16 @@ def test_force_changes_the_labels_and_keeps_the_pictures(
 def test_force_moves_pictures_to_their_new_split_and_leaves_nothing_behind(
     convert: Convert, decoded: list[str], source: Path, out: Any, tmp_path: Path
 ) -> None:
-    from distill.datasets.convert import SplitPlan
+    from distill.datasets.convert import SplitSettings
 
     convert()
     before = out.splits()
     decoded.clear()
-    plan = SplitPlan(mode="sequence", val_share=0.4, test_share=0.3, seed=2)
-    convert(plan=plan, force=True)
+    split_settings = SplitSettings(mode="sequence", val_share=0.4, test_share=0.3, seed=2)
+    convert(split_settings=split_settings, force=True)
     assert out.splits() != before
     assert decoded == []
-    convert_dataset("dtld", source, tmp_path / "fresh", plan=plan)
+    convert_dataset("dtld", source, tmp_path / "fresh", split_settings=split_settings)
     assert contents(out.path) == contents(tmp_path / "fresh")
 
 
@@ -189,8 +189,8 @@ def test_force_with_another_picture_format_removes_the_old_pictures(
     convert: Convert, source: Path, out: Any, tmp_path: Path
 ) -> None:
     convert()
-    convert(style=Style(png=True), force=True)
-    convert_dataset("dtld", source, tmp_path / "fresh", style=Style(png=True))
+    convert(write_options=WriteOptions(png=True), force=True)
+    convert_dataset("dtld", source, tmp_path / "fresh", write_options=WriteOptions(png=True))
     assert contents(out.path) == contents(tmp_path / "fresh")
 
 
@@ -265,7 +265,7 @@ def test_where_links_cannot_be_made_pictures_are_copied(
 
 def test_a_copy_shares_nothing_with_its_source(voc: Any, out: Any) -> None:
     voc.add("a")
-    convert_dataset("voc", voc.root, out.path, style=Style(copy=True))
+    convert_dataset("voc", voc.root, out.path, write_options=WriteOptions(copy=True))
     (copy,) = out.path.glob("images/*/*")
     (original,) = voc.root.glob("JPEGImages/*")
     assert copy.read_bytes() == original.read_bytes()

@@ -107,7 +107,7 @@ def test_xml_that_declares_entities_is_refused(voc: Any, out: Any, head: str) ->
     voc.add("a")
     voc.add("evil", head=head)
     result = convert_dataset("voc", voc.root, out.path)
-    assert result.skipped_pictures == {"its XML declares a document type, which VOC has not": 1}
+    assert result.skipped_pictures == {"its XML declares a document type, which VOC files do not have": 1}
 
 
 def test_no_entity_is_ever_expanded(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_labels_for_a_picture_of_another_size_are_counted(voc: Any, out: Any) ->
     voc.add("a")
     voc.add("b", width=48)
     result = convert_dataset("voc", voc.root, out.path)
-    assert result.skipped_pictures == {"the labels are for a picture of another size": 1}
+    assert result.skipped_pictures == {"the labels are for an image of another size": 1}
 
 
 def test_a_size_of_zero_says_nothing(voc: Any, out: Any) -> None:

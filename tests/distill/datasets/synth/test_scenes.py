@@ -13,31 +13,31 @@ import numpy as np
 import pytest
 
 from distill.datasets.synth import write
+from distill.datasets.synth.camera import Camera
 from distill.datasets.synth.canvas import Canvas
 from distill.datasets.synth.clip import render_clip, write_clip
 from distill.datasets.synth.drive import Drive
 from distill.datasets.synth.labels import MIN_SIDE_PX, visible
-from distill.datasets.synth.lights.head_paint import Head
+from distill.datasets.synth.lighting import Lighting
+from distill.datasets.synth.lights.head_paint import SignalHead
 from distill.datasets.synth.lights.heads import (
     CLASSES,
     GREEN,
     OFF,
     RED,
     YELLOW,
+    HeadStyle,
     Lamp,
-    Look,
-    draw_lamps,
     pedestrian_lamps,
+    sample_lamps,
 )
-from distill.datasets.synth.mood import Mood
 from distill.datasets.synth.scene import Scene, render
-from distill.datasets.synth.view import Camera
 from distill.datasets.synth.write import assign_splits, label_text, write_dataset
 from edgestill.dataset import Dataset, read_image
 from edgestill.errors import DataError, UsageError
 
 SMALL = (320, 180)
-LOOK = Look(
+STYLE = HeadStyle(
     horizontal=False,
     housing=(20, 20, 20),
     corner=0.1,
@@ -56,7 +56,7 @@ LOOK = Look(
     white=0.0,
     tone=0,
 )
-NOON = Mood(
+NOON = Lighting(
     time="day",
     weather="clear",
     ambient=(1.0, 1.0, 1.0),
@@ -69,23 +69,23 @@ NOON = Mood(
     wet=0.0,
     sun_xy=None,
 )
-VIEW = Camera(size_wh=(400, 400), focal_xy=(500, 500), centre_x=200, horizon=200, eye=(0, 0, 0))
+CAMERA = Camera(size_wh=(400, 400), focal_xy=(500, 500), centre_x=200, horizon=200, eye=(0, 0, 0))
 
 
 def lamps(state: int) -> tuple[Lamp, ...]:
     return tuple(Lamp(hue=name, lit=i == state) for i, name in enumerate(("red", "yellow", "green")))
 
 
-def head(state: int = RED, **changes: object) -> Head:
+def head(state: int = RED, **changes: object) -> SignalHead:
     """A head of 100 x 280 px at the middle of the picture, unless changed."""
-    plain = Head(x=0, y=0, z=5, size=1.0, look=LOOK, lamps=lamps(state), class_id=state)
+    plain = SignalHead(x=0, y=0, z=5, size=1.0, style=STYLE, lamps=lamps(state), class_id=state)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def painted(*heads: Head) -> Canvas:
+def painted(*heads: SignalHead) -> Canvas:
     canvas = Canvas(np.full((400, 400, 3), 230, np.uint8))
     for one in heads:
-        one.draw(canvas, VIEW, NOON)
+        one.draw(canvas, CAMERA, NOON)
     return canvas
 
 
@@ -139,7 +139,7 @@ def test_some_scenes_show_no_light(scenes: list[Scene]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("look", "changes"),
+    ("style", "changes"),
     [
         ({}, {}),
         ({}, {"tilt": 14.0}),
@@ -149,8 +149,8 @@ def test_some_scenes_show_no_light(scenes: list[Scene]) -> None:
         ({"visor": 0.7, "visor_open": False}, {"yaw": -50.0}),
     ],
 )
-def test_the_box_is_the_outline_of_the_head(look: dict[str, object], changes: dict[str, object]) -> None:
-    canvas = painted(head(z=14, look=replace(LOOK, **look), **changes))  # type: ignore[arg-type]
+def test_the_box_is_the_outline_of_the_head(style: dict[str, object], changes: dict[str, object]) -> None:
+    canvas = painted(head(z=14, style=replace(STYLE, **style), **changes))  # type: ignore[arg-type]
     _, boxes = visible(canvas)
     rows, columns = np.nonzero(canvas.image.max(2) < 125)  # more than half of the pixel is head
     drawn = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -222,7 +222,7 @@ def test_a_head_of_few_pixels_is_not_labelled() -> None:
 def test_lamps_agree_with_the_state(state: int, allowed: set[str]) -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
-        lit = {lamp.hue for lamp in draw_lamps(rng, state) if lamp.lit}
+        lit = {lamp.hue for lamp in sample_lamps(rng, state) if lamp.lit}
         assert lit <= allowed
         assert state == OFF or CLASSES[state] in lit
 
@@ -295,14 +295,14 @@ def test_a_label_file_has_a_row_for_each_light() -> None:
 
 
 def test_signals_of_a_drive_go_from_red_to_green_to_yellow_to_red() -> None:
-    drive = Drive.plan(np.random.default_rng(0), SMALL, 8)
+    drive = Drive.sample(np.random.default_rng(0), SMALL, 8)
     states = [drive.approaches[0].state(t) for t in np.arange(0, 8, 0.1)]
     changes = [states[0], *(b for a, b in pairwise(states) if a != b)]
     assert changes == [RED, GREEN, YELLOW, RED]
 
 
 def test_the_camera_never_drives_backwards_nor_through_a_red_light() -> None:
-    drive = Drive.plan(np.random.default_rng(1), SMALL, 20)
+    drive = Drive.sample(np.random.default_rng(1), SMALL, 20)
     places = drive.positions(300, 15)
     assert min(np.diff(places)) >= 0
     for approach in drive.approaches:

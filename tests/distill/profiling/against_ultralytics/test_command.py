@@ -11,7 +11,7 @@ import pytest
 
 from distill.profiling.against_ultralytics import arms
 from distill.profiling.against_ultralytics.__main__ import main
-from distill.profiling.against_ultralytics.compare import Outcome
+from distill.profiling.against_ultralytics.compare import TrainingSpeed
 
 INSTALLED = {"versions": {"ultralytics": "8.4.190", "torch": "2.15.0"}, "distils": True}
 TRAINED = {
@@ -45,7 +45,7 @@ def python(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def flags(data: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Flags of a short comparison in which our own training takes no time."""
-    ours = Outcome(images_per_s=(1, 12), setup={"arithmetic": "cpu bf16", "threads": 2}, load=None)
+    ours = TrainingSpeed(images_per_s=(1, 12), setup={"arithmetic": "cpu bf16", "threads": 2}, load=None)
     monkeypatch.setattr(arms, "run_ours", lambda *_: ours)
     return ["--data", str(data), "--size", "64", "--images", "8", "--rounds", "2", "--threads", "2"]
 

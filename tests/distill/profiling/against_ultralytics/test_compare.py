@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from distill.profiling.against_ultralytics.compare import OURS, Arm, Outcome, alternate, summary
+from distill.profiling.against_ultralytics.compare import OURS, TrainingRun, TrainingSpeed, alternate, summary
 
 
-def outcome(*images_per_s: float, load: float | None = 0.5) -> Outcome:
-    return Outcome(images_per_s=images_per_s, setup={"threads": 2}, load=load)
+def outcome(*images_per_s: float, load: float | None = 0.5) -> TrainingSpeed:
+    return TrainingSpeed(images_per_s=images_per_s, setup={"threads": 2}, load=load)
 
 
 def test_every_round_runs_every_arm_in_a_folder_of_its_own(tmp_path: Path) -> None:
     order: list[str] = []
     folders: set[Path] = set()
 
-    def arm(name: str) -> Arm:
-        def run(folder: Path) -> Outcome:
+    def arm(name: str) -> TrainingRun:
+        def run(folder: Path) -> TrainingSpeed:
             assert folder.is_dir()
             order.append(name)
             folders.add(folder)

@@ -9,7 +9,7 @@ import pytest
 
 from distill.checkpoints import native
 from distill.profiling.against_ultralytics.setting import (
-    Setting,
+    ComparisonSettings,
     peer_job,
     recipe_text,
     write_images,
@@ -20,8 +20,8 @@ from edgestill.dataset import Dataset
 
 
 @pytest.fixture
-def setting(data: Path) -> Setting:
-    return Setting(
+def setting(data: Path) -> ComparisonSettings:
+    return ComparisonSettings(
         student="yolov5n",
         teacher="yolov5s",
         size=64,
@@ -64,7 +64,7 @@ def test_a_class_named_off_stays_a_word(data: Path, tmp_path: Path) -> None:
     assert classes == Dataset.open(path).classes == ("red", "off")
 
 
-def test_our_recipe_is_what_the_package_does(setting: Setting, tmp_path: Path) -> None:
+def test_our_recipe_is_what_the_package_does(setting: ComparisonSettings, tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text(recipe_text(setting, tmp_path / 'a "quoted" teacher'))
     recipe = load_recipe(str(file), [], [])
@@ -77,7 +77,9 @@ def test_our_recipe_is_what_the_package_does(setting: Setting, tmp_path: Path) -
     assert recipe.precision == "auto"
 
 
-def test_the_package_gets_the_same_and_otherwise_its_defaults(setting: Setting, tmp_path: Path) -> None:
+def test_the_package_gets_the_same_and_otherwise_its_defaults(
+    setting: ComparisonSettings, tmp_path: Path
+) -> None:
     job = peer_job(setting, tmp_path, own_threads=True, bf16=False)
     assert (job["student"], job["teacher"], job["nc"]) == ("yolov5n", "yolov5s", 2)
     assert job["settings"] == {
@@ -96,7 +98,7 @@ def test_the_package_gets_the_same_and_otherwise_its_defaults(setting: Setting, 
     assert (other["settings"]["amp"], other["threads"]) == ("bf16", 2)
 
 
-def test_the_teacher_is_a_checkpoint_of_the_same_classes(setting: Setting, tmp_path: Path) -> None:
+def test_the_teacher_is_a_checkpoint_of_the_same_classes(setting: ComparisonSettings, tmp_path: Path) -> None:
     write_teacher(replace(setting, teacher="yolov5n"), tmp_path / "teacher")
     _, contract, _ = native.load(tmp_path / "teacher")
     assert (contract.name, contract.head, contract.classes) == ("yolov5n", "dfl", ("red", "off"))

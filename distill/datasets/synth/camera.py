@@ -1,7 +1,7 @@
-"""Where a point of the street appears in the picture.
+"""Projection of street coordinates into the image.
 
-The street has x to the right, y up and z ahead, in metres. The camera has a shifted lens: the horizon may lie
-anywhere and verticals stay vertical.
+The street has x to the right, y up and z ahead, in metres. The camera has a shifted lens: the horizon may be
+at any row, and vertical lines stay vertical.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Camera:
     """A camera in the street.
 
     Attributes:
-        size_wh: Picture width and height, px.
-        focal_xy: Focal lengths, px; they differ in a picture that was stretched.
+        size_wh: Image width and height, px.
+        focal_xy: Focal lengths, px; they differ in an image that was stretched.
         centre_x: Column of the vanishing point of the road, px.
-        horizon: Row of the horizon, px; it may lie outside the picture.
+        horizon: Row of the horizon, px; it may lie outside the image.
         eye: Camera position x, y, z, m.
     """
 
@@ -33,7 +33,7 @@ class Camera:
     eye: tuple[float, float, float]
 
     def project(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Street points ``[N, 3]`` m to picture points ``[N, 2]`` px; those behind go to the near plane."""
+        """Street points ``[N, 3]`` m to image points ``[N, 2]`` px; those behind go to the near plane."""
         p = np.asarray(points, np.float64).reshape(-1, 3)
         z = np.maximum(p[:, 2] - self.eye[2], NEAR_M)
         x = self.centre_x + self.focal_xy[0] * (p[:, 0] - self.eye[0]) / z
@@ -41,7 +41,7 @@ class Camera:
         return np.stack([x, y], 1)
 
     def at(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """One street point in the picture, px."""
+        """One street point in the image, px."""
         px, py = self.project([[x, y, z]])[0]
         return float(px), float(py)
 
@@ -55,5 +55,5 @@ class Camera:
         return z - self.eye[2]
 
     def sees(self, z: float) -> bool:
-        """Whether a thing at ``z`` lies ahead of the near plane."""
+        """Whether a point at ``z`` is beyond the near plane."""
         return self.depth(z) > NEAR_M

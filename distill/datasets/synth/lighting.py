@@ -1,4 +1,4 @@
-"""Time of day and weather, and what they do to the colours of things."""
+"""Time of day and weather, and their effect on colours."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ WEATHERS = ("clear", "cloudy", "rain", "fog")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mood:
-    """The light in a scene.
+class Lighting:
+    """The lighting of a scene.
 
     Attributes:
         time: One of ``TIMES``.
         weather: One of ``WEATHERS``.
-        ambient: What falls on surfaces, BGR gains; 1 shows a colour as it is.
+        ambient: BGR gains of surfaces; 1 leaves a colour as it is.
         sky_top: BGR overhead.
         sky_low: BGR at the horizon.
         cloud: How much of the sky is cloud, 0 to 1.
         haze: BGR that distance fades to.
         haze_m: Metres after which 63 % has faded.
-        dark: How much lamps stand out, 0 at noon, 1 in the night.
-        wet: How much the road mirrors, 0 to 1.
-        sun_xy: Where the sun glares, as fractions of the picture, or None.
+        dark: Contrast of lamps to their surroundings, 0 at noon, 1 at night.
+        wet: Reflectivity of the road, 0 to 1.
+        sun_xy: Position of the sun, as fractions of the image, or None.
     """
 
     time: str
@@ -56,34 +56,34 @@ class Mood:
         return b, g, r
 
     def shade_image(self, bgr: Pixels, depth: float, gain: float = 1.0) -> Pixels:
-        """A texture ``[h, w, 3]`` as it looks ``depth`` m away."""
+        """The colours of a texture ``[h, w, 3]`` ``depth`` m away."""
         return np.asarray(cv2.LUT(bgr, self.table(depth, gain)), np.uint8)
 
     def table(self, depth: float, gain: float = 1.0) -> Pixels:
-        """What ``shade`` does to every level of every channel; uint8 ``[1, 256, 3]``."""
-        # Depth in steps of about 10 %: the table is kept, and the eye does not see the step.
+        """``shade`` as a lookup table for every level of every channel; uint8 ``[1, 256, 3]``."""
+        # Depth in steps of about 10 %, which are not visible: tables can be cached.
         step = round(np.log(max(depth, 1.0)) / 0.1)
         return _table(self, step, round(gain, 2))
 
 
 @lru_cache(maxsize=512)
-def _table(mood: Mood, step: int, gain: float) -> NDArray[np.uint8]:
-    seen = np.exp(-np.exp(step * 0.1) / mood.haze_m)
+def _table(lighting: Lighting, step: int, gain: float) -> NDArray[np.uint8]:
+    seen = np.exp(-np.exp(step * 0.1) / lighting.haze_m)
     level = np.arange(256, dtype=np.float32)[:, None]
-    lit = np.minimum(level * np.asarray(mood.ambient, np.float32) * gain, 255)
-    table = lit * seen + np.asarray(mood.haze, np.float32) * (1 - seen)
+    lit = np.minimum(level * np.asarray(lighting.ambient, np.float32) * gain, 255)
+    table = lit * seen + np.asarray(lighting.haze, np.float32) * (1 - seen)
     return np.asarray(np.clip(table, 0, 255), np.uint8).reshape(1, 256, 3)
 
 
-def draw_mood(rng: np.random.Generator) -> Mood:
-    """Choose a time and a weather and all that follows from them."""
+def sample_lighting(rng: np.random.Generator) -> Lighting:
+    """Sample a time of day and a weather, and the lighting that follows from them."""
     time = str(rng.choice(TIMES, p=(0.70, 0.12, 0.18)))
     weather = str(rng.choice(WEATHERS, p=(0.38, 0.43, 0.12, 0.07)))
     make = {"day": _day, "dusk": _dusk, "night": _night}[time]
     return make(rng, weather)
 
 
-def _day(rng: np.random.Generator, weather: str) -> Mood:
+def _day(rng: np.random.Generator, weather: str) -> Lighting:
     grey = weather != "clear"
     level = rng.uniform(0.5, 1.15) if grey else rng.uniform(0.75, 1.35)
     warm = rng.normal(0, 0.035)
@@ -94,7 +94,7 @@ def _day(rng: np.random.Generator, weather: str) -> Mood:
     top = (bright, bright - 0.55 * blue - 8, bright - blue - rng.uniform(8, 25))
     haze_m = {"clear": 900.0, "cloudy": 500.0, "rain": 220.0, "fog": 70.0}[weather] * rng.uniform(0.6, 1.5)
     sun = (rng.uniform(0, 1), rng.uniform(0, 0.35)) if not grey and rng.random() < 0.35 else None
-    return Mood(
+    return Lighting(
         time="day",
         weather=weather,
         ambient=ambient,
@@ -109,7 +109,7 @@ def _day(rng: np.random.Generator, weather: str) -> Mood:
     )
 
 
-def _dusk(rng: np.random.Generator, weather: str) -> Mood:
+def _dusk(rng: np.random.Generator, weather: str) -> Lighting:
     level = rng.uniform(0.22, 0.6)
     warm = rng.normal(0.03, 0.07)
     ambient = (level * (1.05 - warm), level, level * (1 + warm))
@@ -119,7 +119,7 @@ def _dusk(rng: np.random.Generator, weather: str) -> Mood:
     fall = rng.uniform(0.35, 0.75)
     top = (bright * fall, bright * fall * 0.85, bright * fall * 0.78)
     haze_m = {"clear": 700.0, "cloudy": 400.0, "rain": 180.0, "fog": 60.0}[weather] * rng.uniform(0.6, 1.5)
-    return Mood(
+    return Lighting(
         time="dusk",
         weather=weather,
         ambient=ambient,
@@ -134,7 +134,7 @@ def _dusk(rng: np.random.Generator, weather: str) -> Mood:
     )
 
 
-def _night(rng: np.random.Generator, weather: str) -> Mood:
+def _night(rng: np.random.Generator, weather: str) -> Lighting:
     level = rng.uniform(0.05, 0.3)
     sodium = rng.uniform(0, 0.4)
     ambient = (level * (1 - sodium), level * (1 - 0.35 * sodium), level)
@@ -143,7 +143,7 @@ def _night(rng: np.random.Generator, weather: str) -> Mood:
     low = (sky * 1.4 * (1 - tint), sky * 1.3, sky * 1.35 * (1 + tint))
     top = (sky * 0.8, sky * 0.6, sky * 0.55)
     haze_m = {"clear": 500.0, "cloudy": 350.0, "rain": 160.0, "fog": 70.0}[weather] * rng.uniform(0.6, 1.5)
-    return Mood(
+    return Lighting(
         time="night",
         weather=weather,
         ambient=ambient,
