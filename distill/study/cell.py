@@ -29,7 +29,7 @@ from distill.study.process import CELL, ERROR, FINDINGS, HINT, SCORE
 from distill.study.scoring import choose_split, look, numbers, save_findings
 from distill.teacher import weights_path
 from distill.train import train
-from distill.training.resume import FREE_KEYS
+from distill.training.resume import RESUMABLE_CHANGES
 from edgestill.checkpoint import WEIGHTS
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import read_json, sha256_file, write_json
@@ -83,7 +83,7 @@ def changes(folder: Path, wanted: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {before} -> {now}"
         for key, (before, now) in sorted(pairs.items())
-        if before != now and key not in FREE_KEYS
+        if before != now and key not in RESUMABLE_CHANGES
     ]
 
 
