@@ -94,7 +94,7 @@ class Loss(nn.Module):
         objectness = (teacher.cls.amax(-1) if teacher.obj is None else teacher.obj).sigmoid()
         if not self.config.nms:
             return objectness
-        return objectness * strongest(objectness, teacher.cls.argmax(-1))
+        return objectness * feature_map_nms(objectness, teacher.cls.argmax(-1))
 
     def _objectness(self, weights: Tensor, student: HeadColumns, teacher: HeadColumns) -> Tensor:
         assert student.obj is not None
@@ -118,7 +118,7 @@ class Loss(nn.Module):
         return (student - teacher).square()
 
 
-def strongest(objectness: Tensor, class_id: Tensor) -> Tensor:
+def feature_map_nms(objectness: Tensor, class_id: Tensor) -> Tensor:
     """Feature-map NMS: mask of predictions with the highest objectness of their class in 3 x 3 cells.
 
     Args:
