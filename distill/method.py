@@ -1,4 +1,4 @@
-"""What a distillation method sees of the two networks."""
+"""Interface between the networks and the distillation methods."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from edgestill.spec import Head
+from edgestill.spec import HeadKind
 
-#: What a method reads of the teacher: ``features`` (and how sure it is of a cell), which any teacher with the
-#: same strides has; or ``predictions``, which take a head with the student's columns, classes and anchors.
+#: What a method compares. ``features``: feature maps (and the teacher's class scores); any teacher with the
+#: student's strides will do. ``predictions``: raw head outputs; the teacher needs the student's kind of
+#: columns, classes and anchors.
 MethodInputs = Literal["features", "predictions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentTeacherInfo:
-    """Facts about a student and its teacher that a method builds itself from.
+    """Properties of student and teacher from which a method builds its loss.
 
     Attributes:
-        student_channels: Channels of the student's maps, by level ``p3``, ``p4``, ``p5``.
-        teacher_channels: Channels of the teacher's maps, by level.
+        student_channels: Channels of the student's feature maps, by level ``p3``, ``p4``, ``p5``.
+        teacher_channels: Channels of the teacher's feature maps, by level.
         strides: Input pixels per cell, by level.
         anchors_px: Anchor width and height in input pixels, by level; empty for anchor-free students.
-        nc: Number of the student's classes.
+        nc: Number of classes of the student.
         input_hw: Height and width of the training images, pixels.
-        head: The student's kind of head.
-        teacher_head: The teacher's; None where its raw maps hold class logits alone.
+        head: Kind of the student's head.
+        teacher_head: Kind of the teacher's head; None if its raw maps hold class logits only.
     """
 
     student_channels: Mapping[str, int]
@@ -36,25 +37,25 @@ class StudentTeacherInfo:
     anchors_px: Sequence[Sequence[tuple[float, float]]]
     nc: int
     input_hw: tuple[int, int]
-    head: Head = "coupled"
-    teacher_head: Head | None = "coupled"
+    head: HeadKind = "coupled"
+    teacher_head: HeadKind | None = "coupled"
 
 
 class FeaturesInFloat32(Mapping[str, Tensor]):
-    """Maps that are brought to float32 when somebody asks for them, once: that is a pass over all of them.
+    """Feature maps that are converted to float32 on first access, because the conversion reads all of them.
 
     Args:
-        native: ``[B, C, h, w]`` by level, in the format that the network computed in.
+        native: ``[B, C, h, w]`` by level, in the dtype of the forward pass.
     """
 
     def __init__(self, native: Mapping[str, Tensor]) -> None:
         self.native = native
-        self._wide: dict[str, Tensor] = {}
+        self._float32: dict[str, Tensor] = {}
 
     def __getitem__(self, level: str) -> Tensor:
-        if level not in self._wide:
-            self._wide[level] = self.native[level].float()
-        return self._wide[level]
+        if level not in self._float32:
+            self._float32[level] = self.native[level].float()
+        return self._float32[level]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.native)
@@ -65,41 +66,40 @@ class FeaturesInFloat32(Mapping[str, Tensor]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkOutputs:
-    """What one network made of a batch; in float32 where a method sees it.
+    """Outputs of one network for a batch; methods get them in float32.
 
     Attributes:
-        features: Neck maps ``[B, C, h, w]`` by level ``p3``, ``p4``, ``p5``.
-        raw: Raw head maps ``[B, A, h, w, columns]`` by level; ``distill.models.head_outputs`` takes them
-            apart.
-        head: What the columns are: of an anchor head tx, ty, tw, th, objectness, class logits; of ``dfl``
-            4 x 16 logits of the distances left, top, right, bottom, then class logits, with A = 1; of None
-            class logits alone.
+        features: Feature maps of the neck, ``[B, C, h, w]`` by level ``p3``, ``p4``, ``p5``.
+        raw: Raw head maps ``[B, A, h, w, columns]`` by level; see ``distill.models.head_outputs``.
+        head: Meaning of the columns. Anchor heads: tx, ty, tw, th, objectness, class logits. ``dfl``: 4 x 16
+            logits of the distances left, top, right, bottom, then class logits, with A = 1. None: class
+            logits only.
     """
 
     features: Mapping[str, Tensor]
     raw: Sequence[Tensor]
-    head: Head | None = "coupled"
+    head: HeadKind | None = "coupled"
 
     def in_float32(self) -> NetworkOutputs:
-        """The same numbers in float32."""
+        """The same outputs in float32."""
         return NetworkOutputs(
             FeaturesInFloat32(self.features), [level.float() for level in self.raw], self.head
         )
 
     @property
     def native(self) -> Mapping[str, Tensor]:
-        """``features`` as the network computed them, for a method that widens them on its way."""
+        """``features`` in the dtype of the forward pass, for a method that converts them itself."""
         return self.features.native if isinstance(self.features, FeaturesInFloat32) else self.features
 
     def rolled(self) -> NetworkOutputs:
-        """Every image's maps handed to the next image of the batch, the last one's to the first."""
+        """Outputs rolled by one over the batch: each image gets those of the image before it."""
         features = {level: feature.roll(1, 0) for level, feature in self.features.items()}
         return NetworkOutputs(features, [level.roll(1, 0) for level in self.raw], self.head)
 
 
 @runtime_checkable
-class Progressive(Protocol):
-    """A method's loss that changes while the training goes on, e.g. in its temperature."""
+class FollowsProgress(Protocol):
+    """A method loss with a schedule of its own, e.g. of its temperature."""
 
     def set_progress(self, done: float) -> None:
-        """Called before every epoch with the fraction of the epochs that is done."""
+        """Called before every epoch with the fraction of finished epochs, in [0, 1)."""

@@ -1,7 +1,7 @@
-"""A recipe: everything that decides what a training makes, in one TOML file.
+"""Training recipes: TOML files with all settings of a training.
 
-Keys that a recipe leaves out have the defaults below; keys that it does not know are refused. Paths are
-relative to the working folder; ``student`` and ``teacher`` name the weights that ship with the project.
+Missing keys have the defaults below, and unknown keys are errors. Paths are relative to the working
+directory. ``student`` and ``teacher`` name the weights that ship with the project.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from distill.data.augment import Augment
 from distill.losses.anchor_loss import LossGains
 from distill.losses.dfl_loss import DflGains
-from distill.qat.settings import Quantisation
-from distill.training.schedule import Course, Optimiser
+from distill.qat.settings import QatConfig
+from distill.training.schedule import OptimiserConfig, WeightSchedule
 from edgestill.errors import UsageError, unknown_name
 from edgestill.files import to_json_text
 from edgestill.registry import Registry
-from edgestill.spec import COCO_ANCHORS_PX, Head
+from edgestill.spec import COCO_ANCHORS_PX, HeadKind
 from runtime.tiling import Tiling
 
 if sys.version_info >= (3, 11):
@@ -33,45 +33,47 @@ else:
 METHODS = Registry("distill.methods", "distillation method")
 FOLDER = Path(__file__).parent / "recipes"
 
-Teaching = Literal["trained", "random", "shuffled"]
+TeacherMode = Literal["trained", "random", "shuffled"]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Student:
-    """The network that is trained.
+class StudentConfig:
+    """The ``[student]`` table: the network that is trained.
 
     Attributes:
         model: Architecture, e.g. ``yolov5n``.
-        init: Weights to start from: a checkpoint folder, a legacy ``.pt``, ``student`` or ``teacher``.
-            Layers of another shape (another number of classes) start fresh. Empty: all layers do.
+        init: Initial weights: a checkpoint folder, an original YOLOv5 ``.pt`` file, ``student`` or
+            ``teacher``. Tensors of another shape (e.g. another number of classes) keep random values. Empty:
+            random weights.
         head: Kind of detection head.
-        share_levels: Whether the towers of a ``decoupled`` head serve all levels.
+        share_levels: Whether all levels share the towers of a ``decoupled`` head.
         anchors_px: Anchor width and height in input pixels, three levels of three.
-        auto_anchor: Whether anchors that reach too few boxes of the data make way for others, see
+        auto_anchor: Whether anchors that match too few boxes of the data are replaced, see
             ``distill.data.auto_anchor``.
     """
 
     model: str = "yolov5n"
     init: str = ""
-    head: Head = "coupled"
+    head: HeadKind = "coupled"
     share_levels: bool = False
     anchors_px: tuple[tuple[tuple[float, float], ...], ...] = COCO_ANCHORS_PX
     auto_anchor: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Term:
-    """A distillation method in a recipe.
+class MethodConfig:
+    """A ``[methods.NAME]`` table: one distillation method.
 
     Attributes:
-        course: How its strength runs over the epochs: ``constant``, or ``cosine`` from 1 to ``floor``.
-        floor: What is left of it in the last epoch of ``cosine``.
-        off_at: From this epoch on (counted from 0) it is off; 0 never.
-        config: The method's own settings.
+        course: Schedule of a factor on its loss over the epochs: ``constant``, or ``cosine`` from 1 to
+            ``floor``.
+        floor: Factor in the last epoch of ``cosine``.
+        off_at: First epoch, from 0, in which the method is off; 0 for never.
+        config: Settings of the method, its ``Config``.
     """
 
-    course: Course = "constant"
+    course: WeightSchedule = "constant"
     floor: float = 0.1
     off_at: int = 0
     config: Any
@@ -79,43 +81,45 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What is trained, on what, and how.
+    """All settings of a training.
 
     Attributes:
-        name: The file's name without ``.toml``.
-        data: ``data.yaml`` files that are trained on together.
-        unlabelled: Folders of images without labels, e.g. frames of the camera that the model is for. The
-            student sees them as it sees the others, but learns from its teacher alone there.
-        input_hw: The deployed model's input, height and width in pixels; validation uses it.
-        tiling: The tiles that the deployed model looks at (``--tile`` of the other verbs). Windows are cut at
-            the scale of a tile then, and validation looks at tiles too.
-        train_hw: Size of the windows that are trained on; they are cut at the scale of ``input_hw``.
-        epochs: Passes over the training images.
-        batch: Images a step, of all processes together.
-        seed: Of the fresh weights, the order and the augmentation.
+        name: File name of the recipe without ``.toml``.
+        data: ``data.yaml`` files of the training data; they are combined.
+        unlabelled: Folders of images without labels, e.g. frames of the target camera. They take part in the
+            distillation losses only, not in the detection loss.
+        input_hw: Input of the deployed model, height and width in pixels; used for validation.
+        tiling: Tiles on which the deployed model runs (``--tile`` of the other verbs). Training windows then
+            have the scale of a tile, and validation uses tiles too.
+        train_hw: Height and width of the training windows, pixels; they are cut at the scale of ``input_hw``.
+        epochs: Number of epochs.
+        batch: Global batch size: images in a step over all processes.
+        seed: Seed of random weights, sample order and augmentation.
         eval_every: Epochs between validations.
-        patience: Epochs without a better mAP after which the training stops; 0 never.
-        save_every_steps: Steps between savings of the state inside an epoch; 0 only at its end.
-        device: ``auto`` is a GPU where there is one.
-        precision: ``auto`` is fp16 on a GPU, bf16 on a CPU that computes it, else fp32.
-        threads: Of the network's arithmetic on the CPU; 0 leaves it to torch.
-        loader_threads: Threads that make samples.
-        cache_mib: Memory for decoded training images; validation images take up to a quarter of it more.
-        disk_cache_mib: Disk space for decoded images at the scale of ``input_hw``, for data sets that memory
-            does not hold; 0 writes none. Processes with the same folder share what is in it.
-        disk_cache: That folder; empty is ``edgestill/images`` in the user's cache folder.
-        teacher: Its weights: a checkpoint folder, a legacy ``.pt``, a detector's ``.pt`` of ``ultralytics``,
-            ``student`` or ``teacher``. Empty, with ``quantisation``: the student's own, before rounding.
-        teaching: What the student is shown: what the ``trained`` teacher makes of its image, or, as controls
-            for a claim, what a ``random`` network of the teacher's architecture makes of it, or what the
-            trained one makes of another image of the batch (``shuffled``).
+        patience: Early stop after this number of epochs without a better mAP; 0 for never.
+        save_every_steps: Steps between two saved states within an epoch; 0 saves at the end of an epoch only.
+        device: ``auto`` is a GPU if there is one.
+        precision: ``auto`` is fp16 on a GPU, bf16 on a CPU with bf16 instructions, else fp32.
+        threads: Threads of torch on the CPU; 0 for torch's default.
+        loader_threads: Threads that decode and augment images.
+        cache_mib: Memory for decoded training images, MiB; validation images take up to a quarter of it more.
+        disk_cache_mib: Disk space for decoded images at the scale of ``input_hw``, MiB, for data sets that do
+            not fit in memory; 0 writes none. Processes with the same folder share its files.
+        disk_cache: Folder of the disk cache; empty is ``edgestill/images`` in the user's cache folder.
+        teacher: Weights of the teacher: a checkpoint folder, an original YOLOv5 ``.pt`` file, a detector's
+            ``.pt`` file of ``ultralytics``, ``student`` or ``teacher``. Empty, with ``quantisation``: the
+            float weights of the student.
+        teaching: Source of the teacher's outputs. ``trained``: the teacher, for the student's image. As
+            control
+            experiments: a network with ``random`` weights, or the teacher for another image of the batch
+            (``shuffled``).
         student: The network that is trained.
-        optimiser: Steps and their size.
+        optimiser: Optimiser and learning rate schedule.
         loss: Weights of the detection loss of a student with anchors.
         loss_dfl: Weights of the detection loss of a ``dfl`` student.
-        augment: How samples vary.
-        methods: Distillation methods by name; none needs no teacher.
-        quantisation: Training with the roundings of INT8.
+        augment: Data augmentation.
+        methods: Distillation methods by name; without any, no teacher is needed.
+        quantisation: INT8 quantisation-aware training.
     """
 
     name: str
@@ -138,14 +142,14 @@ class Recipe:
     disk_cache_mib: int = 0
     disk_cache: str = ""
     teacher: str = ""
-    teaching: Teaching = "trained"
-    student: Student = field(default_factory=Student)
-    optimiser: Optimiser = field(default_factory=Optimiser)
+    teaching: TeacherMode = "trained"
+    student: StudentConfig = field(default_factory=StudentConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loss: LossGains = field(default_factory=LossGains)
     loss_dfl: DflGains = field(default_factory=DflGains)
     augment: Augment = field(default_factory=Augment)
-    methods: Mapping[str, Term] = field(default_factory=dict)
-    quantisation: Quantisation = field(default_factory=Quantisation)
+    methods: Mapping[str, MethodConfig] = field(default_factory=dict)
+    quantisation: QatConfig = field(default_factory=QatConfig)
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch", "eval_every", "loader_threads"):
@@ -177,27 +181,27 @@ class Recipe:
             raise UsageError(f"augment.zoom = {[low, high]} in recipe {self.name}", hint="e.g. [0.6, 1.7]")
         if self.unlabelled and not self.methods:
             raise UsageError(
-                f"recipe {self.name} has unlabelled images and no method to learn from a teacher there",
-                hint="--set 'unlabelled=[]', or name a method, e.g. --set methods.logits.weight=1",
+                f"recipe {self.name} has unlabelled images, which need a distillation method, and no method",
+                hint="--set 'unlabelled=[]', or add a method, e.g. --set methods.logits.weight=1",
             )
         if self.quantisation.family and not self.student.init:
             raise UsageError(
-                f"recipe {self.name} rounds a student that has learnt nothing yet",
-                hint="--set student.init=runs/x/best: train it in float first",
+                f"recipe {self.name} quantises a student with random weights: student.init is empty",
+                hint="train it in float first, then --set student.init=runs/x/best",
             )
-        if self.methods and not self.taught_by:
+        if self.methods and not self.teacher_weights:
             raise UsageError(
-                f"recipe {self.name} distils by {', '.join(self.methods)} and names no teacher",
+                f"recipe {self.name} has the methods {', '.join(self.methods)} and no teacher",
                 hint="--set teacher=runs/x/best, or --set methods={} to train without one",
             )
 
     @property
-    def taught_by(self) -> str:
-        """The teacher's weights; with rounding and no other named, those that the student begins with."""
+    def teacher_weights(self) -> str:
+        """Weights of the teacher; with ``quantisation`` the default is the student's initial weights."""
         return self.teacher or (self.student.init if self.quantisation.family else "")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON data, as it is kept in checkpoints and results."""
+        """The recipe as JSON data, as stored in checkpoints and results."""
         plain: dict[str, Any] = json.loads(to_json_text(self))
         return plain
 
@@ -207,11 +211,11 @@ def load_recipe(name: str, settings: Sequence[str] = (), data: Sequence[str] = (
 
     Args:
         name: A shipped recipe, or a TOML file.
-        settings: ``key=value`` with dots into tables, e.g. ``methods.cwd.weight=2``; they win over the file.
-        data: ``data.yaml`` files that replace the recipe's.
+        settings: ``key=value`` with dots into tables, e.g. ``methods.cwd.weight=2``; they override the file.
+        data: ``data.yaml`` files that replace those of the recipe.
 
     Raises:
-        UsageError: There is no such recipe, or it holds what a recipe cannot hold.
+        UsageError: The recipe does not exist, or a key or value is invalid.
     """
     stem, table = read_recipe(name)
     for setting in settings:
@@ -222,10 +226,10 @@ def load_recipe(name: str, settings: Sequence[str] = (), data: Sequence[str] = (
 
 
 def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
-    """The name and the table of a shipped recipe or a TOML file, as it stands there.
+    """The name and the unchecked table of a shipped recipe or a TOML file.
 
     Raises:
-        UsageError: There is no such recipe, or it is not TOML.
+        UsageError: The recipe does not exist, or is not TOML.
     """
     path = Path(name)
     if path.suffix != ".toml":
@@ -236,7 +240,7 @@ def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def recipe_names() -> list[str]:
-    """The recipes that ship with the project."""
+    """Names of the shipped recipes."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
@@ -244,7 +248,7 @@ def read_toml(path: Path, hint: str) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        UsageError: It is missing or not TOML; the hint says what to do.
+        UsageError: The file is missing or not TOML; it carries ``hint``.
     """
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
@@ -256,15 +260,15 @@ def read_toml(path: Path, hint: str) -> dict[str, Any]:
 
 
 def override(table: dict[str, Any], setting: str) -> None:
-    """Put one ``key=value`` into the table; a value that is not TOML is a plain string.
+    """Set one ``key=value`` in the table; a value that is not TOML is taken as a string.
 
     Raises:
-        UsageError: It is not ``key=value``, or the key leads into something that is not a table.
+        UsageError: The setting is not ``key=value``, or a part of the key is not a table.
     """
     key, separator, text = setting.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):
-        raise UsageError(f"--set {setting}", hint="write --set key=value, e.g. --set epochs=10")
+        raise UsageError(f"--set {setting} is not key=value", hint="e.g. --set epochs=10")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -272,66 +276,73 @@ def override(table: dict[str, Any], setting: str) -> None:
     for part in parts[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise UsageError(f"--set {setting}: {part} is not a table", hint="the dots lead into tables")
+            raise UsageError(
+                f"--set {setting}: {part} is not a table", hint="dots separate the names of nested tables"
+            )
     table[parts[-1]] = value
 
 
 def build_recipe(name: str, table: Mapping[str, Any]) -> Recipe:
-    """Make a recipe of the table of a TOML file.
+    """Build a recipe from the table of a TOML file.
 
     Raises:
-        UsageError: It holds what a recipe cannot hold.
+        UsageError: A key or value is invalid.
     """
     if "name" in table:
-        raise UsageError(f"name = {table['name']!r} in recipe {name}", hint="its file's name is its name")
+        raise UsageError(
+            f"name = {table['name']!r} in recipe {name}",
+            hint="remove the key: the name of the file is the name of the recipe",
+        )
     methods = table.get("methods", {})
     if not isinstance(methods, dict):
         raise _mismatch("methods", "a table", methods)
-    terms = {method: _term(method, settings) for method, settings in methods.items()}
+    configs = {method: _method_config(method, settings) for method, settings in methods.items()}
     paths = {key: [table[key]] for key in ("data", "unlabelled") if isinstance(table.get(key), str)}
-    return build(Recipe, {**table, **paths, "name": name, "methods": terms}, "")
+    return build(Recipe, {**table, **paths, "name": name, "methods": configs}, "")
 
 
-def _term(method: str, settings: Any) -> Term:
-    """Split a method's table into what all methods have and what is its own."""
+def _method_config(method: str, settings: Any) -> MethodConfig:
+    """Build the settings of a method: the keys that all methods have, and those of its ``Config``."""
     where = f"methods.{method}"
     if not isinstance(settings, dict):
         raise _mismatch(where, "a table", settings)
     module = METHODS.load(method)
-    shared = {f.name for f in fields(Term)} - {"config"}
+    shared = {f.name for f in fields(MethodConfig)} - {"config"}
     own = {f.name for f in fields(module.Config)}
     for key in settings:
         if key not in shared | own:
             raise unknown_name(f"key of [{where}]", key, shared | own)
     config = build(module.Config, {k: v for k, v in settings.items() if k in own}, where)
-    return build(Term, {**{k: v for k, v in settings.items() if k in shared}, "config": config}, where)
+    return build(
+        MethodConfig, {**{k: v for k, v in settings.items() if k in shared}, "config": config}, where
+    )
 
 
 def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    """Make a dataclass of a table, each value of the type that the class asks for.
+    """Build a dataclass from a table and check the type of each value.
 
     Args:
         cls: The dataclass; its fields are the keys.
-        table: Values by key; a key with a default may be left out.
-        where: Name of the table in the file; empty at its top.
+        table: Values by key; a key with a default may be missing.
+        where: Name of the table in the file; empty for the top level.
 
     Raises:
-        UsageError: A key is unknown or lacking, or a value is of another type.
+        UsageError: A key is unknown or missing, or a value has the wrong type.
     """
     hints = get_type_hints(cls)
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # only dataclasses come here
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # cls is always a dataclass
     for key in table:
         if key not in known:
             raise unknown_name(f"key of [{where}]" if where else "recipe key", key, known)
     for key, f in known.items():
         if key not in table and f.default is MISSING and f.default_factory is MISSING:
-            raise UsageError(f"{where or 'the recipe'} lacks the key {key}", hint=f"add {key} = ...")
+            raise UsageError(f"{where or 'the recipe'} has no key {key}", hint=f"add {key} = ...")
     prefix = f"{where}." if where else ""
     return cls(**{key: _typed(hints[key], value, f"{prefix}{key}") for key, value in table.items()})
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
-    """``value`` as the type ``hint``, where that loses nothing; else a UsageError that names the key."""
+    """``value`` converted to the type ``hint``; UsageError with the key if it has another type."""
     origin = get_origin(hint)
     if hint is Any or origin in {dict, Mapping} or _is_mapping(hint):
         return value
@@ -346,7 +357,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _tuple(get_args(hint), value, where)
     if origin in {Union, UnionType}:
-        raise TypeError(f"{where}: recipes know no unions")
+        raise TypeError(f"{where}: recipes do not support union types")
     wanted = (int, float) if hint is float else hint
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         raise _mismatch(

@@ -20,7 +20,7 @@ from edgestill.errors import ArtifactError
 Precision = Literal["fp32", "fp16", "int8"]
 #: ``coupled``: YOLOv5's 1x1 convolutions over anchors; ``decoupled``: YOLOX-style towers over the same
 #: anchors; ``dfl``: YOLOv5u's anchor-free head.
-Head = Literal["coupled", "decoupled", "dfl"]
+HeadKind = Literal["coupled", "decoupled", "dfl"]
 #: What the file's one output holds. ``yolov5``: [B, A, 5 + nc], rows cx, cy, w, h in input pixels,
 #: objectness, class probabilities. ``yolov8``: [B, 4 + nc, A], columns cx, cy, w, h, class probabilities.
 #: ``compact``: [B, K, 6], rows x0, y0, x1, y1 in input pixels, score, class id: the K best pairs of box and
@@ -87,7 +87,7 @@ class ModelSpec:
     classes: tuple[str, ...]
     strides: tuple[int, ...] = (8, 16, 32)
     anchors_px: tuple[tuple[tuple[float, float], ...], ...] = COCO_ANCHORS_PX
-    head: Head = "coupled"
+    head: HeadKind = "coupled"
     share_levels: bool = False
     layout: Layout = "yolov5"
     pixels: Pixels = "float32"

@@ -208,8 +208,8 @@ def test_the_state_of_a_run_is_not_unpickled(tmp_path: Path, trace: Path) -> Non
     from edgestill.errors import ArtifactError
 
     hostile_pt(tmp_path, trace).rename(tmp_path / STATE)
-    run = SimpleNamespace(out=tmp_path, arithmetic=SimpleNamespace(device=torch.device("cpu")))
-    with pytest.raises(ArtifactError, match="not a state that can be resumed"):
+    run = SimpleNamespace(folder=tmp_path, compute=SimpleNamespace(device=torch.device("cpu")))
+    with pytest.raises(ArtifactError, match="cannot be resumed"):
         load_state(run)  # type: ignore[arg-type]
     assert not trace.exists()
 

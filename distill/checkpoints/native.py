@@ -1,4 +1,4 @@
-"""A trained network to and from disk: checkpoint folders, and original ``.pt`` files for reading."""
+"""Save and load networks as checkpoint folders; also loads original YOLOv5 ``.pt`` files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from distill.checkpoints.yolov5_pt import load_legacy
+from distill.checkpoints.yolov5_pt import load_yolov5_pt
 from distill.models.head import AnchorHead
-from distill.models.yolov5 import Yolov5, from_spec, misfit
+from distill.models.yolov5 import Yolov5, from_spec, weight_mismatch
 from edgestill.architecture import HEAD_INDEX
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgestill.errors import ArtifactError
 from edgestill.quantization import QuantizationScheme
 from edgestill.spec import ModelSpec
 
-ANCHOR_TOLERANCE = 1e-3  # relative; FP16 storage rounds by at most half of it
-HINT = "weights and spec must come from the same training: copy both again"
+ANCHOR_TOLERANCE = 1e-3  # relative; twice the rounding error of FP16 storage
+HINT = "weights and spec must come from the same training; copy both again"
 
 
 def save(
@@ -34,12 +34,12 @@ def save(
     """Write a checkpoint folder with every tensor of the network.
 
     Args:
-        folder: Where; files in it are replaced.
+        folder: Checkpoint folder; its files are replaced.
         model: The network, on any device.
         spec: Its contract.
-        about: How it was trained; JSON data.
-        half: Whether to store floats as FP16, half the size.
-        scheme: What the network was trained to be rounded to; its scales are never halved.
+        about: Information about the training; JSON data.
+        half: Whether to store float weights as FP16.
+        scheme: Quantisation scheme of a QAT student; its scales stay float32.
 
     Raises:
         ArtifactError: The spec does not describe the network, or a value is not finite in the stored type.
@@ -48,10 +48,12 @@ def save(
     _check(spec, weights, where=str(folder))
     limit = np.finfo(np.float16 if half else np.float32).max
     for name, array in weights.items():
-        if array.dtype == np.float32 and not np.all(np.abs(array) <= limit):  # a NaN fails it too
+        if array.dtype == np.float32 and not np.all(np.abs(array) <= limit):  # also catches NaN
             raise ArtifactError(
-                f"{name} has values that {'FP16' if half else 'FP32'} cannot hold, {folder} was not written",
-                hint="store it as FP32" if half else "the training diverged: lower the learning rate",
+                f"{folder} was not written: {name} is not finite in {'FP16' if half else 'FP32'}",
+                hint="store the weights as FP32"
+                if half
+                else "the training diverged: lower the learning rate",
             )
     made = Checkpoint(spec=spec, weights=weights, about=about, scheme=scheme)
     write_checkpoint(folder, made, half=half)
@@ -61,25 +63,28 @@ def load(path: Path) -> tuple[Yolov5, ModelSpec, Mapping[str, Any]]:
     """Read a checkpoint folder, or an original YOLOv5 ``.pt`` file.
 
     Returns:
-        The network (float32, on the CPU, in evaluation mode), its contract, and how it was trained.
+        The network (float32, on the CPU, in evaluation mode), its contract, and information about the
+        training.
 
     Raises:
-        ArtifactError: The path is missing or broken, or weights and spec do not fit each other.
+        ArtifactError: The path is missing or broken, or weights and spec do not match.
     """
-    checkpoint = read_checkpoint(path) if path.is_dir() else load_legacy(path)
+    checkpoint = read_checkpoint(path) if path.is_dir() else load_yolov5_pt(path)
     _check(checkpoint.spec, checkpoint.weights, where=str(path))
     model = from_spec(checkpoint.spec)
     exact = model.head.anchors.clone() if isinstance(model.head, AnchorHead) else None
     model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.weights.items()})
     if isinstance(model.head, AnchorHead) and exact is not None:
-        model.head.anchors.copy_(exact)  # the spec's are not rounded, and every other floor decodes with them
+        model.head.anchors.copy_(
+            exact
+        )  # those of the spec have full precision, and the runtime decodes with them
     return model.eval(), checkpoint.spec, checkpoint.about
 
 
 def _check(spec: ModelSpec, weights: Mapping[str, Any], *, where: str) -> None:
-    """Raise ArtifactError unless weights and spec describe the same network."""
+    """Raise ArtifactError if weights and spec are not of the same network."""
     shapes = {name: tuple(array.shape) for name, array in weights.items()}
-    if difference := misfit(spec, shapes):
+    if difference := weight_mismatch(spec, shapes):
         raise ArtifactError(
             f"{where}: the weights are not those of {spec.name} with a {spec.head} head and "
             f"{spec.nc} classes: {difference}",

@@ -1,10 +1,10 @@
-"""Torch files of others, read without running any of their code.
+"""Reads third-party torch files without executing code from them.
 
-Such a file is a pickle of whole modules. Unpickling may call anything that the file names, so three walls
-stand before it: the zip must be of sane size; every name in the pickle outside torch's own allow list must be
-one that the caller expects; and what these map to are inert stubs, also for torch's layer classes. No class
-of the file is imported. The tensors are then taken out by name, for a network that is built from code of
-this machine.
+Such a file is a pickle of whole modules, and unpickling may call any function that the file names. There are
+three protections. The zip file must be below size limits. Every global name in the pickle outside of torch's
+allow list must be one that the caller expects. These names map to inert stub classes, also for torch's own
+layer classes, so no class named in the file is imported. The tensors are then read by name, for a network
+that is built from installed code.
 
 Source: torch.serialization (``weights_only``), https://docs.pytorch.org/docs/stable/notes/serialization.html.
 """
@@ -22,10 +22,10 @@ from torch import Tensor
 from edgestill.errors import ArtifactError
 
 MAX_FILE_BYTES = 2 << 30  # an unstripped yolov5x with optimiser state is about 0.7 GiB
-MAX_PICKLE_BYTES = 16 << 20  # the structure without the tensors; real files stay under 1 MiB
+MAX_PICKLE_BYTES = 16 << 20  # the pickle without tensors; real files are below 1 MiB
 
-#: What unstripped files hold beside the modules (fitness, paths, options); read and thrown away.
-EXTRAS = frozenset(
+#: Globals of other data in unstripped files (fitness, paths, options), which is ignored.
+IGNORED_GLOBALS = frozenset(
     {
         "numpy.core.multiarray.scalar",
         "numpy._core.multiarray.scalar",
@@ -48,29 +48,29 @@ EXTRAS = frozenset(
 _DTYPES = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64})
 
 
-class Stub:
-    """Stands for a module class of the file: keeps the pickled attributes, can do nothing.
+class ModuleStub:
+    """Replacement for a module class of the file: it stores the pickled attributes and has no behaviour.
 
     Attributes:
-        of: The class that it stands for.
+        class_name: Full name of the replaced class.
     """
 
-    of: ClassVar[str]
+    class_name: ClassVar[str]
 
     def __setstate__(self, state: object) -> None:
         self.__dict__.update(state if isinstance(state, dict) else {})
 
 
 class _Ignored:
-    """Stands for what is thrown away."""
+    """Replacement for a class whose objects are ignored."""
 
     def __init__(self, *_: object) -> None: ...
 
     def __setstate__(self, state: object) -> None: ...
 
 
-def names_in(path: Path) -> frozenset[str]:
-    """Every name outside torch's allow list that a torch file wants to use; nothing of the file runs.
+def pickle_globals(path: Path) -> frozenset[str]:
+    """Global names in the pickle of a torch file outside of torch's allow list; executes nothing of it.
 
     Raises:
         ArtifactError: The file is missing, broken or too large.
@@ -78,88 +78,91 @@ def names_in(path: Path) -> frozenset[str]:
     _check_zip(path)
     try:
         return frozenset(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception as error:  # a hostile file may break the scanner in any way
+    except Exception as error:  # a malicious file may cause any exception in the scanner
         raise _broken(path, error) from error
 
 
-def read(path: Path, modules: Iterable[str], ignored: Iterable[str] = EXTRAS) -> Mapping[str, Any]:
-    """Unpickle a file with stubs for the classes that it names; every other name stops it.
+def unpickle(
+    path: Path, modules: Iterable[str], ignored: Iterable[str] = IGNORED_GLOBALS
+) -> Mapping[str, Any]:
+    """Unpickle a file with stubs in place of the classes that it names.
 
     Args:
-        path: A file that ``names_in`` found nothing wrong with.
-        modules: Names that become a ``Stub``.
-        ignored: Names whose objects are thrown away.
+        path: A file whose names were checked with ``pickle_globals``.
+        modules: Names of classes that become a ``ModuleStub``.
+        ignored: Names of classes whose objects are ignored.
 
     Returns:
-        Its dictionary; empty if it holds something else.
+        The top-level dictionary; empty if the file holds something else.
 
     Raises:
-        ArtifactError: It is broken, or names anything else.
+        ArtifactError: The file is broken, or uses any other name.
     """
-    stubs: list[Any] = [(type("Stub", (Stub,), {"of": name}), name) for name in modules]
+    stubs: list[Any] = [(type("ModuleStub", (ModuleStub,), {"class_name": name}), name) for name in modules]
     stubs += [(_Ignored, name) for name in ignored]
     try:
         with torch.serialization.safe_globals(stubs):
             content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
-    except Exception as error:  # a hostile file may break the unpickler in any way
+    except Exception as error:  # a malicious file may cause any exception in the unpickler
         raise _broken(path, error) from error
     return content if isinstance(content, dict) else {}
 
 
-def root_of(content: Mapping[str, Any]) -> Stub | None:
-    """The network of a checkpoint: its moving average, where it has one."""
-    return next((m for key in ("ema", "model") if isinstance(m := content.get(key), Stub)), None)
+def network_stub(content: Mapping[str, Any]) -> ModuleStub | None:
+    """The stub of the network of a checkpoint: the EMA if it has one, else the model."""
+    return next((m for key in ("ema", "model") if isinstance(m := content.get(key), ModuleStub)), None)
 
 
-def child(node: Stub, name: str) -> Stub | None:
-    """A module's submodule; None where the file has no such one."""
+def submodule_stub(node: ModuleStub, name: str) -> ModuleStub | None:
+    """A submodule; None if the file has none of that name."""
     found = dict(_entries(node, "_modules")).get(name)
-    return found if isinstance(found, Stub) else None
+    return found if isinstance(found, ModuleStub) else None
 
 
-def tensors(root: Stub) -> Iterator[tuple[str, Tensor]]:
+def stub_tensors(root: ModuleStub) -> Iterator[tuple[str, Tensor]]:
     """The state dict of a stub tree, read from its attributes; no method or hook of the file is called."""
-    waiting, seen = [("", root)], {id(root)}  # a hostile tree may be deep, or hold itself
-    while waiting:
-        prefix, node = waiting.pop()
+    stack, seen = [("", root)], {id(root)}  # no recursion: a malicious tree may be deep or cyclic
+    while stack:
+        prefix, node = stack.pop()
         for name, value in (*_entries(node, "_parameters"), *_entries(node, "_buffers")):
             if isinstance(value, Tensor) and value.dtype in _DTYPES and _is_plain(value):
                 yield f"{prefix}{name}", value.detach()
-        for name, below in _entries(node, "_modules"):
-            if isinstance(below, Stub) and id(below) not in seen:
-                seen.add(id(below))
-                waiting.append((f"{prefix}{name}.", below))
+        for name, module in _entries(node, "_modules"):
+            if isinstance(module, ModuleStub) and id(module) not in seen:
+                seen.add(id(module))
+                stack.append((f"{prefix}{name}.", module))
 
 
-def class_names(path: Path, root: Stub, nc: int) -> tuple[str, ...]:
-    """The class names, one for each of the ``nc`` classes of the head.
+def class_names(path: Path, root: ModuleStub, nc: int) -> tuple[str, ...]:
+    """The class names of a checkpoint whose head has ``nc`` classes.
 
     Raises:
-        ArtifactError: There are more, fewer, or some are not words.
+        ArtifactError: The number of names is not ``nc``, or some are not strings.
     """
     names = root.__dict__.get("names")
     listed = list(names.values()) if isinstance(names, dict) else names
     found = listed if isinstance(listed, list) else []
     if len(found) != nc:
         raise ArtifactError(
-            f"{path} names {len(found) or 'no'} classes, but its head predicts {nc}",
-            hint="get the file again",
+            f"{path} has {len(found) or 'no'} class names, but its head has {nc} classes",
+            hint="download or copy the file again",
         )
     if not all(isinstance(name, str) for name in found):
         raise ArtifactError(
-            f"{path} names {nc} classes that are not all words: {found[:3]}", hint="get the file again"
+            f"{path} has class names that are not strings: {found[:3]}",
+            hint="download or copy the file again",
         )
     return tuple(found)
 
 
 def _check_zip(path: Path) -> None:
-    """Refuse what is not a torch zip file of sane size, before any of it is read."""
+    """Raise ArtifactError unless the path is a torch zip file below the size limits; reads no content."""
     if not path.is_file():
         raise ArtifactError(f"{path} does not exist", hint="name a .pt file or a checkpoint folder")
     if not zipfile.is_zipfile(path):
         raise ArtifactError(
-            f"{path} ({path.stat().st_size} bytes) is not a torch zip file, or it is cut off",
-            hint="copy the file again; files of torch before 1.6 must be saved again by a newer one",
+            f"{path} ({path.stat().st_size} bytes) is not a torch zip file, or it is truncated",
+            hint="copy the file again; a file of torch before 1.6 must be saved again with a newer release",
         )
     try:
         with zipfile.ZipFile(path) as archive:
@@ -170,9 +173,9 @@ def _check_zip(path: Path) -> None:
     pickles = [entry.file_size for entry in entries if entry.filename.endswith(".pkl")]
     if total > MAX_FILE_BYTES or max(pickles, default=0) > MAX_PICKLE_BYTES:
         raise ArtifactError(
-            f"{path} unpacks to {total} bytes with a pickle of {max(pickles, default=0)}, "
+            f"{path} has {total} bytes unpacked and a pickle of {max(pickles, default=0)} bytes; "
             f"the limits are {MAX_FILE_BYTES} and {MAX_PICKLE_BYTES}",
-            hint="strip the optimizer from the checkpoint where it was trained",
+            hint="strip the optimizer from the checkpoint with the tool that trained it",
         )
 
 
@@ -183,12 +186,12 @@ def _broken(path: Path, error: Exception) -> ArtifactError:
     )
 
 
-def _entries(node: Stub, kind: str) -> tuple[tuple[object, object], ...]:
-    """The items of one of a module's dictionaries; none where the file has something else there."""
+def _entries(node: ModuleStub, kind: str) -> tuple[tuple[object, object], ...]:
+    """The items of one of a module's dictionaries; empty if the attribute is not a dictionary."""
     found = node.__dict__.get(kind)
     return tuple(found.items()) if isinstance(found, dict) else ()
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether NumPy can hold the tensor; a file may also hold sparse ones, or ones without values."""
+    """Whether the tensor is dense and on the CPU; a file may also hold sparse or meta tensors."""
     return tensor.layout == torch.strided and tensor.device.type == "cpu"

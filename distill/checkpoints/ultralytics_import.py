@@ -1,6 +1,6 @@
-"""Modules of the ``ultralytics`` package, imported when something asks for them and not before.
+"""Lazy import of the ``ultralytics`` package.
 
-That package is AGPL-3.0: nothing outside this folder imports it, and here only what needs its networks.
+That package is AGPL-3.0. Only code that needs its networks imports it, through this module.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import numpy as np
 
 from edgestill.errors import missing_library
 
-#: Read by the package once, at its import: without the first it asks name servers whether there is a network,
-#: without the second it installs what it misses (for a picture that Pillow cannot open, too).
-QUIET = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
+#: Environment variables that the package reads once, at import. The first prevents DNS requests that test for
+#: a network; the second prevents automatic installation of missing packages.
+ENVIRONMENT = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
 
 
-def borrow(module: str, noun: str) -> Any:
-    """Import a module of ``ultralytics``, and put back what its import sets for the whole process.
+def import_ultralytics(module: str, noun: str) -> Any:
+    """Import a module of ``ultralytics`` and restore the process-wide settings that its import changes.
 
     Args:
-        module: Its name below the package, e.g. ``"nn.modules.head"``.
-        noun: What it is needed for, for the message.
+        module: Name below the package, e.g. ``"nn.modules.head"``.
+        noun: The feature that needs it, for the error message.
 
     Raises:
         DeviceError: The package is not installed.
     """
-    before = {name: os.environ.get(name) for name in QUIET}
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
     threads, printing = cv2.getNumThreads(), np.get_printoptions()
-    os.environ.update(QUIET)
+    os.environ.update(ENVIRONMENT)
     try:
         return import_module(f"ultralytics.{module}")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "ultralytics":
-            raise  # a broken installation says more by itself
+            raise  # a broken installation: keep the original message
         raise missing_library(noun, "ultralytics", "train") from error
     finally:
         cv2.setNumThreads(threads)

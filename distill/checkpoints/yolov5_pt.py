@@ -1,7 +1,7 @@
-"""YOLOv5 ``.pt`` files, read without running any of their code: the original's, and YOLOv5u's.
+"""``.pt`` files of the original YOLOv5 and of YOLOv5u, read without executing code from them.
 
-How that is done is told in ``distill.checkpoints.safe_unpickle``. The tensors must be exactly those of an
-architecture that we build ourselves.
+See ``distill.checkpoints.safe_unpickle``. The tensors must be exactly those of an architecture of this
+project.
 """
 
 from __future__ import annotations
@@ -12,16 +12,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from distill.checkpoints.safe_unpickle import EXTRAS, Stub, class_names, names_in, read, root_of, tensors
+from distill.checkpoints.safe_unpickle import (
+    IGNORED_GLOBALS,
+    ModuleStub,
+    class_names,
+    network_stub,
+    pickle_globals,
+    stub_tensors,
+    unpickle,
+)
 from distill.models.head_outputs import BINS, SIDES
-from distill.models.yolov5 import misfit
+from distill.models.yolov5 import weight_mismatch
 from edgestill.architecture import HEAD_INDEX, PREFIX, SIZES, STRIDES, layers
 from edgestill.checkpoint import Checkpoint
 from edgestill.errors import ArtifactError
 from edgestill.files import sha256_file
 from edgestill.spec import ModelSpec
 
-INPUT_HW = (640, 640)  # the files do not say; all published P5 weights were trained at this size
+INPUT_HW = (640, 640)  # not stored in the files; all published P5 weights were trained at this size
 
 _TORCH = (
     "torch.nn.modules.container.Sequential",
@@ -42,7 +50,7 @@ _ORIGINAL = (
     "models.common.SPPF",
     "models.common.Concat",
 )
-#: YOLOv5u: the same layers in the ``ultralytics`` package, with its head.
+#: YOLOv5u: the same layers in the ``ultralytics`` package, with another head.
 _ULTRALYTICS = (
     "ultralytics.nn.tasks.DetectionModel",
     "ultralytics.nn.modules.head.Detect",
@@ -55,39 +63,40 @@ _ULTRALYTICS = (
     "torch.nn.modules.linear.Identity",
 )
 _MODULES = frozenset((*_TORCH, *_ORIGINAL, *_ULTRALYTICS))
-_IGNORED = EXTRAS | {
+_IGNORED = IGNORED_GLOBALS | {
     "ultralytics.utils.IterableSimpleNamespace",
     "ultralytics.yolo.utils.IterableSimpleNamespace",
 }
-#: Layers of releases before v6.0, whose network is another one.
+#: Layers of releases before v6.0, which have another architecture.
 _OLDER = frozenset({"models.common.Focus", "models.common.SPP", "models.common.BottleneckCSP"})
 
 
-def load_legacy(path: Path) -> Checkpoint:
+def load_yolov5_pt(path: Path) -> Checkpoint:
     """Read an original YOLOv5 v6/v7 P5 checkpoint, or one of YOLOv5u.
 
     Args:
         path: The ``.pt`` file.
 
     Returns:
-        All tensors as float32 (or int64), with the original names; the spec's input size is 640 x 640.
+        All tensors as float32 (or int64) with the original names; the input size of the spec is 640 x 640.
 
     Raises:
-        ArtifactError: The file is missing, broken, too large, wants to run code, or holds another network.
+        ArtifactError: The file is missing, broken or too large, names unexpected code, or has another
+            network.
     """
     _check_names(path)
-    root = root_of(read(path, _MODULES, _IGNORED))
+    root = network_stub(unpickle(path, _MODULES, _IGNORED))
     if root is None:
         raise ArtifactError(
-            f"{path} holds no YOLOv5 model under 'ema' or 'model'",
-            hint="name a .pt file that the original YOLOv5 train.py wrote",
+            f"{path} has no YOLOv5 model under 'ema' or 'model'",
+            hint="name a .pt file of the original YOLOv5 train.py",
         )
-    found = dict(tensors(root))
+    found = dict(stub_tensors(root))
     spec = _spec(path, root, found)
-    if difference := misfit(spec, {name: tuple(t.shape) for name, t in found.items()}):
+    if difference := weight_mismatch(spec, {name: tuple(t.shape) for name, t in found.items()}):
         raise ArtifactError(
-            f"{path} is no {spec.name} v6/v7 with {spec.nc} classes: {difference}",
-            hint="only the unmodified P5 architectures n, s, m, l, x can be read",
+            f"{path} is not a {spec.name} v6/v7 with {spec.nc} classes: {difference}",
+            hint="only the unmodified P5 architectures n, s, m, l and x are supported",
         )
     weights = {n: (t if t.dtype == torch.int64 else t.float()).numpy() for n, t in found.items()}
     return Checkpoint(
@@ -102,27 +111,27 @@ def load_legacy(path: Path) -> Checkpoint:
 
 
 def _check_names(path: Path) -> None:
-    """Refuse a file whose pickle names anything outside the allow lists; nothing of it runs here."""
-    named = names_in(path)
+    """Raise ArtifactError if the pickle names anything outside of the allow lists."""
+    named = pickle_globals(path)
     if named & _OLDER:
         raise ArtifactError(
             f"{path} is of a YOLOv5 release before v6.0: it uses {', '.join(sorted(named & _OLDER))}",
-            hint="take the weights of release v6.0 to v7.0",
+            hint="use the weights of a release from v6.0 to v7.0",
         )
     unknown = sorted(named - _MODULES - _IGNORED)
     if unknown and all(name.startswith(("ultralytics.nn.", "torch.nn.modules.")) for name in unknown):
         raise ArtifactError(
-            f"{path} holds another network than YOLOv5: it uses {', '.join(unknown)}",
-            hint="it can teach (--set teacher=...), but only YOLOv5 is trained here",
+            f"{path} is not a YOLOv5 network: it uses {', '.join(unknown)}",
+            hint="use it as a teacher (--set teacher=...); students must be YOLOv5",
         )
     if unknown:
         raise ArtifactError(
-            f"{path} wants to use code that no YOLOv5 checkpoint needs: {', '.join(unknown)}",
-            hint="do not open this file with other tools; get the weights from their publisher",
+            f"{path} uses code that no YOLOv5 checkpoint needs: {', '.join(unknown)}",
+            hint="do not open this file with other tools; download the weights from their publisher",
         )
 
 
-def _spec(path: Path, root: Stub, found: Mapping[str, Tensor]) -> ModelSpec:
+def _spec(path: Path, root: ModuleStub, found: Mapping[str, Tensor]) -> ModelSpec:
     """The contract, from the shapes of the tensors and the class names."""
     head = f"model.{HEAD_INDEX}"
     stem, anchors = found.get("model.0.conv.weight"), found.get(f"{head}.anchors")
@@ -141,9 +150,9 @@ def _spec(path: Path, root: Stub, found: Mapping[str, Tensor]) -> ModelSpec:
         )
     if size is None or anchors is None or predictor is None or tuple(anchors.shape) != (len(STRIDES), 3, 2):
         raise ArtifactError(
-            f"{path} holds no YOLOv5 v6/v7 P5 network: "
+            f"{path} has no YOLOv5 v6/v7 P5 network: "
             f"stem {_shape(stem)}, anchors {_shape(anchors)}, head {_shape(predictor)}",
-            hint="only the unmodified P5 architectures n, s, m, l, x can be read",
+            hint="only the unmodified P5 architectures n, s, m, l and x are supported",
         )
     cells = torch.tensor(STRIDES).view(-1, 1, 1)
     return ModelSpec(

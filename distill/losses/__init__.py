@@ -1,1 +1,1 @@
-"""Detection losses and the assignment of targets."""
+"""Detection losses and target assignment."""

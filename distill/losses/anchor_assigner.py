@@ -1,4 +1,4 @@
-"""Which cells and anchors answer for which true box: YOLOv5's anchor assignment.
+"""YOLOv5's anchor assignment: true boxes to cells and anchors.
 
 Source: utils/loss.py, ``build_targets``, of https://github.com/ultralytics/yolov5, tag v7.0 (the rule only).
 """
@@ -13,21 +13,21 @@ from torch import Tensor
 
 from distill.models.head import AnchorsPx
 
-#: Cells that may answer beside the own one: left, up, right, down; as (x, y).
+#: Offsets (x, y) of the neighbour cells that may also be assigned: left, up, right, down.
 _NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Assignment:
-    """The answering predictions of one level. One box has up to 3 cells an anchor; entries may share a cell.
+    """Assigned predictions of one level. A box has up to 3 cells for each anchor; entries may share a cell.
 
     Attributes:
-        image: Position in the batch; int64 ``[M]``.
-        anchor: Anchor of the level; int64 ``[M]``.
+        image: Index in the batch; int64 ``[M]``.
+        anchor: Index of the anchor in the level; int64 ``[M]``.
         y: Row of the cell; int64 ``[M]``.
         x: Column of the cell; int64 ``[M]``.
-        class_id: int64 ``[M]``.
-        box: Centre relative to the cell's corner, width, height; unit cells; float32 ``[M, 4]``.
+        class_id: Class of the box; int64 ``[M]``.
+        box: Centre relative to the corner of the cell, width, height, in cells; float32 ``[M, 4]``.
         anchor_wh: Width and height of the anchor, cells; float32 ``[M, 2]``.
     """
 
@@ -53,15 +53,15 @@ def build_targets(
 ) -> list[Assignment]:
     """Assign true boxes to predictions, level by level.
 
-    An anchor answers for a box if neither side differs by a factor of ``anchor_t`` or more. The box's own
-    cell answers, and the nearest neighbour in x and in y, inside the map.
+    A box is assigned to an anchor if the ratio of both sides is below ``anchor_t``. It is assigned to the
+    cell of its centre, and to the nearest neighbour cell in x and in y, if these are inside of the map.
 
     Args:
         targets: Image, class, cx, cy, w, h (normalised to the input); float32 ``[n, 6]``.
         grids_hw: Rows and columns of each level's map.
         anchors_px: Anchor width and height in input pixels, by level.
         strides: Input pixels per cell, by level.
-        anchor_t: Limit of the ratio between the sides of box and anchor.
+        anchor_t: Maximum ratio between the sides of box and anchor, in both directions.
     """
     return [
         _assign(targets, grid_hw, torch.tensor(level, device=targets.device) / stride, anchor_t)
@@ -86,7 +86,7 @@ def _assign(targets: Tensor, grid_hw: tuple[int, int], anchors: Tensor, anchor_t
         ),
         1,
     )
-    # The own cells come first, then left, up, right, down: where entries share a cell the last one counts.
+    # Order: the cell of the centre, then left, up, right, down. If entries share a cell, the last one counts.
     direction, which = near.T.nonzero(as_tuple=True)
     entry = torch.cat((torch.arange(len(box), device=box.device), which))
     step = torch.cat((xy.new_zeros(len(box), 2), 0.5 * xy.new_tensor(_NEIGHBOURS)[direction]))

@@ -1,7 +1,7 @@
-"""The ordinary detection loss of an anchor head: boxes by CIoU, objectness and classes by cross entropy.
+"""Detection loss of an anchor head: CIoU of the boxes, binary cross entropy of objectness and classes.
 
-Convention: the total is multiplied by the batch size, as in the original; a distillation term that is a mean
-over the batch must be multiplied by it too, or its weight depends on the batch size.
+Convention: the total is multiplied by the batch size, as in the original. A distillation term that is a mean
+over the batch must be multiplied by it too; otherwise its weight would depend on the batch size.
 
 Source: utils/loss.py of https://github.com/ultralytics/yolov5, tag v7.0 (formulas only); CIoU: Zheng et al.,
 https://arxiv.org/abs/1911.08287.
@@ -22,20 +22,20 @@ from distill.training.distributed import denominator
 from edgestill.errors import UsageError
 from edgestill.spec import ModelSpec
 
-TINY = 1e-7  # keeps a division by an empty box finite
+TINY = 1e-7  # avoids a division by 0 for an empty box
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossGains:
-    """Weights of the terms, for 3 levels, 80 classes and 640 x 640 pixels; ``DetectionLoss`` scales them.
+    """Weights of the terms, for 3 levels, 80 classes and 640 x 640 pixels; ``AnchorLoss`` scales them.
 
     Attributes:
         box: Weight of the box term.
         obj: Weight of the objectness term.
         cls: Weight of the class term.
-        anchor_t: An anchor answers for a box whose sides differ by less than this factor.
-        balance: Weight of each level's objectness; fine levels have many more empty cells.
-        label_smoothing: Share of the class target that is spread; 0 for none.
+        anchor_t: Maximum ratio between the sides of a box and of its anchors.
+        balance: Weight of objectness by level, because fine levels have more empty cells.
+        label_smoothing: Label smoothing of the classes; 0 for none.
     """
 
     box: float = 0.05
@@ -46,15 +46,15 @@ class LossGains:
     label_smoothing: float = 0.0
 
 
-class DetectionLoss:
-    """Loss of raw maps against true boxes, in float32 whatever the network ran in.
+class AnchorLoss:
+    """Loss of raw maps and true boxes, computed in float32 for any dtype of the network.
 
     Args:
         spec: The model's contract: classes, strides, anchors and the input size that scales objectness.
         hyp: Weights of the terms.
 
     Raises:
-        UsageError: The weights are not for this number of levels.
+        UsageError: ``balance`` has the wrong number of entries.
     """
 
     def __init__(self, spec: ModelSpec, hyp: LossGains | None = None) -> None:
@@ -64,7 +64,7 @@ class DetectionLoss:
         if len(self.hyp.balance) != levels:
             raise UsageError(
                 f"balance has {len(self.hyp.balance)} entries, the model has {levels} levels",
-                hint="give one weight a level, from fine to coarse, e.g. balance = [4.0, 1.0, 0.4]",
+                hint="give one weight for each level, from fine to coarse, e.g. balance = [4.0, 1.0, 0.4]",
             )
         height, width = spec.input_hw
         self.gain_box = self.hyp.box * 3 / levels
@@ -82,7 +82,7 @@ class DetectionLoss:
             The total times the batch size (a scalar with a gradient), and its detached, weighted terms
             ``box``, ``obj``, ``cls`` per image.
         """
-        maps = [level.float() for level in raw]  # autocast lowers no operation used from here on
+        maps = [level.float() for level in raw]  # autocast keeps all operations below in float32
         assigned = build_targets(
             targets.to(maps[0].device, torch.float32),
             [(level.shape[2], level.shape[3]) for level in maps],
@@ -104,18 +104,22 @@ class DetectionLoss:
         objectness = level[..., 4]
         wanted = torch.zeros_like(objectness)
         box = cls = level.new_zeros(())
-        count = denominator(level.new_tensor(float(len(match))))  # outside of the branch: all processes meet
+        count = denominator(
+            level.new_tensor(float(len(match)))
+        )  # outside of the branch: a collective operation
         if len(match):
             _, anchors, height, width, columns = level.shape
             cell = ((match.image * anchors + match.anchor) * height + match.y) * width + match.x
-            row = level.view(-1, columns).index_select(0, cell)  # [M, 5 + nc]; cheaper backward than indexing
+            row = level.view(-1, columns).index_select(
+                0, cell
+            )  # [M, 5 + nc]; index_select has a cheaper backward pass
             p = row[:, :4].sigmoid()
             predicted = torch.cat((2 * p[:, :2] - 0.5, (2 * p[:, 2:]) ** 2 * match.anchor_wh), 1)
             overlap = ciou(predicted, match.box)
             box = (1 - overlap).sum() / count
             last = _last_of_each(cell)
             wanted.view(-1)[cell[last]] = overlap.detach().clamp(min=0)[last]
-            if self.spec.nc > 1:  # with one class, objectness says it all
+            if self.spec.nc > 1:  # with one class, objectness is enough
                 cls = self._classes(row[:, 5:], match.class_id) / count
         return box, balance * F.binary_cross_entropy_with_logits(objectness, wanted), cls
 
@@ -128,14 +132,14 @@ class DetectionLoss:
 
 
 def ciou(a: Tensor, b: Tensor) -> Tensor:
-    """Complete IoU of paired boxes: overlap, less centre distance and difference of aspect ratio.
+    """Complete IoU of paired boxes: IoU less penalties for centre distance and aspect ratio.
 
     Args:
-        a: cx, cy, w, h in any unit, sides not negative; ``[M, 4]``.
-        b: Boxes in the same unit, sides positive; ``[M, 4]``.
+        a: cx, cy, w, h in any unit, with w and h >= 0; ``[M, 4]``.
+        b: Boxes in the same unit, with w and h > 0; ``[M, 4]``.
 
     Returns:
-        ``[M]``, at most 1. The weight of the aspect term carries no gradient, as in the paper.
+        ``[M]``, at most 1. The weight of the aspect ratio term is detached, as in the paper.
     """
     a_low, a_high = a[:, :2] - a[:, 2:] / 2, a[:, :2] + a[:, 2:] / 2
     b_low, b_high = b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2
@@ -152,7 +156,7 @@ def ciou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _last_of_each(cell: Tensor) -> Tensor:
-    """Positions of the last entry of every distinct value, so that writing is the same on every device."""
+    """Index of the last entry of each distinct value; makes the assignment deterministic on every device."""
     order = torch.argsort(cell, stable=True)
     ordered = cell[order]
     ends = torch.ones_like(ordered, dtype=torch.bool)

@@ -1,11 +1,10 @@
-"""The ordinary detection loss of a ``dfl`` head: boxes by CIoU, distances by their bins, classes.
+"""Detection loss of a ``dfl`` head: CIoU of the boxes, distribution focal loss of the distances, classes.
 
-Every cell that answers for a box (``distill.losses.task_aligned_assigner``) counts by its weight, in all
-three terms; a cell that does not should score 0. The values are those of YOLOv5u's own training. The boxes of
-cells that answer for nothing are never computed, and no target is held for them, which makes it a fraction of
-the work.
+Cells that are assigned to a box (``distill.losses.task_aligned_assigner``) count with their weight in all
+three terms; the class target of the others is 0. The values are those of YOLOv5u's training. Boxes and
+targets of unassigned cells are not computed, which saves most of the work.
 
-Convention: as with the anchor heads' loss, the total is multiplied by the batch size.
+Convention: as for anchor heads, the total is multiplied by the batch size.
 
 Source: Li et al., Generalized Focal Loss, https://arxiv.org/abs/2006.04388 (distances); ``v8DetectionLoss``
 of ultralytics/utils/loss.py, https://github.com/ultralytics/ultralytics (formulas only).
@@ -22,11 +21,11 @@ from torch.nn import functional as F
 
 from distill.losses.anchor_loss import ciou
 from distill.losses.task_aligned_assigner import Positives, assign, predicted_boxes, rows_of
-from distill.models.head_outputs import BINS, SIDES, parts
+from distill.models.head_outputs import BINS, SIDES, split_columns
 from distill.training.distributed import denominator
 from edgestill.spec import ModelSpec
 
-FARTHEST = BINS - 1 - 0.01  # cells: the last bin needs a neighbour
+MAX_DISTANCE = BINS - 1 - 0.01  # cells; below the last bin, because the target lies between two bins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +33,9 @@ class DflGains:
     """Weights of the terms.
 
     Attributes:
-        box: Weight of the overlap.
-        cls: Weight of the classes.
-        dfl: Weight of the binned distances.
+        box: Weight of the CIoU term.
+        cls: Weight of the class term.
+        dfl: Weight of the distribution focal loss.
     """
 
     box: float = 7.5
@@ -45,7 +44,7 @@ class DflGains:
 
 
 class DflLoss:
-    """Loss of raw maps against true boxes, in float32 whatever the network ran in.
+    """Loss of raw maps and true boxes, computed in float32 for any dtype of the network.
 
     Args:
         spec: The model's contract: classes and strides.
@@ -70,35 +69,36 @@ class DflLoss:
         with torch.autocast(raw[0].device.type, enabled=False):
             match = assign(raw, targets.to(raw[0].device, torch.float32), self.spec.strides)
             size = denominator(match.weight.sum())
-            row = parts(rows_of(raw, match.row), "dfl")
+            row = split_columns(rows_of(raw, match.row), "dfl")
             assert row.box is not None
             overlap = ciou(predicted_boxes(row.box, match.centre), match.box)
             terms = {
                 "box": ((1 - overlap) * match.weight).sum() * (self.hyp.box / size),
-                "cls": (_as_if_empty(raw) - _answered(row.cls, match)) * (self.hyp.cls / size),
-                "dfl": (_distances(row.box, match) * match.weight).sum() * (self.hyp.dfl / size),
+                "cls": (_background_loss(raw) - _target_logits(row.cls, match)) * (self.hyp.cls / size),
+                "dfl": (_distribution_focal_loss(row.box, match) * match.weight).sum()
+                * (self.hyp.dfl / size),
             }
             total = (terms["box"] + terms["cls"] + terms["dfl"]) * len(raw[0])
         return total, {name: term.detach() for name, term in terms.items()}
 
 
-def _as_if_empty(raw: Sequence[Tensor]) -> Tensor:
-    """Binary cross entropy of all class logits against 0: softplus, summed."""
-    return torch.stack([F.softplus(parts(level, "dfl").cls.float()).sum() for level in raw]).sum()
+def _background_loss(raw: Sequence[Tensor]) -> Tensor:
+    """Binary cross entropy of all class logits with the target 0: the sum of softplus(logit)."""
+    return torch.stack([F.softplus(split_columns(level, "dfl").cls.float()).sum() for level in raw]).sum()
 
 
-def _answered(logits: Tensor, match: Positives) -> Tensor:
-    """What the class targets t take off it, ``t * logit`` each: they are 0 but for the answering cells."""
+def _target_logits(logits: Tensor, match: Positives) -> Tensor:
+    """Sum of target * logit over the assigned cells: the loss less than with all targets 0."""
     return (logits.gather(1, match.class_id[:, None]).squeeze(1) * match.weight).sum()
 
 
-def _distances(logits: Tensor, match: Positives) -> Tensor:
-    """Cross entropy of the two bins around a true distance, mean over the sides; ``[M, 64]`` to ``[M]``."""
+def _distribution_focal_loss(logits: Tensor, match: Positives) -> Tensor:
+    """Cross entropy with the two bins around a true distance, mean over the sides; ``[M, 64]`` to ``[M]``."""
     centre, half = match.box[:, :2], match.box[:, 2:] / 2
     low, high = match.centre - (centre - half), centre + half - match.centre
-    wanted = torch.cat((low, high), 1).clamp(0, FARTHEST)
+    wanted = torch.cat((low, high), 1).clamp(0, MAX_DISTANCE)
     below = wanted.floor()
-    share = wanted - below  # of the bin above
+    share = wanted - below  # weight of the upper bin
     log_p = logits.unflatten(1, (SIDES, BINS)).log_softmax(2)
     near, far = (log_p.gather(2, bins.long()[..., None]).squeeze(2) for bins in (below, below + 1))
     cost: Tensor = ((share - 1) * near - share * far).mean(1)

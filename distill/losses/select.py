@@ -1,4 +1,4 @@
-"""Which detection loss a student is trained with: its head decides."""
+"""Selects the detection loss for the head of the student."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-from distill.losses.anchor_loss import DetectionLoss, LossGains
+from distill.losses.anchor_loss import AnchorLoss, LossGains
 from distill.losses.dfl_loss import DflGains, DflLoss
 from edgestill.spec import ModelSpec
 
 
-class Loss(Protocol):
+class DetectionLoss(Protocol):
     """A detection loss."""
 
     def __call__(self, raw: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -25,15 +25,17 @@ class Loss(Protocol):
         ...
 
 
-def loss_for(spec: ModelSpec, gains: LossGains | None = None, dfl: DflGains | None = None) -> Loss:
-    """The loss of a student.
+def select_loss(
+    spec: ModelSpec, gains: LossGains | None = None, dfl: DflGains | None = None
+) -> DetectionLoss:
+    """The detection loss for a student.
 
     Args:
-        spec: Its contract, at the size of the training images.
-        gains: Weights of the terms of an anchor head.
-        dfl: Weights of the terms of a ``dfl`` head.
+        spec: Contract of the student, at the size of the training images.
+        gains: Weights of the terms for an anchor head.
+        dfl: Weights of the terms for a ``dfl`` head.
 
     Raises:
-        UsageError: The weights are not for the student's number of levels.
+        UsageError: ``gains.balance`` has the wrong number of entries.
     """
-    return DflLoss(spec, dfl) if spec.head == "dfl" else DetectionLoss(spec, gains)
+    return DflLoss(spec, dfl) if spec.head == "dfl" else AnchorLoss(spec, gains)

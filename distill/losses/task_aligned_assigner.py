@@ -1,11 +1,12 @@
-"""Which cells answer for which true box, by how well they do it already: task-aligned assignment.
+"""Task-aligned assignment of true boxes to cells, by the quality of the current predictions.
 
-A cell may answer for a box that its centre lies in; the ten with the highest ``score**0.5 * CIoU**6`` do. One
-that is among the ten of several boxes answers for the box that it overlaps best. Its weight, which is its
-class target too, is that measure, scaled so that the best cell of a box gets the box's best overlap.
+Candidates for a box are the cells whose centre lies in it. The box is assigned to the ten candidates with the
+highest alignment ``score**0.5 * CIoU**6``. A cell that is among the ten of several boxes goes to the box with
+the highest CIoU. Its weight, which is also its class target, is the alignment, scaled so that the best cell
+of a box gets the best CIoU of the box.
 
-Rows are cells in the order in which raw maps lie in memory: by level, then image, then y, then x. Places are
-cells of one image: by level, then y, then x.
+A *row* is the index of a cell in the batch, in the memory order of the raw maps: level, image, y, x. A
+*position* is the index of a cell in one image: level, y, x.
 
 Source: Feng et al., ICCV 2021, https://arxiv.org/abs/2108.07755; constants: ``TaskAlignedAssigner`` of
 ultralytics/utils/tal.py and ``v8DetectionLoss``, https://github.com/ultralytics/ultralytics (facts only).
@@ -21,23 +22,23 @@ import torch
 from torch import Tensor
 
 from distill.losses.anchor_loss import ciou
-from distill.models.head_outputs import cell_centres, distances, parts
+from distill.models.head_outputs import cell_centres, distances, split_columns
 
-MOST = 10  # cells that answer for one box
+TOPK = 10  # cells for one box
 OVERLAP_POWER = 6
 TINY = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Positives:
-    """The answering cells of a batch; each answers for one box.
+    """The assigned cells of a batch; each has one box.
 
     Attributes:
-        row: Which cell; int64 ``[M]``, ascending.
-        centre: Horizontal and vertical place of its centre, in cells; float32 ``[M, 2]``.
-        class_id: Of the box; int64 ``[M]``.
+        row: Index of the cell; int64 ``[M]``, ascending.
+        centre: Coordinates x, y of its centre, in cells; float32 ``[M, 2]``.
+        class_id: Class of the box; int64 ``[M]``.
         box: Centre, width, height of the box, in cells; float32 ``[M, 4]``.
-        weight: How well the cell answers, in [0, 1]; float32 ``[M]``.
+        weight: Normalised alignment, in [0, 1]; float32 ``[M]``.
     """
 
     row: Tensor
@@ -48,7 +49,7 @@ class Positives:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Truth:
+class _TrueBoxes:
     """True boxes: image and class, int64 ``[n]``; cx, cy, w, h in input pixels, float32 ``[n, 4]``."""
 
     image: Tensor
@@ -57,13 +58,13 @@ class _Truth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Grid:
-    """The places of an image.
+class _Positions:
+    """The positions of an image.
 
     Attributes:
-        centre: In cells of the place's level; float32 ``[P, 2]``.
+        centre: Coordinates x, y of the cell centre, in cells of its level; float32 ``[P, 2]``.
         stride: Input pixels per cell; float32 ``[P, 1]``.
-        first: Row of the place in the first image of the batch; int64 ``[P]``.
+        first: Row of the position in the first image of the batch; int64 ``[P]``.
         step: Rows from an image to the next one; int64 ``[P]``.
     """
 
@@ -72,9 +73,9 @@ class _Grid:
     first: Tensor
     step: Tensor
 
-    def row(self, image: Tensor, place: Tensor) -> Tensor:
-        """Rows of places in images."""
-        return self.first[place] + image * self.step[place]
+    def row(self, image: Tensor, position: Tensor) -> Tensor:
+        """Rows of positions in images."""
+        return self.first[position] + image * self.step[position]
 
 
 @torch.no_grad()
@@ -84,31 +85,31 @@ def assign(raw: Sequence[Tensor], targets: Tensor, strides: Sequence[int]) -> Po
     Args:
         raw: ``[B, 1, h, w, 64 + nc]`` by level, any float type.
         targets: Image, class, cx, cy, w, h (normalised to the input); float32 ``[n, 6]``, n may be 0.
-        strides: Input pixels per cell, by level. A side that is smaller than the second one counts as that
-            long where cells are looked for.
+        strides: Input pixels per cell, by level. For the choice of candidates, a side of a box counts as at
+            least the second stride.
     """
     grids = tuple((level.shape[2], level.shape[3]) for level in raw)
-    grid = _grid(len(raw[0]), grids, tuple(strides), raw[0].device)
+    positions = _positions(len(raw[0]), grids, tuple(strides), raw[0].device)
     height, width = (side * strides[0] for side in grids[0])
     image, class_id = targets[:, :2].long().unbind(1)
     size = targets.new_tensor([width, height, width, height])
-    truth = _Truth(image=image, class_id=class_id, box=targets[:, 2:] * size)
+    truth = _TrueBoxes(image=image, class_id=class_id, box=targets[:, 2:] * size)
     inside = _inside(truth.box, grids, strides)
-    measure, overlap = _fit(raw, grid, inside, truth)
-    box, place = _chosen(inside, measure, overlap, image)
-    row, order = grid.row(image[box], place).sort()
-    box, place = box[order], place[order]
+    alignment, overlap = _align(raw, positions, inside, truth)
+    box, position = _chosen(inside, alignment, overlap, image)
+    row, order = positions.row(image[box], position).sort()
+    box, position = box[order], position[order]
     return Positives(
         row=row,
-        centre=grid.centre[place],
+        centre=positions.centre[position],
         class_id=class_id[box],
-        box=truth.box[box] / grid.stride[place],
-        weight=_weights(box, measure[box, place], overlap[box, place], len(targets)),
+        box=truth.box[box] / positions.stride[position],
+        weight=_weights(box, alignment[box, position], overlap[box, position], len(targets)),
     )
 
 
 def rows_of(raw: Sequence[Tensor], row: Tensor) -> Tensor:
-    """Rows of raw maps, ``[M, 64 + nc]`` float32; ``row`` is int64 ``[M]``, ascending. Differentiable."""
+    """Rows of raw maps, float32 ``[M, 64 + nc]``; ``row`` is int64 ``[M]``, ascending. Differentiable."""
     counts = [level.numel() // level.shape[-1] for level in raw]
     ends = torch.tensor(counts, device=row.device).cumsum(0)
     cuts = [0, *torch.searchsorted(row, ends).tolist()]
@@ -120,23 +121,23 @@ def rows_of(raw: Sequence[Tensor], row: Tensor) -> Tensor:
 
 
 def predicted_boxes(logits: Tensor, centre: Tensor) -> Tensor:
-    """Centre, width, height, in cells ``[M, 4]``, of logits ``[M, 64]`` in cells with these centres."""
+    """Boxes cx, cy, w, h in cells ``[M, 4]`` from logits ``[M, 64]`` and cell centres ``[M, 2]``."""
     low, high = distances(logits).chunk(2, 1)
     return torch.cat((centre + (high - low) / 2, low + high), 1)
 
 
-@lru_cache(maxsize=8)  # sizes and batches of a training repeat
-def _grid(
+@lru_cache(maxsize=8)  # image and batch sizes repeat during a training
+def _positions(
     batch: int, grids: tuple[tuple[int, int], ...], strides: tuple[int, ...], device: torch.device
-) -> _Grid:
-    """The places of the images of a batch."""
+) -> _Positions:
+    """The positions of the images of a batch."""
     like = torch.empty(0, device=device)
     counts = [height * width for height, width in grids]
     starts = [sum(counts[:level]) for level in range(len(counts))]
     count = torch.tensor(counts, device=device)
     level = torch.repeat_interleave(torch.arange(len(counts), device=device), count)
     start = torch.tensor(starts, device=device)[level]
-    return _Grid(
+    return _Positions(
         centre=torch.cat([cell_centres(*grid, like).flatten(0, 1) for grid in grids]),
         stride=torch.tensor(strides, device=device).float()[level, None],
         first=(batch - 1) * start + torch.arange(sum(counts), device=device),
@@ -145,7 +146,7 @@ def _grid(
 
 
 def _inside(box: Tensor, grids: Sequence[tuple[int, int]], strides: Sequence[int]) -> Tensor:
-    """Whether the centre of a place lies in a box ``[n, 4]``; ``[n, P]``."""
+    """Whether the centre of a position lies in a box ``[n, 4]``; bool ``[n, P]``."""
     half = box[:, 2:].clamp(min=strides[min(1, len(strides) - 1)]) / 2
     low, high = box[:, :2] - half, box[:, :2] + half
     found = []
@@ -157,47 +158,51 @@ def _inside(box: Tensor, grids: Sequence[tuple[int, int]], strides: Sequence[int
     return torch.cat(found, 1)
 
 
-def _fit(raw: Sequence[Tensor], grid: _Grid, inside: Tensor, truth: _Truth) -> tuple[Tensor, Tensor]:
-    """How well a place answers for a box, and how much it overlaps it; ``[n, P]`` each, 0 outside of it."""
-    box, place = inside.nonzero(as_tuple=True)
-    row = grid.row(truth.image[box], place)
-    # Several boxes may want one cell, and most cells none: each that is wanted is decoded once.
+def _align(
+    raw: Sequence[Tensor], positions: _Positions, inside: Tensor, truth: _TrueBoxes
+) -> tuple[Tensor, Tensor]:
+    """Alignment and CIoU of positions and boxes; ``[n, P]`` each, 0 for positions outside of a box."""
+    box, position = inside.nonzero(as_tuple=True)
+    row = positions.row(truth.image[box], position)
+    # Several boxes may have the same candidate, and most cells are no candidates: decode each one once.
     wanted = torch.zeros(len(raw[0]) * inside.shape[1], dtype=torch.bool, device=row.device)
     wanted[row] = True
-    at = (wanted.cumsum(0) - 1)[row]
-    seen = parts(rows_of(raw, wanted.nonzero().squeeze(1)), "dfl")
-    assert seen.box is not None
-    reach = distances(seen.box)[at] * grid.stride[place]
+    index = (wanted.cumsum(0) - 1)[row]
+    selected = split_columns(rows_of(raw, wanted.nonzero().squeeze(1)), "dfl")
+    assert selected.box is not None
+    reach = distances(selected.box)[index] * positions.stride[position]
     low, high = reach.chunk(2, 1)
-    predicted = torch.cat((grid.centre[place] * grid.stride[place] + (high - low) / 2, low + high), 1)
+    predicted = torch.cat(
+        (positions.centre[position] * positions.stride[position] + (high - low) / 2, low + high), 1
+    )
     fit = ciou(predicted, truth.box[box]).clamp(min=0)
-    measure, overlap = torch.zeros(2, *inside.shape, device=row.device)
-    overlap[box, place] = fit
-    measure[box, place] = seen.cls[at, truth.class_id[box]].sigmoid().sqrt() * fit**OVERLAP_POWER
-    return measure, overlap
+    alignment, overlap = torch.zeros(2, *inside.shape, device=row.device)
+    overlap[box, position] = fit
+    alignment[box, position] = selected.cls[index, truth.class_id[box]].sigmoid().sqrt() * fit**OVERLAP_POWER
+    return alignment, overlap
 
 
-def _chosen(inside: Tensor, measure: Tensor, overlap: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """The pairs of a box and a place that answers for it, int64 ``[M]`` each; the maps are ``[n, P]``."""
-    boxes, places = measure.shape
+def _chosen(inside: Tensor, alignment: Tensor, overlap: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of the assigned boxes and positions, int64 ``[M]`` each; the inputs are ``[n, P]``."""
+    boxes, positions = alignment.shape
     if not boxes:
         return image, image  # empty as well
-    best = measure.topk(min(MOST, places), dim=1).indices
+    best = alignment.topk(min(TOPK, positions), dim=1).indices
     box, rank = inside.gather(1, best).nonzero(as_tuple=True)
-    place = best[box, rank]
-    cell = image[box] * places + place
-    wanted_by = torch.bincount(cell)
-    single = wanted_by[cell] == 1
-    disputed = (wanted_by > 1).nonzero().squeeze(1)
-    where = disputed % places
-    rivals = torch.where(image[:, None] == disputed // places, overlap[:, where], -1.0)
-    owner = rivals.argmax(0)  # any box of the image, also one that has ten better cells, as in the original
-    return torch.cat((box[single], owner)), torch.cat((place[single], where))
+    position = best[box, rank]
+    cell = image[box] * positions + position
+    box_count = torch.bincount(cell)
+    single = box_count[cell] == 1
+    shared = (box_count > 1).nonzero().squeeze(1)
+    shared_position = shared % positions
+    candidates = torch.where(image[:, None] == shared // positions, overlap[:, shared_position], -1.0)
+    owner = candidates.argmax(0)  # over all boxes of the image, as in the original, not only these candidates
+    return torch.cat((box[single], owner)), torch.cat((position[single], shared_position))
 
 
-def _weights(box: Tensor, measure: Tensor, overlap: Tensor, boxes: int) -> Tensor:
-    """How well each pair fits, scaled so that a box's best measure becomes its best overlap; ``[M]``."""
-    top_measure, top_overlap = (
-        values.new_zeros(boxes).scatter_reduce(0, box, values, "amax") for values in (measure, overlap)
+def _weights(box: Tensor, alignment: Tensor, overlap: Tensor, boxes: int) -> Tensor:
+    """Alignment, scaled so that the maximum of each box is its best CIoU; ``[M]``."""
+    top_alignment, top_overlap = (
+        values.new_zeros(boxes).scatter_reduce(0, box, values, "amax") for values in (alignment, overlap)
     )
-    return measure * top_overlap[box] / (top_measure[box] + TINY)
+    return alignment * top_overlap[box] / (top_alignment[box] + TINY)

@@ -1,1 +1,1 @@
-"""One file per distillation method; the file name is the method's name."""
+"""Distillation methods: one module for each; the module name is the method name."""

@@ -1,4 +1,4 @@
-"""Layers that give a student's maps the teacher's number of channels while they train together."""
+"""Adapter layers from the student's to the teacher's number of channels; used in training only."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from edgestill.errors import UsageError
 Adapter = Literal["conv1x1", "conv3x3", "identity"]
 
 
-def align(pair: StudentTeacherInfo, adapter: Adapter, *, bias: bool = True) -> nn.ModuleDict:
-    """One adapter a level.
+def align(info: StudentTeacherInfo, adapter: Adapter, *, bias: bool = True) -> nn.ModuleDict:
+    """One adapter for each level.
 
     Args:
-        pair: Says the channels on both sides.
-        adapter: A convolution of that size, or ``identity`` where both sides are equally wide.
-        bias: Whether the convolution has one.
+        info: Channels of student and teacher.
+        adapter: Kernel size of the convolution, or ``identity`` if both have the same channels.
+        bias: Whether the convolution has a bias.
 
     Raises:
-        UsageError: ``identity`` between maps of different widths.
+        UsageError: ``identity`` with different numbers of channels.
     """
     layers = nn.ModuleDict()
-    for level, width in pair.student_channels.items():
-        wanted = pair.teacher_channels[level]
+    for level, width in info.student_channels.items():
+        wanted = info.teacher_channels[level]
         if adapter != "identity":
             kernel = 3 if adapter == "conv3x3" else 1
             layers[level] = nn.Conv2d(width, wanted, kernel, padding=kernel // 2, bias=bias)
@@ -33,7 +33,7 @@ def align(pair: StudentTeacherInfo, adapter: Adapter, *, bias: bool = True) -> n
             layers[level] = nn.Identity()
         else:
             raise UsageError(
-                f"adapter = identity, but {level} has {width} channels here and {wanted} in the teacher",
-                hint="use the method's default adapter, or a teacher of the student's size",
+                f"adapter = identity, but {level} has {width} channels, and {wanted} in the teacher",
+                hint="use the default adapter, or a teacher of the student's size",
             )
     return layers

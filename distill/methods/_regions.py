@@ -1,12 +1,12 @@
-"""Which predictions lie on an object and which around it: the regions that methods listen in.
+"""Regions of predictions on and around objects.
 
-A *prior* is the box that a prediction starts from: an anchor at its cell's centre or, of a head without
-anchors, a square of five strides. A true box's *main region* is where a head would answer for it; its *ring*
-is where priors overlap it less than a positive one and more than not at all:
-``gamma * alpha <= DIoU < alpha``, with the threshold alpha of ATSS, without the main region.
+A *prior* is the initial box of a prediction: an anchor at the centre of its cell or, for a head without
+anchors, a square of five strides. The *main region* of a true box is where the head assigns it predictions.
+Its *ring* is where priors overlap it less: ``gamma * alpha <= DIoU < alpha``, with the threshold alpha of
+ATSS, outside of the main region.
 
-Overlaps of all boxes with all priors come from one row and one column of numbers each (the sides of a box and
-of a grid of priors are independent), so that a step costs a few milliseconds.
+Overlaps of all boxes with all priors are computed from their overlaps along x and along y, which are
+independent on a grid; this takes a few milliseconds in a step.
 
 Source: Zhang et al., Bridging the Gap Between Anchor-based and Anchor-free Detection via Adaptive Training
 Sample Selection, CVPR 2020, https://arxiv.org/abs/1912.02424 (alpha); Zheng et al., Localization Distillation
@@ -31,20 +31,20 @@ from distill.method import NetworkOutputs
 Grids = Sequence[tuple[int, int]]
 PriorsPx = Sequence[Sequence[tuple[float, float]]]
 
-SQUARE = 5.0  # side of an anchor-free cell's prior in strides, as in YOLOv6's warm-up
-TOPK = 9  # candidates of ATSS, priors a level
-AT_ONCE = 128  # boxes; more would not stay in a processor's cache
+PRIOR_STRIDES = 5.0  # side of an anchor-free prior in strides, as in YOLOv6's warm-up
+TOPK = 9  # candidate priors of ATSS for each level
+BOXES_PER_CHUNK = 128  # more do not fit in the cache of a CPU
 TINY = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
-    """What ATSS makes of the priors of a batch, by level.
+class AtssRegions:
+    """Assignment of ATSS and the rings around the true boxes, by level.
 
     Attributes:
-        positive: Where ATSS would answer; bool ``[B, A, h, w]``.
-        ring: Overlap with the box whose ring this is, the largest if there are several, and 0 outside of
-            rings; float32 ``[B, A, h, w]``. Positive ones may be among them.
+        positive: Positive priors of ATSS; bool ``[B, A, h, w]``.
+        ring: IoU with the box of the ring (the largest for overlapping rings), 0 outside of rings; float32
+            ``[B, A, h, w]``. It may include positive priors.
     """
 
     positive: list[Tensor]
@@ -52,13 +52,13 @@ class Surroundings:
 
 
 def priors_px(anchors_px: PriorsPx, strides: Sequence[int]) -> PriorsPx:
-    """The anchors, or one square a level where there are none; input pixels."""
-    return anchors_px or [[(SQUARE * stride, SQUARE * stride)] for stride in strides]
+    """The anchors or, without anchors, one square for each level; input pixels."""
+    return anchors_px or [[(PRIOR_STRIDES * stride, PRIOR_STRIDES * stride)] for stride in strides]
 
 
-def grids_of(view: NetworkOutputs) -> list[tuple[int, int]]:
+def grids_of(outputs: NetworkOutputs) -> list[tuple[int, int]]:
     """Rows and columns of each level's raw map."""
-    return [(level.shape[2], level.shape[3]) for level in view.raw]
+    return [(level.shape[2], level.shape[3]) for level in outputs.raw]
 
 
 def corners_of(targets: Tensor, grids: Grids, strides: Sequence[int]) -> Tensor:
@@ -89,33 +89,35 @@ def overlaps(
     return inter / (areas[..., None, None] - inter).clamp(min=TINY)
 
 
-def apart(boxes: Tensor, grid: tuple[int, int], priors: Sequence[tuple[float, float]], stride: int) -> Tensor:
-    """Squared distance of the centres over that of the hull's corners: what DIoU is less than IoU.
+def centre_distance(
+    boxes: Tensor, grid: tuple[int, int], priors: Sequence[tuple[float, float]], stride: int
+) -> Tensor:
+    """Penalty of DIoU: squared centre distance over the squared diagonal of the enclosing box.
 
-    Arguments and result are those of ``overlaps``.
+    Arguments and result are those of ``overlaps``; DIoU = IoU - penalty.
     """
     across, down = _axes(boxes, grid, boxes.new_tensor(priors), stride)
     squares = [(x[:, :, None] ** 2, y[..., None] ** 2) for x, y in zip(across[1:], down[1:], strict=True)]
-    (hull_x, hull_y), (apart_x, apart_y) = squares
-    return (apart_x + apart_y) / (hull_x + hull_y)
+    (hull_x, hull_y), (distance_x, distance_y) = squares
+    return (distance_x + distance_y) / (hull_x + hull_y)
 
 
 class _Axis(NamedTuple):
-    """How boxes and priors lie to each other along one axis, input pixels; ``[n, A, cells]``.
+    """Overlap of boxes and priors along one axis, input pixels; ``[n, A, cells]``.
 
     Attributes:
-        shared: Length that both cover.
-        hull: Length from the first end to the last.
-        apart: Distance of the centres; ``[n, 1, cells]``.
+        shared: Length of the intersection.
+        hull: Length of the enclosing interval.
+        distance: Distance of the centres; ``[n, 1, cells]``.
     """
 
     shared: Tensor
     hull: Tensor
-    apart: Tensor
+    distance: Tensor
 
 
 def _axes(boxes: Tensor, grid: tuple[int, int], sides: Tensor, stride: int) -> tuple[_Axis, _Axis]:
-    """Across and down."""
+    """The x axis and the y axis."""
     return (
         _axis(boxes[:, 0], boxes[:, 2], sides[:, 0], grid[1], stride),
         _axis(boxes[:, 1], boxes[:, 3], sides[:, 1], grid[0], stride),
@@ -129,13 +131,13 @@ def _axis(low: Tensor, high: Tensor, side: Tensor, cells: int, stride: int) -> _
     return _Axis(
         shared=(torch.minimum(high, end) - torch.maximum(low, start)).clamp(min=0),
         hull=torch.maximum(high, end) - torch.minimum(low, start),
-        apart=centre - (low + high) / 2,
+        distance=centre - (low + high) / 2,
     )
 
 
-def surroundings(
+def atss_regions(
     targets: Tensor, batch: int, grids: Grids, priors: PriorsPx, strides: Sequence[int], *, gamma: float
-) -> Surroundings:
+) -> AtssRegions:
     """Positive priors and rings of a batch by ATSS.
 
     Candidates of a box are the ``TOPK`` priors of each level whose centres are nearest (of anchor heads all
@@ -149,7 +151,7 @@ def surroundings(
         strides: Input pixels per cell, by level.
         gamma: The ring's lower end as a fraction of alpha; 1 leaves no ring.
     """
-    found = Surroundings(
+    found = AtssRegions(
         [
             torch.zeros((batch, len(p), *g), dtype=torch.bool, device=targets.device)
             for p, g in zip(priors, grids, strict=True)
@@ -158,20 +160,22 @@ def surroundings(
     )
     boxes = corners_of(targets, grids, strides)
     shapes = list(zip(grids, priors, strides, strict=True))
-    for image, some in zip(targets[:, 0].long().split(AT_ONCE), boxes.split(AT_ONCE), strict=True):
+    for image, some in zip(
+        targets[:, 0].long().split(BOXES_PER_CHUNK), boxes.split(BOXES_PER_CHUNK), strict=True
+    ):
         if len(some):
-            _mark(found, image, some, shapes, gamma)
+            _add_boxes(found, image, some, shapes, gamma)
     return found
 
 
-def _mark(
-    found: Surroundings,
+def _add_boxes(
+    found: AtssRegions,
     image: Tensor,
     boxes: Tensor,
     shapes: Sequence[tuple[tuple[int, int], Sequence[tuple[float, float]], int]],
     gamma: float,
 ) -> None:
-    """Enter some boxes ``[n, 4]`` of some images ``[n]``; shapes are grid, priors and stride by level."""
+    """Add boxes ``[n, 4]`` of images ``[n]`` to ``found``; shapes are grid, priors and stride by level."""
     ious = [overlaps(boxes, *shape) for shape in shapes]
     near = [_nearest(boxes, grid, stride, -(-TOPK // len(p))) for grid, p, stride in shapes]
     candidates = [
@@ -185,7 +189,7 @@ def _mark(
         inside = _inside(boxes, cells, grid, stride)
         box, prior, which = ((candidates[level] >= alpha[..., 0]) & inside[:, None]).nonzero(as_tuple=True)
         found.positive[level].flatten(2)[image[box], prior, cells[box, which]] = True
-        diou = iou - apart(boxes, *shapes[level])
+        diou = iou - centre_distance(boxes, *shapes[level])
         box, prior, y, x = ((diou >= gamma * alpha) & (diou < alpha) & (alpha > 0)).nonzero(as_tuple=True)
         ring = found.ring[level]
         place = ((image[box] * ring.shape[1] + prior) * grid[0] + y) * grid[1] + x
@@ -207,7 +211,7 @@ def _inside(boxes: Tensor, cells: Tensor, grid: tuple[int, int], stride: int) ->
     return (x > low[:, 0]) & (x < high[:, 0]) & (y > low[:, 1]) & (y < high[:, 1])
 
 
-def assigned(
+def anchor_assigned(
     targets: Tensor,
     batch: int,
     grids: Grids,
@@ -216,9 +220,9 @@ def assigned(
     *,
     anchor_t: float,
 ) -> list[Tensor]:
-    """Where an anchor head answers for a true box; bool ``[B, A, h, w]`` by level.
+    """Predictions that the anchor assignment assigns to a true box; bool ``[B, A, h, w]`` by level.
 
-    The rule is that of ``distill.losses.anchor_assigner``.
+    See ``distill.losses.anchor_assigner``.
     """
     masks = []
     matches = build_targets(targets, grids, anchors_px, strides, anchor_t=anchor_t)
@@ -229,15 +233,15 @@ def assigned(
     return masks
 
 
-def aligned(targets: Tensor, teacher: NetworkOutputs, strides: Sequence[int]) -> list[Tensor]:
-    """Where an anchor-free head would answer, as task alignment sees it from the teacher's predictions.
+def task_aligned(targets: Tensor, teacher: NetworkOutputs, strides: Sequence[int]) -> list[Tensor]:
+    """Predictions that task-aligned assignment assigns to a true box, from the teacher's predictions.
 
-    The student has no say, so that the region does not move while it learns. A box that no prediction of the
-    teacher overlaps has no region.
+    The student's predictions are not used, so the region does not move during training. A box that no
+    prediction of the teacher overlaps has no region.
 
     Args:
         targets: image, class, cx, cy, w, h, normalised; float32 ``[n, 6]``, n may be 0.
-        teacher: Its head is ``dfl``.
+        teacher: Outputs of a teacher with a ``dfl`` head.
         strides: Input pixels per cell, by level.
 
     Returns:

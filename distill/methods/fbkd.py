@@ -1,21 +1,22 @@
-"""FBKD: the teacher's maps where either network looks, their means, and how its cells relate to each other.
+"""FBKD: feature maps weighted by attention, their means over cells and channels, and relations of cells.
 
-Terms, each a Euclidean distance (not squared), a sum over the levels and a mean over the batch (the loop
-multiplies them by the batch size):
+Terms, each a Euclidean distance (not squared), a sum over the levels and a mean over the batch (the training
+loop multiplies them by the batch size):
 
-- ``feature``: of the maps, cells weighed by the mean of both networks' attentions;
+- ``feature``: of the maps, with cells weighted by the mean of both networks' attentions;
 - ``channel``: of the means over the cells;
 - ``spatial``: of the means over the channels;
-- ``relation``: of the maps behind a non-local block on either side, which adds to every cell what all cells
-  say, weighed by how much they resemble it. Both blocks are trained, that on the teacher's map too, as in the
-  reference; at first they add nothing.
+- ``relation``: of the maps after a non-local block in each network, which adds to each cell the values of all
+  cells, weighted by their similarity. Both blocks are trained, also the teacher's, as in the reference;
+  initially they add nothing.
 
-The reference takes one distance over a whole batch, which grows with the root of its size; here each image
-has its own, the reference's value for a batch of one. The similarities are plain dot products, as there,
-so the block never needs a matrix of all cells by all cells: keys times values come first.
+The reference takes one distance over the whole batch, which grows with the square root of its size; here each
+image has its own distance, which is the reference's value for a batch of one. Similarities are plain dot
+products, as in the reference, so keys times values are computed first and no cells x cells matrix is needed.
 
-A fresh yolov5n with a trained yolov5s on 320 x 320 pixels begins at about 0.2 in all, as its detection loss,
-and moves the student's maps a tenth as strongly as that.
+Measured at the start of a training (random yolov5n, trained yolov5s, 320 x 320 pixels): the terms sum to
+about 0.2, as the detection loss, and their gradient on the student's feature maps is a tenth of that of the
+detection loss.
 
 Source: Zhang and Ma, Improve Object Detection with Feature-based Knowledge Distillation: Towards Accurate and
 Efficient Detectors, ICLR 2021, https://openreview.net/forum?id=uKhGRvM8QNH; weights, reductions and
@@ -38,7 +39,7 @@ from edgestill.errors import UsageError
 
 INPUTS: MethodInputs = "features"
 
-norm = torch.linalg.vector_norm  # has gradient 0 where the distance is 0; a plain root has none
+norm = torch.linalg.vector_norm  # gradient 0 at distance 0, where that of a square root is not finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +47,16 @@ class Config:
     """Settings.
 
     Attributes:
-        weight: Multiplies all terms before they join the detection loss.
+        weight: Multiplies all terms before they are added to the detection loss.
         feature: Weight of the maps' distance.
         channel: Weight of the distance of means over cells.
         spatial: Weight of the distance of means over channels.
-        relation: Weight of the distance behind the non-local blocks.
-        temperature: Of the attentions; higher spreads them wider.
-        subsample: Side of the windows of which the non-local block sees one key and value each, by level.
-        reduction: Factor by which the block's inner maps are narrower, by level.
-        adapter: What brings the student's maps, means and relations to the teacher's; a linear layer and a
-            3x3 convolution for the means, unless it is ``identity``.
+        relation: Weight of the distance after the non-local blocks.
+        temperature: Temperature of the attentions; a higher value makes them more uniform.
+        subsample: Side of the pooling windows for keys and values of the non-local block, by level.
+        reduction: Ratio of channels to inner channels of the block, by level.
+        adapter: Layer from the student's channels to the teacher's. Unless it is ``identity``, the means have
+            a linear layer and a 3x3 convolution.
     """
 
     weight: float = 1.0
@@ -73,24 +74,24 @@ class Loss(nn.Module):
     """The four distances over all levels.
 
     Raises:
-        UsageError: The settings are not for this number of levels.
+        UsageError: ``subsample`` or ``reduction`` has the wrong number of entries.
     """
 
-    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
+    def __init__(self, config: Config, info: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
-        self.align = align(pair, config.adapter)
-        self.align_relation = align(pair, config.adapter)
-        plain = config.adapter == "identity"
+        self.align = align(info, config.adapter)
+        self.align_relation = align(info, config.adapter)
+        no_adapter = config.adapter == "identity"
         self.align_channel, self.align_spatial = nn.ModuleDict(), nn.ModuleDict()
         self.student_relation, self.teacher_relation = nn.ModuleDict(), nn.ModuleDict()
-        shapes = self._shapes(len(pair.student_channels))
-        for (level, here), (reduction, side) in zip(pair.student_channels.items(), shapes, strict=True):
-            there = pair.teacher_channels[level]
-            self.align_channel[level] = nn.Identity() if plain else nn.Linear(here, there)
-            self.align_spatial[level] = nn.Identity() if plain else nn.Conv2d(1, 1, 3, padding=1)
-            self.student_relation[level] = NonLocal(here, reduction, side)
-            self.teacher_relation[level] = NonLocal(there, reduction, side)
+        shapes = self._shapes(len(info.student_channels))
+        for (level, inputs), (reduction, side) in zip(info.student_channels.items(), shapes, strict=True):
+            outputs = info.teacher_channels[level]
+            self.align_channel[level] = nn.Identity() if no_adapter else nn.Linear(inputs, outputs)
+            self.align_spatial[level] = nn.Identity() if no_adapter else nn.Conv2d(1, 1, 3, padding=1)
+            self.student_relation[level] = NonLocal(inputs, reduction, side)
+            self.teacher_relation[level] = NonLocal(outputs, reduction, side)
 
     def _shapes(self, levels: int) -> list[tuple[int, int]]:
         """Reduction and window side by level."""
@@ -99,16 +100,16 @@ class Loss(nn.Module):
             if len(getattr(config, name)) != levels:
                 raise UsageError(
                     f"fbkd's {name} has {len(getattr(config, name))} entries, the model has {levels} levels",
-                    hint=f"give one a level, from fine to coarse, e.g. {name} = [4, 2, 2]",
+                    hint=f"give one entry for each level, from fine to coarse, e.g. {name} = [4, 2, 2]",
                 )
         return list(zip(config.reduction, config.subsample, strict=True))
 
     def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
-        """Scalars ``feature``, ``channel``, ``spatial`` and ``relation``; true boxes are not looked at.
+        """Scalars ``feature``, ``channel``, ``spatial`` and ``relation``; ground truth is not used.
 
         Args:
             student: Maps ``[B, Cs, h, w]``.
-            teacher: Maps ``[B, Ct, h, w]`` of the same sizes; no gradient goes there.
+            teacher: Maps ``[B, Ct, h, w]`` of the same sizes; detached.
             targets: float32 ``[n, 6]``.
         """
         config = self.config
@@ -130,14 +131,14 @@ class Loss(nn.Module):
         """The four unweighted distances of one level, each ``[B]``."""
         t = self.config.temperature
         with torch.no_grad():
-            looked_at = (spatial_attention(student.abs(), t) + spatial_attention(teacher.abs(), t)) / 2
+            attention = (spatial_attention(student.abs(), t) + spatial_attention(teacher.abs(), t)) / 2
         per_cell = norm(self.align[level](student) - teacher, dim=1)
         channel = self.align_channel[level](student.mean((2, 3))) - teacher.mean((2, 3))
         spatial = self.align_spatial[level](student.mean(1, keepdim=True)) - teacher.mean(1, keepdim=True)
         ours = self.align_relation[level](self.student_relation[level](student))
         relation = ours - self.teacher_relation[level](teacher)
         return [
-            norm((looked_at.sqrt() * per_cell).flatten(1), dim=1),
+            norm((attention.sqrt() * per_cell).flatten(1), dim=1),
             norm(channel, dim=1),
             norm(spatial.flatten(1), dim=1),
             norm(relation.flatten(1), dim=1),
@@ -145,14 +146,14 @@ class Loss(nn.Module):
 
 
 class NonLocal(nn.Module):
-    """Adds to every cell the mean of all cells' values times the dot product of its query and their keys.
+    """Non-local block: adds to each cell the mean over all cells of value * (query . key).
 
-    The last layer's scale starts at zero.
+    The scale of the last layer starts at zero.
 
     Args:
-        channels: Of the map.
-        reduction: Queries, keys and values have fewer channels by this factor.
-        side: Of the windows; the largest key and value of each are taken, channel by channel.
+        channels: Channels of the map.
+        reduction: Ratio of these to the channels of queries, keys and values.
+        side: Side of the max pooling windows for keys and values, cells.
     """
 
     def __init__(self, channels: int, reduction: int, side: int) -> None:
@@ -161,7 +162,7 @@ class NonLocal(nn.Module):
         self.side = side
         self.query, self.key, self.value = (nn.Conv2d(channels, inner, 1) for _ in range(3))
         self.out = nn.Conv2d(inner, channels, 1, bias=False)
-        # Of the batch alone: the block exists in training only, and running means would be state for nothing.
+        # No running statistics: the block is used in training only.
         self.scale = nn.BatchNorm2d(channels, track_running_stats=False)
         nn.init.zeros_(self.scale.weight)
 

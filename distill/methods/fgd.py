@@ -1,20 +1,21 @@
-"""FGD: copy the teacher's maps on objects and beside them, most where it looks, and its sense of the whole.
+"""FGD: feature maps on objects and on background, weighted by the teacher's attention, and global context.
 
-Terms, each a sum over the levels and a mean over the batch (the loop multiplies them by the batch size):
+Terms, each a sum over the levels and a mean over the batch (the training loop multiplies them by the batch
+size):
 
 - ``fg``, ``bg``: squared differences, summed over channels and cells, times the teacher's attention to the
-  cell and to the channel. A cell of an object weighs one over the object's area, the largest of these where
-  objects overlap; the other cells share a weight of one an image.
+  cell and to the channel. A cell of an object has the weight 1 / (area of the object), the largest of these
+  if objects overlap. The weights of the background cells of an image are equal and sum to 1.
 - ``attention``: absolute differences of the two networks' attentions, summed.
-- ``relation``: squared differences, summed, after a global-context block on either side has added to every
-  cell what the map as a whole says. Both blocks are trained, that on the teacher's map too, as in the
-  reference; at first they add nothing.
+- ``relation``: squared differences, summed, after a global-context block in each network has added a context
+  vector to every cell. Both blocks are trained, also the teacher's, as in the reference; initially they add
+  nothing.
 
-The defaults are the reference's for anchor detectors of one stage on maps of 256 channels; there is no advice
-for YOLOv5. A fresh yolov5n with a trained yolov5s on 320 x 320 pixels begins at about 5 in all (fg 1, bg 3,
-attention 0.4, relation 0.6) beside a detection loss of 0.2, and moves the maps ten times as strongly as that.
-Sums grow with channels and cells, so more on larger images. The author advises to choose weights that make
-the whole 0.1 to 2 times the detection loss: a ``weight`` of 0.004 to 0.07 here.
+The defaults are the reference's for one-stage anchor detectors with maps of 256 channels; it has none for
+YOLOv5. Measured at the start of a training (random yolov5n, trained yolov5s, 320 x 320 pixels, detection loss
+0.2): the terms sum to about 5 (fg 1, bg 3, attention 0.4, relation 0.6), and their gradient on the feature
+maps is ten times that of the detection loss. The sums grow with the number of channels and cells. The author
+advises weights that make the sum 0.1 to 2 times the detection loss: a ``weight`` of 0.004 to 0.07 here.
 
 Source: Yang et al., Focal and Global Knowledge Distillation for Detectors, CVPR 2022,
 https://arxiv.org/abs/2111.11837, and yzd-v/FGD (weights, boxes in cells, advice); the block: Cao et al.,
@@ -40,14 +41,14 @@ class Config:
     """Settings.
 
     Attributes:
-        weight: Multiplies all terms before they join the detection loss.
+        weight: Multiplies all terms before they are added to the detection loss.
         fg: Weight on objects; the paper's alpha.
-        bg: Weight beside them; beta.
+        bg: Weight on the background; beta.
         attention: Weight of the difference of attentions; gamma.
         relation: Weight of the difference after the global-context blocks; lambda.
-        temperature: Of the attentions; higher spreads them wider.
-        adapter: What widens the student's maps to the teacher's channels; the reference has none where both
-            are equally wide, which is ``identity``.
+        temperature: Temperature of the attentions; a higher value makes them more uniform.
+        adapter: Layer from the student's channels to the teacher's; the reference has none (``identity``)
+            if both have the same channels.
     """
 
     weight: float = 1.0
@@ -62,11 +63,11 @@ class Config:
 class Loss(nn.Module):
     """The four terms over all levels."""
 
-    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
+    def __init__(self, config: Config, info: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
-        self.align = align(pair, config.adapter)
-        widths = pair.teacher_channels.items()
+        self.align = align(info, config.adapter)
+        widths = info.teacher_channels.items()
         self.student_context = nn.ModuleDict({level: GlobalContext(width) for level, width in widths})
         self.teacher_context = nn.ModuleDict({level: GlobalContext(width) for level, width in widths})
 
@@ -75,7 +76,7 @@ class Loss(nn.Module):
 
         Args:
             student: Maps ``[B, Cs, h, w]``.
-            teacher: Maps ``[B, Ct, h, w]`` of the same sizes; no gradient goes there.
+            teacher: Maps ``[B, Ct, h, w]`` of the same sizes; detached.
             targets: image, class, cx, cy, w, h, normalised; float32 ``[n, 6]``, n may be 0.
         """
         config = self.config
@@ -100,25 +101,25 @@ class Loss(nn.Module):
         difference = student - teacher
         cost = cells * torch.einsum("bc,bchw->bhw", channels, difference.square())
         fg, bg = object_masks(targets, batch, (height, width))
-        apart = (spatial_attention(ours, t) - cells).abs().sum()
-        apart = apart + (channel_attention(ours, t) - channels).abs().sum()
+        attention = (spatial_attention(ours, t) - cells).abs().sum()
+        attention = attention + (channel_attention(ours, t) - channels).abs().sum()
         added = self.student_context[name](student) - self.teacher_context[name](teacher)  # [B, C]
         relation = (difference + added[..., None, None]).square().sum()
-        return [term / batch for term in ((fg * cost).sum(), (bg * cost).sum(), apart, relation)]
+        return [term / batch for term in ((fg * cost).sum(), (bg * cost).sum(), attention, relation)]
 
 
 class GlobalContext(nn.Module):
-    """What a map as a whole adds to each of its cells: a weighted mean over the cells, through two layers.
+    """Global-context block: a weighted mean over the cells, then two linear layers.
 
     The last layer starts at zero.
 
     Args:
-        channels: Of the map.
+        channels: Channels of the map.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # No bias: the softmax over the cells takes no notice.
+        # No bias: it would not change the softmax over the cells.
         self.look = nn.Conv2d(channels, 1, 1, bias=False)
         hidden = max(channels // 2, 1)
         last = nn.Linear(hidden, channels)
@@ -128,17 +129,17 @@ class GlobalContext(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """``[B, C, h, w]`` to ``[B, C]``."""
-        where = self.look(maps).flatten(1).softmax(1)  # [B, h * w]
-        seen = torch.einsum("bcn,bn->bc", maps.flatten(2), where)
-        added: Tensor = self.say(seen)
+        attention = self.look(maps).flatten(1).softmax(1)  # [B, h * w]
+        context = torch.einsum("bcn,bn->bc", maps.flatten(2), attention)
+        added: Tensor = self.say(context)
         return added
 
 
 def object_masks(targets: Tensor, batch: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Weights of cells on objects and beside them.
+    """Weights of cells on objects and on the background.
 
-    A box covers the cells from ``floor`` of its low to ``ceil`` of its high corner, both included, and its
-    area is counted in these, even in those outside of the map, as in the reference.
+    A box covers the cells from ``floor`` of its low corner to ``ceil`` of its high corner, both included. Its
+    area is the number of these cells, including those outside of the map, as in the reference.
 
     Args:
         targets: image, class, cx, cy, w, h, normalised; float32 ``[n, 6]``, n may be 0.
@@ -146,8 +147,8 @@ def object_masks(targets: Tensor, batch: int, grid: tuple[int, int]) -> tuple[Te
         grid: Rows and columns of the map.
 
     Returns:
-        On objects, one over the area of the smallest object there; beside them, equal weights with sum 1 an
-        image, or all 0 where objects cover it; two of float32 ``[B, rows, columns]``.
+        Object weights, 1 / (area of the smallest object on the cell), and background weights, which are equal
+        and sum to 1 for each image, or 0 if objects cover it; each float32 ``[B, rows, columns]``.
     """
     height, width = grid
     size = targets.new_tensor([width, height])
@@ -160,5 +161,5 @@ def object_masks(targets: Tensor, batch: int, grid: tuple[int, int]) -> tuple[Te
     boxes = value.view(-1, 1, 1) * (down[:, :, None] & across[:, None, :])
     image = targets[:, 0].long().view(-1, 1, 1).expand_as(boxes)
     fg = targets.new_zeros(batch, height, width).scatter_reduce_(0, image, boxes, "amax")
-    beside = (fg == 0).float()
-    return fg, beside / beside.sum((1, 2), keepdim=True).clamp(min=1)
+    background = (fg == 0).float()
+    return fg, background / background.sum((1, 2), keepdim=True).clamp(min=1)

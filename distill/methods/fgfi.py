@@ -1,21 +1,21 @@
-"""Fine-grained feature imitation: copy the teacher's maps near objects, and only there.
+"""Fine-grained feature imitation: match the teacher's feature maps in the cells near objects.
 
-A cell counts if one of its anchors overlaps a true box by more than ``psi`` times the best overlap that this
-box has. The term is half the mean of the squared differences over these cells, summed over the channels. It
-is a mean over the batch: the loop multiplies it by the batch size.
+A cell counts if the IoU of one of its anchors with a true box is above ``psi`` times the best IoU of this
+box. The term is half the mean of the squared differences over these cells, summed over the channels. It is a
+mean over the batch: the training loop multiplies it by the batch size.
 
-The paper has one level; ``scope`` says what several make of it. ``global``: the best overlap is sought over
-all anchors of all levels and each level looks at its own, so that a small object is imitated mainly on the
-fine level. ``assigned``: a box counts on the levels that answer for it in training, by the best overlap there
-(the author's advice). ``level``: every box counts on every level, by the best overlap there, however bad:
-two who tried it got less than without, and it is there to show that.
+The paper has one level; ``scope`` extends it to several. ``global``: the best IoU is taken over all anchors
+of all levels, so a small object counts mainly on the fine level. ``assigned``: a box counts on the levels to
+which it is assigned in training, with the best IoU on each (the author's advice). ``level``: every box counts
+on every level, with the best IoU there, however small; two reports of this variant were below training
+without it.
 
-A student without anchors has one square of five strides a cell in their place (``distill.methods._regions``).
+For a student without anchors, each cell has one square of five strides (``distill.methods._regions``).
 
-Known traps. The sum over the channels makes the term grow with the teacher's width. The paper's adapter has a
-ReLU behind it, which can never be negative; YOLOv5's maps are, down to -0.28, so none is the default. The
-adapter of 3 x 3 has as many weights as a student: it is computed for the cells that count alone, which
-changes nothing but the time.
+Limitations. Because of the sum over channels, the term grows with the teacher's width. The paper's adapter
+ends in a ReLU, but YOLOv5's maps have negative values down to -0.28, so the default has none. The 3x3 adapter
+has as many weights as a student; it is computed for the counted cells only, which gives the same values in
+less time.
 
 Source: Wang et al., Distilling Object Detectors with Fine-grained Feature Imitation, CVPR 2019,
 https://arxiv.org/abs/1906.03609; https://github.com/twangnh/Distilling-Object-Detectors, issue 17 (levels).
@@ -33,8 +33,8 @@ from torch.nn import functional as F
 
 from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._adapter import Adapter, align
-from distill.methods._regions import AT_ONCE, Grids, PriorsPx, corners_of, overlaps, priors_px
-from distill.training.distributed import mean
+from distill.methods._regions import BOXES_PER_CHUNK, Grids, PriorsPx, corners_of, overlaps, priors_px
+from distill.training.distributed import all_reduce_mean
 
 INPUTS: MethodInputs = "features"
 TINY = 1e-9
@@ -46,15 +46,16 @@ class Config:
     """Settings.
 
     Attributes:
-        weight: Multiplies the term before it joins the detection loss; the paper's lambda.
-        scope: On which levels a box counts, see above; the paper has one level, where all are the same.
-        psi: Fraction of a box's best overlap above which a cell counts; 0 is every cell that overlaps, the
-            paper has 0.5.
-        adapter: What widens the student's maps to the teacher's channels; the paper has ``conv3x3``.
-        activation: Behind the adapter; the paper has ``relu``.
+        weight: Multiplies the term before it is added to the detection loss; the paper's lambda.
+        scope: Levels on which a box counts, see above; with the paper's single level all are the same.
+        psi: Fraction of a box's best IoU above which a cell counts; 0 for every cell that overlaps. The paper
+            has 0.5.
+        adapter: Layer from the student's channels to the teacher's; the paper has ``conv3x3``.
+        activation: Activation after the adapter; the paper has ``relu``.
         reduction: ``paper`` sums the squared differences over the channels, ``channel_mean`` averages them.
         combine: ``mean`` is over the levels that have such cells, ``pooled`` over all such cells.
-        anchor_t: With ``assigned``, the ratio within which an anchor answers, as in the detection loss.
+        anchor_t: With ``assigned``, the maximum ratio between the sides of box and anchor, as in the
+            detection loss.
     """
 
     weight: float = 0.01
@@ -70,19 +71,19 @@ class Config:
 class Loss(nn.Module):
     """Squared distance between adapted student and teacher maps on the cells near objects."""
 
-    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
+    def __init__(self, config: Config, info: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
-        self._strides = pair.strides
-        self._priors = priors_px(pair.anchors_px, pair.strides)
-        self.align = align(pair, config.adapter)
+        self._strides = info.strides
+        self._priors = priors_px(info.anchors_px, info.strides)
+        self.align = align(info, config.adapter)
 
     def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
         """One scalar.
 
         Args:
             student: Maps ``[B, Cs, h, w]``.
-            teacher: Maps ``[B, Ct, h, w]`` of the same sizes; no gradient goes there.
+            teacher: Maps ``[B, Ct, h, w]`` of the same sizes; detached.
             targets: image, class, cx, cy, w, h, normalised; float32 ``[n, 6]``, n may be 0.
         """
         config, maps = self.config, list(teacher.features.values())
@@ -104,8 +105,8 @@ class Loss(nn.Module):
                 for level, mask in zip(teacher.features, masks, strict=True)
             ]
         )
-        cells = mean(torch.stack([mask.sum() for mask in masks]).float())
-        # Without any cell each of these is a zero that has a graph.
+        cells = all_reduce_mean(torch.stack([mask.sum() for mask in masks]).float())
+        # Without any cell the term is 0 and still has a gradient.
         if config.combine == "pooled":
             term = sums.sum() / (2 * cells.sum().clamp(min=TINY))
         else:
@@ -124,12 +125,12 @@ class Loss(nn.Module):
 
 
 def adapted_at(adapter: nn.Module, maps: Tensor, cells: Tensor) -> Tensor:
-    """What an adapter makes of maps ``[B, C, h, w]`` in some cells; ``[M, Ct]``.
+    """Output of an adapter for maps ``[B, C, h, w]`` in some cells only; ``[M, Ct]``.
 
     Args:
         adapter: A convolution of odd size, stride 1 and full padding, or an identity.
-        maps: The student's.
-        cells: Which cells, counted over images, then rows, then columns; int64 ``[M]``.
+        maps: Feature maps of the student.
+        cells: Flat indices of the cells over images, rows and columns; int64 ``[M]``.
     """
     _, channels, height, width = maps.shape
     reach = adapter.kernel_size[0] // 2 if isinstance(adapter, nn.Conv2d) else 0
@@ -138,7 +139,7 @@ def adapted_at(adapter: nn.Module, maps: Tensor, cells: Tensor) -> Tensor:
     image, y, x = cells // (height * width), cells // width % height, cells % width
     corner = (image * (height + 2 * reach) + y) * wide + x
     step = torch.arange(2 * reach + 1, device=cells.device)
-    window = (step[:, None] * wide + step).flatten()  # from the window's corner to its cells
+    window = (step[:, None] * wide + step).flatten()  # offsets from the corner of the window to its cells
     picked = rows.index_select(0, (corner[:, None] + window).flatten())
     picked = picked.view(len(cells), len(window) * channels)
     if not isinstance(adapter, nn.Conv2d):
@@ -158,7 +159,7 @@ def imitation_masks(
     scope: Scope = "global",
     anchor_t: float = 4.0,
 ) -> list[Tensor]:
-    """The cells near objects.
+    """Masks of the cells near objects.
 
     Args:
         targets: image, class, cx, cy, w, h, normalised; float32 ``[n, 6]``.
@@ -166,31 +167,31 @@ def imitation_masks(
         grids: Rows and columns of each level's map.
         priors: Width and height of the anchors, input pixels, by level.
         strides: Input pixels per cell, by level.
-        psi: A cell counts if an overlap is above this fraction of the box's best one; strictly above.
-        scope: Where the best one is sought.
-        anchor_t: With ``assigned``, a level answers for a box if an anchor is within this ratio.
+        psi: A cell counts if an IoU is strictly above this fraction of the box's best one.
+        scope: Over which levels the best IoU is taken.
+        anchor_t: With ``assigned``, the maximum ratio between the sides of box and anchor.
 
     Returns:
         bool ``[B, rows, columns]`` by level.
     """
     masks = [torch.zeros((batch, *grid), dtype=torch.bool, device=targets.device) for grid in grids]
     images, corners = targets[:, 0].long(), corners_of(targets, grids, strides)
-    for image, boxes in zip(images.split(AT_ONCE), corners.split(AT_ONCE), strict=True):
+    for image, boxes in zip(images.split(BOXES_PER_CHUNK), corners.split(BOXES_PER_CHUNK), strict=True):
         levels = [overlaps(boxes, *shape) for shape in zip(grids, priors, strides, strict=True)]
         best = torch.stack([level.flatten(1).amax(1) for level in levels])  # [levels, n]
         if scope == "global":
             best = best.amax(0).expand_as(best)
         limits = psi * best
         if scope == "assigned":
-            answers = torch.stack([_answers(boxes, level, anchor_t) for level in priors])
-            limits = limits.masked_fill(~answers, torch.inf)
+            assigned = torch.stack([_is_assigned(boxes, level, anchor_t) for level in priors])
+            limits = limits.masked_fill(~assigned, torch.inf)
         for mask, level, limit in zip(masks, levels, limits, strict=True):
             box, y, x = (level.amax(1) > limit.view(-1, 1, 1)).nonzero(as_tuple=True)
-            mask[image[box], y, x] = True  # however many boxes of an image, in whatever order
+            mask[image[box], y, x] = True  # independent of the number and order of boxes
     return masks
 
 
-def _answers(boxes: Tensor, priors: Sequence[tuple[float, float]], anchor_t: float) -> Tensor:
-    """Whether one of a level's anchors is within the ratio of ``anchor_assigner``; bool ``[n]``."""
+def _is_assigned(boxes: Tensor, priors: Sequence[tuple[float, float]], anchor_t: float) -> Tensor:
+    """Whether ``anchor_assigner`` assigns boxes ``[n, 4]`` to an anchor of a level; bool ``[n]``."""
     ratio = (boxes[:, 2:] - boxes[:, :2])[:, None] / boxes.new_tensor(priors)  # [n, A, 2]
     return (torch.maximum(ratio, 1 / ratio).amax(-1) < anchor_t).any(1)

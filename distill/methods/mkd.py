@@ -1,26 +1,26 @@
-"""MKD: the teacher's maps at several scales, through a random mask of frequencies, and channel by channel.
+"""MKD: feature maps at several scales, through a random mask of frequencies, and channel by channel.
 
-Four parts, each a mean over the levels and over the batch: the loop multiplies them by the batch size. Each
-has a weight of its own, 0 switches it off and drops what it would train, so that a table of what each part
-brings is a matter of settings:
+Four parts, each a mean over the levels and over the batch: the training loop multiplies them by the batch
+size. Each has a weight; 0 switches the part off and removes its layers:
 
-- ``multi_scale``: squared difference of maps pooled by each of ``scales``, one term a scale.
-- ``masked``: frequencies of the student's map are dropped at random; what is left is compared with the
-  teacher's map. Without a ``generator`` this is, in expectation, the mean squared difference times 1 - zeta,
-  with noise on its gradient. The value also holds the energy of the teacher's dropped frequencies, which no
-  student can change; ``target = "masked"`` leaves it out, with the same gradient. With a ``generator`` a
-  student must carry enough in any part of its frequencies to rebuild the teacher's whole map.
+- ``multi_scale``: squared difference of maps pooled by each of ``scales``, one term for each scale.
+- ``masked``: random frequencies of the student's map are removed, and the result is compared with the
+  teacher's map. Without a ``generator`` its expectation is the mean squared difference times 1 - zeta, with
+  noise on the gradient. The value includes the energy of the teacher's removed frequencies, which is
+  constant; ``target = "masked"`` omits it, with the same gradient. With a ``generator`` the teacher's full
+  map is generated from the remaining frequencies.
 - ``alignment``: KL of each channel's softmax over the cells, as in channel-wise distillation.
-- ``feature``: what the paper calls L_fea and does not define; off, or PKD's or the plain squared difference.
+- ``feature``: the paper's L_fea, which it does not define; off, the PKD distance, or the squared difference.
 
-The mask is symmetric, M(k) = M(-k), as the spectrum of real values is. A mask without that symmetry halves
-some amplitudes in place of keeping or dropping them and pulls the student towards 2 / (2 - zeta) times the
-teacher's map.
+The mask is symmetric, M(k) = M(-k), as the spectrum of a real map is. A mask without that symmetry halves
+some amplitudes instead of keeping or removing them, and the optimum of the student becomes 2 / (2 - zeta)
+times the teacher's map.
 
-With the defaults, a fresh yolov5n with a trained yolov5s begins at about 1.3 in all beside a detection loss
-of 0.2, and moves the student's maps about as strongly as that.
+Measured at the start of a training with the defaults (random yolov5n, trained yolov5s, detection loss 0.2):
+the terms sum to about 1.3, and their gradient on the student's feature maps is about that of the detection
+loss.
 
-The paper gives no pooling, scales, zeta or temperature, and not the levels; the defaults are this project's.
+The paper does not give pooling, scales, zeta, temperature or levels; the defaults are this project's.
 
 Source: Xu et al., MKD: Multi-Knowledge Distillation for Real-Time Object Detection on Edge Devices, for the
 parts. ``alignment``: Shu et al., https://arxiv.org/abs/2011.13256; PKD: Cao et al.,
@@ -39,7 +39,7 @@ from torch.nn import functional as F
 
 from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._adapter import Adapter, align
-from distill.methods._maps import channel_divergence, rebuilder, standard_distance
+from distill.methods._maps import channel_divergence, generator, standard_distance
 
 INPUTS: MethodInputs = "features"
 
@@ -51,21 +51,22 @@ class Config:
     """Settings.
 
     Attributes:
-        weight: Multiplies all parts before they join the detection loss; the paper's alpha.
+        weight: Multiplies all parts before they are added to the detection loss; the paper's alpha.
         multi_scale: Weight of the pooled squared differences.
-        masked: Weight of the comparison through a mask of frequencies.
-        alignment: Weight of the channels' divergence.
-        feature: What stands for L_fea.
+        masked: Weight of the comparison after frequency masking.
+        alignment: Weight of the channel-wise divergence.
+        feature: Variant of L_fea.
         scales: Sides of the pooling windows, cells; 1 is no pooling.
-        reduction: Of ``multi_scale``: ``mean`` over cells and channels of each pooled map, or the ``paper``'s
-            sum over both, divided by the cells of the map that was not pooled.
-        zeta: Chance that a frequency is dropped, in [0, 1].
-        mask_per: Whether each ``image`` has a mask of its own, or the ``batch`` has one.
-        keep_dc: Whether the mean of a channel is never dropped.
-        generator: Whether a trained block rebuilds the map from what the mask left.
-        target: Whether the masked map is compared with the teacher's ``full`` map or with its ``masked`` one.
-        temperature: Of ``alignment``; higher spreads each channel's attention wider.
-        adapter: What widens the student's maps to the teacher's channels.
+        reduction: Reduction of ``multi_scale``: ``mean`` over cells and channels of each pooled map, or
+            ``paper``, the sum over both divided by the number of cells before pooling.
+        zeta: Probability that a frequency is removed, in [0, 1].
+        mask_per: Whether each ``image`` has its own mask, or the ``batch`` has one.
+        keep_dc: Whether frequency 0, the mean of a channel, is always kept.
+        generator: Whether a trained block generates the full map from the masked one.
+        target: Whether the masked map is compared with the teacher's ``full`` or ``masked`` map.
+        temperature: Softmax temperature of ``alignment``; a higher value makes the distributions more
+            uniform.
+        adapter: Layer from the student's channels to the teacher's.
     """
 
     weight: float = 1.0
@@ -85,27 +86,29 @@ class Config:
 
 
 class Loss(nn.Module):
-    """The parts that are on, on all levels."""
+    """The active parts over all levels."""
 
-    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
+    def __init__(self, config: Config, info: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
-        self.align = align(pair, config.adapter)
-        rebuild = config.generator and config.masked
+        self.align = align(info, config.adapter)
+        has_generator = config.generator and config.masked
         self.rebuild = nn.ModuleDict(
-            {level: rebuilder(width) for level, width in pair.teacher_channels.items()} if rebuild else {}
+            {level: generator(width) for level, width in info.teacher_channels.items()}
+            if has_generator
+            else {}
         )
 
     def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
-        """A scalar for each part that is on; true boxes are not looked at.
+        """One scalar for each active part; ground truth is not used.
 
         Args:
             student: Maps ``[B, Cs, h, w]``.
-            teacher: Maps ``[B, Ct, h, w]`` of the same sizes; no gradient goes there.
+            teacher: Maps ``[B, Ct, h, w]`` of the same sizes; detached.
             targets: float32 ``[n, 6]``.
         """
         levels = [
-            # Contiguous: on a CPU, channels-last maps take longer to transform and to pool.
+            # Contiguous: on a CPU, FFT and pooling are slower on channels-last maps.
             self._level(
                 name, layer(student.features[name]).contiguous(), teacher.features[name].detach().contiguous()
             )
@@ -140,12 +143,12 @@ class Loss(nn.Module):
             config.zeta,
             keep_dc=config.keep_dc,
         ).to(student.device)
-        left = drop_frequencies(student, mask)
+        masked = drop_frequencies(student, mask)
         if self.rebuild:
-            left = self.rebuild[name](left)
+            masked = self.rebuild[name](masked)
         if config.target == "masked":
             teacher = drop_frequencies(teacher, mask)
-        return F.mse_loss(left, teacher)
+        return F.mse_loss(masked, teacher)
 
 
 def pooled_distance(
@@ -153,15 +156,15 @@ def pooled_distance(
 ) -> Tensor:
     """Sum over the scales of the squared difference of average-pooled maps.
 
-    Windows at the right and lower edge that a map does not fill are averaged over what they hold.
+    Windows that extend over the right or lower edge are averaged over their cells inside of the map.
 
     Args:
         student: ``[B, C, h, w]``.
         teacher: ``[B, C, h, w]``.
-        scales: Sides and steps of the windows, cells.
+        scales: Sides and strides of the windows, cells.
         reduction: See ``Config``.
     """
-    difference = student - teacher  # pooling is linear: one map to pool in place of two
+    difference = student - teacher  # pooling is linear, so one map is pooled instead of two
     terms = []
     for side in scales:
         pooled = difference if side == 1 else F.avg_pool2d(difference, side, ceil_mode=True)
@@ -175,14 +178,14 @@ def pooled_distance(
 
 
 def frequency_mask(count: int, size: tuple[int, int], zeta: float, *, keep_dc: bool) -> Tensor:
-    """Random masks for the half spectrum that ``rfft2`` gives, from torch's global generator.
+    """Random masks for the half spectrum of ``rfft2``, from torch's global random generator.
 
-    Drawn on the CPU, so that every device has the same.
+    They are drawn on the CPU, so all devices get the same masks.
 
     Args:
         count: Number of masks.
         size: Height and width of the map.
-        zeta: Chance that a frequency is dropped.
+        zeta: Probability that a frequency is removed.
         keep_dc: Whether frequency 0, the mean, is always kept.
 
     Returns:
@@ -190,7 +193,7 @@ def frequency_mask(count: int, size: tuple[int, int], zeta: float, *, keep_dc: b
     """
     height, width = size
     mask = (torch.rand(count, 1, height, width // 2 + 1) >= zeta).float()
-    # Only these columns hold k and -k both; elsewhere irfft2 itself takes -k to be k's conjugate.
+    # Only these columns contain both k and -k; for the others irfft2 derives -k as the conjugate of k.
     for column in {0, width // 2} if width % 2 == 0 else {0}:
         half = height // 2 + 1
         mask[:, :, half:, column] = mask[:, :, 1 : height - half + 1, column].flip(-1)
@@ -200,8 +203,8 @@ def frequency_mask(count: int, size: tuple[int, int], zeta: float, *, keep_dc: b
 
 
 def drop_frequencies(maps: Tensor, mask: Tensor) -> Tensor:
-    """Maps ``[B, C, h, w]`` without the frequencies at which the mask is 0, in float32."""
+    """Maps ``[B, C, h, w]`` without the frequencies whose mask is 0, in float32."""
     spectrum = torch.fft.rfft2(maps.float()) * mask
-    # The size is needed: irfft2 takes an odd width to be the even one below it.
-    left: Tensor = torch.fft.irfft2(spectrum, s=(maps.shape[2], maps.shape[3]))
-    return left
+    # Without the size, irfft2 returns an even width.
+    filtered: Tensor = torch.fft.irfft2(spectrum, s=(maps.shape[2], maps.shape[3]))
+    return filtered

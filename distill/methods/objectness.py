@@ -1,20 +1,20 @@
-"""Objectness-scaled distillation: the teacher is heard in proportion to its objectness, after its own NMS.
+"""Objectness-scaled distillation: predictions weighted by the teacher's objectness after feature-map NMS.
 
-Around each object a teacher makes several predictions; taught all of them, a student learns to make them too.
-So of the teacher's predictions of one class in any 3 x 3 cells of a level, only the one with the highest
-objectness is kept (feature-map NMS; of equal ones, all). The teacher's maps themselves are left as they are.
+A teacher makes several predictions around each object. To avoid that the student learns these duplicates,
+only the prediction with the highest objectness of each class in 3 x 3 cells of a level is kept (feature-map
+NMS; ties are all kept). The teacher's maps are not modified.
 
-``form = "paper"`` compares probabilities: objectness everywhere, where predictions that were not kept are
-taught as 0, and classes and coordinates weighted by the kept objectness. ``form = "logits"``, the default, is
-what YOLOv5 forks have made of it: squared distance of raw values, objectness too, all weighted by the kept
-objectness, so that a teacher that sees nothing teaches nothing, not even the background. Each term is a mean
-over all predictions of the batch: the loop multiplies it by the batch size. A ``dfl`` head has no objectness;
-its highest class probability stands for it, and the term is left out. The paper's coordinates are then its
-expected distances, in cells.
+``form = "paper"`` compares probabilities: objectness in all cells, with the target 0 for suppressed
+predictions, and classes and coordinates weighted by the kept objectness. ``form = "logits"``, the default, is
+the variant of YOLOv5 forks: squared distance of raw values, all weighted by the kept objectness, so cells
+without objects have no weight at all. Each term is a mean over all predictions of the batch: the training
+loop multiplies it by the batch size. A ``dfl`` head has no objectness; the highest class probability replaces
+it as the weight, and the ``obj`` term is omitted. With ``paper`` its coordinates are the expected distances,
+in cells.
 
-Known traps. With few objects a mean over all predictions is small, hence the large weight. The published
-gain of 2 points on COCO (YOLOv5s from YOLOv5m) came with more epochs as well. The forks' suppression writes
-into the teacher's predictions, and one of them leaves the teacher in training mode.
+Limitations. With few objects a mean over all predictions is small, hence the large weight. The published gain
+of 2 points on COCO (YOLOv5s from YOLOv5m) also includes more epochs. The NMS of the forks modifies the
+teacher's predictions, and one fork leaves the teacher in training mode.
 
 Source: Mehta and Ozturk, Object detection at 200 Frames Per Second, 2018, https://arxiv.org/abs/1805.06361;
 https://github.com/Adlik/yolov5 (squared distance of raw values, gains; facts only).
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
-from distill.models.head_outputs import Parts, distances, parts
+from distill.models.head_outputs import HeadColumns, distances, split_columns
 
 INPUTS: MethodInputs = "predictions"
 
@@ -41,11 +41,11 @@ class Config:
     """Settings.
 
     Attributes:
-        weight: Multiplies all terms before they join the detection loss; the paper's lambda is 1, the fork's
-            factor 10.
-        form: What is compared, see above.
-        nms: Whether the teacher's predictions are thinned first.
-        box: Gain of the coordinates; this and the next two as in YOLOv5's detection loss, as the fork has it.
+        weight: Multiplies all terms before they are added to the detection loss; the paper's lambda is 1, the
+            fork's factor 10.
+        form: Variant of the comparison, see above.
+        nms: Whether feature-map NMS is applied to the teacher's predictions.
+        box: Gain of the coordinates; the three gains are those of YOLOv5's detection loss, as in the fork.
         obj: Gain of objectness; heads without it have no such term.
         cls: Gain of the classes.
     """
@@ -59,28 +59,28 @@ class Config:
 
 
 class Loss(nn.Module):
-    """Squared distance from the teacher's predictions, times its objectness."""
+    """Squared distance of the predictions, weighted by the teacher's objectness."""
 
-    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
+    def __init__(self, config: Config, info: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
-        self._head = pair.head
+        self._head = info.head
 
     def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
-        """Scalars ``box``, ``cls`` and ``obj`` (if the head has it); true boxes are not looked at.
+        """Scalars ``box``, ``cls`` and ``obj`` (if the head has it); ground truth is not used.
 
         Args:
             student: Raw maps ``[B, A, h, w, columns]``.
-            teacher: Raw maps of the same shapes; no gradient goes there.
+            teacher: Raw maps of the same shapes; detached.
             targets: float32 ``[n, 6]``.
         """
         config = self.config
         sides = [
-            (parts(s, self._head), parts(t.detach(), self._head))
+            (split_columns(s, self._head), split_columns(t.detach(), self._head))
             for s, t in zip(student.raw, teacher.raw, strict=True)
         ]
-        heard = [self._heard(t) for _, t in sides]
-        pairs = list(zip(heard, sides, strict=True))
+        weights = [self._kept_objectness(t) for _, t in sides]
+        pairs = list(zip(weights, sides, strict=True))
         terms = {
             "box": config.box * _mean([w * self._boxes(s, t) for w, (s, t) in pairs]),
             "cls": config.cls * _mean([w * self._distance(s.cls, t.cls).mean(-1) for w, (s, t) in pairs]),
@@ -89,21 +89,21 @@ class Loss(nn.Module):
             terms["obj"] = config.obj * _mean([self._objectness(w, s, t) for w, (s, t) in pairs])
         return {name: config.weight * value for name, value in terms.items()}
 
-    def _heard(self, teacher: Parts) -> Tensor:
-        """The teacher's objectness where it is kept, else 0; ``[B, A, h, w]``."""
+    def _kept_objectness(self, teacher: HeadColumns) -> Tensor:
+        """The teacher's objectness after NMS, 0 for suppressed predictions; ``[B, A, h, w]``."""
         objectness = (teacher.cls.amax(-1) if teacher.obj is None else teacher.obj).sigmoid()
         if not self.config.nms:
             return objectness
-        return objectness * strongest(objectness, teacher.cls.argmax(-1))
+        return objectness * feature_map_nms(objectness, teacher.cls.argmax(-1))
 
-    def _objectness(self, heard: Tensor, student: Parts, teacher: Parts) -> Tensor:
+    def _objectness(self, weights: Tensor, student: HeadColumns, teacher: HeadColumns) -> Tensor:
         assert student.obj is not None
         assert teacher.obj is not None
         if self.config.form == "paper":
-            return (student.obj.sigmoid() - heard).square()
-        return heard * (student.obj - teacher.obj).square()
+            return (student.obj.sigmoid() - weights).square()
+        return weights * (student.obj - teacher.obj).square()
 
-    def _boxes(self, student: Parts, teacher: Parts) -> Tensor:
+    def _boxes(self, student: HeadColumns, teacher: HeadColumns) -> Tensor:
         """Mean over the box columns, or over the sides of a ``dfl`` head's expected box; ``[B, A, h, w]``."""
         assert student.box is not None
         assert teacher.box is not None
@@ -112,14 +112,14 @@ class Loss(nn.Module):
         return self._distance(student.box, teacher.box).mean(-1)
 
     def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Element by element."""
+        """Elementwise squared distance."""
         if self.config.form == "paper":
             student, teacher = student.sigmoid(), teacher.sigmoid()
         return (student - teacher).square()
 
 
-def strongest(objectness: Tensor, class_id: Tensor) -> Tensor:
-    """Where no prediction of the same class in the 3 x 3 cells around, of any anchor, has more objectness.
+def feature_map_nms(objectness: Tensor, class_id: Tensor) -> Tensor:
+    """Feature-map NMS: mask of predictions with the highest objectness of their class in 3 x 3 cells.
 
     Args:
         objectness: ``[B, A, h, w]``, not negative.
@@ -136,8 +136,8 @@ def strongest(objectness: Tensor, class_id: Tensor) -> Tensor:
         for x in range(3):
             cell = (slice(None), slice(None), slice(y, y + height), slice(x, x + width))
             for other, other_class in zip(around[cell].unbind(1), classes[cell].unbind(1), strict=True):
-                beaten = (other[:, None] > objectness) & (other_class[:, None] == class_id)
-                kept &= ~beaten
+                suppressed = (other[:, None] > objectness) & (other_class[:, None] == class_id)
+                kept &= ~suppressed
     return kept
 
 

@@ -1,10 +1,11 @@
-"""PKD: make the student's channels rise and fall with the teacher's, whatever their scale and offset.
+"""PKD: Pearson correlation of the channels of student and teacher, independent of scale and offset.
 
-Every channel is standardised over the batch and its cells, on both sides; half the mean squared difference of
-the results is one minus Pearson's correlation (0 for equal maps, 2 for opposite ones). The weight of 10 is
-the reference's beside the losses of RetinaNet. Beside YOLOv5's detection loss of about 0.2 it is heavy: three
-levels begin at 10 each and move the student's maps over ten times as strongly; a weight of 1 is on a par. The
-term is a mean over the batch: the loop multiplies it by the batch size.
+Each channel of both networks is standardised over the batch and its cells; half the mean squared difference
+is 1 - (Pearson correlation): 0 for equal maps, 2 for opposite ones. The weight of 10 is the reference's for
+RetinaNet. Measured at the start of a training with YOLOv5 (detection loss about 0.2): the three levels start
+at 10 each, and their gradient on the student's feature maps is over ten times that of the detection loss; a
+weight of 1 makes them equal. The term is a mean over the batch: the training loop multiplies it by the batch
+size.
 
 Source: Cao et al., PKD: General Distillation Framework for Object Detectors via Pearson Correlation
 Coefficient, NeurIPS 2022, https://arxiv.org/abs/2207.02039; weight: open-mmlab/mmrazor.
@@ -28,9 +29,9 @@ class Config:
     """Settings.
 
     Attributes:
-        weight: Multiplies the term before it joins the detection loss.
-        adapter: What widens the student's maps to the teacher's channels; the reference has none where both
-            are equally wide, which is ``identity``.
+        weight: Multiplies the term before it is added to the detection loss.
+        adapter: Layer from the student's channels to the teacher's; the reference has none (``identity``)
+            if both have the same channels.
     """
 
     weight: float = 10.0
@@ -40,18 +41,18 @@ class Config:
 class Loss(nn.Module):
     """Half the squared distance of standardised maps."""
 
-    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
+    def __init__(self, config: Config, info: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
-        # A bias would only shift a channel, and its mean is taken off.
-        self.align = align(pair, config.adapter, bias=False)
+        # No bias: it shifts the mean of a channel, which is subtracted.
+        self.align = align(info, config.adapter, bias=False)
 
     def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
-        """One scalar a level; true boxes are not looked at.
+        """One scalar for each level; ground truth is not used.
 
         Args:
             student: Maps ``[B, Cs, h, w]``.
-            teacher: Maps ``[B, Ct, h, w]`` of the same sizes; no gradient goes there.
+            teacher: Maps ``[B, Ct, h, w]`` of the same sizes; detached.
             targets: float32 ``[n, 6]``.
         """
         return {

@@ -1,25 +1,24 @@
-"""Region distillation: classes on the objects, localisation on them and around them.
+"""Region distillation: classes on objects, localisation on objects and around them.
 
-The key region (KDR) is where the head answers for a true box, the expandable region (ELR) the ring of priors
-around it that overlap it, but less (``distill.methods._regions``; the two are disjoint). What the teacher
-knows of the class counts on the key region alone, where it puts the box on both. Every sum is divided by the
-sum of its weights over all levels, so that neither the number of objects nor the batch size changes what a
-term means: the loop multiplies it by the batch size.
+The key region (KDR) has the predictions that the head assigns to a true box. The expandable region (ELR) is
+the ring of priors around it with a smaller overlap (``distill.methods._regions``; the two are disjoint).
+Classes are compared on the key region, boxes on both. Each sum is divided by the sum of its weights over all
+levels, so a term does not depend on the number of objects or the batch size: the training loop multiplies it
+by the batch size.
 
-Localisation, ``box``: ``ld`` is the divergence of what the head itself gives. A ``dfl`` head has a
-distribution over 16 bins for each side: localisation distillation proper. An anchor head has one sigmoid a
-coordinate, each compared as a Bernoulli distribution. ``soft_bins`` spreads that sigmoid over bins, which is
-``T * difference^2 / (2 * bin_width^2)`` inside of the range, a squared distance with a hidden factor: for
-completeness. ``iou`` is 1 - GIoU of the decoded boxes and knows no temperature. A branch of bins beside an
-anchor head, trained along and thrown away (YOLOv6's way), is left out: the frozen teacher would have to have
-one, trained with it, and no published YOLOv5 does.
+Localisation, ``box``: ``ld`` compares the box outputs of the head. A ``dfl`` head has a distribution over 16
+bins for each side, as in localisation distillation. An anchor head has one sigmoid for each coordinate,
+compared as a Bernoulli distribution. ``soft_bins`` converts that sigmoid to a distribution over bins; inside
+of the range it is ``T * difference^2 / (2 * bin_width^2)``, a scaled squared distance. ``iou`` is 1 - GIoU of
+the decoded boxes, without a temperature. An auxiliary branch of bins beside an anchor head (as in YOLOv6) is
+not implemented: the frozen teacher would need one too, and no published YOLOv5 has it.
 
-Known traps. The paper names the regions and defines neither; the definitions here are those of localisation
-distillation. Its best temperature, 45, is no finding (``distill.methods._divergence``): with ``compensate``
-all temperatures from 25 to 45 give the same loss to 0.1 %, or 3 % where the teacher is sure of one bin;
-without it 45 against 25 is a weight of 0.31. A softmax over the classes fits no head of YOLO and is 0 with
-one class. ``reduction = "reference"`` grows with objects and batch size, as the published code does (whose
-authors warn of batches above 3).
+Limitations. The paper does not define its regions; the definitions here are those of localisation
+distillation. Its best temperature, 45, has no effect of its own (``distill.methods._divergence``): with
+``compensate`` all temperatures from 25 to 45 give the same loss within 0.1 %, or 3 % where the teacher puts
+all probability on one bin; without it 45 instead of 25 is a weight of 0.31. A softmax over the classes does
+not match the sigmoids of a YOLO head and is 0 with one class. ``reduction = "reference"`` grows with the
+number of objects and the batch size, as in the published code (whose authors warn of batches above 3).
 
 Source: Knowledge distillation of YOLOv5s by regions, https://arxiv.org/abs/2410.12259 (regions, split,
 temperatures); Zheng et al., Localization Distillation for Dense Object Detection, CVPR 2022,
@@ -38,9 +37,9 @@ from torch import Tensor, nn
 
 from distill.method import MethodInputs, NetworkOutputs, StudentTeacherInfo
 from distill.methods._divergence import bernoulli, categorical
-from distill.methods._regions import aligned, assigned, giou, grids_of, priors_px, surroundings
-from distill.models.head_outputs import BINS, SIDES, Parts, cell_centres, corners_px, parts
-from distill.training.distributed import denominator, processes
+from distill.methods._regions import anchor_assigned, atss_regions, giou, grids_of, priors_px, task_aligned
+from distill.models.head_outputs import BINS, SIDES, HeadColumns, cell_centres, corners_px, split_columns
+from distill.training.distributed import denominator, world_size
 from edgestill.errors import UsageError
 
 INPUTS: MethodInputs = "predictions"
@@ -52,31 +51,33 @@ class Config:
     """Settings.
 
     Attributes:
-        weight: Multiplies all terms before they join the detection loss.
-        cls: Gain of the class knowledge on the key region. The gains are ours, the paper has none: they bring
-            each term's gradient near that of the detection loss, for a yolov5n that begins from other images.
-        obj: Gain of objectness there; heads without it have no such term.
-        kdr: Gain of localisation on the key region; localisation distillation has the same on both regions,
-            and sums over the ring with a quarter.
+        weight: Multiplies all terms before they are added to the detection loss.
+        cls: Gain of the classes on the key region. The paper has no gains; these make the gradient of each
+            term similar to that of the detection loss, for a yolov5n pretrained on other images.
+        obj: Gain of objectness on the key region; unused for heads without objectness.
+        kdr: Gain of localisation on the key region; localisation distillation has the same gain on both
+            regions and a factor of a quarter on the ring.
         elr: Gain of localisation on the ring.
-        mode: What the key region is. ``yolo``: where the head answers, by anchors for an anchor head, by task
-            alignment on the teacher's predictions for ``dfl``. ``atss``: the positives of ATSS.
-        gamma: Where the ring ends, as a fraction of ATSS's threshold; 1 is no ring. Localisation
-            distillation's 0.25.
-        kdr_weight: Of each prediction of the key region: 1, or how sure the student (the reference's) or
-            the teacher is of it.
-        elr_weight: Of each prediction of the ring: its prior's overlap with the box, or 1.
-        box: How localisation is compared, see above; ``soft_bins`` is for anchor heads.
-        temperature: Of localisation, from the first epoch to the last on half a cosine. Localisation
-            distillation has 10; the paper's sweep is (25, 45), falling is (45, 25).
-        compensate: Whether divergences are multiplied by the temperature's square.
-        classes: ``bernoulli`` compares class by class and adds them up, ``softmax`` is the reference's.
-        cls_temperature: Of classes and objectness; the reference has 2 with its softmax.
-        reduction: ``normalised``, or ``reference``: localisation is summed, with the mean over the bins and,
-            on the ring, a quarter; ``kdr_weight`` is then ``student`` in the reference.
-        bins: Of ``soft_bins``.
-        bin_width: Standard deviation of a ``soft_bins`` distribution at temperature 1; the range is 1.
-        anchor_t: In mode ``yolo`` an anchor answers for boxes within this ratio, as in the detection loss.
+        mode: Definition of the key region. ``yolo``: predictions assigned by the head, by anchors for an
+            anchor head, by task alignment of the teacher's predictions for ``dfl``. ``atss``: positives of
+            ATSS.
+        gamma: Lower end of the ring as a fraction of ATSS's threshold; 1 for no ring. Localisation
+            distillation has 0.25.
+        kdr_weight: Weight of each prediction of the key region: 1, or the confidence of the student (as in
+            the reference) or of the teacher.
+        elr_weight: Weight of each prediction of the ring: IoU of its prior with the box, or 1.
+        box: Comparison of boxes, see above; ``soft_bins`` is for anchor heads.
+        temperature: Temperature of localisation in the first and last epoch, with half a cosine between them.
+            Localisation distillation has 10; the paper's range is (25, 45), or (45, 25) for a falling one.
+        compensate: Whether divergences are multiplied by the square of the temperature.
+        classes: ``bernoulli`` compares each class and sums; ``softmax`` is the reference's.
+        cls_temperature: Temperature of classes and objectness; the reference has 2 with its softmax.
+        reduction: ``normalised``, or ``reference``: localisation is summed, with the mean over the bins and a
+            factor of a quarter on the ring; the reference then has ``kdr_weight = "student"``.
+        bins: Number of intervals of ``soft_bins``.
+        bin_width: Standard deviation of a ``soft_bins`` distribution at temperature 1; the range is [0, 1].
+        anchor_t: With ``yolo``, the maximum ratio between the sides of box and anchor, as in the detection
+            loss.
     """
 
     weight: float = 1.0
@@ -100,11 +101,11 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Picked:
-    """Predictions of one region over all levels, M of them."""
+class _Selection:
+    """The M predictions of one region over all levels."""
 
-    student: Parts
-    teacher: Parts
+    student: HeadColumns
+    teacher: HeadColumns
     weight: Tensor  # [M]
     centre: Tensor  # [M, 2], input pixels
     prior: Tensor  # [M, 2], input pixels
@@ -112,13 +113,13 @@ class _Picked:
 
 
 class Loss(nn.Module):
-    """Divergence from the teacher's classes on objects, and from its boxes on and around them."""
+    """Divergence of the classes on objects, and of the boxes on and around them."""
 
-    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
+    def __init__(self, config: Config, info: StudentTeacherInfo) -> None:
         super().__init__()
-        if config.box == "soft_bins" and pair.head == "dfl":
+        if config.box == "soft_bins" and info.head == "dfl":
             raise UsageError(
-                "box = soft_bins is for anchor heads; a dfl head has bins of its own",
+                "box = soft_bins needs an anchor head; a dfl head already has bins",
                 hint="--set methods.region.box=ld",
             )
         if min(config.temperature) <= 0 or config.cls_temperature <= 0:
@@ -127,12 +128,12 @@ class Loss(nn.Module):
                 hint="above 0",
             )
         self.config = config
-        self._pair = pair
-        self._priors = priors_px(pair.anchors_px, pair.strides)
+        self._info = info
+        self._priors = priors_px(info.anchors_px, info.strides)
         self.set_progress(0.0)
 
     def set_progress(self, done: float) -> None:
-        """Bring the temperature to where it is after the fraction ``done`` of the training."""
+        """Set the temperature for the fraction ``done`` of the training, in [0, 1]."""
         first, last = self.config.temperature
         self.temperature = first + (last - first) * (1 - cos(pi * done)) / 2
 
@@ -141,14 +142,14 @@ class Loss(nn.Module):
 
         Args:
             student: Raw maps ``[B, A, h, w, columns]``.
-            teacher: Raw maps of the same shapes; no gradient goes there.
+            teacher: Raw maps of the same shapes; detached.
             targets: image, class, cx, cy, w, h, normalised; float32 ``[n, 6]``, n may be 0.
         """
         config = self.config
         key, ring = self._regions(teacher, targets)
-        kdr, elr = self._pick(student, teacher, key), self._pick(student, teacher, ring)
-        sure = {"student": kdr.student, "teacher": kdr.teacher}.get(config.kdr_weight)
-        on_key = kdr.weight if sure is None else _confidence(sure)
+        kdr, elr = self._select(student, teacher, key), self._select(student, teacher, ring)
+        confident = {"student": kdr.student, "teacher": kdr.teacher}.get(config.kdr_weight)
+        on_key = kdr.weight if confident is None else _confidence(confident)
         on_ring = elr.weight if config.elr_weight == "overlap" else torch.ones_like(elr.weight)
         terms = {
             "cls": config.cls * _mean(self._classes(kdr), kdr.weight),
@@ -163,65 +164,69 @@ class Loss(nn.Module):
     @torch.no_grad()
     def _regions(self, teacher: NetworkOutputs, targets: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Weights of the predictions in the key region and in the ring, ``[B, A, h, w]`` by level."""
-        config, pair = self.config, self._pair
+        config, info = self.config, self._info
         grids, batch = grids_of(teacher), len(teacher.raw[0])
-        around = surroundings(targets, batch, grids, self._priors, pair.strides, gamma=config.gamma)
+        atss = atss_regions(targets, batch, grids, self._priors, info.strides, gamma=config.gamma)
         if config.mode == "atss":
-            key = around.positive
-        elif pair.head == "dfl":
-            key = aligned(targets, teacher, pair.strides)
+            key = atss.positive
+        elif info.head == "dfl":
+            key = task_aligned(targets, teacher, info.strides)
         else:
-            key = assigned(targets, batch, grids, pair.anchors_px, pair.strides, anchor_t=config.anchor_t)
-        ring = [level.masked_fill(mask, 0) for level, mask in zip(around.ring, key, strict=True)]
+            key = anchor_assigned(
+                targets, batch, grids, info.anchors_px, info.strides, anchor_t=config.anchor_t
+            )
+        ring = [level.masked_fill(mask, 0) for level, mask in zip(atss.ring, key, strict=True)]
         return [mask.float() for mask in key], ring
 
-    def _pick(self, student: NetworkOutputs, teacher: NetworkOutputs, region: Sequence[Tensor]) -> _Picked:
-        """The predictions whose weight in the region is above 0."""
+    def _select(
+        self, student: NetworkOutputs, teacher: NetworkOutputs, region: Sequence[Tensor]
+    ) -> _Selection:
+        """The predictions with a weight above 0 in the region."""
         rows: list[list[Tensor]] = []
         for level, weights in enumerate(region):
-            place = weights.flatten().nonzero()[:, 0]
+            index = weights.flatten().nonzero()[:, 0]
             _, anchors, height, width = weights.shape
-            stride = self._pair.strides[level]
+            stride = self._info.strides[level]
             centres = cell_centres(height, width, weights).view(-1, 2) * stride
             sides = weights.new_tensor(self._priors[level])
             rows.append(
                 [
-                    # Picking whole rows has a cheaper backward than masking all columns of all rows.
-                    student.raw[level].flatten(0, 3).index_select(0, place),
-                    teacher.raw[level].detach().flatten(0, 3).index_select(0, place),
-                    weights.flatten()[place],
-                    centres[place % (height * width)],
-                    sides[place // (height * width) % anchors],
-                    weights.new_full((len(place), 1), stride),
+                    # index_select of whole rows has a cheaper backward pass than masking.
+                    student.raw[level].flatten(0, 3).index_select(0, index),
+                    teacher.raw[level].detach().flatten(0, 3).index_select(0, index),
+                    weights.flatten()[index],
+                    centres[index % (height * width)],
+                    sides[index // (height * width) % anchors],
+                    weights.new_full((len(index), 1), stride),
                 ]
             )
         s, t, *rest = (torch.cat(column) for column in zip(*rows, strict=True))
-        return _Picked(parts(s, self._pair.head), parts(t, self._pair.head), *rest)
+        return _Selection(split_columns(s, self._info.head), split_columns(t, self._info.head), *rest)
 
-    def _classes(self, picked: _Picked) -> Tensor:
+    def _classes(self, selected: _Selection) -> Tensor:
         """Divergence of the classes, ``[M]``."""
         t = self.config.cls_temperature
         if self.config.classes == "softmax":
-            divergence = categorical(picked.student.cls, picked.teacher.cls, t)
+            divergence = categorical(selected.student.cls, selected.teacher.cls, t)
         else:
-            divergence = bernoulli(picked.student.cls, picked.teacher.cls, t).sum(-1)
+            divergence = bernoulli(selected.student.cls, selected.teacher.cls, t).sum(-1)
         return self._squared(t) * divergence
 
-    def _boxes(self, picked: _Picked) -> Tensor:
-        """Divergence of the boxes, the mean of four sides or coordinates (but for ``iou``); ``[M]``."""
+    def _boxes(self, selected: _Selection) -> Tensor:
+        """Divergence of the boxes, mean over four sides or coordinates (except ``iou``); ``[M]``."""
         config, t = self.config, self.temperature
-        student, teacher = picked.student.box, picked.teacher.box
+        student, teacher = selected.student.box, selected.teacher.box
         assert student is not None
         assert teacher is not None
         if config.box == "iou":
             boxes = [
-                corners_px(box, self._pair.head, picked.centre, picked.stride, picked.prior)
+                corners_px(box, self._info.head, selected.centre, selected.stride, selected.prior)
                 for box in (student, teacher)
             ]
             return 1 - giou(*boxes)
         if config.box == "soft_bins":
             student, teacher = (soft_bins(box, config.bins, config.bin_width) for box in (student, teacher))
-        elif self._pair.head == "dfl":
+        elif self._info.head == "dfl":
             student, teacher = (box.unflatten(-1, (SIDES, BINS)) for box in (student, teacher))
         else:
             return self._squared(t) * bernoulli(student, teacher, t).mean(-1)
@@ -234,24 +239,24 @@ class Loss(nn.Module):
         return temperature**2 if self.config.compensate else 1.0
 
     def _reduced(self, values: Tensor, weights: Tensor, share: float) -> Tensor:
-        """Weighted mean, or the reference's sum, of which ``share`` counts."""
+        """Weighted mean, or with ``reference`` the weighted sum times ``share``."""
         if self.config.reduction == "reference":
-            return (values * weights).sum() * (share * processes())
+            return (values * weights).sum() * (share * world_size())
         return _mean(values, weights)
 
 
 def soft_bins(box: Tensor, bins: int, width: float) -> Tensor:
-    """Logits of a bell around each sigmoid, on ``bins + 1`` points from 0 to 1; ``[M, 4, bins + 1]``."""
+    """Logits of a Gaussian around each sigmoid, at ``bins + 1`` points from 0 to 1; ``[M, 4, bins + 1]``."""
     points = torch.linspace(0, 1, bins + 1, device=box.device, dtype=box.dtype)
     return -((box.sigmoid()[..., None] - points) ** 2) / (2 * width**2)
 
 
-def _confidence(part: Parts) -> Tensor:
-    """How sure a network is of its predictions, without a gradient; ``[M]``."""
+def _confidence(part: HeadColumns) -> Tensor:
+    """Confidence of predictions, detached: class probability times objectness, if any; ``[M]``."""
     best = part.cls.detach().sigmoid().amax(-1)
     return best if part.obj is None else best * part.obj.detach().sigmoid()
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean; a zero with a graph over nothing."""
+    """Weighted mean; 0 with a gradient if there are no values."""
     return (values * weights).sum() / denominator(weights.sum(), TINY)

@@ -1,15 +1,15 @@
-"""Squared distance of the maps, weighted by how sure the teacher is of each cell.
+"""Squared distance of the feature maps, weighted by the teacher's confidence in each cell.
 
-This is what the ``ultralytics`` package does for ``distill_model=``, and so the bar for every other method: a
-projector of two 1x1 convolutions with a ReLU between, then on each level
-``sum(w * (S - T)^2) / (sum(w) * channels)``, where w is the teacher's highest class probability in the cell.
-Of a teacher whose head has objectness, it is the highest product of both over the cell's anchors. The levels
-are summed. True boxes play no part. The term is a mean over the cells of the batch: the loop multiplies it by
+This is the method of the ``ultralytics`` package for ``distill_model=``, and the baseline for the other
+methods: a projector of two 1x1 convolutions with a ReLU between them, then for each level ``sum(w * (S -
+T)^2) / (sum(w) * channels)``, where w is the teacher's highest class probability in the cell. For a head with
+objectness, w is the maximum over the anchors of objectness times class probability. The levels are summed.
+Ground truth is not used. The term is a mean over the cells of the batch: the training loop multiplies it by
 the batch size, as the package does.
 
-Known traps. The weights are divided by their own sum, so that a teacher that sees next to nothing in a batch
-still teaches at full strength. The projector is trained from the same loss and can take over a part of the
-work; it is dropped in the end.
+Limitations. The weights are divided by their sum, so a batch in which the teacher detects almost nothing has
+the full weight. The projector is trained with the same loss and may learn a part of the mapping; it is
+discarded after the training.
 
 Source: ultralytics 8.4.190, ``nn/distill_model.py`` (formula and defaults only),
 https://github.com/ultralytics/ultralytics/pull/24894.
@@ -28,7 +28,7 @@ from distill.models.head_outputs import confidence
 from distill.training.distributed import denominator
 
 INPUTS: MethodInputs = "features"
-TINY = 1e-9  # keeps the division finite where the teacher is sure of nothing at all
+TINY = 1e-9  # avoids a division by 0 if all weights are 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,10 @@ class Config:
     """Settings.
 
     Attributes:
-        weight: Multiplies the term before it joins the detection loss; the package's ``dis``, by default 6.
-        adapter: What stands behind the student's maps: the package's ``projector``, or ``identity`` between
-            maps of the same width.
+        weight: Multiplies the term before it is added to the detection loss; the package's ``dis``, by
+            default 6.
+        adapter: Layer after the student's maps: the package's ``projector``, or ``identity`` for maps with
+            the same channels.
     """
 
     weight: float = 6.0
@@ -46,26 +47,26 @@ class Config:
 
 
 class Loss(nn.Module):
-    """Squared distance between projected student and teacher maps where the teacher sees something."""
+    """Squared distance between projected student and teacher maps, weighted by the teacher's confidence."""
 
-    def __init__(self, config: Config, pair: StudentTeacherInfo) -> None:
+    def __init__(self, config: Config, info: StudentTeacherInfo) -> None:
         super().__init__()
         self.config = config
-        self.project = projectors(pair) if config.adapter == "projector" else align(pair, "identity")
+        self.project = projectors(info) if config.adapter == "projector" else align(info, "identity")
 
     def forward(self, student: NetworkOutputs, teacher: NetworkOutputs, targets: Tensor) -> dict[str, Tensor]:
-        """One scalar a level; true boxes are not looked at.
+        """One scalar for each level; ground truth is not used.
 
         Args:
             student: Maps ``[B, Cs, h, w]``.
-            teacher: Maps ``[B, Ct, h, w]`` of the same sizes, and raw predictions; no gradient goes there.
+            teacher: Maps ``[B, Ct, h, w]`` of the same sizes, and raw predictions; detached.
             targets: float32 ``[n, 6]``.
         """
-        sure = [level.detach() for level in confidence(teacher)]  # [B, h, w]
+        confidences = [level.detach() for level in confidence(teacher)]  # [B, h, w]
         return {
             level: self.config.weight
             * weighted_l2(layer(student.features[level]), teacher.features[level].detach(), weights)
-            for (level, layer), weights in zip(self.project.items(), sure, strict=True)
+            for (level, layer), weights in zip(self.project.items(), confidences, strict=True)
         }
 
 
@@ -75,15 +76,15 @@ def weighted_l2(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
     return (per_cell * weights).sum() / denominator(weights.sum() * student.shape[1] + TINY, 0.0)
 
 
-def projectors(pair: StudentTeacherInfo) -> nn.ModuleDict:
-    """1x1 convolution, ReLU, 1x1 convolution on each level; both give the teacher's channels."""
+def projectors(info: StudentTeacherInfo) -> nn.ModuleDict:
+    """1x1 convolution, ReLU, 1x1 convolution for each level, both with the teacher's channels."""
     return nn.ModuleDict(
         {
             level: nn.Sequential(
-                nn.Conv2d(width, pair.teacher_channels[level], 1),
+                nn.Conv2d(width, info.teacher_channels[level], 1),
                 nn.ReLU(inplace=True),
-                nn.Conv2d(pair.teacher_channels[level], pair.teacher_channels[level], 1),
+                nn.Conv2d(info.teacher_channels[level], info.teacher_channels[level], 1),
             )
-            for level, width in pair.student_channels.items()
+            for level, width in info.student_channels.items()
         }
     )

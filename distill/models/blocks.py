@@ -1,4 +1,4 @@
-"""The building blocks of YOLOv5 v6/v7, with the original's attribute names, which are its weight names.
+"""Building blocks of YOLOv5 v6/v7. Attribute names are those of the original, so state-dict names match.
 
 Source: models/common.py of https://github.com/ultralytics/yolov5, tag v7.0 (structure and names only).
 """
@@ -27,16 +27,16 @@ class Conv(nn.Module):
         border = kernel // 2 if padding is None else padding
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, border, bias=False)
         self.bn: nn.Module = nn.BatchNorm2d(out_channels, eps=BN_EPS, momentum=BN_MOMENTUM)
-        self.act = nn.SiLU()  # in place, its gradient would need a copy of what it overwrote
+        self.act = nn.SiLU()  # not in place: its backward pass would need a copy of the input
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the three in turn."""
+        """Map ``[B, Cin, H, W]`` to ``[B, Cout, H/stride, W/stride]``."""
         out: Tensor = self.act(self.bn(self.conv(x)))
         return out
 
 
 class Bottleneck(nn.Module):
-    """A 1x1 and a 3x3 ``Conv`` of the same width, added to the input with ``shortcut``."""
+    """A 1x1 and a 3x3 ``Conv`` of the same width, with an optional residual connection."""
 
     def __init__(self, channels: int, *, shortcut: bool) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Bottleneck(nn.Module):
 
 
 class C3(nn.Module):
-    """Two 1x1 branches of half the width, one through bottlenecks, joined by a 1x1."""
+    """CSP block: two 1x1 branches of half the width, one with bottlenecks, concatenated, then a 1x1."""
 
     def __init__(self, in_channels: int, out_channels: int, *, repeats: int, shortcut: bool) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class C3(nn.Module):
 
 
 class SPPF(nn.Module):
-    """Spatial pyramid pooling: three chained max pools see 5, 9 and 13 cells."""
+    """Spatial pyramid pooling (fast): three chained 5x5 max pools, receptive fields of 5, 9 and 13 cells."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int) -> None:
         super().__init__()
@@ -87,15 +87,15 @@ class SPPF(nn.Module):
 
 
 class Concat(nn.Module):
-    """Joins maps of one size over their channels."""
+    """Concatenation over channels."""
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """Join ``[B, Ci, H, W]`` to ``[B, sum(Ci), H, W]``."""
+        """Concatenate ``[B, Ci, H, W]`` to ``[B, sum(Ci), H, W]``."""
         return torch.cat(maps, 1)
 
 
-def block(layer: Layer) -> nn.Module:
-    """The module of one row of the architecture table."""
+def build_block(layer: Layer) -> nn.Module:
+    """Module for one row of the architecture table."""
     if layer.kind == "conv":
         return Conv(
             layer.in_channels,

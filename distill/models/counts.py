@@ -1,4 +1,4 @@
-"""How large a network is: parameters and floating-point operations, as its papers count them."""
+"""Model size: number of parameters and FLOPs, counted as in the papers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from edgestill.architecture import IMAGE_CHANNELS
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Number of parameters, frozen ones too; buffers do not count."""
+    """Number of parameters, including frozen ones, without buffers."""
     return sum(p.numel() for p in model.parameters())
 
 
 def flops(model: nn.Module, input_hw: tuple[int, int], *, norms: bool = False) -> int:
-    """Floating-point operations of one image: two for each product that a convolution sums.
+    """Floating-point operations (FLOPs) for one image: two for each multiply-add of a convolution.
 
     Args:
-        model: A network of images; on the ``meta`` device, counting costs no arithmetic.
+        model: A network that takes images; on the ``meta`` device nothing is computed.
         input_hw: Height and width of the input, pixels.
-        norms: Whether to add two for each value that passes a batch norm. The figures that YOLOv5 and its
-            relatives publish have them, a network with folded batch norms does not.
+        norms: Whether to add two for each output value of a batch norm. Published figures of YOLOv5 and its
+            successors include them; a network with folded batch norms has none.
     """
     total = 0
 

@@ -1,4 +1,4 @@
-"""The original YOLOv5 head: one 1x1 convolution a level gives box, objectness and classes of its anchors.
+"""The original YOLOv5 head: one 1x1 convolution for each level predicts box, objectness and classes.
 
 Source: models/yolo.py of https://github.com/ultralytics/yolov5, tag v7.0 (formulas and names only).
 """
@@ -14,7 +14,7 @@ from distill.models.head import AnchorHead, AnchorsPx, class_prior, objectness_p
 
 
 class Coupled(AnchorHead):
-    """Raw predictions of a 1x1 convolution a level."""
+    """Head with one 1x1 convolution for each level."""
 
     kind = "coupled"
 
@@ -26,7 +26,7 @@ class Coupled(AnchorHead):
         self.m = nn.ModuleList(_predictor(c, per_cell, nc, s) for c, s in zip(channels, strides, strict=True))
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Raw maps from the neck's maps, which are left as they are.
+        """Raw maps from the feature maps of the neck, which are not modified.
 
         Args:
             features: ``[B, C, h, w]`` by level.
@@ -39,10 +39,10 @@ class Coupled(AnchorHead):
 
 @torch.no_grad()
 def _predictor(channels: int, per_cell: int, nc: int, stride: int) -> nn.Conv2d:
-    """One level's convolution."""
+    """The convolution of one level, with prior biases."""
     conv = nn.Conv2d(channels, per_cell * (5 + nc), 1)
     assert conv.bias is not None
-    bias = conv.bias.view(per_cell, 5 + nc)  # a view: writes through to the parameter
+    bias = conv.bias.view(per_cell, 5 + nc)  # a view: assignments change the parameter
     bias[:, 4] += objectness_prior(stride)
     bias[:, 5:] += class_prior(nc)
     return conv

@@ -1,7 +1,7 @@
-"""YOLOv5u's anchor-free head, of the ``ultralytics`` package: a box is four distances from its cell's centre.
+"""Anchor-free head of YOLOv5u, from the ``ultralytics`` package: a box is four distances from a cell centre.
 
-Each distance is a distribution over 16 bins. The modules, their names and start values are those of that
-package; what is ours is the form of the raw maps, which is that of the other heads with one anchor a cell.
+Each distance is a distribution over 16 bins. Modules, their names and initial values come from that package.
+The layout of the raw maps is that of the other heads, with one anchor for each cell.
 
 Source: ``Detect`` of ultralytics/nn/modules/head.py, https://github.com/ultralytics/ultralytics, used as a
 library; the distribution: Li et al., Generalized Focal Loss, https://arxiv.org/abs/2006.04388.
@@ -15,20 +15,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.checkpoints.ultralytics_import import borrow
-from distill.models.head import Head
-from distill.models.head_outputs import BINS, boxes_px, parts
+from distill.checkpoints.ultralytics_import import import_ultralytics
+from distill.models.head import DetectionHead
+from distill.models.head_outputs import BINS, boxes_px, split_columns
 from edgestill.architecture import BN_EPS, BN_MOMENTUM
 
-BOX_BIAS = 2.0  # of every bin: all are equally likely
+BOX_BIAS = 2.0  # for all bins, so the initial distribution is uniform
 
 
-class Dfl(Head):
-    """Raw predictions of two towers a level, one for the distances and one for the classes.
+class Dfl(DetectionHead):
+    """Head with two towers for each level, one for the distances and one for the classes.
 
     Args:
         nc: Number of classes.
-        channels: Channels of the neck's maps, by level.
+        channels: Channels of the neck's feature maps, by level.
         strides: Input pixels per cell, by level.
 
     Raises:
@@ -43,19 +43,19 @@ class Dfl(Head):
 
     def __init__(self, nc: int, channels: Sequence[int], strides: Sequence[int]) -> None:
         super().__init__(nc, strides)
-        detect = borrow("nn.modules.head", "the dfl head").Detect
-        # YOLOv5u has plain 3x3 convolutions in its class towers; the package calls that legacy.
+        detect = import_ultralytics("nn.modules.head", "the dfl head").Detect
+        # YOLOv5u has full 3x3 convolutions in its class towers, which the package calls legacy.
         modules = type("Detect", (detect,), {"legacy": True})(nc=nc, reg_max=BINS, ch=tuple(channels))
         self.cv2, self.cv3, self.dfl = modules.cv2, modules.cv3, modules.dfl
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps, module.momentum = BN_EPS, BN_MOMENTUM
             elif hasattr(module, "act"):
-                module.act = nn.SiLU()  # the package's is one object for all
+                module.act = nn.SiLU()  # the package shares one object between all modules
         self._set_priors()
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Raw maps from the neck's maps, which are left as they are.
+        """Raw maps from the feature maps of the neck, which are not modified.
 
         Args:
             features: ``[B, C, h, w]`` by level.
@@ -74,20 +74,20 @@ class Dfl(Head):
         """Boxes and probabilities from raw maps.
 
         Returns:
-            float32 ``[B, 4 + nc, A]``: cx, cy, w, h in input pixels, class probabilities. Columns run over
-            levels, then y, then x.
+            float32 ``[B, 4 + nc, A]``: cx, cy, w, h in input pixels, class probabilities. The last axis is
+            ordered by level, then y, then x.
         """
         columns = []
         for level, stride in zip((level.float() for level in raw), self.strides, strict=True):
             low, high = boxes_px(level, "dfl", stride).chunk(2, -1)
-            classes = parts(level, "dfl").cls.sigmoid()
+            classes = split_columns(level, "dfl").cls.sigmoid()
             rows = torch.cat(((low + high) / 2, high - low, classes), -1)  # [B, 1, h, w, 4 + nc]
             columns.append(rows.flatten(1, 3).transpose(1, 2))
         return torch.cat(columns, 2)
 
     @torch.no_grad()
     def _set_priors(self) -> None:
-        """Start values of the last biases; 5 objects in an image of 640 x 640."""
+        """Initial biases of the last layers; the class prior is 5 objects in an image of 640 x 640."""
         for level, stride in enumerate(self.strides):
             self.get_submodule(f"cv2.{level}.2").bias.fill_(BOX_BIAS)  # type: ignore[operator]
             prior = math.log(5 / self.nc / (640 / stride) ** 2)

@@ -1,6 +1,7 @@
-"""Read feature maps of a network without touching it: forward hooks on the outputs of its neck layers.
+"""Feature maps of an unmodified network, by forward hooks on its neck layers.
 
-The outputs are hooked, not the head's inputs: a head may overwrite the list that it is given.
+The hooks are on the outputs of the neck and not on the inputs of the head, because a head may modify its
+input list.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ from torch import Tensor, nn
 
 from distill.method import NetworkOutputs
 from edgestill.architecture import TAPS
-from edgestill.spec import Head
+from edgestill.spec import HeadKind
 
 
 class FeatureHooks:
-    """The maps of the latest forward pass. Use it as a context manager, or ``close`` it.
+    """Collects the feature maps of the latest forward pass. Use it as a context manager, or call ``close``.
 
     Args:
-        model: A network that keeps its layers in a list ``model``, as the original YOLOv5 does.
-        layers: Which of them make the maps, by level.
+        model: A network with its layers in a list ``model``, as in the original YOLOv5.
+        layers: Index of the layer that outputs each map, by level.
 
     Attributes:
-        features: ``[B, C, h, w]`` by level, in the format that the network computed in.
+        features: ``[B, C, h, w]`` by level, in the dtype of the forward pass.
     """
 
     def __init__(self, model: nn.Module, layers: Mapping[str, int] = TAPS) -> None:
         self.features: dict[str, Tensor] = {}
         self._handles = [
-            model.get_submodule(f"model.{index}").register_forward_hook(self._keeper(level))
+            model.get_submodule(f"model.{index}").register_forward_hook(self._hook(level))
             for level, index in layers.items()
         ]
 
@@ -40,30 +41,30 @@ class FeatureHooks:
         self.close()
 
     def close(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self.features = {}  # not cleared: a NetworkOutputs may hold it
+        self.features = {}  # a new dict: a NetworkOutputs may hold the old one
 
-    def _keeper(self, level: str) -> Any:
-        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def _hook(self, level: str) -> Any:
+        def store(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             self.features[level] = output
 
-        return keep
+        return store
 
 
 def forward_features(
-    model: nn.Module, images: Tensor, head: Head | None, layers: Mapping[str, int] = TAPS
+    model: nn.Module, images: Tensor, head: HeadKind | None, layers: Mapping[str, int] = TAPS
 ) -> NetworkOutputs:
-    """Maps of the neck and raw predictions of one forward pass, in the format that it is computed in.
+    """Run one forward pass; returns neck features and raw head maps in the dtype of the pass.
 
     Args:
-        model: A network that gives raw maps, in whatever mode it is.
+        model: A network that returns raw maps, in training or evaluation mode.
         images: RGB in [0, 1], float ``[B, 3, H, W]``.
-        head: What kind of head it has.
-        layers: Where its maps are, see ``FeatureHooks``.
+        head: Kind of its head.
+        layers: Layers of the feature maps, see ``FeatureHooks``.
     """
-    with FeatureHooks(model, layers) as taps:
+    with FeatureHooks(model, layers) as hooks:
         raw = model(images)
-        return NetworkOutputs(taps.features, raw, head)
+        return NetworkOutputs(hooks.features, raw, head)

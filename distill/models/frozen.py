@@ -1,4 +1,4 @@
-"""A network that is only looked at: what a teacher is, whoever wrote it."""
+"""Frozen networks for use as teachers, of this project or of other packages."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import Tensor, nn
 
 from distill.method import NetworkOutputs
 from distill.models.feature_hooks import forward_features
-from distill.models.yolov5 import Yolov5, fused
+from distill.models.yolov5 import Yolov5, fuse_batch_norms
 from edgestill.architecture import TAPS
-from edgestill.spec import Head, ModelSpec
+from edgestill.spec import HeadKind, ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What must be known of a teacher to compare a student with it.
+class TeacherInfo:
+    """Properties of a teacher network.
 
     Attributes:
         name: Architecture, e.g. ``"yolov5s"``.
-        classes: Class names; the position is the class id.
+        classes: Class names; the index is the class id.
         strides: Input pixels per cell, by level.
         anchors_px: Anchor width and height in input pixels, by level; empty for an anchor-free head.
-        channels: Channels of its maps, by level ``p3``, ``p4``, ``p5``.
-        layers: Which entries of the network's ``model`` make these maps, by level.
-        head: Kind of head; None where its raw maps hold class logits alone.
+        channels: Channels of its feature maps, by level ``p3``, ``p4``, ``p5``.
+        layers: Index in the network's ``model`` of the layer that outputs each map, by level.
+        head: Kind of head; None if its raw maps hold class logits only.
     """
 
     name: str
@@ -34,42 +34,41 @@ class Facts:
     anchors_px: tuple[tuple[tuple[float, float], ...], ...]
     channels: Mapping[str, int]
     layers: Mapping[str, int]
-    head: Head | None
+    head: HeadKind | None
 
 
 class FrozenTeacher(nn.Module):
-    """A frozen copy of a network, batch norms folded, that gives a ``NetworkOutputs`` of a batch.
+    """Frozen copy of a network with folded batch norms; returns ``NetworkOutputs``.
 
-    A loop that calls ``train`` does not wake it: in training mode its layers would use the statistics of the
-    batch, and drift.
+    It stays in evaluation mode when a training loop calls ``train``.
 
     Args:
-        network: Keeps its layers in a list ``model``, as the original YOLOv5 does, and gives raw maps.
-        facts: What it is.
+        network: Network with its layers in a list ``model``, as in the original YOLOv5; returns raw maps.
+        info: Its properties.
     """
 
-    def __init__(self, network: nn.Module, facts: Facts) -> None:
+    def __init__(self, network: nn.Module, info: TeacherInfo) -> None:
         super().__init__()
-        self.network = fused(network)
-        self.facts = facts
+        self.network = fuse_batch_norms(network)
+        self.info = info
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> FrozenTeacher:
-        """Stay in evaluation mode, whatever is asked for."""
+        """Stay in evaluation mode; ``mode`` is ignored."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> NetworkOutputs:
-        """Maps and raw predictions, in the format that they are computed in.
+        """Neck features and raw head maps, in the dtype of the forward pass.
 
         Args:
             images: RGB in [0, 1], float ``[B, 3, H, W]``.
         """
-        return forward_features(self.network, images, self.facts.head, self.facts.layers)
+        return forward_features(self.network, images, self.info.head, self.info.layers)
 
 
-def facts_of(network: Yolov5, spec: ModelSpec) -> Facts:
-    """What is known of a network of this project."""
-    return Facts(
+def teacher_info(network: Yolov5, spec: ModelSpec) -> TeacherInfo:
+    """Properties of a network of this project."""
+    return TeacherInfo(
         name=spec.name,
         classes=spec.classes,
         strides=spec.strides,

@@ -1,4 +1,4 @@
-"""What every detection head is: raw maps out of the neck's maps, decoding, and facts about itself."""
+"""Base classes of the detection heads, and the prior biases of their predictions."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from edgestill.spec import Head as Kind
-from edgestill.spec import Layout
+from edgestill.spec import HeadKind, Layout
 
 AnchorsPx = Sequence[Sequence[tuple[float, float]]]
 
 
-class Head(nn.Module):
-    """A detection head.
+class DetectionHead(nn.Module):
+    """A detection head: raw maps from the feature maps of the neck, and their decoding.
 
     Attributes:
-        kind: Which one.
-        layout: What ``decode`` gives.
+        kind: Kind of head.
+        layout: Layout of the output of ``decode``.
         nc: Number of classes.
         strides: Input pixels per cell, by level.
-        share_levels: Whether one set of towers serves all levels.
+        share_levels: Whether all levels share one set of towers.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[HeadKind]
     layout: ClassVar[Layout]
     share_levels = False
 
@@ -36,7 +35,7 @@ class Head(nn.Module):
         self.strides = tuple(strides)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Raw maps from the neck's maps, which are left as they are.
+        """Raw maps from the feature maps of the neck, which are not modified.
 
         Args:
             features: ``[B, C, h, w]`` by level.
@@ -51,8 +50,8 @@ class Head(nn.Module):
         raise NotImplementedError
 
 
-class AnchorHead(Head):
-    """What the heads over anchors share: columns tx, ty, tw, th, objectness, class logits, and their meaning.
+class AnchorHead(DetectionHead):
+    """Base of the anchor heads. Columns: tx, ty, tw, th, objectness and class logits.
 
     Attributes:
         anchors: Anchor width and height in cells; float32 ``[levels, anchors, 2]``.
@@ -69,7 +68,7 @@ class AnchorHead(Head):
         self.register_buffer("anchors", torch.tensor(cells, dtype=torch.float32))
 
     def by_anchor(self, out: Tensor) -> Tensor:
-        """A convolution's output ``[B, anchors * k, h, w]`` as ``[B, anchors, h, w, k]``, without a copy."""
+        """View of a convolution's output ``[B, anchors * k, h, w]`` as ``[B, anchors, h, w, k]``."""
         batch, channels, height, width = out.shape
         per_cell = self.anchors.shape[1]
         return out.view(batch, per_cell, channels // per_cell, height, width).permute(0, 1, 3, 4, 2)
@@ -79,7 +78,7 @@ class AnchorHead(Head):
 
         Returns:
             float32 ``[B, A, 5 + nc]``: cx, cy, w, h in input pixels, objectness, class probabilities.
-            Rows run over levels, then anchors, then y, then x.
+            Rows are ordered by level, then anchor, then y, then x.
         """
         rows = []
         for level, stride, anchors in zip(raw, self.strides, self.anchors, strict=True):
@@ -98,10 +97,10 @@ class AnchorHead(Head):
 
 
 def objectness_prior(stride: float) -> float:
-    """Start value of an objectness logit: 8 objects in an image of 640 x 640, not a flood to unlearn."""
+    """Initial objectness logit: a prior of 8 objects in an image of 640 x 640."""
     return math.log(8 / (640 / stride) ** 2)
 
 
 def class_prior(nc: int) -> float:
-    """Start value of a class logit: each is about as likely; 1e-5 keeps it finite with one class."""
+    """Initial class logit: about equal probabilities; 0.99999 keeps it finite with one class."""
     return math.log(0.6 / (nc - 0.99999))

@@ -1,4 +1,4 @@
-"""Raw head maps taken apart, for every kind of head: what a method compares, and decoded boxes."""
+"""Columns of the raw head maps, for every kind of head, and differentiable box decoding."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from distill.method import NetworkOutputs
-from edgestill.spec import Head
+from edgestill.spec import HeadKind
 
-BINS = 16  # of each distance in a ``dfl`` head
+BINS = 16  # for each distance of a ``dfl`` head
 SIDES = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parts:
-    """One level's raw map ``[B, A, h, w, columns]``, as views of it.
+class HeadColumns:
+    """Views of the columns of one level's raw map ``[B, A, h, w, columns]``.
 
     Attributes:
-        box: tx, ty, tw, th, or 4 x 16 logits of distances; ``[..., 4 or 64]``; None where there are none.
-        obj: Objectness logit, ``[...]``; None for heads that have none.
+        box: tx, ty, tw, th, or 4 x 16 logits of distances; ``[..., 4 or 64]``; None for heads without boxes.
+        obj: Objectness logit, ``[...]``; None for heads without objectness.
         cls: Class logits, ``[..., nc]``.
     """
 
@@ -30,30 +30,30 @@ class Parts:
     cls: Tensor
 
 
-def parts(level: Tensor, head: Head | None) -> Parts:
-    """Take one level's raw map apart."""
+def split_columns(level: Tensor, head: HeadKind | None) -> HeadColumns:
+    """Split the columns of one level's raw map."""
     if head is None:
-        return Parts(None, None, level)
+        return HeadColumns(None, None, level)
     if head == "dfl":
-        return Parts(level[..., : SIDES * BINS], None, level[..., SIDES * BINS :])
-    return Parts(level[..., :SIDES], level[..., SIDES], level[..., SIDES + 1 :])
+        return HeadColumns(level[..., : SIDES * BINS], None, level[..., SIDES * BINS :])
+    return HeadColumns(level[..., :SIDES], level[..., SIDES], level[..., SIDES + 1 :])
 
 
-def confidence(view: NetworkOutputs) -> list[Tensor]:
-    """How sure a network is that a cell holds some object, in [0, 1]; ``[B, h, w]`` by level.
+def confidence(outputs: NetworkOutputs) -> list[Tensor]:
+    """Confidence that a cell contains an object, in [0, 1]; ``[B, h, w]`` by level.
 
-    The highest class probability, times objectness where the head has one, over the cell's anchors.
+    It is the maximum over the anchors of the highest class probability, times objectness if the head has it.
     """
     scores = []
-    for level in view.raw:
-        part = parts(level, view.head)
+    for level in outputs.raw:
+        part = split_columns(level, outputs.head)
         best = part.cls.sigmoid().amax(-1)  # [B, A, h, w]
         scores.append((best if part.obj is None else best * part.obj.sigmoid()).amax(1))
     return scores
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Horizontal and vertical place of the centre of every cell, in cells; float32 ``[h, w, 2]``."""
+    """Coordinates x, y of the centre of every cell, in cells; float32 ``[h, w, 2]``."""
     y, x = torch.meshgrid(
         torch.arange(height, device=like.device), torch.arange(width, device=like.device), indexing="ij"
     )
@@ -61,14 +61,14 @@ def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def distances(box: Tensor) -> Tensor:
-    """Expected distances left, top, right, bottom of a cell's centre, in cells; from 64 columns to 4."""
+    """Expected distances left, top, right, bottom from the cell centre, in cells; 64 columns to 4."""
     bins = torch.arange(BINS, device=box.device, dtype=box.dtype)
     expected: Tensor = box.unflatten(-1, (SIDES, BINS)).softmax(-1) @ bins
     return expected
 
 
 def boxes_px(
-    level: Tensor, head: Head, stride: int, anchors_px: Sequence[tuple[float, float]] = ()
+    level: Tensor, head: HeadKind, stride: int, anchors_px: Sequence[tuple[float, float]] = ()
 ) -> Tensor:
     """Corners of every predicted box, input pixels; differentiable.
 
@@ -76,12 +76,12 @@ def boxes_px(
         level: One level's raw map ``[B, A, h, w, columns]``.
         head: Kind of head.
         stride: Input pixels per cell.
-        anchors_px: Width and height of the level's anchors; not read for ``dfl``.
+        anchors_px: Width and height of the level's anchors, input pixels; unused for ``dfl``.
 
     Returns:
         x1, y1, x2, y2; ``[B, A, h, w, 4]``.
     """
-    box = parts(level, head).box
+    box = split_columns(level, head).box
     assert box is not None
     centre = cell_centres(level.shape[2], level.shape[3], level) * stride  # [h, w, 2]
     if head == "dfl":
@@ -91,14 +91,14 @@ def boxes_px(
 
 
 def corners_px(
-    box: Tensor, head: Head, centre: Tensor, stride: float | Tensor, anchors: Tensor | None = None
+    box: Tensor, head: HeadKind, centre: Tensor, stride: float | Tensor, anchors: Tensor | None = None
 ) -> Tensor:
-    """Corners of boxes given by any selection of a raw map's box columns; differentiable.
+    """Corners of boxes from any selection of the box columns of a raw map; differentiable.
 
     Args:
-        box: ``Parts.box`` of the selection, ``[..., 4 or 64]``.
+        box: Box columns of the selection, ``[..., 4 or 64]``.
         head: Kind of head.
-        centre: Horizontal and vertical place of the cells' centres, input pixels; ``[..., 2]``.
+        centre: Coordinates x, y of the cell centres, input pixels; ``[..., 2]``.
         stride: Input pixels per cell.
         anchors: Width and height of the anchors, input pixels, ``[..., 2]``; None for ``dfl``.
 

@@ -1,8 +1,7 @@
-"""Classic YOLOv5 v6/v7 in five sizes, with three heads and the original's weight names.
+"""YOLOv5 v6/v7 in five sizes with three kinds of head, and the state-dict names of the original.
 
-The weights of the original load strictly (``coupled``), those of YOLOv5u too (``dfl``).
-
-The table of layers is ``edgestill.architecture``.
+Weights of the original (``coupled``) and of YOLOv5u (``dfl``) load strictly. The table of layers is in
+``edgestill.architecture``.
 
 Source: https://github.com/ultralytics/yolov5, tag v7.0 (architecture, names and formulas only).
 """
@@ -17,27 +16,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from distill.models.blocks import block
+from distill.models.blocks import build_block
 from distill.models.coupled import Coupled
 from distill.models.decoupled import Decoupled
 from distill.models.dfl import Dfl
-from distill.models.head import AnchorsPx, Head
+from distill.models.head import AnchorsPx, DetectionHead
 from edgestill.architecture import PREFIX, SIZES, STRIDES, TAPS, layers, level_channels, tower_channels
 from edgestill.errors import ArtifactError, UsageError
-from edgestill.spec import COCO_ANCHORS_PX, ModelSpec
-from edgestill.spec import Head as Kind
+from edgestill.spec import COCO_ANCHORS_PX, HeadKind, ModelSpec
 
-__all__ = ["TAPS", "Yolov5", "build", "from_spec", "fused", "misfit", "spec"]
+__all__ = [
+    "TAPS",
+    "Yolov5",
+    "build",
+    "from_spec",
+    "fuse_batch_norms",
+    "model_spec",
+    "weight_mismatch",
+]
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 class Yolov5(nn.Module):
-    """The network; ``model[i]`` is layer ``i`` of the original's list, the head is the last.
+    """YOLOv5; ``model[i]`` is layer ``i`` of the original, and the head is the last one.
 
     Attributes:
         size: ``n``, ``s``, ``m``, ``l`` or ``x``.
-        channels: Channels of the maps that the head reads, by level ``p3``, ``p4``, ``p5``.
+        channels: Channels of the feature maps for the head, by level ``p3``, ``p4``, ``p5``.
         anchors_px: Anchor width and height in input pixels, by level; empty for an anchor-free head.
     """
 
@@ -47,7 +53,7 @@ class Yolov5(nn.Module):
         nc: int,
         anchors_px: AnchorsPx,
         strides: Sequence[int],
-        head: Kind,
+        head: HeadKind,
         *,
         share_levels: bool,
     ) -> None:
@@ -57,8 +63,8 @@ class Yolov5(nn.Module):
         self.size = size
         self.channels = level_channels(size)
         self.anchors_px = tuple(tuple((float(w), float(h)) for w, h in level) for level in anchors_px)
-        self.model = nn.ModuleList(block(layer) for layer in self._table)
-        # The head comes last: backbone and neck then start from the same numbers, whatever the head.
+        self.model = nn.ModuleList(build_block(layer) for layer in self._table)
+        # The head is built last: for one seed, backbone and neck have the same weights with every head.
         self.model.append(_head(size, nc, self.anchors_px, strides, head, share_levels=share_levels))
 
     @property
@@ -73,14 +79,14 @@ class Yolov5(nn.Module):
 
     @property
     def name(self) -> str:
-        """The architecture's name, e.g. ``"yolov5n"``."""
+        """Name of the architecture, e.g. ``"yolov5n"``."""
         return PREFIX + self.size
 
     @property
-    def head(self) -> Head:
+    def head(self) -> DetectionHead:
         """The detection head."""
         head = self.model[-1]
-        assert isinstance(head, Head)
+        assert isinstance(head, DetectionHead)
         return head
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -90,7 +96,7 @@ class Yolov5(nn.Module):
             x: RGB images in [0, 1], float ``[B, 3, H, W]``; sides are multiples of the largest stride.
 
         Returns:
-            ``[B, anchors, h, w, columns]`` by level, see the head; of the anchor heads tx, ty, tw, th,
+            ``[B, anchors, h, w, columns]`` by level, see the head; for anchor heads tx, ty, tw, th,
             objectness and class logits.
         """
         kept: dict[int, Tensor] = {}
@@ -102,7 +108,7 @@ class Yolov5(nn.Module):
         return raw
 
     def decode(self, raw: Sequence[Tensor]) -> Tensor:
-        """Boxes and probabilities of raw maps, float32, in the head's ``layout``."""
+        """Boxes and probabilities from raw maps, float32, in the head's ``layout``."""
         return self.head.decode(raw)
 
 
@@ -112,26 +118,26 @@ def build(
     anchors_px: AnchorsPx = COCO_ANCHORS_PX,
     strides: Sequence[int] = STRIDES,
     *,
-    head: Kind = "coupled",
+    head: HeadKind = "coupled",
     share_levels: bool = False,
 ) -> Yolov5:
-    """A fresh network.
+    """A network with random weights.
 
     Args:
         size: ``n``, ``s``, ``m``, ``l`` or ``x``.
         nc: Number of classes.
-        anchors_px: Anchor width and height in input pixels, by level; a ``dfl`` head has none.
+        anchors_px: Anchor width and height in input pixels, by level; unused for ``dfl``.
         strides: Input pixels per cell, by level.
         head: Kind of detection head.
-        share_levels: Whether the towers of a ``decoupled`` head serve all levels.
+        share_levels: Whether all levels share the towers of a ``decoupled`` head.
 
     Raises:
-        UsageError: No such size, or ``share_levels`` of another head.
+        UsageError: The size is unknown, or ``share_levels`` is set for another head.
         DeviceError: The head needs a library that is not installed.
     """
     if share_levels and head != "decoupled":
         raise UsageError(
-            f"share_levels is of the decoupled head, and head is {head}",
+            f"share_levels needs the decoupled head, and head = {head}",
             hint="--set student.head=decoupled, or --set student.share_levels=false",
         )
     anchors = () if head == "dfl" else anchors_px
@@ -139,10 +145,10 @@ def build(
 
 
 def from_spec(spec: ModelSpec) -> Yolov5:
-    """A fresh network for a spec.
+    """A network with random weights for a spec.
 
     Raises:
-        ArtifactError: The spec asks for a network that this module does not build.
+        ArtifactError: The spec is of a network that this module cannot build.
         DeviceError: The head needs a library that is not installed.
     """
     size = {PREFIX + s: s for s in SIZES}.get(spec.name)
@@ -157,9 +163,9 @@ def from_spec(spec: ModelSpec) -> Yolov5:
 
 
 def _head(
-    size: str, nc: int, anchors_px: AnchorsPx, strides: Sequence[int], kind: Kind, *, share_levels: bool
-) -> Head:
-    """A fresh head on the neck of a size."""
+    size: str, nc: int, anchors_px: AnchorsPx, strides: Sequence[int], kind: HeadKind, *, share_levels: bool
+) -> DetectionHead:
+    """A head with random weights for the neck of a size."""
     channels = list(level_channels(size).values())
     if kind == "dfl":
         return Dfl(nc, channels, strides)
@@ -169,11 +175,11 @@ def _head(
     return Coupled(nc, channels, anchors_px, strides)
 
 
-def misfit(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """The first difference between a spec's weights and named shapes, in words; None where all fit.
+def weight_mismatch(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """The first difference between the tensors of a spec and the given shapes, as text; None if they match.
 
     Raises:
-        ArtifactError: The spec asks for a network that this module does not build.
+        ArtifactError: The spec is of a network that this module cannot build.
     """
     with torch.device("meta"):
         wanted = {name: tuple(tensor.shape) for name, tensor in from_spec(spec).state_dict().items()}
@@ -185,21 +191,21 @@ def misfit(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> str | None
     return None if odd is None else f"{odd} is {list(shapes[odd])}, expected {list(wanted[odd])}"
 
 
-def spec(model: Yolov5, classes: Sequence[str], input_hw: tuple[int, int]) -> ModelSpec:
-    """The contract of a network.
+def model_spec(model: Yolov5, classes: Sequence[str], input_hw: tuple[int, int]) -> ModelSpec:
+    """The contract (``ModelSpec``) of a network.
 
     Args:
         model: The network.
-        classes: Class names, one for each of its classes.
+        classes: Class names in the order of the class ids.
         input_hw: Height and width of the input tensor, pixels.
 
     Raises:
-        ArtifactError: The names do not fit the network.
+        ArtifactError: The number of names is not the number of classes.
     """
     if len(classes) != model.nc:
         raise ArtifactError(
-            f"the network has {model.nc} classes, but {len(classes)} are named",
-            hint="name each class once, in the order of the class ids",
+            f"the network has {model.nc} classes, but there are {len(classes)} class names",
+            hint="give one name for each class, in the order of the class ids",
         )
     return ModelSpec(
         name=model.name,
@@ -213,11 +219,11 @@ def spec(model: Yolov5, classes: Sequence[str], input_hw: tuple[int, int]) -> Mo
     )
 
 
-def fused(model: Network) -> Network:
-    """A copy for inference with the batch norms folded into the convolutions; faster, not for training."""
+def fuse_batch_norms(model: Network) -> Network:
+    """A copy in evaluation mode with batch norms folded into the convolutions; faster, not for training."""
     copy = deepcopy(model).eval()
     for module in copy.modules():
-        # Ours, and those of networks of ``ultralytics``, where not every batch norm follows a convolution.
+        # Fits modules of ``ultralytics`` too, where some batch norms do not follow a convolution.
         conv, norm = getattr(module, "conv", None), getattr(module, "bn", None)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             module.conv, module.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()

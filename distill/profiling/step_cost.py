@@ -26,7 +26,7 @@ import torch
 
 from distill.data.loader import Batch, Batches, TrainingImages, open_datasets
 from distill.recipe import Recipe, load_recipe
-from distill.training.setup import Run, start
+from distill.training.setup import TrainingRun, build_run
 from distill.training.step import step
 from edgestill.errors import UsageError
 from edgestill.files import to_json_text
@@ -52,7 +52,7 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     datasets = open_datasets([Path(path) for path in recipe.data])
-    run = start(recipe, Path(), datasets[0].classes)
+    run = build_run(recipe, Path(), datasets[0].classes)
     batch = _first_batch(run, TrainingImages(datasets, run.spec, cache_mib=0))
     samples = _measure(_parts(run, batch), rounds, run.compute.device)
     found = {f"{name}_ms": 1000 * median(times) for name, times in samples.items()}
@@ -62,7 +62,7 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
         "recipe": recipe.name,
         "methods": list(recipe.methods),
         "student": run.spec.name,
-        "teacher": run.teacher.facts.name if run.teacher else None,
+        "teacher": run.teacher.info.name if run.teacher else None,
         "train_hw": list(recipe.train_hw),
         "batch": len(batch.images),
         "arithmetic": run.compute.describe(),
@@ -74,7 +74,7 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
     }
 
 
-def _first_batch(run: Run, images: TrainingImages) -> Batch:
+def _first_batch(run: TrainingRun, images: TrainingImages) -> Batch:
     recipe = run.recipe
     batches = Batches(
         images,
@@ -88,8 +88,8 @@ def _first_batch(run: Run, images: TrainingImages) -> Batch:
         return next(iter(batches.epoch(0)))
 
 
-def _parts(run: Run, batch: Batch) -> dict[str, Callable[[], object]]:
-    """The measured functions by name."""
+def _parts(run: TrainingRun, batch: Batch) -> dict[str, Callable[[], object]]:
+    """What is measured, by name."""
     teacher, compute = run.teacher, run.compute
     assert teacher is not None
     images = compute.images(batch.images, run.spec.scale)

@@ -1,1 +1,1 @@
-"""Training with the roundings of INT8 in the network, where an export would put them."""
+"""INT8 quantisation-aware training."""

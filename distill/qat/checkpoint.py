@@ -1,4 +1,4 @@
-"""Networks to and from disk with their roundings, where they have some."""
+"""Save and load networks together with their quantisation scheme, if they have one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgestill.spec import ModelSpec
 
 
 def save(folder: Path, model: Yolov5, spec: ModelSpec, about: Mapping[str, Any]) -> None:
-    """Write a checkpoint folder; of a network with roundings an ordinary one, and its scales beside it.
+    """Write a checkpoint folder; a quantised network is saved as float weights plus its scheme.
 
     Raises:
         ArtifactError: See ``distill.checkpoints.native.save``.
@@ -23,21 +23,21 @@ def save(folder: Path, model: Yolov5, spec: ModelSpec, about: Mapping[str, Any])
     if not isinstance(model, QuantizedYolov5):
         native.save(folder, model, spec, about)
         return
-    plain, scheme = model.settled(spec)
-    native.save(folder, plain, spec, about, scheme=scheme)
+    float_model, scheme = model.to_float(spec)
+    native.save(folder, float_model, spec, about, scheme=scheme)
 
 
 def load(path: Path, *, speed: float = 1.0) -> tuple[Yolov5, ModelSpec]:
-    """A network as it was trained, with its roundings if it has some.
+    """Load a network, with fake quantisation if the checkpoint has a scheme.
 
-    It is float32, on the CPU, in evaluation mode.
+    The network is float32, on the CPU, in evaluation mode.
 
     Args:
-        path: A checkpoint folder, or an original ``.pt`` file.
-        speed: See ``settings.Quantisation.step_speed``; of no meaning where nothing is trained.
+        path: A checkpoint folder, or an original YOLOv5 ``.pt`` file.
+        speed: See ``settings.QatConfig.step_speed``; matters for training only.
 
     Raises:
-        ArtifactError: See ``distill.checkpoints.native.load``; or the scales are those of another network.
+        ArtifactError: See ``distill.checkpoints.native.load``; or the scheme does not fit the network.
     """
     model, spec, _ = native.load(path)
     scheme = read_checkpoint(path).scheme if path.is_dir() else None
@@ -47,6 +47,6 @@ def load(path: Path, *, speed: float = 1.0) -> tuple[Yolov5, ModelSpec]:
         return QuantizedYolov5(model, scheme, speed=speed).eval(), spec
     except (AttributeError, KeyError, RuntimeError) as error:
         raise ArtifactError(
-            f"{path}: the scales are of another network: {error!r}",
+            f"{path}: the quantisation scheme does not fit the network: {error!r}",
             hint="weights and spec must come from the same training: copy both again",
         ) from error

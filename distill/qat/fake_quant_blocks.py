@@ -1,8 +1,8 @@
-"""The blocks of a network as they read rounded numbers; names of weights are those of ``distill.models``.
+"""The blocks of ``distill.models.blocks`` with fake quantisation; state-dict names of weights are the same.
 
-A rounding stands where a number is read, not where it is made: of two readers of one map, one may be a
-detection output, which reads it unrounded. ``Edges`` are the roundings of one node's inputs, in the exported
-graph's order: see ``edgestill.quantization``.
+A quantiser belongs to the reader of a tensor, not to its producer: of two readers of one map, one may be a
+detection output, which reads it in float. ``InputQuantizers`` holds the quantisers of the inputs of one ONNX
+node, in the order of the exported graph: see ``edgestill.quantization``.
 """
 
 from __future__ import annotations
@@ -12,125 +12,138 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.models.blocks import C3, SPPF, Bottleneck
-from distill.qat.steps import Steps
+from distill.qat.fake_quantize import FakeQuantize
 
-#: A tuple, so that a shared ``Steps`` is no part of each of its readers, nor stored with each.
-Edges = tuple[Steps | None, ...]
+#: By input; None reads it in float. A tuple, so that torch does not register a shared ``FakeQuantize`` in
+#: each of its readers and save it several times.
+InputQuantizers = tuple[FakeQuantize | None, ...]
 
 
-def read(edges: Edges, place: int, x: Tensor) -> Tensor:
-    """An input of a node as the node reads it."""
-    edge = edges[place] if place < len(edges) else None
-    out: Tensor = x if edge is None else edge(x)
+def quantize_input(quantizers: InputQuantizers, index: int, x: Tensor) -> Tensor:
+    """Input ``index`` of a node, quantised if it has a quantiser."""
+    quantizer = quantizers[index] if index < len(quantizers) else None
+    out: Tensor = x if quantizer is None else quantizer(x)
     return out
 
 
-class RoundedConv(nn.Module):
-    """Convolution with its batch norm folded in, and SiLU.
+class QuantizedConv(nn.Module):
+    """Convolution with folded batch norm, then SiLU.
 
     Args:
         conv: The convolution, with a bias.
-        edges: Of the nodes ``conv``, ``sigmoid`` and ``product``.
-        weight_steps: Of its weights; None if it multiplies floats.
-        bias_steps: Of its input, if its bias is a whole number of products of steps.
+        quantizers: Input quantisers of the nodes ``conv``, ``sigmoid`` and ``product``.
+        weight_steps: Quantiser of the weights; None for a float convolution.
+        bias_steps: Quantiser of the input, if the bias is an integer multiple of (input step * weight step).
     """
 
     def __init__(
-        self, conv: nn.Conv2d, edges: dict[str, Edges], weight_steps: Steps | None, bias_steps: Steps | None
+        self,
+        conv: nn.Conv2d,
+        quantizers: dict[str, InputQuantizers],
+        weight_steps: FakeQuantize | None,
+        bias_steps: FakeQuantize | None,
     ) -> None:
         super().__init__()
         self.conv = conv
         self.weight_steps = weight_steps
-        self._input, self._sigmoid, self._product = (edges[k] for k in ("conv", "sigmoid", "product"))
+        self._input, self._sigmoid, self._product = (quantizers[k] for k in ("conv", "sigmoid", "product"))
         self._bias_steps = (bias_steps,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, Cin, H, W]`` to ``[B, Cout, H/stride, W/stride]``."""
         conv = self.conv
-        y = F.conv2d(read(self._input, 0, x), *self.rounded(), conv.stride, conv.padding)
+        y = F.conv2d(quantize_input(self._input, 0, x), *self.quantized_weights(), conv.stride, conv.padding)
         if not (self._sigmoid or self._product):
             return F.silu(y)
-        gate = torch.sigmoid(read(self._sigmoid, 0, y))
-        return read(self._product, 0, y) * read(self._product, 1, gate)
+        gate = torch.sigmoid(quantize_input(self._sigmoid, 0, y))
+        return quantize_input(self._product, 0, y) * quantize_input(self._product, 1, gate)
 
-    def rounded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias as they are multiplied and added."""
+    def quantized_weights(self) -> tuple[Tensor, Tensor]:
+        """Fake-quantised weight ``[Cout, Cin, k, k]`` and bias ``[Cout]``."""
         weight, bias = self.conv.weight, self.conv.bias
         assert bias is not None
         if self.weight_steps is None:
             return weight, bias
         inputs = self._bias_steps[0]
         if inputs is not None:
-            step = (self.weight_steps.now * inputs.now).detach()
+            step = (self.weight_steps.step * inputs.step).detach()
             bias = bias + (torch.round(bias / step) * step - bias).detach()
         return self.weight_steps(weight), bias
 
 
-class RoundedBottleneck(nn.Module):
-    """A bottleneck whose addition has ``edges``."""
+class QuantizedBottleneck(nn.Module):
+    """Bottleneck with quantised inputs of the addition."""
 
-    def __init__(self, block: Bottleneck, edges: Edges) -> None:
+    def __init__(self, block: Bottleneck, quantizers: InputQuantizers) -> None:
         super().__init__()
         self.cv1, self.cv2, self.shortcut = block.cv1, block.cv2, block.shortcut
-        self._edges = edges
+        self._quantizers = quantizers
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, C, H, W]`` to the same shape."""
         out: Tensor = self.cv2(self.cv1(x))
-        return read(self._edges, 0, x) + read(self._edges, 1, out) if self.shortcut else out
+        return (
+            quantize_input(self._quantizers, 0, x) + quantize_input(self._quantizers, 1, out)
+            if self.shortcut
+            else out
+        )
 
 
-class RoundedC3(nn.Module):
-    """A C3 whose concat has ``edges``."""
+class QuantizedC3(nn.Module):
+    """C3 with quantised inputs of the concatenation."""
 
-    def __init__(self, block: C3, edges: Edges) -> None:
+    def __init__(self, block: C3, quantizers: InputQuantizers) -> None:
         super().__init__()
         self.cv1, self.cv2, self.cv3, self.m = block.cv1, block.cv2, block.cv3, block.m
-        self._edges = edges
+        self._quantizers = quantizers
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, Cin, H, W]`` to ``[B, Cout, H, W]``."""
         joined = (self.m(self.cv1(x)), self.cv2(x))
-        out: Tensor = self.cv3(torch.cat([read(self._edges, i, y) for i, y in enumerate(joined)], 1))
+        out: Tensor = self.cv3(
+            torch.cat([quantize_input(self._quantizers, i, y) for i, y in enumerate(joined)], 1)
+        )
         return out
 
 
-class RoundedSppf(nn.Module):
-    """An SPPF whose pools have ``pools`` and whose concat has ``edges``."""
+class QuantizedSppf(nn.Module):
+    """SPPF with quantised inputs of its max pools and of the concatenation."""
 
-    def __init__(self, block: SPPF, pools: list[Edges], edges: Edges) -> None:
+    def __init__(self, block: SPPF, pools: list[InputQuantizers], quantizers: InputQuantizers) -> None:
         super().__init__()
         self.cv1, self.cv2, self.m = block.cv1, block.cv2, block.m
-        self._pools, self._edges = pools, edges
+        self._pools, self._quantizers = pools, quantizers
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, Cin, H, W]`` to ``[B, Cout, H, W]``."""
         maps = [self.cv1(x)]
-        for edges in self._pools:
-            maps.append(self.m(read(edges, 0, maps[-1])))
-        out: Tensor = self.cv2(torch.cat([read(self._edges, i, y) for i, y in enumerate(maps)], 1))
+        for quantizers in self._pools:
+            maps.append(self.m(quantize_input(quantizers, 0, maps[-1])))
+        out: Tensor = self.cv2(
+            torch.cat([quantize_input(self._quantizers, i, y) for i, y in enumerate(maps)], 1)
+        )
         return out
 
 
-class RoundedConcat(nn.Module):
-    """Joins maps of one size over their channels."""
+class QuantizedConcat(nn.Module):
+    """Concatenation over channels, with quantised inputs."""
 
-    def __init__(self, edges: Edges) -> None:
+    def __init__(self, quantizers: InputQuantizers) -> None:
         super().__init__()
-        self._edges = edges
+        self._quantizers = quantizers
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """Join ``[B, Ci, H, W]`` to ``[B, sum(Ci), H, W]``."""
-        return torch.cat([read(self._edges, i, y) for i, y in enumerate(maps)], 1)
+        """Concatenate ``[B, Ci, H, W]`` to ``[B, sum(Ci), H, W]``."""
+        return torch.cat([quantize_input(self._quantizers, i, y) for i, y in enumerate(maps)], 1)
 
 
-class RoundedUpsample(nn.Module):
-    """Nearest neighbour, height and width times two."""
+class QuantizedUpsample(nn.Module):
+    """Nearest-neighbour upsampling by 2, with a quantised input."""
 
-    def __init__(self, edges: Edges) -> None:
+    def __init__(self, quantizers: InputQuantizers) -> None:
         super().__init__()
-        self._edges = edges
+        self._quantizers = quantizers
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, C, H, W]`` to ``[B, C, 2H, 2W]``."""
-        return F.interpolate(read(self._edges, 0, x), scale_factor=2, mode="nearest")
+        return F.interpolate(quantize_input(self._quantizers, 0, x), scale_factor=2, mode="nearest")

@@ -1,8 +1,8 @@
-"""A network that computes with rounded numbers: every rounding where the exported graph has one.
+"""YOLOv5 with fake quantisation at the places where the exported graph has Q/DQ pairs.
 
-Batch norms are folded into their convolutions before the first step. Left beside rounded weights, a batch
-norm would move each channel's scale with every batch; frozen, it is the convolution's own factor, which
-training moves anyway. What is stored is an ordinary network again, whose batch norms change nothing.
+Batch norms are folded into their convolutions before the first step. An active batch norm would change the
+scale of each channel of a quantised weight with every batch, and a frozen one is only a factor of the
+convolution. Checkpoints hold an ordinary float network, whose batch norms are the identity plus the bias.
 """
 
 from __future__ import annotations
@@ -16,92 +16,92 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distill.models.blocks import C3, SPPF, Bottleneck, Concat
-from distill.models.yolov5 import Yolov5, from_spec, fused
+from distill.models.yolov5 import Yolov5, from_spec, fuse_batch_norms
 from distill.qat.fake_quant_blocks import (
-    Edges,
-    RoundedBottleneck,
-    RoundedC3,
-    RoundedConcat,
-    RoundedConv,
-    RoundedSppf,
-    RoundedUpsample,
+    InputQuantizers,
+    QuantizedBottleneck,
+    QuantizedC3,
+    QuantizedConcat,
+    QuantizedConv,
+    QuantizedSppf,
+    QuantizedUpsample,
 )
-from distill.qat.steps import Steps
+from distill.qat.fake_quantize import FakeQuantize
 from edgestill.architecture import BN_EPS
 from edgestill.errors import UsageError
 from edgestill.quantization import QuantizationScheme
 from edgestill.spec import ModelSpec
 
-LEVELS = 255
-POOLS = 3
+MAX_UINT8 = 255
+SPPF_POOLS = 3
 
 
 class QuantizedYolov5(Yolov5):
-    """A network with roundings.
+    """YOLOv5 with fake quantisation.
 
     Args:
-        network: In float; it is left as it is.
-        scheme: Where it is rounded, and the steps that it begins with.
-        speed: See ``settings.Quantisation.step_speed``.
+        network: The float network; it is copied.
+        scheme: Which tensors are quantised, and their initial steps.
+        speed: See ``settings.QatConfig.step_speed``.
 
     Raises:
-        UsageError: Levels share towers: each level of a shared tower would need scales of its own.
+        UsageError: The head shares its towers between levels; each level would need its own scales.
     """
 
     def __init__(self, network: Yolov5, scheme: QuantizationScheme, *, speed: float = 1.0) -> None:
         head = network.head
         if head.share_levels:
             raise UsageError(
-                "the towers that all levels share cannot be trained with rounding",
+                "quantisation-aware training does not support towers shared by all levels",
                 hint="--set student.share_levels=false",
             )
-        with torch.device("meta"):  # only what the network is made of; its layers are replaced at once
+        with torch.device("meta"):  # only the structure is needed: the layers are replaced below
             super().__init__(
                 network.size, network.nc, network.anchors_px, network.strides, head.kind, share_levels=False
             )
-        self.model = fused(network).model
+        self.model = fuse_batch_norms(network).model
         self.scheme = scheme
-        self.grids = nn.ModuleList(self._grids(speed))
-        self._by_name = dict(zip(sorted(scheme.grids), range(len(scheme.grids)), strict=True))
+        self.grids = nn.ModuleList(self._tensor_quantizers(speed))
+        self._index = dict(zip(sorted(scheme.grids), range(len(scheme.grids)), strict=True))
         for name, module in list(self.named_modules()):
-            if (rounded := self._rounded(name, module, speed)) is not None:
+            if (quantized := self._quantized_conv(name, module, speed)) is not None:
                 parent, _, child = name.rpartition(".")
-                setattr(self.get_submodule(parent), child, rounded)
-        # The blocks take over what the pass before put into those that they replace.
+                setattr(self.get_submodule(parent), child, quantized)
+        # A second pass: the new blocks take over the convolutions that the first pass replaced.
         for name, module in list(self.named_modules()):
-            if (block := self._block(name, module)) is not None:
+            if (block := self._quantized_block(name, module)) is not None:
                 parent, _, child = name.rpartition(".")
                 setattr(self.get_submodule(parent), child, block)
 
     @torch.no_grad()
-    def put(
+    def set_weights(
         self, weights: Mapping[str, NDArray[np.float32]], biases: Mapping[str, NDArray[np.float32]]
     ) -> None:
-        """Give convolutions the weights and biases that an export chose for them, by its names of them."""
+        """Set weights and biases of convolutions, by the names of their ONNX nodes."""
         for name, conv in self._convolutions():
             if (node := f"{name}.conv") in weights:
                 assert conv.conv.bias is not None
                 conv.conv.weight.copy_(torch.from_numpy(weights[node]))
                 conv.conv.bias.copy_(torch.from_numpy(biases[node]))
 
-    def settled(self, spec: ModelSpec) -> tuple[Yolov5, QuantizationScheme]:
-        """The network as an ordinary one, and the roundings with the steps of now.
+    def to_float(self, spec: ModelSpec) -> tuple[Yolov5, QuantizationScheme]:
+        """The network as a float ``Yolov5``, and the scheme with the current steps.
 
-        Weights that multiply as bytes are stored as the numbers that their bytes say, so that storing them as
-        FP16 cannot move them to other bytes. Batch norms add the bias and do nothing else.
+        INT8 weights are stored dequantised, so that storing them as FP16 cannot change their integers. Batch
+        norms add the bias and are the identity otherwise.
 
         Args:
             spec: The network's contract.
         """
-        plain = from_spec(spec)
-        stored = plain.state_dict()
+        network = from_spec(spec)
+        stored = network.state_dict()
         ours = self.state_dict()
         stored |= {name: tensor for name, tensor in ours.items() if name in stored}
         weights: dict[str, NDArray[np.float32]] = {}
         for name, conv in self._convolutions():
             weight, bias = conv.conv.weight.detach(), conv.conv.bias
             if conv.weight_steps is not None:
-                weights[f"{name}.conv"] = _array(conv.weight_steps.now)
+                weights[f"{name}.conv"] = _array(conv.weight_steps.step)
                 weight = conv.weight_steps(weight)
             assert bias is not None
             stored[f"{name}.conv.weight"] = weight
@@ -109,35 +109,40 @@ class QuantizedYolov5(Yolov5):
             stored[f"{name}.bn.bias"] = bias.detach()
             stored[f"{name}.bn.running_mean"] = torch.zeros_like(bias)
             stored[f"{name}.bn.running_var"] = torch.full_like(bias, 1 - BN_EPS)
-        plain.load_state_dict(stored)
+        network.load_state_dict(stored)
         grids = {
-            name: replace(grid, step=self._steps(name).now.item()) for name, grid in self.scheme.grids.items()
+            name: replace(grid, step=self._quantizer(name).step.item())
+            for name, grid in self.scheme.grids.items()
         }
-        return plain.eval(), replace(self.scheme, grids=grids, weights=weights)
+        return network.eval(), replace(self.scheme, grids=grids, weights=weights)
 
-    def _grids(self, speed: float) -> Iterator[Steps]:
+    def _tensor_quantizers(self, speed: float) -> Iterator[FakeQuantize]:
         for name in sorted(self.scheme.grids):
             grid = self.scheme.grids[name]
-            yield Steps(
-                torch.tensor(grid.step), -grid.zero, LEVELS - grid.zero, speed=speed, is_learnt=grid.is_learnt
+            yield FakeQuantize(
+                torch.tensor(grid.step),
+                -grid.zero,
+                MAX_UINT8 - grid.zero,
+                speed=speed,
+                is_learned=grid.is_learnt,
             )
 
-    def _steps(self, grid: str) -> Steps:
-        steps = self.grids[self._by_name[grid]]
-        assert isinstance(steps, Steps)
-        return steps
+    def _quantizer(self, grid: str) -> FakeQuantize:
+        quantizer = self.grids[self._index[grid]]
+        assert isinstance(quantizer, FakeQuantize)
+        return quantizer
 
-    def _edges(self, node: str) -> Edges:
-        """The roundings of a node's inputs; none of a node that reads all as it is."""
-        return tuple(self._steps(g) if g else None for g in self.scheme.reads.get(node, ()))
+    def _quantizers(self, node: str) -> InputQuantizers:
+        """The input quantisers of an ONNX node; empty if it reads all inputs in float."""
+        return tuple(self._quantizer(g) if g else None for g in self.scheme.reads.get(node, ()))
 
-    def _convolutions(self) -> Iterator[tuple[str, RoundedConv]]:
+    def _convolutions(self) -> Iterator[tuple[str, QuantizedConv]]:
         for name, module in self.named_modules():
-            if isinstance(module, RoundedConv):
+            if isinstance(module, QuantizedConv):
                 yield name, module
 
-    def _rounded(self, name: str, module: nn.Module, speed: float) -> nn.Module | None:
-        """What stands for a convolution with its activation, ours or that of ``ultralytics``."""
+    def _quantized_conv(self, name: str, module: nn.Module, speed: float) -> nn.Module | None:
+        """Replacement for a convolution with SiLU, of this project or of ``ultralytics``; None for others."""
         conv = getattr(module, "conv", None)
         if not (isinstance(conv, nn.Conv2d) and hasattr(module, "act")):
             return None
@@ -145,25 +150,25 @@ class QuantizedYolov5(Yolov5):
         if node in self.scheme.weights:
             first = torch.tensor(self.scheme.weights[node])
             limit = self.scheme.weight_limit.of(conv.weight.shape)
-            steps = Steps(first, -limit.largest, limit.largest, speed=speed, pair=limit.pair)
+            steps = FakeQuantize(first, -limit.largest, limit.largest, speed=speed, pair=limit.pair)
             if self.scheme.has_integer_bias:
-                bias_steps = self._steps(self.scheme.inputs[node])
-        edges = {"conv": node, "sigmoid": f"{name}.act.sigmoid", "product": f"{name}.act"}
-        return RoundedConv(conv, {k: self._edges(n) for k, n in edges.items()}, steps, bias_steps)
+                bias_steps = self._quantizer(self.scheme.inputs[node])
+        nodes = {"conv": node, "sigmoid": f"{name}.act.sigmoid", "product": f"{name}.act"}
+        return QuantizedConv(conv, {k: self._quantizers(n) for k, n in nodes.items()}, steps, bias_steps)
 
-    def _block(self, name: str, module: nn.Module) -> nn.Module | None:
-        """What stands for a block that reads rounded numbers between its convolutions."""
+    def _quantized_block(self, name: str, module: nn.Module) -> nn.Module | None:
+        """Replacement for a block with further quantised inputs; None for others."""
         if isinstance(module, Bottleneck):
-            return RoundedBottleneck(module, self._edges(f"{name}.add"))
+            return QuantizedBottleneck(module, self._quantizers(f"{name}.add"))
         if isinstance(module, C3):
-            return RoundedC3(module, self._edges(f"{name}.cat"))
+            return QuantizedC3(module, self._quantizers(f"{name}.cat"))
         if isinstance(module, SPPF):
-            pools = [self._edges(f"{name}.pool.{k}") for k in range(POOLS)]
-            return RoundedSppf(module, pools, self._edges(f"{name}.cat"))
+            pools = [self._quantizers(f"{name}.pool.{k}") for k in range(SPPF_POOLS)]
+            return QuantizedSppf(module, pools, self._quantizers(f"{name}.cat"))
         if isinstance(module, Concat):
-            return RoundedConcat(self._edges(name))
+            return QuantizedConcat(self._quantizers(name))
         if isinstance(module, nn.Upsample):
-            return RoundedUpsample(self._edges(name))
+            return QuantizedUpsample(self._quantizers(name))
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a recipe says about training with rounding."""
+"""The ``[quantisation]`` table of a recipe."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quantisation:
-    """The student computes with numbers that are rounded as an engine will round them.
+class QatConfig:
+    """Settings of INT8 quantisation-aware training (QAT).
 
     Attributes:
-        family: The engines, in the words of ``edgestill export --to``; tensorrt-rtx is ``tensorrt``'s.
-            Empty trains without rounding.
-        calib: The ``data.yaml`` whose training split the first scales come from; empty is the recipe's first.
-        calib_images: How many of its images.
-        step_speed: How much faster a scale learns than a weight: of the learning rate, the factor on the
-            change of its logarithm.
+        family: Engine family, as in ``edgestill export --to``; ``tensorrt`` also covers tensorrt-rtx. Empty
+            trains in float.
+        calib: ``data.yaml`` whose training split calibrates the initial scales; empty is the first of the
+            recipe.
+        calib_images: Number of calibration images.
+        step_speed: Factor on the learning rate for the logarithm of a scale.
     """
 
     family: Literal["", "onnx", "openvino", "tensorrt"] = ""

@@ -28,7 +28,7 @@ from distill.study.process import CELL, DETECTIONS, ERROR, HINT, SCORE, folder_l
 from distill.study.scoring import choose_split, evaluate_checkpoint, save_detections, score_values
 from distill.teacher import weights_path
 from distill.train import train
-from distill.training.resume import FREE_KEYS
+from distill.training.resume import RESUMABLE_CHANGES
 from edgestill.checkpoint import WEIGHTS
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import read_json, sha256_file, write_json
@@ -81,7 +81,7 @@ def recipe_changes(folder: Path, wanted: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {before} -> {now}"
         for key, (before, now) in sorted(pairs.items())
-        if before != now and key not in FREE_KEYS
+        if before != now and key not in RESUMABLE_CHANGES
     ]
 
 

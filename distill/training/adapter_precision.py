@@ -1,8 +1,8 @@
-"""Adapters and generators of distillation terms compute as the networks do; what they give is float32 again.
+"""Mixed precision for the trained layers of distillation methods (adapters and generators).
 
-They are layers that are trained, and on a CPU with bf16 they cost half as much in it. The losses behind them
-stay in float32, and so do the weights. A method that hands in ``NetworkOutputs.native`` gets the networks'
-format back.
+Their convolutions run in the dtype of the networks, and their outputs are converted back to float32. On a CPU
+with bf16 this halves their cost. Weights and losses stay in float32. If a method passes
+``NetworkOutputs.native``, the output keeps the dtype of the networks.
 """
 
 from __future__ import annotations
@@ -15,27 +15,30 @@ from torch import Tensor, nn
 from distill.training.precision import ComputeConfig
 
 
-def follow(terms: nn.Module, compute: ComputeConfig) -> None:
-    """Have the convolutions of some terms computed in the networks' number format.
+def autocast_adapters(method_losses: nn.Module, compute: ComputeConfig) -> None:
+    """Run the convolutions of distillation losses under the autocast of the networks.
 
-    A convolution from or to a single map stays as it is: it makes a mask of attention, and costs nothing.
+    A convolution from or to one channel computes an attention mask and stays in float32; its cost is
+    negligible.
 
     Args:
-        terms: Distillation losses with their layers; called once.
-        compute: How the networks compute.
+        method_losses: Distillation losses with their layers; call this once.
+        compute: Device and dtype of the networks.
     """
     if compute.dtype == torch.float32:
         return
-    for module in terms.modules():
+    for module in method_losses.modules():
         if isinstance(module, nn.Conv2d) and min(module.in_channels, module.out_channels) > 1:
-            module.forward = _following(module.forward, compute)  # type: ignore[method-assign,assignment]
+            module.forward = _autocast_forward(module.forward, compute)  # type: ignore[method-assign,assignment]
 
 
-def _following(forward: Callable[[Tensor], Tensor], compute: ComputeConfig) -> Callable[[Tensor], Tensor]:
-    def follow_networks(input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+def _autocast_forward(
+    forward: Callable[[Tensor], Tensor], compute: ComputeConfig
+) -> Callable[[Tensor], Tensor]:
+    def forward_in_compute_dtype(input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         with compute.autocast():
-            found = forward(input)
-        # Who hands in maps as the network made them takes them so, and saves two passes over them.
-        return found if input.dtype == compute.dtype else found.float()
+            output = forward(input)
+        # An input in the compute dtype gets an output in it, which saves two passes over the maps.
+        return output if input.dtype == compute.dtype else output.float()
 
-    return follow_networks
+    return forward_in_compute_dtype

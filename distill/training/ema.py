@@ -1,4 +1,4 @@
-"""The moving average of a network's weights: what is validated and saved."""
+"""Exponential moving average (EMA) of the weights; the average is validated and saved."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Ema(Generic[M]):
-    """An averaged copy of a network.
+    """Exponential moving average of a network.
 
-    The decay grows as ``decay * (1 - exp(-updates / steps))``, so that the first, poor weights are forgotten.
+    The decay is ``decay * (1 - exp(-updates / steps))``. It starts small, so the first weights hardly count.
 
     Attributes:
-        model: The average, in eval mode and without gradients.
-        updates: How often it was updated.
+        model: The averaged network, in evaluation mode and without gradients.
+        updates: Number of updates so far.
 
     Source: ModelEMA of https://github.com/ultralytics/yolov5, tag v7.0 (the formula).
     """
@@ -32,7 +32,7 @@ class Ema(Generic[M]):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move towards the weights and buffers of ``model``. Integer buffers (counters) are copied."""
+        """Average in the parameters and buffers of ``model``. Integer buffers (counters) are copied."""
         self.updates += 1
         decay = self._decay * (1 - exp(-self.updates / self._steps))
         averages, values = [], []

@@ -1,4 +1,4 @@
-"""Where and in which number format the network computes while it trains."""
+"""Device, dtype and memory layout of the forward and backward passes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgestill.errors import DeviceError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeConfig:
-    """How forward and backward passes are computed. Weights, losses and the optimiser stay in float32.
+    """Device and precision of a training. Weights, losses and the optimiser state stay in float32.
 
     Attributes:
-        device: Where.
-        dtype: What convolutions compute in.
-        channels_last: Whether maps lie in memory pixel by pixel.
+        device: Device of networks and batches.
+        dtype: Autocast dtype; float32 disables autocast.
+        channels_last: Whether networks and images use the channels-last memory format.
     """
 
     device: torch.device
@@ -26,29 +26,29 @@ class ComputeConfig:
     channels_last: bool
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context of a forward pass."""
+        """Context manager for a forward pass."""
         if self.dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
     def to_device(self, model: nn.Module) -> nn.Module:
-        """Move a network to the device, in the memory layout."""
+        """Move a network to the device and into the memory format."""
         if self.channels_last:
             return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
         return model.to(self.device)
 
     def images(self, images: Tensor, scale: float) -> Tensor:
-        """Network input ``[B, 3, H, W]`` float32 from uint8 that is channels last in memory."""
+        """Network input, float32 ``[B, 3, H, W]``, from uint8 images in the channels-last format."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.to(self.device, torch.float32, non_blocking=True, memory_format=layout).mul_(scale)
 
     @property
     def scales_gradients(self) -> bool:
-        """Whether small gradients would vanish: fp16 has five bits of exponent, bf16 has eight."""
+        """Whether gradient scaling is needed: fp16 has 5 exponent bits, bf16 has 8 as float32 has."""
         return self.dtype == torch.float16
 
     def describe(self) -> str:
-        """For logs and results, e.g. ``"cpu bf16 channels_last"``."""
+        """Text for logs and results, e.g. ``"cpu bf16 channels_last"``."""
         name = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
         return f"{self.device.type} {name}{' channels_last' if self.channels_last else ''}"
 
@@ -56,17 +56,15 @@ class ComputeConfig:
 def resolve(device: str, precision: str) -> ComputeConfig:
     """Resolve a recipe's ``device`` and ``precision`` on this machine.
 
-    Measured on a CPU with AVX512_BF16, 2 threads: bf16 doubles the speed of training, but only with channels
-    last; without it YOLOv5s falls to a quarter of its fp32 speed. So the two always go together.
+    Measured on a CPU with AVX512_BF16, 2 threads: bf16 with channels last trains twice as fast as fp32; bf16
+    without channels last trains YOLOv5s at a quarter of the fp32 speed. So channels last is always on.
 
     Raises:
-        DeviceError: This machine has not the device, or the device does not train in that precision.
+        DeviceError: The device is not available, or it does not support training in that precision.
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
-        raise DeviceError(
-            "the recipe asks for device = cuda and torch finds no GPU", hint="--set device=auto"
-        )
+        raise DeviceError("device = cuda, but torch finds no GPU", hint="--set device=auto")
     if has_gpu and device != "cpu":
         formats = {
             "auto": torch.float16,
@@ -77,7 +75,7 @@ def resolve(device: str, precision: str) -> ComputeConfig:
         return ComputeConfig(device=torch.device("cuda"), dtype=formats[precision], channels_last=True)
     if precision == "fp16":
         raise DeviceError(
-            "fp16 trains on a GPU only, and this run is on the CPU", hint="--set precision=auto"
+            "precision = fp16 needs a GPU, and this run is on the CPU", hint="--set precision=auto"
         )
     bf16 = precision == "bf16" or (precision == "auto" and cpu_has_bf16())
     return ComputeConfig(
@@ -86,7 +84,7 @@ def resolve(device: str, precision: str) -> ComputeConfig:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 by itself (AVX512_BF16 or AMX); emulated, it is slower than fp32."""
+    """Whether the CPU has bf16 instructions (AVX512_BF16 or AMX); emulated bf16 is slower than fp32."""
     checks = (
         getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )

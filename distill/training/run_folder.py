@@ -1,4 +1,4 @@
-"""The folder of a run: what lies in it, who may write there, and what is left when the training is over."""
+"""The run folder: check before the start, checkpoints and history during the run, result at the end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 import edgestill
 from distill.plots.run_plots import draw
 from distill.qat import checkpoint
-from distill.qat.begin import BEGIN
+from distill.qat.initialization import INITIAL_CHECKPOINT
 from distill.training.resume import STATE
-from distill.training.setup import Run
+from distill.training.setup import TrainingRun
 from distill.training.validation import Validation
 from edgestill.errors import UsageError
 from edgestill.files import remove_leftovers, write_json
@@ -24,67 +24,67 @@ HISTORY, RESULT = "history.csv", "result.json"
 FILES = (STATE, HISTORY, RESULT)
 
 
-def claim(out: Path, *, resume: bool, force: bool) -> None:
-    """Refuse a folder that holds a run, unless it is to go on or to be replaced.
+def check_run_folder(out: Path, *, resume: bool, force: bool) -> None:
+    """Refuse a folder that already holds a run, unless ``resume`` or ``force`` is set.
 
     Raises:
-        UsageError: It holds one, or it is to go on and to be replaced.
+        UsageError: The folder holds a run, or both ``resume`` and ``force`` are set.
     """
     if resume and force:
-        raise UsageError("--resume and --force contradict each other", hint="give one of them")
-    taken = [name for name in (*FILES, BEGIN, BEST, LAST) if (out / name).exists()]
+        raise UsageError("--resume and --force exclude each other", hint="give one of them")
+    taken = [name for name in (*FILES, INITIAL_CHECKPOINT, BEST, LAST) if (out / name).exists()]
     if taken and not (resume or force):
         raise UsageError(
-            f"{out} holds a run already ({', '.join(taken)})",
-            hint="--resume goes on with it, --force replaces it, --out names another folder",
+            f"{out} already holds a run ({', '.join(taken)})",
+            hint="--resume continues it, --force replaces it, --out names another folder",
         )
 
 
-def clear(out: Path, *, force: bool) -> None:
-    """Remove what a killed process had not finished writing; with ``force`` the whole old run."""
+def clean_run_folder(out: Path, *, force: bool) -> None:
+    """Remove partly written files of a killed process; with ``force`` remove the whole previous run."""
     for name in FILES:
         remove_leftovers(out / name)
         if force:
             (out / name).unlink(missing_ok=True)
-    if force:  # a run that dies early must not leave the old one's weights as its own
-        for name in (BEGIN, BEST, LAST):
+    if force:  # if this run fails early, weights of the previous one must not be taken for its own
+        for name in (INITIAL_CHECKPOINT, BEST, LAST):
             rmtree(out / name, ignore_errors=True)
 
 
-def keep(run: Run, name: str, row: Row) -> None:
-    """Write the averaged weights as ``best/`` or ``last/``."""
+def save_checkpoint(run: TrainingRun, name: str, row: Row) -> None:
+    """Write the averaged weights as the checkpoint ``best/`` or ``last/``."""
     about = {
         "trained_by": f"edgestill {edgestill.__version__}",
         "recipe": run.recipe.to_json(),
         "teacher": _teacher(run),
-        "epoch": run.at.epoch,
+        "epoch": run.counters.epoch,
         "map50": row["map50"],
         "map50_95": row["map50_95"],
     }
-    checkpoint.save(run.out / name, run.ema.model, run.spec, about)
+    checkpoint.save(run.folder / name, run.ema.model, run.spec, about)
 
 
-def keep_history(run: Run) -> None:
-    """Write the rows of all epochs so far."""
-    write_history(run.out / HISTORY, run.at.rows)
+def save_history(run: TrainingRun) -> None:
+    """Write ``history.csv`` with the rows of all epochs so far."""
+    write_history(run.folder / HISTORY, run.counters.rows)
 
 
-def finish(run: Run, validation: Validation, images: dict[str, int]) -> None:
-    """Write the result and the pictures; the state is of no use any more."""
-    rows, best = run.at.rows, run.at.best
-    network = checkpoint.load(run.out / BEST)[0].to(run.compute.device)
+def write_result(run: TrainingRun, validation: Validation, images: dict[str, int]) -> None:
+    """Write ``result.json`` and the plots, and remove the training state, which is no longer needed."""
+    rows, best = run.counters.rows, run.counters.best
+    network = checkpoint.load(run.folder / BEST)[0].to(run.compute.device)
     seconds = [row["seconds_per_step"] or 0.0 for row in rows]
     result: dict[str, Any] = {
-        "best": str(run.out / BEST),
-        "last": str(run.out / LAST),
-        "history": str(run.out / HISTORY),
-        "pictures": draw(run.out, rows, network, validation),
+        "best": str(run.folder / BEST),
+        "last": str(run.folder / LAST),
+        "history": str(run.folder / HISTORY),
+        "pictures": draw(run.folder, rows, network, validation),
         "best_epoch": best["epoch"],
         "map50": best["map50"],
         "map50_95": best["map50_95"],
         "per_class": best["per_class"],
-        **({"before": run.at.before} if run.at.before else {}),
-        "epochs": run.at.epoch,
+        **({"before": run.counters.before} if run.counters.before else {}),
+        "epochs": run.counters.epoch,
         "seed": run.recipe.seed,
         "seconds_per_step": sum(seconds) / len(seconds),
         "images_per_s": sum(row["images_per_s"] or 0.0 for row in rows) / len(rows),
@@ -95,16 +95,16 @@ def finish(run: Run, validation: Validation, images: dict[str, int]) -> None:
         "teacher": _teacher(run),
         "recipe": run.recipe.to_json(),
     }
-    write_json(run.out / RESULT, result)
-    (run.out / STATE).unlink(missing_ok=True)
+    write_json(run.folder / RESULT, result)
+    (run.folder / STATE).unlink(missing_ok=True)
 
 
-def _teacher(run: Run) -> dict[str, Any] | None:
+def _teacher(run: TrainingRun) -> dict[str, Any] | None:
     if run.teacher is None:
         return None
     return {
-        "name": run.teacher.facts.name,
-        "path": run.recipe.taught_by,
+        "name": run.teacher.info.name,
+        "path": run.recipe.teacher_weights,
         "teaching": run.teacher.teaching,
         "checksums": dict(run.teacher.checksums),
     }

@@ -1,4 +1,4 @@
-"""Learning rate, momentum and distillation strength as pure functions of how far the training is."""
+"""Schedules of learning rate, momentum and method weights, as pure functions of step or epoch."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal
 
-Shape = Literal["cosine", "linear"]
-Course = Literal["constant", "cosine"]
-Kind = Literal["sgd", "adamw"]
+DecayShape = Literal["cosine", "linear"]
+WeightSchedule = Literal["constant", "cosine"]
+OptimiserKind = Literal["sgd", "adamw"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Optimiser:
-    """SGD with Nesterov momentum, as the original YOLOv5 sets it up, or AdamW.
+class OptimiserConfig:
+    """Optimiser and its schedule: SGD with Nesterov momentum as in the original YOLOv5, or AdamW.
 
-    One batch is one step. The loss is multiplied by the batch size, so that SGD's ``lr`` means the same as in
-    the original, which adds up batches to 64 images before it steps. AdamW does not mind the loss's scale and
-    gets further in a few thousand steps; its ``lr`` is about a tenth.
+    There is one optimiser step per batch. The loss is multiplied by the batch size, so SGD's ``lr`` means the
+    same as in the original, which accumulates gradients over 64 images. AdamW does not depend on the scale of
+    the loss and learns more in a few thousand steps; its ``lr`` is about a tenth of SGD's.
 
     Attributes:
         kind: ``sgd`` or ``adamw``.
         lr: Learning rate after the warm-up.
-        final: Fraction of ``lr`` that is left at the end.
-        shape: How the learning rate falls: ``cosine`` or ``linear``.
-        momentum: After the warm-up; AdamW's first beta.
-        weight_decay: On convolution weights only.
-        warmup_epochs: Length of the warm-up; a fraction is allowed.
-        warmup_bias_lr: Where the biases' learning rate starts; that of all else starts at 0.
-        warmup_momentum: Where the momentum starts.
-        clip: Largest norm of the gradient of all parameters together.
-        ema_decay: Decay of the weights' moving average, reached slowly.
-        ema_steps: Steps in which the decay reaches 63 % of its final value.
+        final: Final learning rate as a fraction of ``lr``.
+        shape: Decay of the learning rate: ``cosine`` or ``linear``.
+        momentum: Momentum after the warm-up; for AdamW the first beta.
+        weight_decay: Weight decay; applied to convolution weights only.
+        warmup_epochs: Length of the warm-up in epochs; may be fractional.
+        warmup_bias_lr: Initial learning rate of the biases; the others start at 0.
+        warmup_momentum: Initial momentum.
+        clip: Maximum L2 norm of the gradient over all parameters.
+        ema_decay: Final decay of the exponential moving average of the weights.
+        ema_steps: Steps until the decay reaches 63 % of ``ema_decay``.
     """
 
-    kind: Kind = "sgd"
+    kind: OptimiserKind = "sgd"
     lr: float = 0.01
     final: float = 0.05
-    shape: Shape = "cosine"
+    shape: DecayShape = "cosine"
     momentum: float = 0.937
     weight_decay: float = 5e-4
     warmup_epochs: float = 2.0
@@ -50,22 +50,28 @@ class Optimiser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What the optimiser uses in one step."""
+    """Learning rates and momentum of one step.
+
+    Attributes:
+        lr: Learning rate of weights and norms.
+        bias_lr: Learning rate of the student's biases.
+        momentum: Momentum, or AdamW's first beta.
+    """
 
     lr: float
     bias_lr: float
     momentum: float
 
 
-def falling(shape: Shape, final: float, done: float) -> float:
-    """Factor on a rate when the fraction ``done`` of a training is over: from 1 down to ``final``."""
+def decay(shape: DecayShape, final: float, done: float) -> float:
+    """Decay factor after the fraction ``done`` of the training, in [0, 1]: from 1 down to ``final``."""
     left = (1 + cos(pi * done)) / 2 if shape == "cosine" else 1 - done
     return final + (1 - final) * left
 
 
-def rates(optimiser: Optimiser, step: int, steps_per_epoch: int, epochs: int) -> Rates:
-    """Learning rates and momentum of a step, counted from 0 over all epochs."""
-    lr = optimiser.lr * falling(optimiser.shape, optimiser.final, step / (steps_per_epoch * epochs))
+def rates(optimiser: OptimiserConfig, step: int, steps_per_epoch: int, epochs: int) -> Rates:
+    """Learning rates and momentum of a step; steps count from 0 over all epochs."""
+    lr = optimiser.lr * decay(optimiser.shape, optimiser.final, step / (steps_per_epoch * epochs))
     warmup = round(optimiser.warmup_epochs * steps_per_epoch)
     if step >= warmup:
         return Rates(lr=lr, bias_lr=lr, momentum=optimiser.momentum)
@@ -78,18 +84,18 @@ def rates(optimiser: Optimiser, step: int, steps_per_epoch: int, epochs: int) ->
     )
 
 
-def strength(course: Course, floor: float, off_at: int, epoch: int, epochs: int) -> float:
-    """Factor on a distillation term in an epoch, counted from 0.
+def method_weight(course: WeightSchedule, floor: float, off_at: int, epoch: int, epochs: int) -> float:
+    """Factor on the loss of a distillation method in an epoch.
 
     Args:
         course: ``constant``, or ``cosine`` from 1 down to ``floor`` in the last epoch.
-        floor: What is left at the end of ``cosine``.
-        off_at: From this epoch on the term is off; 0 never.
-        epoch: The epoch.
-        epochs: How many there are.
+        floor: Final factor of ``cosine``.
+        off_at: First epoch in which the method is off; 0 for never.
+        epoch: Current epoch, from 0.
+        epochs: Number of epochs.
     """
     if off_at and epoch >= off_at:
         return 0.0
     if course == "constant":
         return 1.0
-    return falling("cosine", floor, epoch / max(epochs - 1, 1))
+    return decay("cosine", floor, epoch / max(epochs - 1, 1))

@@ -1,4 +1,4 @@
-"""What a training consists of, and how it is put together before its first step."""
+"""The objects of a training, and how they are built before the first step."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from distill.losses.select import Loss, loss_for
+from distill.losses.select import DetectionLoss, select_loss
 from distill.method import StudentTeacherInfo
 from distill.models.yolov5 import Yolov5
-from distill.qat.begin import BEGIN, Place, begin
+from distill.qat.initialization import INITIAL_CHECKPOINT, Calibrate, quantize_student
 from distill.recipe import METHODS, Recipe
-from distill.teacher import Start, Teacher, make_student, make_teacher
+from distill.teacher import InitialStudent, Teacher, make_student, make_teacher
 from distill.training import distributed
-from distill.training.adapter_precision import follow
+from distill.training.adapter_precision import autocast_adapters
 from distill.training.ema import Ema
 from distill.training.precision import ComputeConfig, resolve
-from distill.training.schedule import Optimiser, Rates
+from distill.training.schedule import OptimiserConfig, Rates
 from edgestill.history import Row
 from edgestill.progress import say
 from edgestill.spec import ModelSpec
@@ -28,16 +28,16 @@ ADAMW_BETA2 = 0.999
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Counters:
-    """Where a run is; all of it goes into the state file.
+class RunCounters:
+    """Progress of a run; all fields are stored in the state file.
 
     Attributes:
-        epoch: The epoch that runs, counted from 0.
-        step: Steps done in it.
-        sums: Sums of the loss parts over those steps.
-        rows: History of the epochs before.
-        best: Epoch (counted from 1) and scores of the best validation; empty before the first.
-        before: Scores before the first step of a student with rounding; empty of others.
+        epoch: Current epoch, from 0.
+        step: Steps done in this epoch.
+        sums: Sums of the loss parts over these steps.
+        rows: History rows of the finished epochs.
+        best: Epoch (from 1) and scores of the best validation; empty before the first one.
+        before: Scores of a quantised student before its first step; empty without quantisation.
     """
 
     epoch: int = 0
@@ -49,115 +49,122 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Run:
-    """Everything that a training consists of.
+class TrainingRun:
+    """All objects of one training.
 
     Attributes:
-        recipe: What was asked for.
-        out: The folder of the run.
+        recipe: The recipe.
+        folder: The run folder.
         spec: Contract of the student at the deployed input size.
-        compute: How passes are computed.
+        compute: Device and precision.
         model: The student.
-        teacher: The teacher; None without methods.
-        terms: Distillation losses by method, with their adapters.
+        teacher: The teacher; None without distillation methods.
+        method_losses: Distillation losses by method, with their adapters.
         loss: The detection loss at the size of the training windows.
-        optimiser: Over student and adapters.
-        scaler: Gradient scaling; disabled but for fp16.
-        ema: Averaged student.
-        at: Where the run is.
+        optimiser: Optimiser over the parameters of student and adapters.
+        scaler: Gradient scaler; enabled for fp16 only.
+        ema: Moving average of the student.
+        counters: Progress of the run.
     """
 
     recipe: Recipe
-    out: Path
+    folder: Path
     spec: ModelSpec
     compute: ComputeConfig
     model: Yolov5
     teacher: Teacher | None
-    terms: nn.ModuleDict
-    loss: Loss
+    method_losses: nn.ModuleDict
+    loss: DetectionLoss
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: Ema[Yolov5]
-    at: Counters
+    counters: RunCounters
 
 
-def start(recipe: Recipe, out: Path, classes: tuple[str, ...], place: Place | None = None) -> Run:
+def build_run(
+    recipe: Recipe, folder: Path, classes: tuple[str, ...], calibrate: Calibrate | None = None
+) -> TrainingRun:
     """Build the networks, the losses and the optimiser of a recipe.
 
     Args:
-        recipe: What was asked for.
-        out: The folder of the run.
-        classes: Of the data.
-        place: Finds the roundings of a student with rounding; None if they are in the folder.
+        recipe: The recipe.
+        folder: The run folder.
+        classes: Class names of the data.
+        calibrate: Finds the initial scales of a quantised student; None to read them from the folder.
     """
     compute = resolve(recipe.device, recipe.precision)
     student = make_student(recipe, classes)
-    if student.left_out:
-        say(f"fresh, because {recipe.student.init} has none that fit: {', '.join(student.fresh)}")
+    if student.unmatched:
+        say(
+            f"randomly initialised (no match in {recipe.student.init}): {', '.join(student.unmatched_layers)}"
+        )
     if recipe.quantisation.family:
-        rounded = begin(student, recipe.quantisation, recipe.data, out / BEGIN, place)
-        student = replace(student, model=rounded)
+        quantized = quantize_student(
+            student, recipe.quantisation, recipe.data, folder / INITIAL_CHECKPOINT, calibrate
+        )
+        student = replace(student, model=quantized)
     teacher = make_teacher(recipe, student.spec) if recipe.methods else None
-    terms = build_terms(recipe, student, teacher)
+    method_losses = build_method_losses(recipe, student, teacher)
     compute.to_device(student.model)
-    compute.to_device(terms)
-    follow(terms, compute)
+    compute.to_device(method_losses)
+    autocast_adapters(method_losses, compute)
     if teacher is not None:
         compute.to_device(teacher.model)
         say(teacher.describe())
     say(f"{student.spec.name}, {compute.describe()}, {torch.get_num_threads()} threads")
-    # A copy from before: its batch norms look at no batch.
+    # Copied before the batch norms are converted: the average is only evaluated.
     ema = Ema(student.model, recipe.optimiser.ema_decay, recipe.optimiser.ema_steps)
-    for module in (student.model, terms):
-        distributed.join_batch_norms(module)
-    distributed.begin_alike(student.model, terms)
-    return Run(
+    for module in (student.model, method_losses):
+        distributed.convert_batch_norms(module)
+    distributed.broadcast_state(student.model, method_losses)
+    return TrainingRun(
         recipe=recipe,
-        out=out,
+        folder=folder,
         spec=student.spec,
         compute=compute,
         model=student.model.train(),
         teacher=teacher,
-        terms=terms.train(),
-        loss=loss_for(student.spec.resized(recipe.train_hw), recipe.loss, recipe.loss_dfl),
-        # The adapters exist by now, so that they are trained with the student.
-        optimiser=make_optimiser(student.model, terms, recipe.optimiser),
+        method_losses=method_losses.train(),
+        loss=select_loss(student.spec.resized(recipe.train_hw), recipe.loss, recipe.loss_dfl),
+        optimiser=make_optimiser(student.model, method_losses, recipe.optimiser),
         scaler=torch.amp.GradScaler(compute.device.type, enabled=compute.scales_gradients),
         ema=ema,
-        at=Counters(),
+        counters=RunCounters(),
     )
 
 
-def build_terms(recipe: Recipe, student: Start, teacher: Teacher | None) -> nn.ModuleDict:
+def build_method_losses(recipe: Recipe, student: InitialStudent, teacher: Teacher | None) -> nn.ModuleDict:
     """The distillation losses of a recipe, by method."""
     if teacher is None:
         return nn.ModuleDict()
-    pair = StudentTeacherInfo(
+    info = StudentTeacherInfo(
         student_channels=student.model.channels,
-        teacher_channels=teacher.facts.channels,
+        teacher_channels=teacher.info.channels,
         strides=student.spec.strides,
         anchors_px=student.spec.anchors_px,
         nc=student.spec.nc,
         input_hw=recipe.train_hw,
         head=student.spec.head,
-        teacher_head=teacher.facts.head,
+        teacher_head=teacher.info.head,
     )
     return nn.ModuleDict(
-        {name: METHODS.load(name).Loss(term.config, pair) for name, term in recipe.methods.items()}
+        {name: METHODS.load(name).Loss(method.config, info) for name, method in recipe.methods.items()}
     )
 
 
-def make_optimiser(model: nn.Module, terms: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
-    """The optimiser over three groups: the student's biases, convolution weights (decayed), all else.
+def make_optimiser(
+    model: nn.Module, method_losses: nn.Module, settings: OptimiserConfig
+) -> torch.optim.Optimizer:
+    """The optimiser, with three parameter groups: biases of the student, weights with decay, all others.
 
-    Only the student's biases warm up from a high rate; an adapter's bias is "all else".
+    Only the student's biases warm up from a high learning rate; biases of adapters are in the third group.
     """
     biases, weights, others = [], [], []
-    for part in (model, terms):
-        for name, parameter in part.named_parameters():
+    for module in (model, method_losses):
+        for name, parameter in module.named_parameters():
             if parameter.ndim > 1:
                 weights.append(parameter)
-            elif part is model and name.endswith(".bias"):
+            elif module is model and name.endswith(".bias"):
                 biases.append(parameter)
             else:
                 others.append(parameter)
@@ -173,7 +180,7 @@ def make_optimiser(model: nn.Module, terms: nn.Module, settings: Optimiser) -> t
 
 
 def set_rates(optimiser: torch.optim.Optimizer, now: Rates) -> None:
-    """Put the rates of a step into the groups of ``make_optimiser``."""
+    """Set learning rates and momentum in the parameter groups of ``make_optimiser``."""
     for group, lr in zip(optimiser.param_groups, (now.bias_lr, now.lr, now.lr), strict=True):
         group["lr"] = lr
         if "betas" in group:

@@ -1,4 +1,4 @@
-"""Accuracy of a network on the validation splits: the project's letterbox, decode and score, in batches."""
+"""Batched evaluation on the validation splits, with the letterbox, decoding and metrics of the runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distill.data.bounded_map import bounded_map
 from distill.data.disk_cache import DiskCache
 from distill.data.scaled_images import ScaledImages
-from distill.models.yolov5 import Yolov5, fused
+from distill.models.yolov5 import Yolov5, fuse_batch_norms
 from distill.training.torch_detector import TorchDetector
 from edgestill.dataset import Dataset, read_image
 from edgestill.detections import Detections
@@ -24,25 +24,25 @@ from runtime.metrics.coco import Truth
 from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, Accuracy, score
 from runtime.tiling import TiledDetector, Tiling
 
-BATCH = 8  # more does not run faster on a CPU, and raw maps at full input size are large
+BATCH = 8  # larger batches are no faster on a CPU, and raw maps at full input size are large
 
 
 class Validation:
-    """The validation images of some data sets. All are read once at the beginning: boxes are in their pixels.
+    """The validation images of some data sets. All are decoded once at the start to get their sizes.
 
     Args:
-        datasets: With the same classes; one that has no validation split is left out.
-        spec: Contract of the networks that are scored.
-        cache_mib: Memory for decoded images.
-        threads: How many decode.
-        disk: Where decoded images are kept as well; None for nowhere.
-        tiling: The tiles of each image that a network looks at.
+        datasets: Data sets with the same classes; one without a validation split is skipped.
+        spec: Contract of the networks that are evaluated.
+        cache_mib: Memory for decoded images, MiB.
+        threads: Number of threads that decode images.
+        disk: Disk cache of decoded images; None for no cache.
+        tiling: The tiles of each image on which the network runs.
 
     Attributes:
-        paths: The images.
+        paths: Image files.
         classes: Class names.
-        truths: The true boxes of each image, source pixels.
-        image_hws: Height and width of each source image.
+        truths: Ground truth boxes of each image, pixels of the source image.
+        image_hws: Height and width of each source image, pixels.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Validation:
     ) -> None:
         self.paths = [p for dataset in datasets if "val" in dataset.splits for p in dataset.images("val")]
         if not self.paths:
-            datasets[0].images("val")  # says what is missing
+            datasets[0].images("val")  # raises the error for a missing split
         self._spec = spec
         self._threads = threads
         self._tiling = tiling
@@ -77,14 +77,14 @@ class Validation:
         return len(self.paths)
 
     def __call__(self, model: Yolov5) -> Accuracy:
-        """Score a network in float32, whatever it trains in: what the saved weights score elsewhere."""
+        """Evaluate a network in float32, whatever its training precision, as the saved weights are."""
         return score(self.detections(model), self.truths, self.classes, self.image_hws)
 
     def detections(self, model: Yolov5) -> list[Detections]:
-        """What a network finds in each image, in source pixels, down to the evaluation's low scores."""
+        """Detections of each image in source pixels, with the low score threshold of the evaluation."""
         if not self._tiling.is_whole:
-            return self._in_tiles(model)
-        network = fused(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            return self._tiled_detections(model)
+        network = fuse_batch_norms(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         found: list[Detections] = []
         with ThreadPoolExecutor(self._threads) as pool:
             inputs = bounded_map(pool, self._input, range(len(self)), 2 * BATCH)
@@ -92,15 +92,15 @@ class Validation:
                 found += self._detect(network, np.concatenate(batch), len(found))
         return found
 
-    def _in_tiles(self, model: Yolov5) -> list[Detections]:
-        """The same at the scale of the files, of which tiles are cut: nothing of it is kept in memory."""
+    def _tiled_detections(self, model: Yolov5) -> list[Detections]:
+        """Detections from tiles of the full-size images, which are not cached."""
         detector = TorchDetector(model, self._spec, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
-        looking = TiledDetector(detector, self._tiling)
+        tiled = TiledDetector(detector, self._tiling)
         with ThreadPoolExecutor(self._threads) as pool:
-            return [looking(image) for image in bounded_map(pool, read_image, self.paths, BATCH)]
+            return [tiled(image) for image in bounded_map(pool, read_image, self.paths, BATCH)]
 
     def _detect(self, network: Yolov5, images: NDArray[np.float32], first: int) -> list[Detections]:
-        """Detections of inputs ``[n, 3, h, w]``, which are those of the images from ``first`` on."""
+        """Detections of inputs ``[n, 3, h, w]``, the images from index ``first`` on."""
         tensor = torch.from_numpy(images)
         device = next(network.parameters()).device
         with torch.inference_mode():
@@ -122,5 +122,5 @@ class Validation:
         return self._images[index].source_hw
 
     def _input(self, index: int) -> NDArray[np.float32]:
-        # An image at the scale of the letterbox only gets its border here.
+        # The image already has the scale of the letterbox; only the border is added here.
         return to_tensor(letterbox(self._images[index].image_bgr, self._spec)[0], self._spec)

@@ -95,4 +95,4 @@ def test_a_run_is_not_overwritten(data: Path, tmp_path: Path, capsys: pytest.Cap
     out.mkdir()
     (out / "result.json").write_text("{}")
     assert run("traffic-lights-teacher", "--data", data, "--out", out, *SMALL) == 2
-    assert "--resume goes on with it, --force replaces it" in capsys.readouterr().err
+    assert "--resume continues it, --force replaces it" in capsys.readouterr().err

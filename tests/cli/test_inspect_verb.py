@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distill.checkpoints import native
-from distill.models.yolov5 import build, spec
+from distill.models.yolov5 import build, model_spec
 from edgestill.cli.main import main
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, write_manifest
@@ -53,7 +53,7 @@ def test_a_file_that_is_not_what_its_manifest_says_is_refused(
 
 def test_a_checkpoint_tells_its_spec_and_its_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = build("n", 2)
-    native.save(tmp_path / "best", model, spec(model, ("red", "green"), (64, 96)), {"note": "fresh"})
+    native.save(tmp_path / "best", model, model_spec(model, ("red", "green"), (64, 96)), {"note": "fresh"})
     assert main(["inspect", str(tmp_path / "best")]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["parameters"] == 1_766_623  # of yolov5n with two classes

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from distill.checkpoints import native
-from distill.models.yolov5 import build, spec
+from distill.models.yolov5 import build, model_spec
 from distill.recipe import Recipe, load_recipe
 
 CLASSES = ("red", "green")
@@ -45,7 +45,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "teacher"
     torch.manual_seed(1)
     model = build("n", len(CLASSES))
-    native.save(folder, model, spec(model, CLASSES, INPUT_HW), {})
+    native.save(folder, model, model_spec(model, CLASSES, INPUT_HW), {})
     return folder
 
 

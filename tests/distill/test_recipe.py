@@ -84,8 +84,8 @@ def test_data_on_the_command_line_replaces_the_recipes(file: Path) -> None:
         pytest.param("augment.flip=1.5", r"augment.flip = 1.5", id="probability"),
         pytest.param("student=3", r"student is a table", id="number-for-table"),
         pytest.param("epochs.more=3", r"epochs is not a table", id="dots-into-a-number"),
-        pytest.param("epochs", r"write --set key=value", id="no-value"),
-        pytest.param("teacher=", r"distils by cwd and names no teacher", id="no-teacher"),
+        pytest.param("epochs", "--set epochs is not key=value", id="no-value"),
+        pytest.param("teacher=", "has the methods cwd and no teacher", id="no-teacher"),
         pytest.param("loss.balance=[1.0]", r"loss.balance", id="levels"),
         pytest.param('name="x"', r"name = 'x' in recipe mine", id="name"),
     ],
@@ -119,5 +119,7 @@ def test_a_recipe_can_be_kept_as_json(file: Path) -> None:
 
 def test_unlabelled_images_take_a_teacher(file: Path) -> None:
     assert load_recipe(str(file), ["unlabelled=frames"]).unlabelled == ("frames",)
-    with pytest.raises(UsageError, match="unlabelled images and no method to learn from a teacher there"):
+    with pytest.raises(
+        UsageError, match="unlabelled images, which need a distillation method, and no method"
+    ):
         load_recipe(str(file), ["unlabelled=frames", "methods={}", "teacher="])

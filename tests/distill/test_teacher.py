@@ -14,15 +14,15 @@ from distill import train
 from distill.checkpoints import native
 from distill.compatibility import check_comparable
 from distill.data.loader import Batch
-from distill.models.frozen import Facts
-from distill.models.yolov5 import Yolov5, build, spec
-from distill.recipe import METHODS, Recipe, Teaching
+from distill.models.frozen import TeacherInfo
+from distill.models.yolov5 import Yolov5, build, model_spec
+from distill.recipe import METHODS, Recipe, TeacherMode
 from distill.teacher import Teacher, checksums, load_teacher, make_teacher
 from distill.training.precision import ComputeConfig, resolve
-from distill.training.setup import Run, start
+from distill.training.setup import TrainingRun, build_run
 from distill.training.step import step
 from edgestill.errors import ArtifactError, DataError, UsageError
-from edgestill.spec import COCO_ANCHORS_PX, Head, ModelSpec
+from edgestill.spec import COCO_ANCHORS_PX, HeadKind, ModelSpec
 
 CLASSES = ("red", "green")
 INPUT_HW = (96, 160)
@@ -56,10 +56,12 @@ def lively(model: Yolov5) -> Yolov5:
     return model
 
 
-def saved(folder: Path, size: str = "n", classes: tuple[str, ...] = CLASSES, head: Head = "coupled") -> Path:
+def saved(
+    folder: Path, size: str = "n", classes: tuple[str, ...] = CLASSES, head: HeadKind = "coupled"
+) -> Path:
     torch.manual_seed(1)
     model = lively(build(size, len(classes), head=head))
-    native.save(folder, model, spec(model, classes, INPUT_HW), {})
+    native.save(folder, model, model_spec(model, classes, INPUT_HW), {})
     return folder
 
 
@@ -68,15 +70,17 @@ def coupled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("coupled") / "teacher")
 
 
-def run_of(recipe: Recipe, teacher: Path, out: Path, teaching: Teaching = "trained") -> Run:
-    return start(replace(recipe, teacher=str(teacher), teaching=teaching), out, CLASSES)
+def run_of(recipe: Recipe, teacher: Path, out: Path, teaching: TeacherMode = "trained") -> TrainingRun:
+    return build_run(replace(recipe, teacher=str(teacher), teaching=teaching), out, CLASSES)
 
 
 # --- what is loaded
 
 
-@pytest.mark.parametrize("head", get_args(Head))
-def test_a_teacher_says_what_its_checkpoint_says(head: Head, tmp_path: Path, compute: ComputeConfig) -> None:
+@pytest.mark.parametrize("head", get_args(HeadKind))
+def test_a_teacher_says_what_its_checkpoint_says(
+    head: HeadKind, tmp_path: Path, compute: ComputeConfig
+) -> None:
     path = saved(tmp_path / "t", head=head)
     model, contract, _ = native.load(path)
     teacher = load_teacher(str(path))
@@ -85,8 +89,8 @@ def test_a_teacher_says_what_its_checkpoint_says(head: Head, tmp_path: Path, com
 
     with torch.no_grad():
         wanted = model(noise())
-    assert (view.head, teacher.facts.head) == (head, head)
-    assert teacher.facts.anchors_px == contract.anchors_px
+    assert (view.head, teacher.info.head) == (head, head)
+    assert teacher.info.anchors_px == contract.anchors_px
     assert all(w.std() > 0.01 for w in wanted)  # else the next line would hold for any weights
     # Folding the batch norms rounds, and random weights blow that up.
     assert all((a - b).norm() < 1e-2 * b.norm() for a, b in zip(view.raw, wanted, strict=True))
@@ -97,10 +101,10 @@ def test_the_architecture_is_the_checkpoints_own(
 ) -> None:
     run = run_of(recipe, saved(tmp_path / "t", "s"), tmp_path)
     assert run.teacher is not None
-    assert (run.spec.name, run.teacher.facts.name) == ("yolov5n", "yolov5s")
-    assert run.teacher.facts.channels == {"p3": 128, "p4": 256, "p5": 512}
+    assert (run.spec.name, run.teacher.info.name) == ("yolov5n", "yolov5s")
+    assert run.teacher.info.channels == {"p3": 128, "p4": 256, "p5": 512}
     features = run.teacher.forward_features(noise(1), compute).features
-    assert {level: m.shape[1] for level, m in features.items()} == run.teacher.facts.channels
+    assert {level: m.shape[1] for level, m in features.items()} == run.teacher.info.channels
 
 
 def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
@@ -134,7 +138,7 @@ def test_the_log_and_the_result_name_the_teacher(
         "teaching": "shuffled",
         "checksums": dict(load_teacher(str(coupled)).checksums),
     }
-    assert "shown another image of the batch" in told
+    assert "outputs of another image of the batch" in told
     assert all(digest in told for digest in result["teacher"]["checksums"].values())
 
 
@@ -201,7 +205,7 @@ def test_what_is_built_after_a_teacher_does_not_depend_on_it(coupled: Path) -> N
 
 def test_a_random_teacher_has_the_architecture_and_other_weights(coupled: Path) -> None:
     trained, random = load_teacher(str(coupled)), load_teacher(str(coupled), "random", 0)
-    assert random.facts == trained.facts
+    assert random.info == trained.info
     odd = [name for name in trained.checksums if trained.checksums[name] == random.checksums[name]]
     assert [name for name in odd if ".bn." not in name] == []  # a fresh batch norm is all ones in both
     assert not torch.equal(next(random.model.parameters()), next(trained.model.parameters()))
@@ -238,7 +242,7 @@ def test_a_shuffled_teacher_shows_the_image_before(coupled: Path, compute: Compu
 
 @pytest.mark.parametrize("teaching", ["random", "shuffled"])
 def test_a_student_learns_from_a_control(
-    teaching: Teaching, recipe: Recipe, coupled: Path, tmp_path: Path
+    teaching: TeacherMode, recipe: Recipe, coupled: Path, tmp_path: Path
 ) -> None:
     run = run_of(recipe, coupled, tmp_path, teaching)
     before = [p.clone() for p in run.model.parameters()]
@@ -250,17 +254,17 @@ def test_a_student_learns_from_a_control(
 def test_one_image_cannot_be_shuffled(
     recipe: Recipe, coupled: Path, tmp_path: Path, compute: ComputeConfig
 ) -> None:
-    with pytest.raises(UsageError, match=r"another image of the batch.*\n  hint: --set batch=2"):
+    with pytest.raises(UsageError, match=r"a second image in the batch.*\n  hint: --set batch=2"):
         run_of(replace(recipe, batch=1), coupled, tmp_path, "shuffled")
-    with pytest.raises(UsageError, match="a batch holds one image"):
+    with pytest.raises(UsageError, match="a second image in the batch"):
         load_teacher(str(coupled), "shuffled").forward_features(noise(1), compute)
 
 
 # --- whom it can teach
 
 
-def facts(**changes: Any) -> Facts:
-    plain = Facts(
+def facts(**changes: Any) -> TeacherInfo:
+    plain = TeacherInfo(
         name="yolov5s",
         classes=CLASSES,
         strides=(8, 16, 32),
@@ -272,7 +276,7 @@ def facts(**changes: Any) -> Facts:
     return replace(plain, **changes)
 
 
-def student(head: Head = "coupled") -> ModelSpec:
+def student(head: HeadKind = "coupled") -> ModelSpec:
     anchor_free = {"anchors_px": (), "layout": "yolov8"} if head == "dfl" else {}
     return ModelSpec(name="yolov5n", input_hw=INPUT_HW, classes=CLASSES, head=head, **anchor_free)
 
@@ -300,7 +304,7 @@ def test_features_are_compared_whatever_the_predictions_are(changes: dict[str, A
     ("teacher", "learner"),
     [("coupled", "coupled"), ("coupled", "decoupled"), ("decoupled", "coupled"), ("dfl", "dfl")],
 )
-def test_heads_with_the_same_columns_are_comparable(teacher: Head, learner: Head) -> None:
+def test_heads_with_the_same_columns_are_comparable(teacher: HeadKind, learner: HeadKind) -> None:
     changes: dict[str, Any] = {"anchors_px": ()} if teacher == "dfl" else {}
     check_comparable([PREDICTIONS], facts(head=teacher, **changes), Path("t"), student(learner))
 
@@ -315,9 +319,14 @@ def test_heads_with_the_same_columns_are_comparable(teacher: Head, learner: Head
             "train a teacher",
         ),
         ("order", DataError, "has 2 classes (green, red); the data has 2 (red, green)", "train a teacher"),
-        ("anchors", UsageError, "has other anchors than the student", "--set 'student.anchors_px="),
+        ("anchors", UsageError, "has anchors that differ from the student's", "--set 'student.anchors_px="),
         ("dfl", UsageError, "has a dfl head, the student a coupled head", "--set student.head=dfl"),
-        ("class-scores-alone", UsageError, "of which only the class scores can be", "distil by features: "),
+        (
+            "class-scores-alone",
+            UsageError,
+            "a head whose boxes cannot be compared",
+            "use a method that compares features: ",
+        ),
     ],
 )
 def test_predictions_that_cannot_be_compared_are_refused_with_a_way_out(

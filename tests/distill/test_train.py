@@ -17,12 +17,12 @@ import torch
 from distill import train
 from distill.checkpoints import native
 from distill.data.loader import open_datasets
-from distill.models.yolov5 import build, spec
+from distill.models.yolov5 import build, model_spec
 from distill.recipe import Recipe
 from distill.teacher import load_teacher
 from distill.training.resume import STATE
 from distill.training.run_folder import HISTORY
-from distill.training.setup import Run, start
+from distill.training.setup import TrainingRun, build_run
 from distill.training.torch_detector import TorchDetector
 from distill.training.validation import Validation
 from edgestill.boxes import xyxy_to_cxcywh
@@ -45,11 +45,11 @@ def losses(out: Path) -> list[dict[str, float | None]]:
     return [without_timing(row) for row in read_history(out / HISTORY)]
 
 
-def interrupt_after(saves: int) -> Callable[[Run], None]:
+def interrupt_after(saves: int) -> Callable[[TrainingRun], None]:
     """A ``save_state`` that saves and then dies at the given call, as a killed process would."""
     left = saves
 
-    def save_and_die(run: Run) -> None:
+    def save_and_die(run: TrainingRun) -> None:
         nonlocal left
         original(run)
         left -= 1
@@ -131,7 +131,7 @@ def test_validation_says_what_the_shared_evaluation_says(data: Path, tmp_path: P
     with torch.no_grad():
         for level in model.head.m:
             level.bias.view(3, -1)[:, 4] += 6  # sees objects everywhere, so that there is something to score
-    contract = spec(model, CLASSES, INPUT_HW)
+    contract = model_spec(model, CLASSES, INPUT_HW)
     detector = TorchDetector(model, contract, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
@@ -183,7 +183,7 @@ def test_a_data_set_without_objects_trains(plain: Recipe, data: Path, tmp_path: 
 def test_a_folder_that_holds_a_run_is_not_overwritten(
     recipe: Recipe, finished: tuple[Path, dict[str, Any]]
 ) -> None:
-    with pytest.raises(UsageError, match=r"holds a run already .*\n  hint: --resume"):
+    with pytest.raises(UsageError, match=r"already holds a run .*\n  hint: --resume"):
         train.train(recipe, finished[0])
 
 
@@ -212,7 +212,7 @@ def test_force_leaves_nothing_of_the_old_run(
 
 
 def test_resume_and_force_together_are_refused(plain: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="contradict"):
+    with pytest.raises(UsageError, match="exclude each other"):
         train.train(plain, tmp_path, resume=True, force=True)
 
 
@@ -227,7 +227,7 @@ def test_resume_with_another_recipe_names_what_differs(
         patch.setattr(train, "save_state", interrupt_after(1))
         with pytest.raises(KeyboardInterrupt):
             train.train(plain, tmp_path)
-    with pytest.raises(UsageError, match="another recipe: batch, epochs differ"):
+    with pytest.raises(UsageError, match="another recipe; different keys: batch, epochs"):
         train.train(replace(plain, batch=2, epochs=9), tmp_path, resume=True)
 
 
@@ -242,20 +242,20 @@ def test_a_run_goes_on_that_began_before_a_key_existed(
     stored = json.loads(state["recipe"])
     del stored["unlabelled"], stored["student"]["auto_anchor"]
     torch.save({**state, "recipe": json.dumps(stored)}, tmp_path / STATE)
-    with pytest.raises(UsageError, match="another recipe: student differ"):
+    with pytest.raises(UsageError, match="another recipe; different keys: student"):
         train.train(replace(plain, student=replace(plain.student, auto_anchor=True)), tmp_path, resume=True)
     assert train.train(plain, tmp_path, resume=True)["epochs"] == plain.epochs
 
 
 def test_a_broken_state_is_an_artifact_error(plain: Recipe, tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"not a state")
-    with pytest.raises(ArtifactError, match="not a state that can be resumed"):
+    with pytest.raises(ArtifactError, match="cannot be resumed"):
         train.train(plain, tmp_path, resume=True)
 
 
 def test_a_teacher_of_other_classes_is_refused(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     model = build("n", 3)
-    native.save(tmp_path / "t", model, spec(model, ("a", "b", "c"), INPUT_HW), {})
+    native.save(tmp_path / "t", model, model_spec(model, ("a", "b", "c"), INPUT_HW), {})
     with pytest.raises(DataError, match=r"has 3 classes \(a, b, c\); the data has 2 \(red, green\)"):
         train.train(replace(recipe, teacher=str(tmp_path / "t")), tmp_path / "run")
 
@@ -263,13 +263,13 @@ def test_a_teacher_of_other_classes_is_refused(recipe: Recipe, data: Path, tmp_p
 def test_a_teacher_with_other_anchors_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     anchors = tuple(tuple((float(w), 9.0 * w) for w in (1, 2, 3)) for _ in range(3))
     model = build("n", 2, anchors)
-    native.save(tmp_path / "t", model, spec(model, CLASSES, INPUT_HW), {})
-    with pytest.raises(UsageError, match="other anchors than the student"):
+    native.save(tmp_path / "t", model, model_spec(model, CLASSES, INPUT_HW), {})
+    with pytest.raises(UsageError, match="anchors that differ from the student's"):
         train.train(replace(recipe, teacher=str(tmp_path / "t")), tmp_path / "run")
 
 
 def test_a_missing_teacher_is_a_usage_error(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there are no weights at"):
+    with pytest.raises(UsageError, match="no weights at"):
         train.train(replace(recipe, teacher=str(tmp_path / "none")), tmp_path / "run")
 
 
@@ -287,8 +287,8 @@ def test_initial_weights_with_other_classes_keep_all_but_the_head(
     plain: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = build("n", 3)
-    native.save(tmp_path / "w", model, spec(model, ("a", "b", "c"), INPUT_HW), {})
-    started = start(
+    native.save(tmp_path / "w", model, model_spec(model, ("a", "b", "c"), INPUT_HW), {})
+    started = build_run(
         replace(plain, student=replace(plain.student, init=str(tmp_path / "w"))), tmp_path, CLASSES
     )
     given, taken = model.state_dict(), started.model.state_dict()
@@ -298,9 +298,9 @@ def test_initial_weights_with_other_classes_keep_all_but_the_head(
 
 def test_initial_weights_of_another_architecture_are_refused(plain: Recipe, tmp_path: Path) -> None:
     model = build("m", 2)
-    native.save(tmp_path / "w", model, spec(model, CLASSES, INPUT_HW), {})
-    with pytest.raises(UsageError, match="are yolov5m"):
-        start(replace(plain, student=replace(plain.student, init=str(tmp_path / "w"))), tmp_path, CLASSES)
+    native.save(tmp_path / "w", model, model_spec(model, CLASSES, INPUT_HW), {})
+    with pytest.raises(UsageError, match="are of yolov5m"):
+        build_run(replace(plain, student=replace(plain.student, init=str(tmp_path / "w"))), tmp_path, CLASSES)
 
 
 def test_unlabelled_images_change_what_is_learnt_and_are_counted(recipe: Recipe, tmp_path: Path) -> None:

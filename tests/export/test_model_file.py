@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from distill.checkpoints import native
-from distill.models.yolov5 import build, spec
+from distill.models.yolov5 import build, model_spec
 from edgestill.checkpoint import read_checkpoint, write_checkpoint
 from edgestill.errors import ArtifactError
 from export.model_file import resolve
@@ -18,7 +18,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint folder, and a cache of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     model = build("n", 2)
-    native.save(tmp_path / "best", model, spec(model, ("red", "green"), (64, 96)), {})
+    native.save(tmp_path / "best", model, model_spec(model, ("red", "green"), (64, 96)), {})
     return tmp_path / "best"
 
 

@@ -77,11 +77,11 @@ def _copy(source: Path, target: Path) -> None:
 def write_teacher(setting: ComparisonSettings, folder: Path) -> None:
     """A YOLOv5u with random weights, as a checkpoint folder."""
     from distill.checkpoints import native  # noqa: PLC0415 (torch)
-    from distill.models.yolov5 import build, spec  # noqa: PLC0415
+    from distill.models.yolov5 import build, model_spec  # noqa: PLC0415
     from edgestill.architecture import size_of  # noqa: PLC0415
 
     network = build(size_of(setting.teacher), len(setting.classes), head="dfl")
-    contract = spec(network, setting.classes, (setting.size, setting.size))
+    contract = model_spec(network, setting.classes, (setting.size, setting.size))
     native.save(folder, network, contract, {})
 
 

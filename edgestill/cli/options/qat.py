@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from edgestill.dataset import Dataset
 
 if TYPE_CHECKING:
-    from distill.qat.settings import Quantisation
+    from distill.qat.settings import QatConfig
     from edgestill.checkpoint import Checkpoint
     from edgestill.quantization import PostTraining
 
 
-def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...]) -> PostTraining:
+def place(checkpoint: Checkpoint, settings: QatConfig, data: tuple[str, ...]) -> PostTraining:
     """Where an export for a recipe's engines would round a network, and the scales that it would choose.
 
     Args:

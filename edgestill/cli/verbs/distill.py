@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.dry_run:
         return {"out": str(out), "recipe": recipe.to_json()}
     from distill.train import train  # noqa: PLC0415
-    from distill.training.distributed import is_first  # noqa: PLC0415 (imports torch)
+    from distill.training.distributed import is_main_process  # noqa: PLC0415 (imports torch)
     from edgestill.cli.options.qat import place  # noqa: PLC0415
 
-    result = train(recipe, out, resume=args.resume, force=args.force, place=place)
-    return result if is_first() else None
+    result = train(recipe, out, resume=args.resume, force=args.force, calibrate=place)
+    return result if is_main_process() else None
 
 
 def show(result: dict[str, Any]) -> Table | str:

@@ -170,10 +170,10 @@ def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
 
 def _legacy(path: Path) -> Checkpoint:
     try:
-        from distill.checkpoints.yolov5_pt import load_legacy  # noqa: PLC0415 (brings torch)
+        from distill.checkpoints.yolov5_pt import load_yolov5_pt  # noqa: PLC0415 (brings torch)
     except ImportError as error:
         raise missing_library(f"reading {path}", error.name, "train") from error
-    return load_legacy(path)
+    return load_yolov5_pt(path)
 
 
 def _held_out(args: argparse.Namespace, spec: ModelSpec) -> _Held | None:

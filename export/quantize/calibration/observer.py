@@ -7,7 +7,7 @@ memory does not grow with the number of images. The COCO YOLOv5n at 640 x 640, t
     python -c "
     import resource, sys
     from pathlib import Path
-    from distill.checkpoints.yolov5_pt import load_legacy
+    from distill.checkpoints.yolov5_pt import load_yolov5_pt
     from edgestill.dataset import read_image
     from export.graph.yolov5 import build_onnx
     from export.graph.index import Graph
@@ -18,7 +18,7 @@ memory does not grow with the number of images. The COCO YOLOv5n at 640 x 640, t
         for i, path in enumerate(sorted(Path(sys.argv[2]).glob('*.jpg'))[:65]):
             peak(f'{i} images')
             yield prepare(read_image(path), checkpoint.spec)[0]
-    checkpoint = load_legacy(Path(sys.argv[1]))
+    checkpoint = load_yolov5_pt(Path(sys.argv[1]))
     graph = Graph(model := build_onnx(checkpoint.spec, checkpoint.weights), checkpoint.spec.scale)
     peak('before')
     gather(model, feeds(), histograms=graph.to_watch(), means=graph.conv_inputs(), threads=2)

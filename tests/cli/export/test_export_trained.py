@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.qat.settings import Quantisation
+from distill.qat.settings import QatConfig
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgestill.cli.main import main
 from edgestill.cli.options.qat import place
@@ -38,7 +38,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped student with scales for ONNX Runtime that no calibration would choose."""
     student = read_checkpoint(checkpoint_folder("student"))
     small = Checkpoint(spec=student.spec.resized((64, 96)), weights=student.weights)
-    found = place(small, Quantisation(family="onnx", calib_images=2), (str(data),)).scheme
+    found = place(small, QatConfig(family="onnx", calib_images=2), (str(data),)).scheme
     grids = {
         name: replace(grid, step=float(np.float32(grid.step * 1.01)) if grid.is_learnt else grid.step)
         for name, grid in found.grids.items()

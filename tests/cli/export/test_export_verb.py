@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distill.checkpoints import native
-from distill.models.yolov5 import build, spec
+from distill.models.yolov5 import build, model_spec
 from edgestill.cli.main import main
 
 CLASSES = ("red", "green")
@@ -20,7 +20,7 @@ CLASSES = ("red", "green")
 def trained(tmp_path: Path) -> Path:
     torch.manual_seed(0)  # how much of a random network goes to bytes is a matter of luck
     model = build("n", len(CLASSES))
-    native.save(tmp_path / "run" / "best", model, spec(model, CLASSES, (64, 96)), {})
+    native.save(tmp_path / "run" / "best", model, model_spec(model, CLASSES, (64, 96)), {})
     return tmp_path / "run" / "best"
 
 

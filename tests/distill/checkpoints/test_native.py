@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distill.checkpoints.native import load, save
-from distill.models.yolov5 import Yolov5, build, spec
+from distill.models.yolov5 import Yolov5, build, model_spec
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
@@ -28,7 +28,7 @@ def trained() -> tuple[Yolov5, ModelSpec]:
     model = build("n", 4, ODD_ANCHORS).train()
     with torch.no_grad():
         model(torch.rand(2, 3, 64, 64))
-    return model, spec(model, CLASSES, (384, 640))
+    return model, model_spec(model, CLASSES, (384, 640))
 
 
 def test_what_is_saved_is_loaded(trained: tuple[Yolov5, ModelSpec], tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_anchors_that_the_weights_were_not_trained_with_are_refused(
 @pytest.mark.parametrize(
     ("value", "half", "message"),
     [
-        pytest.param(float("nan"), False, "values that FP32 cannot hold", id="nan"),
-        pytest.param(1e5, True, "values that FP16 cannot hold", id="too-large-for-half"),
+        pytest.param(float("nan"), False, "is not finite in FP32", id="nan"),
+        pytest.param(1e5, True, "is not finite in FP16", id="too-large-for-half"),
     ],
 )
 def test_values_that_would_be_lost_are_not_written(
@@ -108,7 +108,7 @@ def test_values_that_would_be_lost_are_not_written(
     with torch.no_grad():
         model.model[0].get_parameter("bn.weight")[0] = value
     with pytest.raises(ArtifactError, match=message):
-        save(tmp_path / "best", model, spec(model, CLASSES, (64, 64)), {}, half=half)
+        save(tmp_path / "best", model, model_spec(model, CLASSES, (64, 64)), {}, half=half)
 
     assert not (tmp_path / "best").exists()
 

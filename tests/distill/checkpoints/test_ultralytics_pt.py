@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from distill.checkpoints import native
-from distill.checkpoints.ultralytics_pt import is_foreign, load_foreign
+from distill.checkpoints.ultralytics_pt import is_ultralytics_pt, load_ultralytics_pt
 from distill.data.loader import Batch
 from distill.recipe import Recipe, load_recipe
 from distill.teacher import Teacher, load_teacher
 from distill.training.precision import ComputeConfig, resolve
-from distill.training.setup import start
+from distill.training.setup import build_run
 from distill.training.step import step
 from edgestill.errors import ArtifactError, UsageError
 
@@ -39,9 +39,9 @@ Published = Callable[[str], Path]
 @pytest.fixture(scope="session")
 def tasks() -> Any:
     """The package's networks; its import says something to nobody and asks nobody anything."""
-    from distill.checkpoints.ultralytics_import import borrow
+    from distill.checkpoints.ultralytics_import import import_ultralytics
 
-    return borrow("nn.tasks", "these tests")
+    return import_ultralytics("nn.tasks", "these tests")
 
 
 @pytest.fixture(scope="session")
@@ -135,18 +135,20 @@ def test_a_teacher_sees_what_the_package_sees(
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_teacher_says_what_it_is(name: str, teacher_of: Callable[[str], Teacher]) -> None:
-    facts = teacher_of(name).facts
+    info = teacher_of(name).info
 
-    assert (facts.name, facts.classes, facts.strides) == (name, CLASSES, (8, 16, 32))
-    assert facts.channels == {"p3": 64, "p4": 128, "p5": 256}
-    assert facts.anchors_px == ()
+    assert (info.name, info.classes, info.strides) == (name, CLASSES, (8, 16, 32))
+    assert info.channels == {"p3": 64, "p4": 128, "p5": 256}
+    assert info.anchors_px == ()
 
 
 def test_a_foreign_teacher_teaches_features_of_other_classes(
     recipe: Recipe, published: Published, tmp_path: Path
 ) -> None:
     methods = {"cwd": recipe.methods["cwd"]}
-    run = start(replace(recipe, teacher=str(published(YOLO26)), methods=methods), tmp_path, ("red", "green"))
+    run = build_run(
+        replace(recipe, teacher=str(published(YOLO26)), methods=methods), tmp_path, ("red", "green")
+    )
     assert run.teacher is not None
     before = {name: t.clone() for name, t in run.teacher.model.state_dict().items()}
     run.teacher.model.train()
@@ -167,7 +169,7 @@ def test_a_foreign_teacher_teaches_predictions_of_the_same_head(
         "train_hw=[64, 64]",
         "methods={logits={}}",
     ]
-    run = start(load_recipe("traffic-lights", settings, [str(data)]), tmp_path, CLASSES)
+    run = build_run(load_recipe("traffic-lights", settings, [str(data)]), tmp_path, CLASSES)
     values = step(run, Batch((IMAGES * 255).to(torch.uint8), torch.zeros(0, 6)), {"logits": 1.0})
 
     assert values["logits_cls"] > 0
@@ -176,7 +178,7 @@ def test_a_foreign_teacher_teaches_predictions_of_the_same_head(
 def test_other_strides_are_refused_by_name(recipe: Recipe, published: Published, tmp_path: Path) -> None:
     path = published("yolov8n-p2")
     with pytest.raises(UsageError, match="maps at strides 4, 8, 16, 32, the student at 8, 16, 32\n"):
-        start(replace(recipe, teacher=str(path)), tmp_path, CLASSES)
+        build_run(replace(recipe, teacher=str(path)), tmp_path, CLASSES)
 
 
 def test_a_random_teacher_has_the_architecture_and_other_weights(
@@ -184,7 +186,7 @@ def test_a_random_teacher_has_the_architecture_and_other_weights(
 ) -> None:
     trained, random = teacher_of(YOLO11), load_teacher(str(published(YOLO11)), "random", 5)
 
-    assert random.facts == trained.facts
+    assert random.info == trained.info
     odd = [name for name, digest in trained.checksums.items() if random.checksums[name] == digest]
     assert [name for name in odd if ".bn." not in name] == []  # a fresh batch norm is all ones in both
 
@@ -203,7 +205,7 @@ def test_the_average_is_taken_from_an_unfinished_training(
         git={"root": PurePosixPath("/x")},
     )
 
-    assert load_teacher(str(path)).facts.name == YOLOV8
+    assert load_teacher(str(path)).info.name == YOLOV8
 
 
 def test_the_student_is_taken_from_a_distillation(network: Callable[[str], Any], tmp_path: Path) -> None:
@@ -214,11 +216,11 @@ def test_the_student_is_taken_from_a_distillation(network: Callable[[str], Any],
     both.student_model, both.projector = network(YOLOV8), nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU())
     both._teacher_feats, both._student_feats = {}, {}
 
-    assert load_teacher(str(written(tmp_path / "a.pt", None, ema=both))).facts.name == YOLOV8
+    assert load_teacher(str(written(tmp_path / "a.pt", None, ema=both))).info.name == YOLOV8
 
 
 def test_loading_says_nothing(published: Published, capfd: pytest.CaptureFixture[str]) -> None:
-    load_foreign(published(YOLOV8))
+    load_ultralytics_pt(published(YOLOV8))
 
     assert capfd.readouterr() == ("", "")
 
@@ -239,7 +241,7 @@ def test_yolov5u_is_a_network_of_ours(network: Callable[[str], Any], published: 
 
 def test_a_student_starts_from_yolov5u(data: Path, published: Published, tmp_path: Path) -> None:
     settings = [f"student.init={published(YOLOV5U)}", "student.head=dfl", "methods={}"]
-    run = start(load_recipe("traffic-lights", settings, [str(data)]), tmp_path, CLASSES)
+    run = build_run(load_recipe("traffic-lights", settings, [str(data)]), tmp_path, CLASSES)
     given, _, _ = native.load(published(YOLOV5U))
 
     taken = run.model.state_dict()
@@ -247,7 +249,7 @@ def test_a_student_starts_from_yolov5u(data: Path, published: Published, tmp_pat
 
 
 def test_another_network_is_no_student(published: Published) -> None:
-    with pytest.raises(ArtifactError, match=r"another network than YOLOv5: .*\n  hint: it can teach"):
+    with pytest.raises(ArtifactError, match=r"is not a YOLOv5 network: .*\n  hint: use it as a teacher"):
         native.load(published(YOLOV8))
 
 
@@ -266,7 +268,7 @@ class Payload:
 
 def test_a_payload_is_refused_and_does_not_run(network: Callable[[str], Any], tmp_path: Path) -> None:
     path = written(tmp_path / "evil.pt", network(YOLOV8), extra=Payload(tmp_path / TRACE))
-    assert is_foreign(path)
+    assert is_ultralytics_pt(path)
     with pytest.raises(ArtifactError, match=r"no detection checkpoint needs: (posix|nt)\.system"):
         load_teacher(str(path))
 
@@ -325,8 +327,8 @@ def test_a_table_that_could_surprise_the_package_is_refused(
     monkeypatch.setattr(tasks, "parse_model", lambda *_, **__: pytest.fail("it came to the package"))
     model = bare(None if table is None else {"nc": 3, **ROWS, **table})
     model.__class__ = tasks.DetectionModel
-    with pytest.raises(ArtifactError, match="its table of layers has"):
-        load_foreign(written(tmp_path / "evil.pt", model))
+    with pytest.raises(ArtifactError, match="the table of layers has"):
+        load_ultralytics_pt(written(tmp_path / "evil.pt", model))
 
     assert not (tmp_path / TRACE).exists()
 
@@ -335,7 +337,7 @@ def test_a_table_that_the_package_cannot_build_is_refused(tasks: Any, tmp_path: 
     model = bare({"nc": 3, **ROWS, "head": [[[0, 7], 1, "Detect", ["nc"]]]})
     model.__class__ = tasks.DetectionModel
     with pytest.raises(ArtifactError, match="the installed ultralytics cannot build the network"):
-        load_foreign(written(tmp_path / "a.pt", model))
+        load_ultralytics_pt(written(tmp_path / "a.pt", model))
 
 
 @pytest.mark.parametrize("task", ["SegmentationModel", "PoseModel", "ClassificationModel", "OBBModel"])
@@ -344,7 +346,7 @@ def test_other_tasks_are_refused_by_name(
 ) -> None:
     model = deepcopy(network(YOLOV8))
     model.__class__ = getattr(tasks, task)
-    with pytest.raises(UsageError, match=f"holds a {task}, which is no plain detector"):
+    with pytest.raises(UsageError, match=f"has a {task}, which is not a plain detector"):
         load_teacher(str(written(tmp_path / "a.pt", model)))
 
 
@@ -352,7 +354,7 @@ def test_a_detector_with_another_head_is_refused(tasks: Any, tmp_path: Path) -> 
     model = bare({"nc": 3, **ROWS, "head": [[[0, 0, 0], 1, "Segment", ["nc", 32, 64]]]})
     model.__class__ = tasks.DetectionModel
     with pytest.raises((ArtifactError, UsageError), match="Segment"):
-        load_foreign(written(tmp_path / "a.pt", model))
+        load_ultralytics_pt(written(tmp_path / "a.pt", model))
 
 
 def change(network: Any, how: Callable[[Any], None]) -> Any:
@@ -379,28 +381,28 @@ def test_weights_that_do_not_fit_their_table_are_refused(
 ) -> None:
     path = written(tmp_path / "a.pt", change(network(YOLOV8), how))
     with pytest.raises(ArtifactError) as caught:
-        load_foreign(path)
+        load_ultralytics_pt(path)
 
     assert message in str(caught.value)
-    assert "is not the network that the installed ultralytics builds" in str(caught.value)
+    assert "are not those that the installed ultralytics expects" in str(caught.value)
 
 
 def test_too_few_names_are_refused(network: Callable[[str], Any], tmp_path: Path) -> None:
     path = written(tmp_path / "a.pt", change(network(YOLOV8), lambda m: m.names.popitem()))
-    with pytest.raises(ArtifactError, match="names 2 classes, but its head predicts 3"):
-        load_foreign(path)
+    with pytest.raises(ArtifactError, match="has 2 class names, but its head has 3 classes"):
+        load_ultralytics_pt(path)
 
 
 def test_a_file_without_a_network_says_so(tasks: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "a.pt", None, args=tasks.IterableSimpleNamespace(imgsz=640))
-    with pytest.raises(ArtifactError, match="holds no network under 'ema' or 'model'"):
-        load_foreign(path)
+    with pytest.raises(ArtifactError, match="has no network under 'ema' or 'model'"):
+        load_ultralytics_pt(path)
 
 
 def test_the_package_loads_where_torchvision_does_not() -> None:
     script = (
         "import sys; sys.modules['torchvision'] = None\n"
-        "from distill.checkpoints.ultralytics_import import borrow\n"
-        "borrow('nn.tasks', 'a test')\n"
+        "from distill.checkpoints.ultralytics_import import import_ultralytics\n"
+        "import_ultralytics('nn.tasks', 'a test')\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distill.losses.anchor_assigner import Assignment, build_targets
-from distill.losses.anchor_loss import DetectionLoss, LossGains, ciou
+from distill.losses.anchor_loss import AnchorLoss, LossGains, ciou
 from edgestill.errors import UsageError
 from edgestill.spec import COCO_ANCHORS_PX, ModelSpec
 
@@ -147,7 +147,7 @@ def test_the_loss_is_what_an_obvious_computation_gives(
     spec = spec_of(nc, input_hw)
     raw, targets = random_raw(2, spec, seed=nc), random_targets(2, nc, boxes=12, seed=nc)
 
-    total, parts = DetectionLoss(spec, hyp)(raw, targets)
+    total, parts = AnchorLoss(spec, hyp)(raw, targets)
     wanted_total, wanted_parts = slow_loss([r.detach() for r in raw], targets, spec, hyp)
     assert {name: part.item() for name, part in parts.items()} == pytest.approx(wanted_parts, rel=1e-5)
     assert total.item() == pytest.approx(wanted_total, rel=1e-5)
@@ -201,7 +201,7 @@ def test_rectangular_maps_are_assigned_like_the_slow_way(grid_hw: tuple[int, int
 def test_a_batch_without_boxes_has_a_finite_loss_that_teaches_objectness_only(nc: int) -> None:
     spec = spec_of(nc, (64, 96))
     raw = random_raw(2, spec, seed=0)
-    total, parts = DetectionLoss(spec)(raw, torch.zeros(0, 6))
+    total, parts = AnchorLoss(spec)(raw, torch.zeros(0, 6))
     torch.autograd.backward(total)
 
     assert (parts["box"].item(), parts["cls"].item()) == (0, 0)
@@ -215,7 +215,7 @@ def test_a_batch_without_boxes_has_a_finite_loss_that_teaches_objectness_only(nc
 def test_boxes_that_fit_no_anchor_give_a_finite_gradient(side: tuple[float, float]) -> None:
     spec = spec_of(2, (64, 64))
     raw = random_raw(1, spec, seed=0)
-    total, _ = DetectionLoss(spec)(raw, torch.tensor([[0, 1, 0.5, 0.5, *side]]))
+    total, _ = AnchorLoss(spec)(raw, torch.tensor([[0, 1, 0.5, 0.5, *side]]))
     torch.autograd.backward(total)
 
     assert all(level.grad is not None and torch.isfinite(level.grad).all() for level in raw)
@@ -224,7 +224,7 @@ def test_boxes_that_fit_no_anchor_give_a_finite_gradient(side: tuple[float, floa
 def test_an_extreme_prediction_gives_a_finite_gradient() -> None:
     spec = spec_of(2, (64, 64))
     raw = [torch.full((1, 3, 64 // s, 64 // s, 7), -200.0, requires_grad=True) for s in STRIDES]
-    total, _ = DetectionLoss(spec)(raw, torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.3]]))
+    total, _ = AnchorLoss(spec)(raw, torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.3]]))
     torch.autograd.backward(total)
 
     assert all(level.grad is not None and torch.isfinite(level.grad).all() for level in raw)
@@ -234,7 +234,7 @@ def test_where_two_boxes_share_a_prediction_the_last_one_counts() -> None:
     spec = spec_of(2, (64, 64))
     raw = random_raw(1, spec, seed=3)
     first, last = [0, 0, 0.5, 0.5, 0.3, 0.3], [0, 0, 0.5, 0.5, 0.2, 0.4]
-    loss = DetectionLoss(spec)
+    loss = AnchorLoss(spec)
 
     both = loss(raw, torch.tensor([first, last]))[1]["obj"]
     swapped = loss(raw, torch.tensor([last, first]))[1]["obj"]
@@ -247,9 +247,9 @@ def test_the_loss_is_float32_under_autocast() -> None:
     spec = spec_of(2, (64, 64))
     raw = [level.detach().bfloat16() for level in random_raw(1, spec, seed=4)]
     targets = random_targets(1, 2, boxes=6, seed=4)
-    plain, _ = DetectionLoss(spec)([level.float() for level in raw], targets)
+    plain, _ = AnchorLoss(spec)([level.float() for level in raw], targets)
     with torch.autocast("cpu", torch.bfloat16):
-        cast, _ = DetectionLoss(spec)(raw, targets)
+        cast, _ = AnchorLoss(spec)(raw, targets)
 
     assert cast.dtype == torch.float32
     assert cast.item() == plain.item()
@@ -260,7 +260,7 @@ def test_the_total_grows_with_the_batch_and_the_parts_do_not() -> None:
     raw, targets = random_raw(1, spec, seed=5), random_targets(1, 3, boxes=5, seed=5)
     again = targets.clone()
     again[:, 0] = 1
-    loss = DetectionLoss(spec)
+    loss = AnchorLoss(spec)
 
     one, parts = loss(raw, targets)
     two, parts_of_two = loss([torch.cat((r, r)) for r in raw], torch.cat((targets, again)))
@@ -272,7 +272,7 @@ def test_the_total_grows_with_the_batch_and_the_parts_do_not() -> None:
 
 def test_only_the_total_carries_a_gradient() -> None:
     spec = spec_of(2, (64, 64))
-    total, parts = DetectionLoss(spec)(random_raw(1, spec, seed=6), random_targets(1, 2, boxes=5, seed=6))
+    total, parts = AnchorLoss(spec)(random_raw(1, spec, seed=6), random_targets(1, 2, boxes=5, seed=6))
 
     assert total.requires_grad
     assert not any(part.requires_grad for part in parts.values())
@@ -280,7 +280,7 @@ def test_only_the_total_carries_a_gradient() -> None:
 
 def test_gains_for_another_number_of_levels_are_refused() -> None:
     with pytest.raises(UsageError, match="balance has 2 entries, the model has 3 levels"):
-        DetectionLoss(spec_of(2, (64, 64)), LossGains(balance=(1.0, 1.0)))
+        AnchorLoss(spec_of(2, (64, 64)), LossGains(balance=(1.0, 1.0)))
 
 
 def test_ciou_of_equal_boxes_is_one() -> None:

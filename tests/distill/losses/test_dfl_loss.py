@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.losses.anchor_loss import DetectionLoss
+from distill.losses.anchor_loss import AnchorLoss
 from distill.losses.dfl_loss import DflGains, DflLoss
-from distill.losses.select import loss_for
+from distill.losses.select import select_loss
 from distill.losses.task_aligned_assigner import assign, rows_of
 from distill.models.dfl import Dfl
 from edgestill.spec import ModelSpec
@@ -234,8 +234,8 @@ def test_following_the_gradient_finds_the_box() -> None:
 def test_the_head_decides_which_loss() -> None:
     gains = DflGains(box=1.0)
     anchors = ModelSpec(name="yolov5n", input_hw=(64, 64), classes=("a",), head="decoupled")
-    loss = loss_for(spec_of(2, (64, 64)), dfl=gains)
+    loss = select_loss(spec_of(2, (64, 64)), dfl=gains)
 
     assert isinstance(loss, DflLoss)
     assert loss.hyp == gains
-    assert isinstance(loss_for(anchors), DetectionLoss)
+    assert isinstance(select_loss(anchors), AnchorLoss)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distill.method import NetworkOutputs, StudentTeacherInfo
-from edgestill.spec import COCO_ANCHORS_PX, Head
+from edgestill.spec import COCO_ANCHORS_PX, HeadKind
 
 STRIDES = (8, 16, 32)
 HW = (64, 96)
@@ -34,7 +34,7 @@ def make_pair() -> Callable[..., StudentTeacherInfo]:
     """Makes a pair of three levels for images of 64 x 96: its head, channels here and in the teacher."""
 
     def make(
-        head: Head = "coupled", student: int = 6, teacher: int = 6, *, nc: int = 3
+        head: HeadKind = "coupled", student: int = 6, teacher: int = 6, *, nc: int = 3
     ) -> StudentTeacherInfo:
         return StudentTeacherInfo(
             student_channels=dict.fromkeys(("p3", "p4", "p5"), student),
@@ -55,7 +55,7 @@ def make_view() -> Callable[..., NetworkOutputs]:
     """Makes what a network of ``make_pair`` might see: its head, a seed, channels; all need gradients."""
 
     def make(
-        head: Head = "coupled", seed: int = 0, channels: int = 6, *, nc: int = 3, batch: int = 2
+        head: HeadKind = "coupled", seed: int = 0, channels: int = 6, *, nc: int = 3, batch: int = 2
     ) -> NetworkOutputs:
         random = torch.Generator().manual_seed(seed)
         grids = [(HW[0] // s, HW[1] // s) for s in STRIDES]

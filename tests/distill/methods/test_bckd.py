@@ -11,8 +11,8 @@ from torch import Tensor
 
 from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import bckd
-from distill.methods._regions import assigned
-from edgestill.spec import COCO_ANCHORS_PX, Head
+from distill.methods._regions import anchor_assigned
+from edgestill.spec import COCO_ANCHORS_PX, HeadKind
 
 STRIDES = (8, 16, 32)
 HW = (64, 96)
@@ -22,7 +22,7 @@ SMALL = torch.tensor([[0, 1, 0.5, 0.5, 0.1, 0.2]])  # 10 x 13 pixels: anchors of
 TARGETS = torch.cat((SMALL, torch.tensor([[1, 0, 0.5, 0.5, 0.9, 0.9]])))
 
 
-def pair(head: Head = "coupled") -> StudentTeacherInfo:
+def pair(head: HeadKind = "coupled") -> StudentTeacherInfo:
     return StudentTeacherInfo(
         student_channels={},
         teacher_channels={},
@@ -35,7 +35,7 @@ def pair(head: Head = "coupled") -> StudentTeacherInfo:
     )
 
 
-def view(seed: int, head: Head = "coupled") -> NetworkOutputs:
+def view(seed: int, head: HeadKind = "coupled") -> NetworkOutputs:
     random = torch.Generator().manual_seed(seed)
     shape = (1, 64 + NC) if head == "dfl" else (3, 5 + NC)
     raw = [
@@ -128,7 +128,7 @@ def test_the_classes_weight_of_a_box_has_no_gradient_and_that_of_a_class_has() -
 
 
 @pytest.mark.parametrize("head", ["coupled", "dfl"])
-def test_equal_sides_cost_and_move_nothing(head: Head) -> None:
+def test_equal_sides_cost_and_move_nothing(head: HeadKind) -> None:
     student = view(0, head)
     values = terms(student, view(0, head), TARGETS)
     torch.stack(list(values.values())).sum().backward()
@@ -137,7 +137,7 @@ def test_equal_sides_cost_and_move_nothing(head: Head) -> None:
 
 
 @pytest.mark.parametrize("head", ["coupled", "dfl"])
-def test_both_terms_move_the_student_alone(head: Head) -> None:
+def test_both_terms_move_the_student_alone(head: HeadKind) -> None:
     student, teacher = view(0, head), view(1, head)
     for value in terms(student, teacher, TARGETS).values():
         for level in student.raw:
@@ -151,7 +151,7 @@ def test_both_terms_move_the_student_alone(head: Head) -> None:
 
 
 @pytest.mark.parametrize("head", ["coupled", "dfl"])
-def test_without_objects_there_is_nothing_to_learn(head: Head) -> None:
+def test_without_objects_there_is_nothing_to_learn(head: HeadKind) -> None:
     student = view(0, head)
     values = terms(student, view(1, head), NO_TARGETS)
     torch.stack(list(values.values())).sum().backward()
@@ -169,7 +169,9 @@ def test_levels_without_objects_are_left_out() -> None:
 def test_terms_are_divided_by_the_predictions_that_answer() -> None:
     student, teacher = view(0), view(1)
     grids = [(HW[0] // s, HW[1] // s) for s in STRIDES]
-    answers = [int(m.sum()) for m in assigned(TARGETS, 2, grids, COCO_ANCHORS_PX, STRIDES, anchor_t=4.0)]
+    answers = [
+        int(m.sum()) for m in anchor_assigned(TARGETS, 2, grids, COCO_ANCHORS_PX, STRIDES, anchor_t=4.0)
+    ]
     assert all(answers)
     sums = [
         bckd.disagreement(s, t, "coupled", stride, anchors, beta=1.0)

@@ -16,7 +16,7 @@ from distill.methods.cwd import Config as CwdConfig
 from distill.methods.cwd import Loss as CwdLoss
 from distill.recipe import METHODS
 from edgestill.errors import UsageError
-from edgestill.spec import COCO_ANCHORS_PX, Head
+from edgestill.spec import COCO_ANCHORS_PX, HeadKind
 
 STRIDES = (8, 16, 32)
 HW = (64, 96)
@@ -36,7 +36,9 @@ CERTAIN: dict[str, dict[str, Any]] = {"mgd": {"dropped": 0.0}, "mkd": {"zeta": 0
 REBUILDING = {"mgd"}
 
 
-def pair(student: int = 6, teacher: int = 6, *, head: Head = "coupled", nc: int = NC) -> StudentTeacherInfo:
+def pair(
+    student: int = 6, teacher: int = 6, *, head: HeadKind = "coupled", nc: int = NC
+) -> StudentTeacherInfo:
     return StudentTeacherInfo(
         student_channels={"p3": student, "p4": student, "p5": student},
         teacher_channels={"p3": teacher, "p4": teacher, "p5": teacher},
@@ -53,7 +55,7 @@ def view(
     channels: int,
     seed: int,
     *,
-    head: Head = "coupled",
+    head: HeadKind = "coupled",
     batch: int = 2,
     nc: int = NC,
     hw: tuple[int, int] = HW,
@@ -244,7 +246,7 @@ def test_the_weight_scales_every_term(module: Any) -> None:
 
 
 def test_an_identity_adapter_between_different_widths_is_refused() -> None:
-    with pytest.raises(UsageError, match="p3 has 4 channels here and 6 in the teacher"):
+    with pytest.raises(UsageError, match="p3 has 4 channels, and 6 in the teacher"):
         CwdLoss(CwdConfig(adapter="identity"), pair(4, 6))
 
 

@@ -128,7 +128,7 @@ def kept(objects: list[tuple[int, int, int, float, int]], *, anchors: int = 2) -
     scores, classes = torch.zeros(1, anchors, 6, 6), torch.zeros(1, anchors, 6, 6, dtype=torch.int64)
     for a, y, x, score, class_id in objects:
         scores[0, a, y, x], classes[0, a, y, x] = score, class_id
-    mask = objectness.strongest(scores, classes)[0]
+    mask = objectness.feature_map_nms(scores, classes)[0]
     return {(a, y, x) for a, y, x, *_ in objects if mask[a, y, x]}
 
 
@@ -168,10 +168,10 @@ def test_images_are_thinned_by_themselves() -> None:
     random = torch.Generator().manual_seed(0)
     scores = torch.rand(3, 2, 5, 7, generator=random)
     classes = torch.randint(0, 2, scores.shape, generator=random)
-    together = objectness.strongest(scores, classes)
+    together = objectness.feature_map_nms(scores, classes)
     for image in range(3):
         one = slice(image, image + 1)
-        assert torch.equal(objectness.strongest(scores[one], classes[one]), together[one])
+        assert torch.equal(objectness.feature_map_nms(scores[one], classes[one]), together[one])
 
 
 def test_the_teachers_predictions_are_left_as_they_are(sides: Any, make_pair: MakePair) -> None:

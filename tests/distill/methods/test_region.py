@@ -15,7 +15,7 @@ from torch import Tensor
 from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import region
 from distill.methods._divergence import bernoulli, categorical
-from distill.recipe import Recipe, Term
+from distill.recipe import MethodConfig, Recipe
 from distill.train import train
 from edgestill.errors import UsageError
 
@@ -234,7 +234,7 @@ def test_the_training_loop_moves_the_temperature(
         return forward(loss, *views)
 
     monkeypatch.setattr(region.Loss, "forward", watched)
-    term = Term(config=region.Config(temperature=(25.0, 45.0)))
+    term = MethodConfig(config=region.Config(temperature=(25.0, 45.0)))
     result = train(replace(recipe, methods={"region": term}, epochs=2, eval_every=2), tmp_path / "run")
     assert sorted(set(reached)) == pytest.approx([25, 35])  # before each of two epochs
     assert result["epochs"] == 2

@@ -11,16 +11,16 @@ from torch import Tensor
 from distill.losses.task_aligned_assigner import assign
 from distill.method import NetworkOutputs
 from distill.methods._regions import (
-    AT_ONCE,
-    Surroundings,
-    aligned,
-    apart,
-    assigned,
+    BOXES_PER_CHUNK,
+    AtssRegions,
+    anchor_assigned,
+    atss_regions,
+    centre_distance,
     corners_of,
     giou,
     overlaps,
     priors_px,
-    surroundings,
+    task_aligned,
 )
 from edgestill.spec import COCO_ANCHORS_PX
 
@@ -33,10 +33,10 @@ def row(x1: float, y1: float, x2: float, y2: float, *, size: float, image: int =
     return [image, 0, (x1 + x2) / 2 / size, (y1 + y2) / 2 / size, (x2 - x1) / size, (y2 - y1) / size]
 
 
-def toy(*boxes: list[float], gamma: float = 0.25, batch: int = 1) -> Surroundings:
+def toy(*boxes: list[float], gamma: float = 0.25, batch: int = 1) -> AtssRegions:
     """A 5 x 5 grid of stride 8 with squares of 24 pixels."""
     rows = torch.tensor(boxes).view(-1, 6)
-    return surroundings(rows, batch, [(5, 5)], [[(24.0, 24.0)]], [8], gamma=gamma)
+    return atss_regions(rows, batch, [(5, 5)], [[(24.0, 24.0)]], [8], gamma=gamma)
 
 
 CENTRAL = row(8, 8, 32, 32, size=40)
@@ -59,7 +59,7 @@ def many(seed: int, count: int, batch: int = 3) -> Tensor:
 def test_overlaps_of_the_worked_example() -> None:
     where = torch.tensor([[8.0, 8, 32, 32]]), (5, 5), [(24.0, 24.0)], 8
     iou = overlaps(*where)
-    diou = iou - apart(*where)
+    diou = iou - centre_distance(*where)
     rows = [
         [0.0588, 0.1250, 0.2, 0.1250, 0.0588],
         [0.125, 0.2857, 0.5, 0.2857, 0.125],
@@ -74,7 +74,7 @@ def test_overlaps_are_those_of_the_plain_way() -> None:
     boxes = corners_of(many(0, 20), GRIDS, STRIDES)
     grid, priors, stride = GRIDS[0], COCO_ANCHORS_PX[0], STRIDES[0]
     iou = overlaps(boxes, grid, priors, stride)
-    diou = iou - apart(boxes, grid, priors, stride)
+    diou = iou - centre_distance(boxes, grid, priors, stride)
     y, x = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
     centre = (torch.stack((x, y), -1) + 0.5) * stride
     half = torch.tensor(priors)[:, None, None] / 2
@@ -123,7 +123,7 @@ def test_the_ring_begins_at_the_threshold() -> None:
 def test_gamma_one_leaves_no_ring_and_less_gamma_more() -> None:
     targets = many(1, 12)
     rings = [
-        surroundings(targets, 3, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=gamma).ring
+        atss_regions(targets, 3, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=gamma).ring
         for gamma in (1.0, 0.5, 0.25, 0.05)
     ]
     assert not any(level.any() for level in rings[0])
@@ -136,7 +136,7 @@ def test_rings_are_not_transposed() -> None:
     tall = toy(row(12, 0, 20, 40, size=40)).ring[0][0, 0]
     at = tall.nonzero().float()
     assert at[:, 1].max() - at[:, 1].min() < at[:, 0].max() - at[:, 0].min() + 1
-    found = surroundings(
+    found = atss_regions(
         torch.tensor([[0, 0, 0.1, 0.75, 0.1, 0.2]]), 1, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=0.1
     )
     where = torch.cat([found.ring[0][0].nonzero(), found.positive[0][0].nonzero()]).float().mean(0)
@@ -145,16 +145,16 @@ def test_rings_are_not_transposed() -> None:
 
 
 def test_of_several_rings_the_largest_overlap_counts_in_any_order() -> None:
-    boxes = many(2, 3 * AT_ONCE + 5)  # in several portions
+    boxes = many(2, 3 * BOXES_PER_CHUNK + 5)  # in several portions
     shuffled = boxes[torch.randperm(len(boxes), generator=torch.Generator().manual_seed(0))]
-    one, other = (surroundings(t, 3, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=0.25) for t in (boxes, shuffled))
+    one, other = (atss_regions(t, 3, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=0.25) for t in (boxes, shuffled))
     for level in range(3):
         assert torch.equal(one.ring[level], other.ring[level])
         assert torch.equal(one.positive[level], other.positive[level])
     alone = [
-        surroundings(box[None], 3, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=0.25).ring[0] for box in boxes[:4]
+        atss_regions(box[None], 3, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=0.25).ring[0] for box in boxes[:4]
     ]
-    together = surroundings(boxes[:4], 3, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=0.25).ring[0]
+    together = atss_regions(boxes[:4], 3, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=0.25).ring[0]
     assert torch.equal(together, torch.stack(alone).amax(0))
 
 
@@ -166,7 +166,7 @@ def test_an_image_has_its_own_boxes_alone() -> None:
 
 
 def test_no_boxes_no_regions() -> None:
-    found = surroundings(NO_TARGETS, 2, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=0.25)
+    found = atss_regions(NO_TARGETS, 2, GRIDS, COCO_ANCHORS_PX, STRIDES, gamma=0.25)
     assert not any(level.any() for level in (*found.ring, *found.positive))
 
 
@@ -187,7 +187,7 @@ def test_heads_without_anchors_have_squares_of_five_strides() -> None:
 def test_where_an_anchor_head_answers() -> None:
     target = torch.tensor([[0, 5, 20.8 / 64, 35.2 / 64, 16 / 64, 24 / 64]])
     grids = [(8, 8), (4, 4), (2, 2)]
-    p3, p4, p5 = assigned(target, 1, grids, COCO_ANCHORS_PX, STRIDES, anchor_t=4.0)
+    p3, p4, p5 = anchor_assigned(target, 1, grids, COCO_ANCHORS_PX, STRIDES, anchor_t=4.0)
     assert {tuple(at) for at in p3[0].nonzero().tolist()} == {
         (a, j, i) for a in (0, 1, 2) for j, i in ((4, 2), (4, 3), (3, 2))
     }
@@ -206,7 +206,7 @@ def test_where_an_anchor_free_head_answers() -> None:
         level[..., 1:64:16] = 20.0  # every cell predicts a box of two cells, in any class
         level[..., 64:] = 2.0
     target = torch.tensor([[1, 0, 28 / 96, 36 / 64, 16 / 96, 16 / 64]])  # what row 4, column 3 of p3 predicts
-    masks = aligned(target, NetworkOutputs({}, raw, "dfl"), STRIDES)
+    masks = task_aligned(target, NetworkOutputs({}, raw, "dfl"), STRIDES)
     assert [mask.shape for mask in masks] == [level.shape[:4] for level in raw]
     assert (1, 0, 4, 3) in {tuple(at) for at in masks[0].nonzero().tolist()}
     near = {(1, 0, y, x) for y in (3, 4, 5) for x in (2, 3, 4)}
@@ -215,4 +215,4 @@ def test_where_an_anchor_free_head_answers() -> None:
 
 
 def test_an_anchor_free_head_answers_for_nothing_without_boxes() -> None:
-    assert not any(mask.any() for mask in aligned(NO_TARGETS, dfl_teacher(0), STRIDES))
+    assert not any(mask.any() for mask in task_aligned(NO_TARGETS, dfl_teacher(0), STRIDES))

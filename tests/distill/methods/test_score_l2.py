@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import score_l2
-from distill.models.head_outputs import parts
+from distill.models.head_outputs import split_columns
 
 NO_TARGETS = torch.zeros(0, 6)
 HEADS = ("coupled", "decoupled", "dfl")
@@ -28,7 +28,9 @@ def test_it_is_the_packages_loss(make_view: MakeView, make_pair: MakePair) -> No
     torch.manual_seed(0)
     student, teacher = make_view("dfl", 0, 4), make_view("dfl", 1, 6)
     loss = score_l2.Loss(score_l2.Config(), make_pair("dfl", 4, 6))
-    scores = [parts(level, "dfl").cls.flatten(1, 3).mT for level in teacher.raw]  # [B, nc, cells] as there
+    scores = [
+        split_columns(level, "dfl").cls.flatten(1, 3).mT for level in teacher.raw
+    ]  # [B, nc, cells] as there
     weights = tuple(s.sigmoid().max(dim=1, keepdim=True).values for s in scores)
     wanted = sum(
         package.DistillationModel.loss_sl2(

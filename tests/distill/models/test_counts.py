@@ -10,13 +10,13 @@ from distill.models.counts import flops, parameter_count
 from distill.models.coupled import Coupled
 from distill.models.decoupled import Decoupled
 from distill.models.yolov5 import Yolov5, build
-from edgestill.spec import COCO_ANCHORS_PX, Head
+from edgestill.spec import COCO_ANCHORS_PX, HeadKind
 
 STRIDES = (8, 16, 32)
 ONE_ANCHOR = tuple(level[:1] for level in COCO_ANCHORS_PX)
 
 # A head, whether its levels share, and its anchors a cell.
-Kind = tuple[Head, bool, int]
+Kind = tuple[HeadKind, bool, int]
 COUPLED: Kind = ("coupled", False, 3)
 DECOUPLED: Kind = ("decoupled", False, 3)
 SHARED: Kind = ("decoupled", True, 3)

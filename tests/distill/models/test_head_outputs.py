@@ -3,7 +3,7 @@
 import torch
 
 from distill.method import NetworkOutputs
-from distill.models.head_outputs import boxes_px, confidence, parts
+from distill.models.head_outputs import boxes_px, confidence, split_columns
 from distill.models.yolov5 import build
 from edgestill.boxes import cxcywh_to_xyxy
 from edgestill.spec import COCO_ANCHORS_PX
@@ -14,7 +14,7 @@ NC = 3
 def test_the_columns_of_an_anchor_head() -> None:
     level = torch.arange(8.0).view(1, 1, 1, 1, 8)
     for head in ("coupled", "decoupled"):
-        part = parts(level, head)
+        part = split_columns(level, head)
         assert part.box is not None
         assert part.obj is not None
         assert (part.box.flatten().tolist(), part.obj.item()) == ([0, 1, 2, 3], 4)
@@ -23,12 +23,12 @@ def test_the_columns_of_an_anchor_head() -> None:
 
 def test_the_columns_of_an_anchor_free_head_and_of_class_logits_alone() -> None:
     level = torch.arange(67.0).view(1, 1, 1, 1, 67)
-    part = parts(level, "dfl")
+    part = split_columns(level, "dfl")
     assert part.box is not None
     assert part.obj is None
     assert part.box.shape[-1] == 64
     assert part.cls.flatten().tolist() == [64, 65, 66]
-    alone = parts(level, None)
+    alone = split_columns(level, None)
     assert alone.box is None
     assert alone.cls is level
 

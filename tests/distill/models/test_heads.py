@@ -16,21 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from distill.checkpoints import native
-from distill.losses.anchor_loss import DetectionLoss
+from distill.losses.anchor_loss import AnchorLoss
 from distill.models.blocks import Conv
 from distill.models.coupled import Coupled
 from distill.models.decoupled import Decoupled
 from distill.models.dfl import Dfl
 from distill.models.feature_hooks import FeatureHooks
-from distill.models.yolov5 import Yolov5, build, from_spec, fused, misfit, spec
+from distill.models.yolov5 import Yolov5, build, from_spec, fuse_batch_norms, model_spec, weight_mismatch
 from distill.recipe import Recipe
 from distill.teacher import make_student
 from distill.train import train
 from distill.training.ema import Ema
-from distill.training.setup import start
+from distill.training.setup import build_run
 from distill.training.torch_detector import TorchDetector
 from edgestill.errors import ArtifactError, DeviceError, UsageError
-from edgestill.spec import COCO_ANCHORS_PX, Head, ModelSpec
+from edgestill.spec import COCO_ANCHORS_PX, HeadKind, ModelSpec
 
 STRIDES = (8, 16, 32)
 ONE_ANCHOR = tuple(level[:1] for level in COCO_ANCHORS_PX)
@@ -38,7 +38,7 @@ CLASSES = ("red", "yellow", "green", "off")
 HW = (64, 96)
 
 # A head, whether its levels share, and its anchors a cell.
-Kind = tuple[Head, bool, int]
+Kind = tuple[HeadKind, bool, int]
 COUPLED: Kind = ("coupled", False, 3)
 DECOUPLED: Kind = ("decoupled", False, 3)
 SHARED: Kind = ("decoupled", True, 3)
@@ -165,7 +165,7 @@ def test_raw_maps_have_the_layout_of_their_kind(kind: Kind, training: bool) -> N
 @HEADS
 def test_what_is_decoded_has_the_layout_that_the_spec_says(kind: Kind) -> None:
     model = fresh(kind)
-    contract = spec(model, CLASSES, HW)
+    contract = model_spec(model, CLASSES, HW)
     with torch.no_grad():
         decoded = model.decode(model(torch.rand(1, 3, *HW)))
 
@@ -213,7 +213,7 @@ def test_half_precision_maps_are_decoded_in_float32(kind: Kind) -> None:
 @HEADS
 def test_folding_batch_norms_changes_nothing_but_rounding(kind: Kind) -> None:
     model, image = seasoned(kind), torch.rand(1, 3, *HW)
-    folded = fused(model)
+    folded = fuse_batch_norms(model)
 
     assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
     with torch.no_grad():
@@ -298,7 +298,7 @@ def test_a_decoupled_head_that_copies_a_coupled_one_has_its_loss() -> None:
     twin = copy_of(model.head, (64, 128, 256), 64)
     features = [torch.randn(2, c, 64 // s, 96 // s) for c, s in zip((64, 128, 256), STRIDES, strict=True)]
     targets = torch.tensor([[0, 1, 0.5, 0.5, 0.2, 0.3], [1, 3, 0.2, 0.7, 0.5, 0.5]])
-    loss = DetectionLoss(spec(model, CLASSES, HW))
+    loss = AnchorLoss(model_spec(model, CLASSES, HW))
     with torch.no_grad():
         wanted, found = model.head(features), twin(features)
 
@@ -315,10 +315,10 @@ def test_a_decoupled_head_that_copies_a_coupled_one_has_its_loss() -> None:
 def test_what_is_saved_is_loaded(kind: Kind, tmp_path: Path) -> None:
     half = kind in {SHARED, DFL}  # a test for all would tell no more
     model = seasoned(kind)
-    native.save(tmp_path, model, spec(model, CLASSES, HW), {"epoch": 3}, half=half)
+    native.save(tmp_path, model, model_spec(model, CLASSES, HW), {"epoch": 3}, half=half)
     again, contract, about = native.load(tmp_path)
 
-    assert (contract, about["epoch"]) == (spec(model, CLASSES, HW), 3)
+    assert (contract, about["epoch"]) == (model_spec(model, CLASSES, HW), 3)
     assert (again.head.kind, again.head.share_levels) == kind[:2]
     for name, tensor in model.state_dict().items():
         found = again.state_dict()[name]
@@ -327,17 +327,17 @@ def test_what_is_saved_is_loaded(kind: Kind, tmp_path: Path) -> None:
 
 @HEADS
 def test_a_network_and_its_spec_rebuild_each_other(kind: Kind) -> None:
-    contract = spec(on_meta("s", 4, kind), CLASSES, HW)
+    contract = model_spec(on_meta("s", 4, kind), CLASSES, HW)
     with torch.device("meta"):
         shapes = {name: tuple(t.shape) for name, t in from_spec(contract).state_dict().items()}
 
-    assert misfit(contract, shapes) is None
-    assert misfit(replace(contract, name="yolov5n"), shapes) is not None
+    assert weight_mismatch(contract, shapes) is None
+    assert weight_mismatch(replace(contract, name="yolov5n"), shapes) is not None
 
 
 def test_a_checkpoint_of_another_head_is_refused(tmp_path: Path) -> None:
     model = make("n", 4, DECOUPLED)
-    contract = replace(spec(model, CLASSES, HW), share_levels=True)
+    contract = replace(model_spec(model, CLASSES, HW), share_levels=True)
 
     with pytest.raises(ArtifactError, match="a decoupled head and 4 classes"):
         native.save(tmp_path, model, contract, {})
@@ -361,7 +361,7 @@ def test_taps_are_what_the_head_reads(kind: Kind) -> None:
 @HEADS
 def test_a_certain_cell_comes_back_as_a_detection(kind: Kind) -> None:
     model = deepcopy(fresh(kind))
-    contract = spec(model, CLASSES, (128, 192))
+    contract = model_spec(model, CLASSES, (128, 192))
 
     def put(_module: object, _inputs: object, raw: list[Tensor]) -> None:
         for level in raw:
@@ -424,7 +424,7 @@ def test_another_head_takes_over_backbone_and_neck(
     source, _, _ = native.load(teacher)
     given, found = source.state_dict(), begun.model.state_dict()
 
-    assert begun.fresh == fresh
+    assert begun.unmatched_layers == fresh
     assert begun.spec.head == kind[0]
     same = [name for name in given if not name.startswith("model.24.")]
     assert all(torch.equal(found[name], given[name]) for name in same)
@@ -432,20 +432,20 @@ def test_another_head_takes_over_backbone_and_neck(
 
 def test_a_dfl_student_may_start_from_a_dfl_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
     model = make("n", 3, DFL)  # another number of classes
-    native.save(tmp_path, model, spec(model, ("a", "b", "c"), HW), {})
+    native.save(tmp_path, model, model_spec(model, ("a", "b", "c"), HW), {})
     begun = make_student(student(recipe, DFL, str(tmp_path)), ("red", "green"))
 
-    assert begun.left_out == tuple(f"model.24.cv3.{i}.2.{n}" for i in range(3) for n in ("weight", "bias"))
+    assert begun.unmatched == tuple(f"model.24.cv3.{i}.2.{n}" for i in range(3) for n in ("weight", "bias"))
 
 
 @pytest.mark.parametrize("head", ["coupled", "dfl"])
-def test_only_a_decoupled_head_can_share_its_levels(recipe: Recipe, head: Head) -> None:
-    with pytest.raises(UsageError, match=f"share_levels is of the decoupled head, and head is {head}"):
+def test_only_a_decoupled_head_can_share_its_levels(recipe: Recipe, head: HeadKind) -> None:
+    with pytest.raises(UsageError, match=f"share_levels needs the decoupled head, and head = {head}"):
         make_student(student(recipe, (head, True, 3)), ("red", "green"))
 
 
 def test_the_frozen_bins_survive_training(recipe: Recipe, tmp_path: Path) -> None:
-    run = start(student(recipe, DFL), tmp_path, ("red", "green"))
+    run = build_run(student(recipe, DFL), tmp_path, ("red", "green"))
     bins = torch.arange(16.0).view(1, 16, 1, 1)
     total = sum(level.sum() for level in run.model(torch.rand(2, 3, *HW)))
     assert isinstance(total, Tensor)

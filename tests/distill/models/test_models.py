@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from distill.models.counts import parameter_count
-from distill.models.yolov5 import TAPS, Yolov5, build, from_spec, fused, misfit, spec
+from distill.models.yolov5 import (
+    TAPS,
+    Yolov5,
+    build,
+    from_spec,
+    fuse_batch_norms,
+    model_spec,
+    weight_mismatch,
+)
 from edgestill.architecture import layers, level_channels, size_of
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.spec import COCO_ANCHORS_PX, ModelSpec
@@ -65,8 +73,8 @@ def test_folding_leaves_the_original_number_of_parameters(size: str) -> None:
 
 
 def test_the_folded_network_has_no_batch_norm_left(nano: Yolov5) -> None:
-    assert not [m for m in fused(nano).modules() if isinstance(m, nn.BatchNorm2d)]
-    assert parameter_count(fused(build("n", 80))) == ORIGINAL["n"][2]
+    assert not [m for m in fuse_batch_norms(nano).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert parameter_count(fuse_batch_norms(build("n", 80))) == ORIGINAL["n"][2]
 
 
 @SIZES
@@ -164,7 +172,7 @@ def test_half_precision_maps_are_decoded_in_float32(nano: Yolov5) -> None:
 def test_folding_batch_norms_changes_nothing_but_rounding(nano: Yolov5) -> None:
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        for ours, theirs in zip(nano(image), fused(nano)(image), strict=True):
+        for ours, theirs in zip(nano(image), fuse_batch_norms(nano)(image), strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
@@ -202,15 +210,15 @@ def test_a_spec_of_another_network_is_refused() -> None:
 
 
 def test_a_spec_names_each_class(nano: Yolov5) -> None:
-    with pytest.raises(ArtifactError, match="the network has 4 classes, but 2 are named"):
-        spec(nano, ["red", "green"], (64, 96))
+    with pytest.raises(ArtifactError, match="the network has 4 classes, but there are 2 class names"):
+        model_spec(nano, ["red", "green"], (64, 96))
 
 
 def test_a_network_and_its_spec_rebuild_each_other(nano: Yolov5) -> None:
-    contract = spec(nano, ["red", "yellow", "green", "off"], (64, 96))
+    contract = model_spec(nano, ["red", "yellow", "green", "off"], (64, 96))
     shapes = {name: tuple(t.shape) for name, t in from_spec(contract).state_dict().items()}
 
-    assert misfit(contract, shapes) is None
+    assert weight_mismatch(contract, shapes) is None
     assert contract.name == "yolov5n"
 
 
@@ -229,7 +237,7 @@ def test_the_first_difference_is_named(
     nano: Yolov5, change: dict[str, tuple[int, ...] | None], message: str
 ) -> None:
     shapes = {name: tuple(t.shape) for name, t in nano.state_dict().items()} | change
-    found = misfit(
-        spec(nano, ["a", "b", "c", "d"], (64, 96)), {n: s for n, s in shapes.items() if s is not None}
+    found = weight_mismatch(
+        model_spec(nano, ["a", "b", "c", "d"], (64, 96)), {n: s for n, s in shapes.items() if s is not None}
     )
     assert found == message

@@ -14,9 +14,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from distill.models.yolov5 import build, spec
+from distill.models.yolov5 import build, model_spec
 from edgestill.quantization import EngineFamily, PostTraining
-from edgestill.spec import Head
+from edgestill.spec import HeadKind
 from export.graph.index import Graph
 from export.graph.yolov5 import build_onnx
 from export.job import FAMILY
@@ -40,7 +40,7 @@ def draw(count: int, seed: int) -> NDArray[np.float32]:
     return (images * 255).round().numpy() / np.float32(255)
 
 
-def make(head: Head) -> Any:
+def make(head: HeadKind) -> Any:
     """A network in float, and for a family of engines where training begins and what an export writes.
 
     These are ``model``, its contract ``spec``, ``begin`` and ``exported``.
@@ -55,7 +55,7 @@ def make(head: Head) -> Any:
     with torch.no_grad():
         for seed in range(3):
             model(torch.from_numpy(draw(4, seed)))
-    contract = spec(model.eval(), CLASSES, HW)
+    contract = model_spec(model.eval(), CLASSES, HW)
     source = build_onnx(contract, {n: t.numpy() for n, t in model.state_dict().items()})
     graph = Graph(source, contract.scale)
     feeds = [image[None] for image in draw(4, 3)]
@@ -87,14 +87,14 @@ def pictures() -> Callable[[int, int], NDArray[np.float32]]:
 
 
 @pytest.fixture(scope="session")
-def students() -> Callable[[Head], Any]:
+def students() -> Callable[[HeadKind], Any]:
     """A student of each head, made once."""
-    made: dict[Head, Any] = {}
+    made: dict[HeadKind, Any] = {}
     return lambda head: made.get(head) or made.setdefault(head, make(head))
 
 
 @pytest.fixture(scope="session")
-def student(students: Callable[[Head], Any]) -> Any:
+def student(students: Callable[[HeadKind], Any]) -> Any:
     return students("coupled")
 
 

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from distill.models.yolov5 import Yolov5
-from distill.qat.begin import begin
+from distill.qat.fake_quantize import FakeQuantize
+from distill.qat.initialization import quantize_student
 from distill.qat.network import QuantizedYolov5
-from distill.qat.settings import Quantisation
-from distill.qat.steps import Steps
-from distill.teacher import Start
+from distill.qat.settings import QatConfig
+from distill.teacher import InitialStudent
 from edgestill.checkpoint import read_checkpoint
 from edgestill.quantization import FAMILIES, EngineFamily, QuantizationScheme
-from edgestill.spec import Head, ModelSpec
+from edgestill.spec import HeadKind, ModelSpec
 from export.graph.yolov5 import build_onnx
 from export.job import FAMILY
 from export.quantize.qat_scales import Trained
@@ -65,7 +65,7 @@ def decoded(model: Yolov5, images: Floats) -> Floats:
         return model.decode(model(torch.from_numpy(images))).numpy()
 
 
-CASES: list[tuple[EngineFamily, Head]] = [
+CASES: list[tuple[EngineFamily, HeadKind]] = [
     *((family, "coupled") for family in FAMILIES),
     ("tensorrt", "decoupled"),
     ("onnx", "dfl"),
@@ -75,14 +75,14 @@ CASES: list[tuple[EngineFamily, Head]] = [
 @pytest.mark.parametrize(("family", "head"), CASES)
 def test_the_file_computes_what_was_trained(
     family: EngineFamily,
-    head: Head,
-    students: Callable[[Head], Any],
+    head: HeadKind,
+    students: Callable[[HeadKind], Any],
     pictures: Callable[[int, int], Floats],
     run_onnx: Callable[[Any, Floats], Floats],
 ) -> None:
     started = students(head)
     network = trained(started, family)
-    plain, scheme = network.settled(started.spec)
+    plain, scheme = network.to_float(started.spec)
     images = np.concatenate([pictures(1, seed) for seed in range(16)])
     ours = logits(plain, decoded(network, images))
     floats = logits(plain, decoded(plain, images))
@@ -95,7 +95,7 @@ def test_the_file_computes_what_was_trained(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_file_holds_the_scales_bit_for_bit(family: EngineFamily, student: Any) -> None:
-    plain, scheme = trained(student, family).settled(student.spec)
+    plain, scheme = trained(student, family).to_float(student.spec)
     made = graph(plain, student.spec, scheme, halves=FAMILY[family].halves)
     stored = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
     rounded = [name for name in scheme.activations if f"{name}.scale" in stored]
@@ -113,8 +113,8 @@ def test_training_begins_with_the_file_that_an_export_writes(
     family: EngineFamily, student: Any, tmp_path: Path
 ) -> None:
     """Byte by byte, through the checkpoint, which stores weights as FP16."""
-    start, settings = Start(model=student.model, spec=student.spec), Quantisation(family=family)
-    begin(start, settings, (), tmp_path / "begin", lambda *_: student.begin(family))
+    start, settings = InitialStudent(model=student.model, spec=student.spec), QatConfig(family=family)
+    quantize_student(start, settings, (), tmp_path / "begin", lambda *_: student.begin(family))
     kept = read_checkpoint(tmp_path / "begin")
     assert kept.scheme is not None
     source = build_onnx(kept.spec, kept.weights)
@@ -138,8 +138,8 @@ def test_the_first_step_computes_what_that_file_computes(
 ) -> None:
     found = student.begin(family)
     network = QuantizedYolov5(student.model, found.scheme).eval()
-    network.put(found.weights, found.biases)
-    plain, scheme = network.settled(student.spec)
+    network.set_weights(found.weights, found.biases)
+    plain, scheme = network.to_float(student.spec)
     images = pictures(4, 7)
     ours, theirs = decoded(network, images), run_onnx(graph(plain, student.spec, scheme), images)
     apart = np.abs(logits(network, ours) - logits(network, theirs)).max(axis=1)
@@ -153,7 +153,7 @@ def test_a_copy_has_steps_of_its_own(student: Any, pictures: Callable[[int, int]
     before = decoded(network, images)
     with torch.no_grad():
         for steps in copy.grids:
-            assert isinstance(steps, Steps)
+            assert isinstance(steps, FakeQuantize)
             steps.growth += 1.0
     assert (decoded(network, images) == before).all()
     assert (decoded(copy, images) != before).any()

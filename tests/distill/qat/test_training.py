@@ -48,7 +48,7 @@ def whole(settings: list[str], data: Path, tmp_path_factory: pytest.TempPathFact
     """A run that nothing disturbed: its folder and its result."""
     out = tmp_path_factory.mktemp("qat") / "run"
     recipe = load_recipe("traffic-lights-qat", settings, [str(data)])
-    return out, train(recipe, out, place=place)
+    return out, train(recipe, out, calibrate=place)
 
 
 def test_the_student_learns_from_itself_before_rounding(whole: Any, teacher: Path) -> None:
@@ -106,9 +106,9 @@ def test_a_checkpoint_is_loaded_as_it_was_trained_or_without_its_roundings(whole
 
 def test_who_trains_with_rounding_must_say_where(settings: list[str], data: Path, tmp_path: Path) -> None:
     recipe = load_recipe("traffic-lights-qat", settings, [str(data)])
-    with pytest.raises(UsageError, match="must be told where an export rounds"):
+    with pytest.raises(UsageError, match="starts from calibrated scales"):
         train(recipe, tmp_path / "run")
-    with pytest.raises(UsageError, match="learnt nothing yet"):
+    with pytest.raises(UsageError, match="quantises a student with random weights"):
         load_recipe("traffic-lights-qat", ["student.init="], [str(data)])
 
 
@@ -116,7 +116,7 @@ def test_shared_towers_are_refused(student: Any) -> None:
     from distill.models.yolov5 import build
 
     shared = build("n", 2, head="decoupled", share_levels=True)
-    with pytest.raises(UsageError, match="towers that all levels share"):
+    with pytest.raises(UsageError, match="towers shared by all levels"):
         QuantizedYolov5(shared, student.begin("tensorrt").scheme)
 
 

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.losses.anchor_loss import DetectionLoss
+from distill.losses.anchor_loss import AnchorLoss
 from distill.losses.dfl_loss import DflLoss
 from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.recipe import METHODS
 from distill.training import distributed
-from edgestill.spec import COCO_ANCHORS_PX, Head, ModelSpec
+from edgestill.spec import COCO_ANCHORS_PX, HeadKind, ModelSpec
 
 STRIDES, HW, NC, BATCH = (8, 16, 32), (64, 96), 3, 4
 LEVELS = ("p3", "p4", "p5")
-COLUMNS: Mapping[Head, tuple[int, int]] = {"coupled": (3, 5 + NC), "dfl": (1, 64 + NC)}
+COLUMNS: Mapping[HeadKind, tuple[int, int]] = {"coupled": (3, 5 + NC), "dfl": (1, 64 + NC)}
 TARGETS = torch.tensor(
     [
         [0, 1, 0.3, 0.4, 0.2, 0.3],
@@ -39,7 +39,7 @@ def _same(shape: tuple[int, ...]) -> Tensor:
     return torch.empty(1, *shape).uniform_(generator=torch.Generator().manual_seed(sum(shape)))
 
 
-def pair(head: Head) -> StudentTeacherInfo:
+def pair(head: HeadKind) -> StudentTeacherInfo:
     return StudentTeacherInfo(
         student_channels=dict.fromkeys(LEVELS, 4),
         teacher_channels=dict.fromkeys(LEVELS, 6),
@@ -52,7 +52,7 @@ def pair(head: Head) -> StudentTeacherInfo:
     )
 
 
-def view(head: Head, channels: int, seed: int) -> NetworkOutputs:
+def view(head: HeadKind, channels: int, seed: int) -> NetworkOutputs:
     random = torch.Generator().manual_seed(seed)
     grids = [(HW[0] // s, HW[1] // s) for s in STRIDES]
     anchors, columns = COLUMNS[head]
@@ -72,7 +72,7 @@ def part(of: NetworkOutputs, first: int, last: int) -> NetworkOutputs:
     )
 
 
-def measure(loss: Any, head: Head, first: int, last: int) -> dict[str, Tensor]:
+def measure(loss: Any, head: HeadKind, first: int, last: int) -> dict[str, Tensor]:
     """Values of the terms and gradients of maps and parameters over some images of the batch."""
     student, teacher = part(view(head, 4, 0), first, last), part(view(head, 6, 1), first, last)
     targets = TARGETS[(TARGETS[:, 0] >= first) & (TARGETS[:, 0] < last)].clone()
@@ -88,10 +88,10 @@ def measure(loss: Any, head: Head, first: int, last: int) -> dict[str, Tensor]:
     return found
 
 
-def losses() -> dict[str, Callable[[], tuple[Any, Head]]]:
+def losses() -> dict[str, Callable[[], tuple[Any, HeadKind]]]:
     """What builds each loss."""
 
-    def detection(kind: Any, head: Head) -> Any:
+    def detection(kind: Any, head: HeadKind) -> Any:
         spec = ModelSpec(
             name="yolov5n",
             input_hw=HW,
@@ -103,12 +103,12 @@ def losses() -> dict[str, Callable[[], tuple[Any, Head]]]:
         loss = kind(spec)
         return lambda student, _, targets: {"total": loss(student.raw, targets)[0] / len(student.raw[0])}
 
-    made: dict[str, Callable[[], tuple[Any, Head]]] = {
-        "DetectionLoss": lambda: (detection(DetectionLoss, "coupled"), "coupled"),
+    made: dict[str, Callable[[], tuple[Any, HeadKind]]] = {
+        "AnchorLoss": lambda: (detection(AnchorLoss, "coupled"), "coupled"),
         "DflLoss": lambda: (detection(DflLoss, "dfl"), "dfl"),
     }
     for name in METHODS.names():
-        heads: tuple[Head, ...] = (
+        heads: tuple[HeadKind, ...] = (
             ("coupled", "dfl") if METHODS.load(name).INPUTS == "predictions" else ("coupled",)
         )
         for head in heads:
@@ -116,11 +116,11 @@ def losses() -> dict[str, Callable[[], tuple[Any, Head]]]:
     return made
 
 
-def build(name: str, head: Head) -> Any:
+def build(name: str, head: HeadKind) -> Any:
     torch.manual_seed(0)
     module = METHODS.load(name)
     loss = module.Loss(module.Config(), pair(head))
-    distributed.join_batch_norms(loss)
+    distributed.convert_batch_norms(loss)
     return loss
 
 
@@ -128,23 +128,23 @@ def error(name: str, halves: Tensor, whole: Tensor) -> float:
     """Largest difference against the largest value."""
     if name.startswith("map"):
         own = BATCH // 2
-        whole, halves = whole[distributed.rank() * own :][:own], halves / distributed.processes()
+        whole, halves = whole[distributed.rank() * own :][:own], halves / distributed.world_size()
     else:
-        halves = distributed.mean(halves)
+        halves = distributed.all_reduce_mean(halves)
     return float((halves - whole).abs().max() / whole.abs().max().clamp(min=1e-6))
 
 
 def main() -> None:
     wholes = {name: measure(*make(), 0, BATCH) for name, make in losses().items()}
     found = {}
-    with distributed.group("cpu"):
+    with distributed.process_group("cpu"):
         own = BATCH // 2
         for name, make in losses().items():
             first = distributed.rank() * own
             halves = measure(*make(), first, first + own)
             errors = [error(part, halves[part], whole) for part, whole in wholes[name].items()]
-            found[name] = max(float(e) for e in distributed.from_all(torch.tensor(max(errors))))
-    if distributed.is_first():
+            found[name] = max(float(e) for e in distributed.all_gather(torch.tensor(max(errors))))
+    if distributed.is_main_process():
         print(json.dumps(found))
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods.score_l2 import Config, Loss
-from distill.training.adapter_precision import follow
+from distill.training.adapter_precision import autocast_adapters
 from distill.training.precision import ComputeConfig
 
 CHANNELS = {"p3": 8, "p4": 16, "p5": 32}
@@ -38,7 +38,7 @@ def formats_of(module: nn.Module) -> list[torch.dtype]:
 def test_convolutions_take_the_networks_format_and_give_float32(dtype: torch.dtype) -> None:
     layers = nn.Sequential(nn.Conv2d(8, 16, 1), nn.ReLU(), nn.Conv2d(16, 16, 1))
     seen = formats_of(layers)
-    follow(layers, compute(dtype))
+    autocast_adapters(layers, compute(dtype))
     out = layers(torch.rand(2, 8, 4, 4))
     out.sum().backward()
     assert seen == [dtype, dtype]
@@ -48,7 +48,7 @@ def test_convolutions_take_the_networks_format_and_give_float32(dtype: torch.dty
 
 def test_maps_in_the_networks_format_stay_in_it() -> None:
     layer = nn.Conv2d(8, 16, 1)
-    follow(layer, compute(torch.bfloat16))
+    autocast_adapters(layer, compute(torch.bfloat16))
     assert layer(torch.rand(2, 8, 4, 4).bfloat16()).dtype == torch.bfloat16
 
 
@@ -56,7 +56,7 @@ def test_maps_in_the_networks_format_stay_in_it() -> None:
 def test_a_mask_of_attention_stays_in_float32(channels: tuple[int, int]) -> None:
     layer = nn.Conv2d(*channels, 1)
     seen = formats_of(layer)
-    follow(layer, compute(torch.bfloat16))
+    autocast_adapters(layer, compute(torch.bfloat16))
     layer(torch.rand(2, channels[0], 4, 4))
     assert seen == [torch.float32]
 
@@ -86,7 +86,7 @@ def test_a_term_keeps_its_value_and_its_state(monkeypatch: pytest.MonkeyPatch) -
     loss = Loss(Config(), pair)
     names = list(loss.state_dict())
     exact = loss(student, teacher, targets)
-    follow(loss, compute(torch.bfloat16))
+    autocast_adapters(loss, compute(torch.bfloat16))
     close = loss(student, teacher, targets)
     assert list(loss.state_dict()) == names
     for level, value in exact.items():

@@ -118,13 +118,13 @@ def test_every_loss_of_two_half_batches_is_that_of_the_whole() -> None:
 
 def test_alone_everything_stays_as_it_is() -> None:
     values = torch.tensor([0.25, 3.0])
-    assert distributed.mean(values) is values
+    assert distributed.all_reduce_mean(values) is values
     assert distributed.denominator(values).tolist() == [1.0, 3.0]
-    assert distributed.from_all(values) == [values]
-    assert distributed.word_of_first(True)
-    assert (distributed.rank(), distributed.processes(), distributed.is_first()) == (0, 1, True)
+    assert distributed.all_gather(values) == [values]
+    assert distributed.broadcast_bool(True)
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main_process()) == (0, 1, True)
     norm = nn.Sequential(nn.BatchNorm2d(2))
-    distributed.join_batch_norms(norm)
+    distributed.convert_batch_norms(norm)
     assert type(norm[0]) is nn.BatchNorm2d
 
 
@@ -142,7 +142,7 @@ def test_a_joined_batch_norm_is_torchs_over_all_images(settings: dict[str, bool]
     torch.manual_seed(0)
     plain = nn.Sequential(nn.BatchNorm2d(3, eps=1e-3, momentum=0.03, **settings))
     joined = nn.Sequential(nn.BatchNorm2d(3, eps=1e-3, momentum=0.03, **settings))
-    distributed.join_batch_norms(joined)
+    distributed.convert_batch_norms(joined)
     assert type(joined[0]) is not nn.BatchNorm2d
     maps = torch.randn(4, 3, 5, 6) * 3 + 1
     inputs = [maps.clone().requires_grad_() for _ in range(2)]

@@ -36,7 +36,7 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
 
 @pytest.mark.usefixtures("no_gpu")
 def test_fp16_on_a_cpu_is_an_error() -> None:
-    with pytest.raises(DeviceError, match="fp16 trains on a GPU only"):
+    with pytest.raises(DeviceError, match="precision = fp16 needs a GPU"):
         precision.resolve("auto", "fp16")
 
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from distill.training.schedule import Optimiser, falling, rates, strength
+from distill.training.schedule import OptimiserConfig, decay, method_weight, rates
 
-SETTINGS = Optimiser(lr=0.01, final=0.1, warmup_epochs=2, warmup_bias_lr=0.1, warmup_momentum=0.8)
+SETTINGS = OptimiserConfig(lr=0.01, final=0.1, warmup_epochs=2, warmup_bias_lr=0.1, warmup_momentum=0.8)
 
 
 @pytest.mark.parametrize("shape", ["cosine", "linear"])
 def test_a_rate_falls_from_one_to_its_final_fraction(shape: str) -> None:
-    assert (falling(shape, 0.1, 0.0), falling(shape, 0.1, 1.0)) == pytest.approx((1.0, 0.1))  # type: ignore[arg-type]
+    assert (decay(shape, 0.1, 0.0), decay(shape, 0.1, 1.0)) == pytest.approx((1.0, 0.1))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("done", "wanted"), [(0.25, 0.775), (0.5, 0.55), (0.75, 0.325)])
 def test_a_linear_rate_falls_evenly(done: float, wanted: float) -> None:
-    assert falling("linear", 0.1, done) == pytest.approx(wanted)
+    assert decay("linear", 0.1, done) == pytest.approx(wanted)
 
 
 def test_a_cosine_rate_is_high_for_longer_at_first() -> None:
-    assert falling("cosine", 0.1, 0.25) > falling("linear", 0.1, 0.25)
+    assert decay("cosine", 0.1, 0.25) > decay("linear", 0.1, 0.25)
 
 
 def test_the_warm_up_starts_at_zero_but_for_the_biases() -> None:
@@ -36,23 +36,23 @@ def test_the_warm_up_ends_where_the_schedule_goes_on() -> None:
 
 
 def test_no_warm_up_is_possible() -> None:
-    now = rates(Optimiser(warmup_epochs=0), 0, steps_per_epoch=10, epochs=20)
-    assert now.lr == pytest.approx(Optimiser().lr)
+    now = rates(OptimiserConfig(warmup_epochs=0), 0, steps_per_epoch=10, epochs=20)
+    assert now.lr == pytest.approx(OptimiserConfig().lr)
 
 
 def test_a_constant_term_stays() -> None:
-    assert [strength("constant", 0.1, 0, epoch, 5) for epoch in range(5)] == [1.0] * 5
+    assert [method_weight("constant", 0.1, 0, epoch, 5) for epoch in range(5)] == [1.0] * 5
 
 
 def test_a_cosine_term_ends_at_its_floor() -> None:
-    course = [strength("cosine", 0.1, 0, epoch, 5) for epoch in range(5)]
+    course = [method_weight("cosine", 0.1, 0, epoch, 5) for epoch in range(5)]
     assert course == pytest.approx(sorted(course, reverse=True))
     assert (course[0], course[-1]) == pytest.approx((1.0, 0.1))
 
 
 def test_a_term_is_switched_off_in_its_epoch() -> None:
-    assert [strength("constant", 0.1, 3, epoch, 5) for epoch in range(5)] == [1, 1, 1, 0, 0]
+    assert [method_weight("constant", 0.1, 3, epoch, 5) for epoch in range(5)] == [1, 1, 1, 0, 0]
 
 
 def test_a_training_of_one_epoch_has_its_terms_at_full_strength() -> None:
-    assert strength("cosine", 0.1, 0, 0, 1) == pytest.approx(1.0)
+    assert method_weight("cosine", 0.1, 0, 0, 1) == pytest.approx(1.0)

@@ -11,7 +11,7 @@ import torch
 from distill.data.loader import Batch
 from distill.models.yolov5 import build
 from distill.recipe import Recipe, load_recipe
-from distill.training.setup import Run, start
+from distill.training.setup import TrainingRun, build_run
 from distill.training.step import losses, step
 from edgestill.errors import UsageError
 
@@ -20,8 +20,8 @@ STRENGTHS = {"cwd": 1.0, "logits": 1.0}
 
 
 @pytest.fixture
-def run(recipe: Recipe, tmp_path: Path) -> Run:
-    return start(recipe, tmp_path, CLASSES)
+def run(recipe: Recipe, tmp_path: Path) -> TrainingRun:
+    return build_run(recipe, tmp_path, CLASSES)
 
 
 def batch(count: int = 2) -> Batch:
@@ -31,14 +31,14 @@ def batch(count: int = 2) -> Batch:
     return Batch(images.permute(0, 3, 1, 2), targets)
 
 
-def test_steps_on_one_batch_lower_its_loss(run: Run) -> None:
+def test_steps_on_one_batch_lower_its_loss(run: TrainingRun) -> None:
     for group in run.optimiser.param_groups:
         group["lr"] = 0.01
     totals = [sum(step(run, batch(), STRENGTHS).values()) for _ in range(25)]
     assert totals[-1] < 0.7 * totals[0]
 
 
-def test_a_step_leaves_the_teacher_as_it_was(run: Run) -> None:
+def test_a_step_leaves_the_teacher_as_it_was(run: TrainingRun) -> None:
     assert run.teacher is not None
     before = {name: t.clone() for name, t in run.teacher.model.state_dict().items()}
     step(run, batch(), STRENGTHS)
@@ -47,51 +47,53 @@ def test_a_step_leaves_the_teacher_as_it_was(run: Run) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_step_trains_the_adapters(run: Run) -> None:
-    before = [p.clone() for p in run.terms.parameters()]
+def test_a_step_trains_the_adapters(run: TrainingRun) -> None:
+    before = [p.clone() for p in run.method_losses.parameters()]
     step(run, batch(), STRENGTHS)
     assert before
-    assert all(not torch.equal(a, b) for a, b in zip(before, run.terms.parameters(), strict=True))
+    assert all(not torch.equal(a, b) for a, b in zip(before, run.method_losses.parameters(), strict=True))
 
 
 def test_adapter_weights_decay_and_their_biases_do_not_warm_up_from_a_high_rate(
     recipe: Recipe, tmp_path: Path
 ) -> None:
     with_bias = load_recipe("traffic-lights", [f"teacher={recipe.teacher}", "methods.fgfi={}"])
-    run = start(with_bias, tmp_path, CLASSES)
+    run = build_run(with_bias, tmp_path, CLASSES)
     biases, weights, others = ({id(p) for p in group["params"]} for group in run.optimiser.param_groups)
-    for name, parameter in run.terms.named_parameters():
+    for name, parameter in run.method_losses.named_parameters():
         assert id(parameter) in (weights if name.endswith("weight") else others)
     assert len(biases) == sum(name.endswith(".bias") for name, _ in run.model.named_parameters())
 
 
-def test_the_average_holds_no_adapter(run: Run) -> None:
+def test_the_average_holds_no_adapter(run: TrainingRun) -> None:
     assert set(run.ema.model.state_dict()) == set(build("n", 2).state_dict())
 
 
-def test_a_term_of_strength_zero_is_not_computed(run: Run) -> None:
+def test_a_term_of_strength_zero_is_not_computed(run: TrainingRun) -> None:
     values = step(run, batch(), {"cwd": 0.0, "logits": 0.0})
     assert set(values) == {"box", "obj", "cls"}
 
 
-def test_a_batch_without_objects_is_a_step(run: Run) -> None:
+def test_a_batch_without_objects_is_a_step(run: TrainingRun) -> None:
     values = step(run, Batch(batch().images, torch.zeros(0, 6)), STRENGTHS)
     assert values["box"] == 0.0
 
 
-def weights(run: Run) -> list[torch.Tensor]:
-    return [t.clone() for module in (run.model, run.terms, run.ema.model) for t in module.parameters()]
+def weights(run: TrainingRun) -> list[torch.Tensor]:
+    return [
+        t.clone() for module in (run.model, run.method_losses, run.ema.model) for t in module.parameters()
+    ]
 
 
-def test_a_loss_that_is_not_finite_names_its_part_and_spoils_nothing(run: Run) -> None:
+def test_a_loss_that_is_not_finite_names_its_part_and_spoils_nothing(run: TrainingRun) -> None:
     before = weights(run)
     run.loss.gain_box = inf
-    with pytest.raises(UsageError, match=r"part box is inf in epoch 1, step 1\n  hint: with a lower"):
+    with pytest.raises(UsageError, match=r"part box is inf in epoch 1, step 1\n  hint: use a lower"):
         step(run, batch(), STRENGTHS)
     assert all(map(torch.equal, before, weights(run)))
 
 
-def test_a_gradient_that_is_not_finite_spoils_nothing(run: Run) -> None:
+def test_a_gradient_that_is_not_finite_spoils_nothing(run: TrainingRun) -> None:
     before = weights(run)
     next(run.model.parameters()).register_hook(lambda gradient: gradient * nan)
     with pytest.raises(UsageError, match="the gradient is nan in epoch 1, step 1"):
@@ -99,14 +101,14 @@ def test_a_gradient_that_is_not_finite_spoils_nothing(run: Run) -> None:
     assert all(map(torch.equal, before, weights(run)))
 
 
-def test_the_way_on_after_a_loss_that_is_not_finite_is_from_the_last_weights(run: Run) -> None:
-    (run.out / "last").mkdir()
+def test_the_way_on_after_a_loss_that_is_not_finite_is_from_the_last_weights(run: TrainingRun) -> None:
+    (run.folder / "last").mkdir()
     run.loss.gain_box = nan
-    with pytest.raises(UsageError, match=rf"--set student.init={run.out}/last and another --out go on"):
+    with pytest.raises(UsageError, match=rf"--set student.init={run.folder}/last with another --out"):
         step(run, batch(), STRENGTHS)
 
 
-def test_unlabelled_images_join_no_detection_loss(run: Run) -> None:
+def test_unlabelled_images_join_no_detection_loss(run: TrainingRun) -> None:
     alone = batch(1)
     both = Batch(batch().images, torch.tensor([[1, 1, 0.5, 0.5, 0.3, 0.3]]), torch.tensor([False, True]))
     run.model.eval()  # so that the images do not see each other in the batch norms
@@ -117,7 +119,7 @@ def test_unlabelled_images_join_no_detection_loss(run: Run) -> None:
     torch.testing.assert_close(found_parts, parts)
 
 
-def test_the_teacher_is_heard_on_unlabelled_images(run: Run) -> None:
+def test_the_teacher_is_heard_on_unlabelled_images(run: TrainingRun) -> None:
     run.model.eval()
     nothing = torch.zeros(0, 6)
     known = losses(run, Batch(batch().images, nothing), {"logits": 1.0})[1]
@@ -128,7 +130,7 @@ def test_the_teacher_is_heard_on_unlabelled_images(run: Run) -> None:
         torch.testing.assert_close(unknown[part], known[part])
 
 
-def test_a_batch_of_unlabelled_images_is_a_step(run: Run) -> None:
+def test_a_batch_of_unlabelled_images_is_a_step(run: TrainingRun) -> None:
     before = weights(run)
     step(run, Batch(batch().images, torch.zeros(0, 6), torch.tensor([False, False])), {"logits": 1.0})
     assert not all(map(torch.equal, before, weights(run)))

@@ -33,9 +33,9 @@ def test_windows_are_cut_at_the_scale_of_a_tile_and_validation_looks_at_tiles(
             return sample
 
     class Scored(Validation):
-        def _in_tiles(self, model: Any) -> Any:
+        def _tiled_detections(self, model: Any) -> Any:
             seen["tiles"] = str(self._tiling)
-            return super()._in_tiles(model)
+            return super()._tiled_detections(model)
 
     monkeypatch.setattr(train, "TrainingImages", Images)
     monkeypatch.setattr(train, "Validation", Scored)
@@ -45,7 +45,7 @@ def test_windows_are_cut_at_the_scale_of_a_tile_and_validation_looks_at_tiles(
     assert seen == {"hw": (160, 284), "tiles": "2x2"}
 
 
-def test_validation_in_tiles_is_the_evaluation_in_tiles(data: Path, teacher: Path) -> None:
+def test_validation_in_tiles_is_the_evaluation_tiled_detections(data: Path, teacher: Path) -> None:
     model, contract, _ = native.load(teacher)
     dataset = Dataset.open(data)
     detector = TorchDetector(model, contract, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)

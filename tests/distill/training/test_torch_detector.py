@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distill.checkpoints.native import load
-from distill.models.yolov5 import Yolov5, build, spec
+from distill.models.yolov5 import Yolov5, build, model_spec
 from distill.training.torch_detector import TorchDetector
 from runtime.detector import Detector
 
@@ -36,7 +36,7 @@ def certain_of(class_id: int, cell_yx: tuple[int, int]) -> Yolov5:
 
 def test_a_prediction_comes_back_in_source_pixels() -> None:
     model = certain_of(2, (1, 3))
-    detector = TorchDetector(model, spec(model, ("a", "b", "c"), (128, 192)))
+    detector = TorchDetector(model, model_spec(model, ("a", "b", "c"), (128, 192)))
     image = np.zeros((256, 384, 3), np.uint8)  # twice the input, no border
     found = detector(image)
 
@@ -50,14 +50,14 @@ def test_a_prediction_comes_back_in_source_pixels() -> None:
 
 def test_it_is_a_detector_like_any_other() -> None:
     model = build("n", 1)
-    detector: Detector = TorchDetector(model, spec(model, ("light",), (64, 96)))
+    detector: Detector = TorchDetector(model, model_spec(model, ("light",), (64, 96)))
 
     assert len(detector(IMAGE)) == 0  # fresh networks are sure of nothing
 
 
 def test_training_on_does_not_change_the_snapshot() -> None:
     model = build("n", 2)
-    detector = TorchDetector(model, spec(model, ("a", "b"), (64, 96)), conf=1e-6)
+    detector = TorchDetector(model, model_spec(model, ("a", "b"), (64, 96)), conf=1e-6)
     before = detector(IMAGE)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -69,7 +69,7 @@ def test_training_on_does_not_change_the_snapshot() -> None:
 
 def test_the_network_stays_in_training_mode() -> None:
     model = build("n", 2).train()
-    TorchDetector(model, spec(model, ("a", "b"), (64, 96)))(IMAGE)
+    TorchDetector(model, model_spec(model, ("a", "b"), (64, 96)))(IMAGE)
 
     assert all(module.training for module in model.modules())
 

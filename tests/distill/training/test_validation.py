@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distill.data.disk_cache import DiskCache
-from distill.models.yolov5 import build, spec
+from distill.models.yolov5 import build, model_spec
 from distill.training.validation import Validation
 from edgestill.dataset import Dataset
 from runtime.letterbox import Letterbox
@@ -34,7 +34,7 @@ def dataset(tmp_path: Path) -> Dataset:
 def test_caches_change_nothing(dataset: Dataset, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build("n", 2)
-    contract = spec(model, dataset.classes, (96, 160))
+    contract = model_spec(model, dataset.classes, (96, 160))
 
     def validated(cache_mib: int, disk: DiskCache | None) -> Validation:
         return Validation([dataset], contract, cache_mib=cache_mib, threads=2, disk=disk)

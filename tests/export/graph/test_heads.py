@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgestill.checkpoint import Checkpoint
 from edgestill.errors import ArtifactError, UsageError
-from edgestill.spec import Head, ModelSpec
+from edgestill.spec import HeadKind, ModelSpec
 from export.build import export
 from export.graph.interface import Form, reform
 from export.graph.yolov5 import HEADS, build_onnx
@@ -49,7 +49,7 @@ def boxes_and_rest(output: Any, spec: ModelSpec) -> tuple[Any, Any]:
 
 
 def test_there_is_a_file_for_every_head_of_a_spec() -> None:
-    assert set(HEADS.names()) == set(get_args(Head))
+    assert set(HEADS.names()) == set(get_args(HeadKind))
 
 
 @EVERY_HEAD

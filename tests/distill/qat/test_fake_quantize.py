@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from distill.qat.steps import Steps
+from distill.qat.fake_quantize import FakeQuantize
 from edgestill.quantization import ANY_CPU, WIDE_SUMS, WeightRange, needs_wide_sums
 from export.quantize.weight_scale import nearest, weight_scale
 
 
-def steps(value: float = 0.5, low: int = -4, high: int = 3, **more: float) -> Steps:
-    return Steps(torch.tensor(value), low, high, speed=more.get("speed", 1.0))
+def steps(value: float = 0.5, low: int = -4, high: int = 3, **more: float) -> FakeQuantize:
+    return FakeQuantize(torch.tensor(value), low, high, speed=more.get("speed", 1.0))
 
 
 def test_numbers_go_to_the_nearest_byte_and_halves_to_the_even_one() -> None:
@@ -40,27 +40,27 @@ def test_the_step_learns_from_rounding_and_from_clipping() -> None:
 
 
 def test_a_weight_has_a_step_for_each_output_channel() -> None:
-    one = Steps(torch.tensor([0.5, 0.1]), -127, 127, speed=1.0)
+    one = FakeQuantize(torch.tensor([0.5, 0.1]), -127, 127, speed=1.0)
     weight = torch.full((2, 3, 1, 1), 0.26)
     out = one(weight)
     out.sum().backward()
     assert out[:, 0, 0, 0].tolist() == pytest.approx([0.5, 0.3])
     assert one.growth.grad is not None
-    alone = Steps(torch.tensor(0.1), -127, 127, speed=1.0)
+    alone = FakeQuantize(torch.tensor(0.1), -127, 127, speed=1.0)
     alone(weight[1:]).sum().backward()
     assert alone.growth.grad is not None
     torch.testing.assert_close(one.growth.grad[1], alone.growth.grad)
 
 
 def test_a_known_step_is_not_learnt() -> None:
-    known = Steps(torch.tensor(1 / 255), 0, 255, speed=1.0, is_learnt=False)
+    known = FakeQuantize(torch.tensor(1 / 255), 0, 255, speed=1.0, is_learned=False)
     assert not list(known.parameters())
 
 
 def test_bf16_is_rounded_in_float32() -> None:
     """Divided in bf16, whose eight bits end there, the upper bytes would be off by one."""
     x = torch.linspace(0, 2.5, 300).to(torch.bfloat16)
-    one = Steps(torch.tensor(0.01), 0, 255, speed=1.0)
+    one = FakeQuantize(torch.tensor(0.01), 0, 255, speed=1.0)
     assert torch.equal(one(x), one(x.float()).to(torch.bfloat16))
     assert one(x).dtype == torch.bfloat16
 
@@ -73,12 +73,12 @@ def test_a_step_grows_by_a_share_of_itself() -> None:
         optimiser = torch.optim.AdamW(one.parameters(), lr=1e-3)
         one(torch.tensor([9.0 * size])).sum().backward()
         optimiser.step()
-        grown.append(one.now.item() / size)
+        grown.append(one.step.item() / size)
     assert grown == pytest.approx([math.exp(-0.01)] * 2, rel=1e-4)
 
 
 def test_of_two_weights_that_are_too_large_together_the_second_gives_way() -> None:
-    one = Steps(torch.tensor([1.0]), -127, 127, speed=1.0, pair=128)
+    one = FakeQuantize(torch.tensor([1.0]), -127, 127, speed=1.0, pair=128)
     weight = torch.tensor([100.0, 60.0, 100.0, -60.0, -70.0, -70.0, 127.0, 1.0]).view(1, 8, 1, 1)
     weight.requires_grad_()
     out = one(weight)
@@ -95,7 +95,7 @@ def test_of_two_weights_that_are_too_large_together_the_second_gives_way() -> No
 def test_weights_are_rounded_as_an_export_rounds_them(limit: WeightRange) -> None:
     weight = np.random.default_rng(0).normal(0, 1, (6, 8, 3, 3)).astype(np.float32)
     scale = weight_scale(weight, limit) * np.float32(0.7)  # as a training may leave it: too fine
-    one = Steps(torch.tensor(scale), -limit.largest, limit.largest, speed=1.0, pair=limit.pair)
+    one = FakeQuantize(torch.tensor(scale), -limit.largest, limit.largest, speed=1.0, pair=limit.pair)
     ours = one(torch.tensor(weight)).detach().numpy()
     np.testing.assert_array_equal(ours, nearest(weight, scale, limit) * scale.reshape(-1, 1, 1, 1))
     assert limit is WIDE_SUMS or not needs_wide_sums(nearest(weight, scale, limit))
