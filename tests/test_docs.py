@@ -88,7 +88,7 @@ def edgestill_commands(path: Path) -> list[list[str]]:
 def problem_of(words: list[str]) -> str | None:
     """What the parser of the verb says against a command."""
     try:
-        _parse(VERBS.load(words[0]), words[0], words[1:])
+        _parse(words[0], words[1:])
     except ToolchainError as error:
         return f"edgestill {shlex.join(words)}: {error}"
     return None
