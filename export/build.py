@@ -18,7 +18,7 @@ from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.progress import say
 from edgestill.quantization import QuantizationScheme
 from export.artifact import engine_doubts, make_files, parts, workplace_of, write_graph
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
 from export.job import BESIDE, SUFFIX, Job, Target
 from export.quantize.blocks import Block
@@ -155,9 +155,10 @@ def export(
     place = workplace_of(job)
     with _workshop(out) as folder:
         say(f"build {final.name}")
-        source = build_onnx(job.checkpoint.spec, job.checkpoint.weights)
+        spec = job.checkpoint.spec
+        graph = DetectorGraph(build_onnx(spec, job.checkpoint.weights), spec.scale)
         source_path = folder / "source.onnx"
-        source_path.write_bytes(source.SerializeToString(deterministic=True))
+        source_path.write_bytes(graph.model.SerializeToString(deterministic=True))
         shop = _Shop(
             job=job,
             place=place,
@@ -165,14 +166,14 @@ def export(
             folder=folder,
             name=final.name,
             source=source_path,
-            variants=_variants(source, source_path, job),
+            variants=_variants(graph, source_path, job),
             recalibration=Recalibration(job.recalibration, source_path) if job.recalibration else None,
         )
         made, drawn = shop.attempt(), None
         if made.refusal and repair_with is None:
             raise made.refusal
         if made.refusal and repair_with:
-            made, drawn = shop.repaired(made, source, repair_with)
+            made, drawn = shop.repaired(made, graph.model, repair_with)
         files = parts(made.path)
         # The model file is last but for its manifest: who sees it sees its weights too.
         written = [drawn] if drawn else []
@@ -204,29 +205,28 @@ def _workshop(out: Path) -> Iterator[Path]:
             out.rmdir()
 
 
-def _variants(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
+def _variants(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
     """The graphs at the precision that was asked for."""
     if job.precision == "int8" and job.checkpoint.scheme is not None:
-        return _trained(source, job, job.checkpoint.scheme)
+        return _trained(graph, job, job.checkpoint.scheme)
     if job.precision == "int8":
-        return _int8(source, source_path, job)
+        return _int8(graph, source_path, job)
     if job.precision == "fp16" and job.target != "openvino":
-        return _fp16(source, job)
-    return Plain(source)  # OpenVINO halves the stored constants itself and computes as the device likes
+        return _fp16(graph, job)
+    return Plain(graph.model)  # OpenVINO halves the stored constants itself and computes as the device likes
 
 
-def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
+def _int8(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
     calibration = job.calibration
     if calibration is None:
         raise UsageError("INT8 needs images to calibrate on", hint="add --calib DATA.yaml")
-    scale, family = job.checkpoint.spec.scale, job.family
-    graph = Graph(source, scale)
+    family = job.family
     watched = Watched.to_quantise(graph, family.weight_limit)
-    seen = gathered(source, watched, calibration, job.cache)
+    seen = gathered(graph.model, watched, calibration, job.cache)
 
     def by(method: Method, tried: Mapping[str, Any]) -> Variants:
         tuned = replace(family, tuning=replace(family.tuning, method=method))
-        return Int8(source, scale, seen, tuned, calibration=calibration, chosen=tried)
+        return Int8(graph, seen, tuned, calibration=calibration, chosen=tried)
 
     def write(method: Method) -> Path:
         return _written(by(method, {}).make(), job, source_path.with_name(method))
@@ -237,12 +237,12 @@ def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
     return by(method, tried)
 
 
-def _trained(source: onnx.ModelProto, job: Job, scheme: QuantizationScheme) -> Variants:
-    scale, images, family, seen = job.checkpoint.spec.scale, job.calibration, job.family, None
+def _trained(graph: DetectorGraph, job: Job, scheme: QuantizationScheme) -> Variants:
+    images, family, seen = job.calibration, job.family, None
     if images is not None and family.halves:
-        watched = Watched(histograms=Graph(source, scale).to_watch())
-        seen = gathered(source, watched, images, job.cache)
-    made = Trained(source, scale, scheme, family, calibration=images, seen=seen)
+        watched = Watched(histograms=graph.observed_tensors())
+        seen = gathered(graph.model, watched, images, job.cache)
+    made = Trained(graph, scheme, family, calibration=images, seen=seen)
     say(f"scales are those that were trained for {scheme.family}")
     return made
 
@@ -255,9 +255,8 @@ def _written(variant: Variant, job: Job, stem: Path) -> Path:
     return path
 
 
-def _fp16(source: onnx.ModelProto, job: Job) -> Variants:
-    scale = job.checkpoint.spec.scale
+def _fp16(graph: DetectorGraph, job: Job) -> Variants:
     if job.calibration is None:
-        return Half(source, scale, None, None)
-    watched = Watched(histograms=Graph(source, scale).to_watch())
-    return Half(source, scale, gathered(source, watched, job.calibration, job.cache), job.calibration)
+        return Half(graph, None, None)
+    watched = Watched(histograms=graph.observed_tensors())
+    return Half(graph, gathered(graph.model, watched, job.calibration, job.cache), job.calibration)

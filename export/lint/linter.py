@@ -14,7 +14,7 @@ from edgestill.errors import ArtifactError
 from edgestill.registry import Registry
 
 if TYPE_CHECKING:
-    from export.lint.qdq_graph import LintGraph
+    from export.lint.qdq_graph import QdqGraph
 
 #: Who is to build or run the file.
 Family = Literal["tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
@@ -57,7 +57,7 @@ class Rule:
     name: str
     matters: Matters
     remedy: str
-    check: Callable[[LintGraph], Iterator[Finding]]
+    check: Callable[[QdqGraph], Iterator[Finding]]
 
 
 def on_tensorrt(severity: Severity, **others: Severity) -> Matters:
@@ -93,7 +93,7 @@ def rules() -> tuple[Rule, ...]:
     return tuple(rule for name in RULE_FAMILIES.names() for rule in RULE_FAMILIES.load(name).RULES)
 
 
-def read(path: Path) -> LintGraph:
+def read(path: Path) -> QdqGraph:
     """Read a file of anybody's to look at it: nothing of it runs, and its operators may be any.
 
     Raises:
@@ -107,12 +107,12 @@ def read(path: Path) -> LintGraph:
     model = open_onnx(path, custom_operators=True)
     from onnx import TensorProto, external_data_helper, inliner  # noqa: PLC0415
 
-    from export.lint.qdq_graph import LintGraph  # noqa: PLC0415
+    from export.lint.qdq_graph import QdqGraph  # noqa: PLC0415
 
     try:
         if any(t.data_location == TensorProto.EXTERNAL for t in model.graph.initializer):
             external_data_helper.load_external_data_for_model(model, str(path.parent))
-        return LintGraph(inliner.inline_local_functions(model) if model.functions else model)
+        return QdqGraph(inliner.inline_local_functions(model) if model.functions else model)
     except ArtifactError:
         raise
     except Exception as error:  # onnx raises types of its own for what its checker would find
@@ -121,7 +121,7 @@ def read(path: Path) -> LintGraph:
         ) from error
 
 
-def lint(graph: LintGraph, families: Sequence[Family] = FAMILIES) -> Iterator[Problem]:
+def lint(graph: QdqGraph, families: Sequence[Family] = FAMILIES) -> Iterator[Problem]:
     """Every place where a rule that matters to one of the families does not hold."""
     for rule in rules():
         matters: Matters = {family: rule.matters[family] for family in families if family in rule.matters}

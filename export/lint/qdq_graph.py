@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgestill.errors import ArtifactError
+from export.graph.index import GraphIndex
 from export.lint.qdq_pair import Pair
 
 ROUND, BACK = "QuantizeLinear", "DequantizeLinear"
@@ -36,32 +37,20 @@ ACTIVATIONS = frozenset(
 )
 
 
-class LintGraph:
-    """A model, read once.
+class QdqGraph(GraphIndex):
+    """The index of a quantised file, with its Q/DQ pairs.
 
     Attributes:
-        model: The model.
-        nodes: Its nodes, in order.
         opset: Version of ONNX's own operators.
+
+    Raises:
+        ArtifactError: The nodes are not in the order of execution.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = model
-        self.nodes = list(model.graph.node)
+        super().__init__(model)
         self.opset = max((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), default=0)
-        self._stored = {t.name: t for t in model.graph.initializer}
-        self._stored |= {
-            n.output[0]: a.t
-            for n in self.nodes
-            for a in n.attribute
-            if n.op_type == "Constant" and a.name == "value"
-        }
         self._check_order()
-        self._maker = {name: n for n in self.nodes for name in n.output if name}
-        self._readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in self.nodes:
-            for name in dict.fromkeys(node.input):
-                self._readers.setdefault(name, []).append(node)
         self._pairs: dict[str, Pair] = {}  # by output
         for node in self.nodes:
             if node.op_type == BACK:
@@ -70,7 +59,7 @@ class LintGraph:
 
     def _check_order(self) -> None:
         """Refuse a graph that is not in the order of execution, which every rule goes by."""
-        known = {"", *self._stored, *(i.name for i in self.model.graph.input)}
+        known = {"", *self.constants, *(i.name for i in self.model.graph.input)}
         known |= {s.values.name for s in self.model.graph.sparse_initializer}
         for node in self.nodes:
             if late := [name for name in node.input if name not in known]:
@@ -82,18 +71,18 @@ class LintGraph:
 
     # --- tensors
 
-    def maker(self, tensor: str) -> onnx.NodeProto | None:
+    def producer_of(self, tensor: str) -> onnx.NodeProto | None:
         """The node that makes a tensor, without what changes no value; None for inputs and constants."""
-        node = self._maker.get(tensor)
+        node = self.producer.get(tensor)
         while node is not None and node.op_type in SAME_VALUES:
-            node = self._maker.get(node.input[0])
+            node = self.producer.get(node.input[0])
         return node
 
-    def readers(self, tensor: str) -> list[onnx.NodeProto]:
+    def readers_of(self, tensor: str) -> list[onnx.NodeProto]:
         """The nodes that read a tensor, without what changes no value."""
         found, waiting = [], [tensor]
         while waiting:
-            for node in self._readers.get(waiting.pop(), []):
+            for node in self.readers.get(waiting.pop(), []):
                 if node.op_type in SAME_VALUES:
                     waiting.append(node.output[0])
                 else:
@@ -102,27 +91,27 @@ class LintGraph:
 
     def is_constant(self, tensor: str) -> bool:
         """Whether the file holds the tensor's values."""
-        return self._root(tensor) in self._stored
+        return self._root(tensor) in self.constants
 
     def constant(self, tensor: str) -> NDArray[Any] | None:
         """The values of a constant; None if it is none."""
-        stored = self._stored.get(self._root(tensor))
+        stored = self.constants.get(self._root(tensor))
         return None if stored is None else numpy_helper.to_array(stored)
 
     def dims(self, tensor: str) -> tuple[int, ...] | None:
         """The shape of a constant, rounded or not; None if it is none."""
         if (pair := self.pair_behind(tensor)) is not None:
             return pair.dims
-        stored = self._stored.get(self._root(tensor))
+        stored = self.constants.get(self._root(tensor))
         return None if stored is None else tuple(stored.dims)
 
     def stored_type(self, tensor: str) -> str:
         """The element type of a constant, e.g. ``"FLOAT16"``; empty if it is none."""
-        stored = self._stored.get(self._root(tensor))
+        stored = self.constants.get(self._root(tensor))
         return "" if stored is None else _name(stored.data_type)
 
     def _root(self, tensor: str) -> str:
-        while (node := self._maker.get(tensor)) is not None and node.op_type in SAME_VALUES:
+        while (node := self.producer.get(tensor)) is not None and node.op_type in SAME_VALUES:
             tensor = node.input[0]
         return tensor
 
@@ -135,14 +124,17 @@ class LintGraph:
 
     def pair_behind(self, tensor: str) -> Pair | None:
         """The pair that a tensor comes out of; None if it is as it was computed."""
-        node = self.maker(tensor)
+        node = self.producer_of(tensor)
         return None if node is None else self._pairs.get(node.output[0])
 
     def pairs_on(self, tensor: str) -> list[Pair]:
         """The pairs that round a tensor."""
-        rounds = [n for n in self.readers(tensor) if n.op_type == ROUND]
+        rounds = [n for n in self.readers_of(tensor) if n.op_type == ROUND]
         return [
-            self._pairs[b.output[0]] for n in rounds for b in self.readers(n.output[0]) if b.op_type == BACK
+            self._pairs[b.output[0]]
+            for n in rounds
+            for b in self.readers_of(n.output[0])
+            if b.op_type == BACK
         ]
 
     def unrounded(self, tensor: str) -> str:
@@ -151,7 +143,7 @@ class LintGraph:
         return tensor if pair is None else pair.source
 
     def _pair(self, back: onnx.NodeProto) -> Pair:
-        first = self.maker(back.input[0])
+        first = self.producer_of(back.input[0])
         rounds = first if first is not None and first.op_type == ROUND else None
         node = rounds or back
         scale, zero = self.constant(node.input[1]), self._zero(node)
@@ -166,7 +158,7 @@ class LintGraph:
             has_zero=_has_zero(node),
             kind=self._rounded_type(node, back),
             axis=next((a.i for a in node.attribute if a.name == "axis"), 1),
-            dims=None if self._stored.get(self._root(source)) is None else self.dims(source),
+            dims=None if self.constants.get(self._root(source)) is None else self.dims(source),
             is_stored=rounds is None,
         )
 
@@ -177,7 +169,7 @@ class LintGraph:
     def _rounded_type(self, node: onnx.NodeProto, back: onnx.NodeProto) -> str:
         if _has_zero(node):
             # The last cast decides where a tracer wrote the type as a cast of a constant.
-            maker = self._maker.get(node.input[2])
+            maker = self.producer.get(node.input[2])
             if maker is not None and maker.op_type == "Cast":
                 return _name(next(a.i for a in maker.attribute if a.name == "to"))
             return self.stored_type(node.input[2])
@@ -233,7 +225,7 @@ class LintGraph:
         waiting, seen = [tensor], set()
         while waiting:
             name = waiting.pop()
-            node = self.maker(name)
+            node = self.producer_of(name)
             if self.pair_behind(name) is not None or name in seen:
                 continue
             if node is None or node.op_type not in MOVES:
@@ -258,11 +250,11 @@ class LintGraph:
         return tensor
 
     def _past_pairs(self, tensor: str) -> Iterator[onnx.NodeProto]:
-        for node in self.readers(tensor):
+        for node in self.readers_of(tensor):
             if node.op_type != ROUND:
                 yield node
         for pair in self.pairs_on(tensor):
-            yield from self.readers(pair.output)
+            yield from self.readers_of(pair.output)
 
     def _is_projection(self, node: onnx.NodeProto) -> bool:
         dims = self.dims(node.input[1]) if node.op_type in CONVOLUTIONS else None
@@ -275,7 +267,7 @@ class LintGraph:
             name = waiting.pop()
             if name == ancestor:
                 return True
-            node = self._maker.get(name)
+            node = self.producer.get(name)
             if node is not None and name not in seen:
                 seen.add(name)
                 waiting += node.input

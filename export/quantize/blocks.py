@@ -14,7 +14,7 @@ from math import prod
 import onnx
 
 from edgestill import architecture
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.quantize.qdq_placement import Plan, read_rounded
 
 MOVED = "repair: its block is too sensitive"
@@ -39,19 +39,16 @@ class Block:
     elements: int
 
 
-def blocks_of(model: onnx.ModelProto, graph: Graph, convolutions: Collection[str]) -> tuple[Block, ...]:
+def blocks_of(graph: DetectorGraph, convolutions: Collection[str]) -> tuple[Block, ...]:
     """The blocks with at least one of the named convolutions, in the order of the network.
 
     Args:
-        model: An FP32 model of ``export.graph.yolov5``.
-        graph: Of that model.
+        graph: The FP32 model's.
         convolutions: Those that can be moved.
     """
-    behind = graph.behind_outputs()
-    weights = {t.name: prod(t.dims) for t in model.graph.initializer}
     members: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.nodes:
-        if node.output[0] not in behind or node.name in graph.outputs:
+        if node.output[0] not in graph.decode_tensors or node.name in graph.outputs:
             members.setdefault(_prefix(node.name), []).append(node)
     named = set(convolutions)
     found = {
@@ -65,7 +62,7 @@ def blocks_of(model: onnx.ModelProto, graph: Graph, convolutions: Collection[str
             nodes=frozenset(n.name for n in members[name]),
             convolutions=tuple(n.name for n in inside),
             work=graph.share(n.name for n in inside),
-            elements=sum(weights[n.input[1]] for n in inside),
+            elements=sum(prod(graph.initializers[n.input[1]].dims) for n in inside),
         )
         for name, inside in found.items()
     )
@@ -76,7 +73,7 @@ def nodes_in(blocks: Iterable[Block]) -> frozenset[str]:
     return frozenset(name for block in blocks for name in block.nodes)
 
 
-def spare(plan: Plan, graph: Graph, nodes: Collection[str]) -> Plan:
+def spare(plan: Plan, graph: DetectorGraph, nodes: Collection[str]) -> Plan:
     """A plan that leaves some nodes float.
 
     They read what is there before rounding. What moves bytes about for them alone moves numbers instead, and
@@ -90,7 +87,7 @@ def spare(plan: Plan, graph: Graph, nodes: Collection[str]) -> Plan:
     if not nodes:
         return plan
     floats = {*plan.float_readers, *nodes}
-    for node in reversed(list(graph.moves())):
+    for node in reversed(list(graph.same_scale_nodes())):
         readers = {reader.name for reader in graph.readers.get(node.output[0], [])}
         if readers and readers <= floats:
             floats.add(node.name)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 
 #: A layer stays FP32 if its values come closer than this factor to FP16's end: other images go further.
 HEADROOM = 4.0
@@ -30,20 +30,18 @@ class HalfModel:
 
 
 def to_half(
-    model: onnx.ModelProto, scale: float, largest: Mapping[str, float], *, moved: Set[str] = frozenset()
+    graph: DetectorGraph, largest: Mapping[str, float], *, moved: Set[str] = frozenset()
 ) -> HalfModel:
     """Convert the body and the detection outputs; what is behind them stays FP32.
 
     Args:
-        model: An FP32 model of ``export.graph.yolov5``.
-        scale: The spec's factor on pixel values.
+        graph: The FP32 model's.
         largest: By tensor name, the largest magnitude that was seen on real images; empty if none were run.
         moved: Nodes that stay FP32 whatever they hold, see ``export.quantize.blocks``.
     """
-    graph = Graph(model, scale)
-    half_nodes = {n.name for n in graph.nodes if n.output[0] not in graph.behind_outputs()}
+    half_nodes = {n.name for n in graph.nodes if n.output[0] not in graph.decode_tensors}
     half_nodes |= set(graph.outputs)
-    return halve(model, half_nodes - moved, largest)
+    return halve(graph.model, half_nodes - moved, largest)
 
 
 def halve(model: onnx.ModelProto, names: Set[str], largest: Mapping[str, float]) -> HalfModel:

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from edgestill.quantization import WIDE_SUMS, EngineFamily, WeightRange
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.quantize.calibration.observer import Statistics
 from export.quantize.calibration.range_methods import Tuning
 from export.quantize.fp16 import halve
@@ -40,8 +40,7 @@ class Family:
 
 
 def make_int8(
-    source: onnx.ModelProto,
-    graph: Graph,
+    graph: DetectorGraph,
     seen: Statistics,
     family: Family,
     *,
@@ -50,8 +49,7 @@ def make_int8(
     """A quantised copy of an FP32 model, and the record of its ranges.
 
     Args:
-        source: The FP32 model.
-        graph: Of that model.
+        graph: The FP32 model's.
         seen: What its tensors hold.
         family: For whom.
         plan: What goes to bytes; None for what the family's placement says.
@@ -63,7 +61,7 @@ def make_int8(
         "ranges": _ranges(graph, plan, family.tuning),
         "left_float": dict(plan.left_float),
     }
-    quantised = quantise(source, plan, seen, family.weight_limit)
+    quantised = quantise(graph.model, plan, seen, family.weight_limit)
     if not family.halves:
         return quantised, record
     made = halve(quantised, plan.float_readers, largest(seen))
@@ -79,7 +77,7 @@ def largest(seen: Statistics) -> dict[str, float]:
     return {name: max(-h.low, h.high) for name, h in seen.histograms.items()}
 
 
-def _ranges(graph: Graph, plan: Plan, tuning: Tuning) -> Mapping[str, list[float | str]]:
+def _ranges(graph: DetectorGraph, plan: Plan, tuning: Tuning) -> Mapping[str, list[float | str]]:
     """By tensor: the lower end, the upper end, and what they come from."""
     given = {graph.source: "pixels", **{graph.sigmoid(n): "sigmoid" for n in graph.body.values()}}
     return {

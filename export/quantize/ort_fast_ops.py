@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edgestill.quantization import CHANNELS_TAKEN
+from export.graph.index import GraphIndex
 
 FOLD = 2  # the stride of the first convolution: pixels of a block's side
 CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -40,7 +41,7 @@ def arrange(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     new = onnx.ModelProto()
     new.CopyFrom(model)
-    _Arranger(new.graph).arrange()
+    _Arranger(GraphIndex(new)).arrange()
     del new.graph.value_info[:]
     onnx.checker.check_model(new)
     return onnx.shape_inference.infer_shapes(new, strict_mode=True, data_prop=True)
@@ -49,31 +50,24 @@ def arrange(model: onnx.ModelProto) -> onnx.ModelProto:
 class _Arranger:
     """Goes through the nodes once and notes what comes in front of which, and which go."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.graph = graph
-        self.stored = {tensor.name: tensor for tensor in graph.initializer}
-        self.producer = {name: node for node in graph.node for name in node.output}
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in graph.node:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-        self.sides = {
-            value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
-            for value in graph.value_info
-        }
-        self.images = {v.name for v in graph.input if v.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
+    def __init__(self, index: GraphIndex) -> None:
+        self.graph = index.model.graph
+        self.nodes, self.producer, self.readers = index.nodes, index.producer, index.readers
+        self.stored, self.shapes = dict(index.initializers), index.shapes
+        inputs = self.graph.input
+        self.images = {v.name for v in inputs if v.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
         self.before: dict[str, list[onnx.NodeProto]] = {}
         self.dropped: set[str] = set()
 
     def arrange(self) -> None:
-        for node in self.graph.node:
+        for node in self.nodes:
             if node.op_type == "QuantizeLinear":
                 self._receive(node)
             elif node.op_type == "Conv":
                 self._fold(node)
             elif node.op_type == "Resize":
                 self._gather(node)
-        nodes = [n for node in self.graph.node for n in (*self.before.get(node.name, ()), node)]
+        nodes = [n for node in self.nodes for n in (*self.before.get(node.name, ()), node)]
         nodes = [node for node in nodes if node.name not in self.dropped]
         read = {name for node in nodes for name in node.input}
         nodes = [n for n in nodes if n.op_type != "DequantizeLinear" or n.output[0] in read]
@@ -129,7 +123,7 @@ class _Arranger:
     def _gather(self, resize: onnx.NodeProto) -> None:
         """Copy bytes by block and by row in the place of a nearest-neighbour Resize."""
         ahead, (behind, *others) = self.producer[resize.input[0]], self.readers[resize.output[0]]
-        height, width = self.sides[resize.input[0]][2:]
+        height, width = self.shapes[resize.input[0]][2:]
         if others or not height or not width or not self._round_alike(ahead, behind):
             return
         factor = int(numpy_helper.to_array(self.stored[resize.input[2]])[2])

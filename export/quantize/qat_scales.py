@@ -13,7 +13,8 @@ from onnx import numpy_helper
 
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.quantization import PostTraining, QuantizationScheme, QuantParams
-from export.graph.index import SAME_SCALE, Graph
+from export.graph.detector_graph import DetectorGraph
+from export.graph.index import SAME_SCALE, passed_on
 from export.quantize.blocks import Block, blocks_of, nodes_in, spare
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.observer import Statistics
@@ -29,8 +30,7 @@ METHOD = "trained scales"
 
 
 def begin(
-    source: onnx.ModelProto,
-    graph: Graph,
+    graph: DetectorGraph,
     seen: Statistics,
     family: Family,
     *,
@@ -39,18 +39,16 @@ def begin(
     """What an export for a family would write now, in the form that a training goes on from.
 
     Args:
-        source: The FP32 model.
-        graph: Of that model.
+        graph: The FP32 model's.
         seen: What its tensors hold, and the bytes of weights that were chosen for the family's limit.
         family: For whom.
         record: Which images were looked at.
     """
     plan = family.place(graph, seen, family.tuning)
-    stored = {t.name: t for t in source.graph.initializer}
     made: dict[str, ByteWeights] = {}
     for name in sorted(plan.convolutions):
         read, *names = graph.body[name].input
-        weight, bias = (numpy_helper.to_array(stored[n]) for n in names)
+        weight, bias = (numpy_helper.to_array(graph.initializers[n]) for n in names)
         means, chosen = seen.channel_means[read], seen.weights.get(name)
         made[name] = byte_weights(weight, bias, means, family.weight_limit, chosen)
     return PostTraining(
@@ -65,8 +63,7 @@ class Trained:
     """Quantised copies of an FP32 graph with trained scales.
 
     Args:
-        source: The FP32 model of the checkpoint that holds the roundings.
-        scale: The spec's factor on pixel values.
+        graph: The FP32 model's, of the checkpoint that holds the roundings.
         scheme: Of that checkpoint.
         family: For whom the copies are.
         calibration: Images to check FP16's range on, and to rank blocks on; nothing is fitted to them.
@@ -79,8 +76,7 @@ class Trained:
 
     def __init__(
         self,
-        source: onnx.ModelProto,
-        scale: float,
+        graph: DetectorGraph,
         scheme: QuantizationScheme,
         family: Family,
         *,
@@ -93,15 +89,14 @@ class Trained:
                 hint=f"--to {scheme.family}, or --calib-anew with --calib to leave the trained scales",
             )
         self.calibration = calibration
-        self._source, self._graph = source, Graph(source, scale)
-        self._scheme, self._family = scheme, family
+        self._graph, self._scheme, self._family = graph, scheme, family
         self._largest = {} if seen is None else largest(seen)
-        _check(source, self._graph, scheme)
+        _check(graph, scheme)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """Those with a convolution in bytes."""
-        return blocks_of(self._source, self._graph, self._scheme.weights.keys())
+        return blocks_of(self._graph, self._scheme.weights.keys())
 
     def make(self, moved: Sequence[Block] = ()) -> Variant:
         """Quantise all but the moved blocks."""
@@ -127,7 +122,7 @@ class Trained:
         plan = spare(plan_of(self._scheme), self._graph, nodes_in(moved))
         steps, limit = self._scheme.weights, self._scheme.weight_limit
         return plan, write(
-            self._source, plan, lambda node, w, b: trained_bytes(w, b, steps[node.name], limit)
+            self._graph.model, plan, lambda node, w, b: trained_bytes(w, b, steps[node.name], limit)
         )
 
 
@@ -148,7 +143,9 @@ def plan_of(scheme: QuantizationScheme) -> Plan:
     )
 
 
-def _scheme(graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWeights]) -> QuantizationScheme:
+def _scheme(
+    graph: DetectorGraph, plan: Plan, family: Family, made: Mapping[str, ByteWeights]
+) -> QuantizationScheme:
     groups = groups_of(graph)
     known = {graph.source, *(graph.sigmoid(node) for node in graph.body.values())}
     activations = {tensor: groups.get(tensor, tensor) for tensor in plan.activations}
@@ -174,7 +171,7 @@ def _scheme(graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWei
     )
 
 
-def _reads(graph: Graph, plan: Plan, activations: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def _reads(graph: DetectorGraph, plan: Plan, activations: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """By node that reads anything rounded, the grid of each input; see ``QuantizationScheme.reads``."""
     on_grid: set[str] = set()  # tensors that come rounded out of their node, which only moves values about
     reads: dict[str, tuple[str, ...]] = {}
@@ -184,14 +181,14 @@ def _reads(graph: Graph, plan: Plan, activations: Mapping[str, str]) -> dict[str
         found = tuple(activations.get(t, "") if t not in on_grid else "" for t in node.input)
         if any(found):
             reads[node.name] = found
-        if node.op_type in SAME_SCALE and all(t in activations or t in on_grid for t in graph.moved(node)):
+        if node.op_type in SAME_SCALE and all(t in activations or t in on_grid for t in passed_on(node)):
             on_grid.update(node.output)
     return reads
 
 
-def _check(source: onnx.ModelProto, graph: Graph, scheme: QuantizationScheme) -> None:
+def _check(graph: DetectorGraph, scheme: QuantizationScheme) -> None:
     """Raise ArtifactError if roundings name what the graph does not have."""
-    widths = {t.name: t.dims[0] for t in source.graph.initializer if t.dims}
+    widths = {t.name: t.dims[0] for t in graph.initializers.values() if t.dims}
     tensors = {*graph.producer, graph.source}
     odd: Iterable[str] = [
         *(t for t in scheme.activations if t not in tensors),

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import onnx
 
-from export.graph.index import SAME_SCALE, Graph
+from export.graph.detector_graph import DetectorGraph
+from export.graph.index import SAME_SCALE, passed_on
 from export.quantize.calibration.observer import Statistics
 from export.quantize.calibration.range_methods import ONNXRUNTIME, OPENVINO, TENSORRT, Tuning
 from export.quantize.ranges import Range, noise_db, silu
@@ -48,10 +49,10 @@ class Plan:
     left_float: Mapping[str, str] = field(default_factory=dict)
 
 
-Placement = Callable[[Graph, Statistics, Tuning], Plan]
+Placement = Callable[[DetectorGraph, Statistics, Tuning], Plan]
 
 
-def for_openvino(graph: Graph, statistics: Statistics, tuning: Tuning = OPENVINO) -> Plan:
+def for_openvino(graph: DetectorGraph, statistics: Statistics, tuning: Tuning = OPENVINO) -> Plan:
     """Bytes between layers, nothing inside one.
 
     OpenVINO fuses convolution, SiLU and rounding into one kernel that keeps full precision inside, so a pair
@@ -59,14 +60,13 @@ def for_openvino(graph: Graph, statistics: Statistics, tuning: Tuning = OPENVINO
     detection output reads what its layer computed, before rounding: better boxes, and a kernel that writes
     float costs less than turning bytes back.
     """
-    branches = {n.input[1] for n in graph.sums() if len(graph.readers[n.input[1]]) == 1}
-    made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
-    wanted = [t for t in made if t not in branches and _is_needed(graph, t)]
+    branches = graph.fused_branches()
+    wanted = [t for t in graph.block_outputs() if t not in branches and _is_needed(graph, t)]
     ranges, left = tensor_ranges(graph, statistics, tuning, wanted)
     return _plan(graph, ranges, left, convolutions=graph.body, integer_bias=False)
 
 
-def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXRUNTIME) -> Plan:
+def for_onnxruntime(graph: DetectorGraph, statistics: Statistics, tuning: Tuning = ONNXRUNTIME) -> Plan:
     """Bytes everywhere: ONNX Runtime multiplies bytes only where the result becomes a byte at once.
 
     So the sum in front of SiLU is rounded as well, and the sigmoid, which makes it a table of 256. Layers
@@ -76,8 +76,8 @@ def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXR
     Where one of the finest maps is left float, so is all in front of it: its convolutions have few channels,
     so that bytes win little there, and in one piece the front changes type once.
     """
-    made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
-    ranges, left = tensor_ranges(graph, statistics, tuning, [t for t in made if _is_needed(graph, t)])
+    wanted = [t for t in graph.block_outputs() if _is_needed(graph, t)]
+    ranges, left = tensor_ranges(graph, statistics, tuning, wanted)
     seen = {name: statistics.histograms[node.output[0]] for name, node in graph.body.items()}
     before = {name: _before_silu(tuning.range_of(histogram)) for name, histogram in seen.items()}
     left |= _unfit(graph, statistics, tuning, before)
@@ -94,7 +94,7 @@ def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXR
     return replace(plan, activations={t: used for t, used in rounded.items() if t not in pooled})
 
 
-def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT) -> Plan:
+def for_tensorrt(graph: DetectorGraph, statistics: Statistics, tuning: Tuning = TENSORRT) -> Plan:
     """Signed bytes in front of every convolution of the body, nothing inside a layer; zero stands for zero.
 
     TensorRT fuses convolution, bias, SiLU and the next rounding, and a residual addition with the convolution
@@ -112,9 +112,8 @@ def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT
     cost one change of format.
     """
     front = graph.front(FRONT_STRIDE)
-    branches = {n.input[1] for n in graph.sums() if len(graph.readers[n.input[1]]) == 1}
-    made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
-    read = [t for t in made if t not in branches and _is_needed(graph, t)]
+    branches = graph.fused_branches()
+    read = [t for t in graph.block_outputs() if t not in branches and _is_needed(graph, t)]
     wanted = [t for t in read if any(r.name not in front for r in graph.readers[t])]
     ranges, left = tensor_ranges(graph, statistics, tuning, wanted, unsigned=_borderless(graph, wanted))
     del ranges[graph.source]
@@ -131,10 +130,10 @@ def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT
     )
 
 
-def _borderless(graph: Graph, tensors: Iterable[str]) -> list[str]:
+def _borderless(graph: DetectorGraph, tensors: Iterable[str]) -> list[str]:
     """The tensors that no convolution with a border of zeros reads, nor any that shares their scale."""
     groups = groups_of(graph)
-    bordered = {groups.get(t, t) for t in tensors if any(map(_has_border, graph.byte_readers(t)))}
+    bordered = {groups.get(t, t) for t in tensors if any(map(_has_border, graph.convolutions_reading(t)))}
     return [t for t in tensors if groups.get(t, t) not in bordered]
 
 
@@ -142,15 +141,17 @@ def _has_border(conv: onnx.NodeProto) -> bool:
     return any(any(a.ints) for a in conv.attribute if a.name == "pads")
 
 
-def _whole_front(graph: Graph, left: Mapping[str, str]) -> dict[str, str]:
+def _whole_front(graph: DetectorGraph, left: Mapping[str, str]) -> dict[str, str]:
     """The convolutions in front of the finest maps that stay float, and why they do too."""
     front = graph.front(FRONT_STRIDE)
     made = {name: graph.activation(graph.body[name]) if name in graph.body else name for name in left}
     fine = {name: tensor for name, tensor in made.items() if graph.producer[tensor].name in front}
-    return {conv: f"{name} behind it is float" for name in fine for conv in graph.makers_of(fine[name])}
+    return {
+        conv: f"{name} behind it is float" for name in fine for conv in graph.convolutions_before(fine[name])
+    }
 
 
-def _float_pools(graph: Graph, plan: Plan) -> set[str]:
+def _float_pools(graph: DetectorGraph, plan: Plan) -> set[str]:
     """What pools of the body read and make where the layer in front of them is float.
 
     ONNX Runtime pools bytes fast where they lie channels last, which only a convolution in bytes makes them
@@ -159,7 +160,7 @@ def _float_pools(graph: Graph, plan: Plan) -> set[str]:
     makers = {graph.activation(node): name for name, node in graph.body.items()}
     floats = {tensor for tensor, name in makers.items() if name not in plan.convolutions}
     found: set[str] = set()
-    for node in graph.moves():
+    for node in graph.same_scale_nodes():
         if node.op_type == "MaxPool" and node.input[0] in floats | found:
             found |= {node.input[0], node.output[0]}
     return found
@@ -170,10 +171,10 @@ def _before_silu(used: Range) -> Range:
 
 
 def _unfit(
-    graph: Graph, statistics: Statistics, tuning: Tuning, before: Mapping[str, Range]
+    graph: DetectorGraph, statistics: Statistics, tuning: Tuning, before: Mapping[str, Range]
 ) -> dict[str, str]:
     """The convolutions whose result must not be rounded in front of SiLU, and why."""
-    last = [n for n, node in graph.body.items() if graph.readers_of_activation(node) & set(graph.outputs)]
+    last = [n for n, node in graph.body.items() if graph.activation_readers(node) & set(graph.outputs)]
     spared = (
         last if graph.share(last) <= tuning.float_share else []
     )  # the ends of a head's towers do too much
@@ -192,12 +193,14 @@ def _unfit(
     return left | ruined
 
 
-def _is_needed(graph: Graph, tensor: str) -> bool:
+def _is_needed(graph: DetectorGraph, tensor: str) -> bool:
     """Whether anything but detection outputs reads a tensor."""
     return any(r.name not in graph.outputs for r in graph.readers.get(tensor, []))
 
 
-def read_rounded(ranges: Mapping[str, Range], graph: Graph, floats: Collection[str]) -> dict[str, Range]:
+def read_rounded(
+    ranges: Mapping[str, Range], graph: DetectorGraph, floats: Collection[str]
+) -> dict[str, Range]:
     """The ranges of tensors that a node reads rounded."""
     return {
         tensor: used
@@ -206,25 +209,25 @@ def read_rounded(ranges: Mapping[str, Range], graph: Graph, floats: Collection[s
     }
 
 
-def _moved(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+def _moved(graph: DetectorGraph, ranges: Mapping[str, Range]) -> dict[str, Range]:
     """The ranges of what nodes make that only move bytes about."""
-    made = {node.output[0]: _byte_range(graph, ranges, node.output[0]) for node in graph.moves()}
+    made = {node.output[0]: _byte_range(graph, ranges, node.output[0]) for node in graph.same_scale_nodes()}
     return {tensor: used for tensor, used in made.items() if used is not None}
 
 
-def _byte_range(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range | None:
+def _byte_range(graph: DetectorGraph, ranges: Mapping[str, Range], tensor: str) -> Range | None:
     """The range of a tensor that is bytes where it is read, directly or moved about; else None."""
     if tensor in ranges:
         return ranges[tensor]
     node = graph.producer.get(tensor)
     if node is None or node.op_type not in SAME_SCALE:
         return None
-    found = [_byte_range(graph, ranges, t) for t in graph.moved(node)]
+    found = [_byte_range(graph, ranges, t) for t in passed_on(node)]
     return found[0] if all(r is not None for r in found) else None
 
 
 def _plan(
-    graph: Graph,
+    graph: DetectorGraph,
     ranges: Mapping[str, Range],
     left: dict[str, str],
     *,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
+from export.graph.index import passed_on
 from export.quantize.calibration.observer import Statistics
 from export.quantize.calibration.range_methods import Tuning
 from export.quantize.ranges import Range, covering, noise_db
@@ -13,7 +14,11 @@ FRONT_STRIDE = 4  # maps of this many input pixels a cell, and finer ones, are t
 
 
 def tensor_ranges(
-    graph: Graph, statistics: Statistics, tuning: Tuning, tensors: Iterable[str], unsigned: Iterable[str] = ()
+    graph: DetectorGraph,
+    statistics: Statistics,
+    tuning: Tuning,
+    tensors: Iterable[str],
+    unsigned: Iterable[str] = (),
 ) -> tuple[dict[str, Range], dict[str, str]]:
     """A range for each tensor, one for all that meet in a concat, without those that 8 bits would ruin.
 
@@ -41,12 +46,12 @@ def tensor_ranges(
     left: dict[str, str] = {}
     for db, worst, members in sorted(noisy):
         makers = {graph.producer[t].name for t in members}
-        if allowance.spares(db, makers, graph.fed_by(members)):
+        if allowance.spares(db, makers, graph.convolutions_reading_any(members)):
             left |= dict.fromkeys(members, f"8 bits leave {worst} with {db:.1f} dB")
     return {tensor: used for tensor, used in ranges.items() if tensor not in left}, left
 
 
-def groups_of(graph: Graph) -> dict[str, str]:
+def groups_of(graph: DetectorGraph) -> dict[str, str]:
     """For each tensor that is moved about, the name of its group: all of a group need one scale."""
     parent: dict[str, str] = {}
 
@@ -55,8 +60,8 @@ def groups_of(graph: Graph) -> dict[str, str]:
             tensor = parent[tensor]
         return tensor
 
-    for node in graph.moves():
-        for tensor in graph.moved(node):
+    for node in graph.same_scale_nodes():
+        for tensor in passed_on(node):
             parent[root(tensor)] = root(node.output[0])
     return {tensor: root(tensor) for tensor in list(parent)}
 
@@ -64,7 +69,7 @@ def groups_of(graph: Graph) -> dict[str, str]:
 class Allowance:
     """What may stay float for its noise: a share of the multiplications, one apart for the finest maps."""
 
-    def __init__(self, graph: Graph, tuning: Tuning) -> None:
+    def __init__(self, graph: DetectorGraph, tuning: Tuning) -> None:
         self._graph, self._tuning = graph, tuning
         self._front = graph.front(FRONT_STRIDE)
         self._spent: dict[bool, set[str]] = {True: set(), False: set()}

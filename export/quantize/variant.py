@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import onnx
 
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.quantize.blocks import MOVED, Block, blocks_of, nodes_in, spare
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.observer import Statistics
@@ -80,8 +80,7 @@ class Int8:
 
     def __init__(
         self,
-        source: onnx.ModelProto,
-        scale: float,
+        graph: DetectorGraph,
         seen: Statistics,
         family: Family,
         *,
@@ -89,14 +88,13 @@ class Int8:
         chosen: Mapping[str, Any],
     ) -> None:
         self.calibration: Calibration | None = calibration
-        self._source, self._seen, self._family = source, seen, family
-        self._graph = Graph(source, scale)
+        self._graph, self._seen, self._family = graph, seen, family
         self._record = {**asdict(calibration.record), **chosen}
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """Those with a convolution in bytes."""
-        return blocks_of(self._source, self._graph, self._plan.convolutions)
+        return blocks_of(self._graph, self._plan.convolutions)
 
     @cached_property
     def _plan(self) -> Plan:
@@ -113,7 +111,7 @@ class Int8:
 
     def _quantised(self, family: Family, moved: Sequence[Block]) -> tuple[onnx.ModelProto, dict[str, Any]]:
         plan = spare(self._plan, self._graph, nodes_in(moved))
-        made, record = make_int8(self._source, self._graph, self._seen, family, plan=plan)
+        made, record = make_int8(self._graph, self._seen, family, plan=plan)
         return made, {**self._record, **record}
 
 
@@ -122,24 +120,22 @@ class Half:
 
     def __init__(
         self,
-        source: onnx.ModelProto,
-        scale: float,
+        graph: DetectorGraph,
         seen: Statistics | None,
         calibration: Calibration | None,
     ) -> None:
         self.calibration = calibration
-        self._source, self._scale = source, scale
+        self._graph = graph
         self._largest = {} if seen is None else largest(seen)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """All of the body, and the detection outputs."""
-        graph = Graph(self._source, self._scale)
-        return blocks_of(self._source, graph, {*graph.body, *graph.outputs})
+        return blocks_of(self._graph, {*self._graph.body, *self._graph.outputs})
 
     def make(self, moved: Sequence[Block] = ()) -> Variant:
         """Halve all but the moved blocks."""
-        made = to_half(self._source, self._scale, self._largest, moved=nodes_in(moved))
+        made = to_half(self._graph, self._largest, moved=nodes_in(moved))
         if self.calibration is None:
             return Variant(made.model)
         record = asdict(self.calibration.record)

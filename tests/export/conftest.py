@@ -136,10 +136,12 @@ def float_model(checkpoint: Checkpoint) -> Any:
 
 @pytest.fixture(scope="session")
 def statistics(float_model: Any, spec: ModelSpec, feeds: list[NDArray[np.float32]]) -> Statistics:
-    from export.graph.index import Graph
+    from export.graph.detector_graph import DetectorGraph
 
-    graph = Graph(float_model, spec.scale)
-    return gather(float_model, feeds, histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)
+    graph = DetectorGraph(float_model, spec.scale)
+    return gather(
+        float_model, feeds, histograms=graph.observed_tensors(), means=graph.convolution_inputs(), threads=1
+    )
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from edgestill.checkpoint import Checkpoint
 from edgestill.files import sha256_file
 from edgestill.spec import ModelSpec
 from export.artifact import parts, write_graph
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.graph.interface import Form
 from export.graph.yolov5 import build_onnx
 from export.job import FAMILY, SUFFIX, Job
@@ -82,13 +82,15 @@ def write_all(out: Path) -> dict[str, str]:
 def _model(spec: ModelSpec, weights: Any, target: Any, precision: str) -> Any:
     source = build_onnx(spec, weights)
     if precision == "fp16" and target != "openvino":
-        return to_half(source, spec.scale, {}).model
+        return to_half(DetectorGraph(source, spec.scale), {}).model
     if precision != "int8":
         return source
-    graph = Graph(source, spec.scale)
+    graph = DetectorGraph(source, spec.scale)
     feed = np.random.default_rng(0).random((1, 3, *spec.input_hw), dtype=np.float32)
-    seen = gather(source, [feed], histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)
-    return make_int8(source, graph, seen, FAMILY[target])[0]
+    seen = gather(
+        source, [feed], histograms=graph.observed_tensors(), means=graph.convolution_inputs(), threads=1
+    )
+    return make_int8(graph, seen, FAMILY[target])[0]
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
         UsageError: The data set has no training split.
     """
     from edgestill.cli.models import cache_folder  # noqa: PLC0415
-    from export.graph.index import Graph  # noqa: PLC0415
+    from export.graph.detector_graph import DetectorGraph  # noqa: PLC0415
     from export.graph.yolov5 import build_onnx  # noqa: PLC0415
     from export.job import FAMILY  # noqa: PLC0415
     from export.quantize.calibration.images import choose  # noqa: PLC0415 (brings onnxruntime)
@@ -36,11 +36,10 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
     from export.quantize.qat_scales import begin  # noqa: PLC0415
 
     assert settings.family
-    source = build_onnx(checkpoint.spec, checkpoint.weights)
-    graph = Graph(source, checkpoint.spec.scale)
+    graph = DetectorGraph(build_onnx(checkpoint.spec, checkpoint.weights), checkpoint.spec.scale)
     dataset = Dataset.open(Path(settings.calib or data[0]))
     calibration = choose(dataset, checkpoint.spec, count=settings.calib_images)
     family = FAMILY[settings.family]
     watched = Watched.to_quantise(graph, family.weight_limit)
-    seen = gathered(source, watched, calibration, cache_folder() / "calibration")
-    return begin(source, graph, seen, family, record=asdict(calibration.record))
+    seen = gathered(graph.model, watched, calibration, cache_folder() / "calibration")
+    return begin(graph, seen, family, record=asdict(calibration.record))

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
-from export.lint.qdq_graph import LintGraph, label
+from export.lint.qdq_graph import QdqGraph, label
 
 
-def _outputs_in_bytes(graph: LintGraph) -> Iterator[Finding]:
+def _outputs_in_bytes(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.outputs.values():
         if graph.in_bytes(conv):
             yield Finding(node=label(conv), what="it makes detections and multiplies bytes")
 
 
-def _decode_in_bytes(graph: LintGraph) -> Iterator[Finding]:
+def _decode_in_bytes(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
         if pair.is_activation and pair.source in graph.decoded:
             yield Finding(node=label(pair.node), what=f"{pair.source} is part of the decode and is rounded")
 
 
-def _outputs_in_single(graph: LintGraph) -> Iterator[Finding]:
+def _outputs_in_single(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.outputs.values() if graph.is_quantised else ():
         if not graph.in_bytes(conv) and graph.stored_type(conv.input[1]) == "FLOAT":
             yield Finding(node=label(conv), what="it computes in FP32 beside a body of bytes")

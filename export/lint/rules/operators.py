@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from onnx import defs
 
 from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
-from export.lint.qdq_graph import CONVOLUTIONS, LintGraph, label
+from export.lint.qdq_graph import CONVOLUTIONS, QdqGraph, label
 from runtime.onnx_guard.model import EXTENSIONS, STANDARD
 
 PARSED_OPSETS = range(11, 21)  # that TensorRT's parser was seen to read
@@ -17,54 +17,54 @@ PER_CHANNEL_OPSET = 13
 OPERATOR_FORMAT = frozenset({"ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"})
 
 
-def _parsed_opset(graph: LintGraph) -> Iterator[Finding]:
+def _parsed_opset(graph: QdqGraph) -> Iterator[Finding]:
     if graph.opset not in PARSED_OPSETS:
         yield Finding(node="", what=f"opset {graph.opset}")
 
 
-def _late_opset(graph: LintGraph) -> Iterator[Finding]:
+def _late_opset(graph: QdqGraph) -> Iterator[Finding]:
     if graph.opset > LAST_OPSET:
         yield Finding(node="", what=f"opset {graph.opset}")
 
 
-def _channels_before_opset(graph: LintGraph) -> Iterator[Finding]:
+def _channels_before_opset(graph: QdqGraph) -> Iterator[Finding]:
     if graph.opset < PER_CHANNEL_OPSET:
         for pair in graph.pairs:
             if not pair.is_per_tensor:
                 yield Finding(node=label(pair.node), what=f"scales by channel in opset {graph.opset}")
 
 
-def _custom(graph: LintGraph) -> Iterator[Finding]:
+def _custom(graph: QdqGraph) -> Iterator[Finding]:
     for node in graph.nodes:
         known = node.domain in STANDARD and defs.has(node.op_type)
         if not known and node.op_type not in EXTENSIONS.get(node.domain, ()):
             yield Finding(node=label(node), what=f"{node.op_type} of {node.domain or 'ai.onnx'}")
 
 
-def _suppression(graph: LintGraph) -> Iterator[Finding]:
+def _suppression(graph: QdqGraph) -> Iterator[Finding]:
     for node in graph.nodes:
         if node.op_type == "NonMaxSuppression" or "NMS" in node.op_type:
             yield Finding(node=label(node), what=f"{node.op_type} is part of the graph")
 
 
-def _operator_format(graph: LintGraph) -> Iterator[Finding]:
+def _operator_format(graph: QdqGraph) -> Iterator[Finding]:
     for node in graph.nodes:
         if node.op_type in OPERATOR_FORMAT or node.op_type.startswith("QLinear"):
             yield Finding(node=label(node), what=f"{node.op_type} in place of a pair")
 
 
-def _tanh(graph: LintGraph) -> Iterator[Finding]:
+def _tanh(graph: QdqGraph) -> Iterator[Finding]:
     for node in graph.nodes:
         if node.op_type != "Tanh":
             continue
-        before = graph.maker(graph.unrounded(node.input[0]))
+        before = graph.producer_of(graph.unrounded(node.input[0]))
         if before is not None and before.op_type == "Mul" and any(map(graph.is_constant, before.input)):
-            before = next((m for name in before.input if (m := graph.maker(name)) is not None), None)
+            before = next((m for name in before.input if (m := graph.producer_of(name)) is not None), None)
         if before is not None and before.op_type in CONVOLUTIONS:
             yield Finding(node=label(node), what=f"a SiLU written with Tanh behind {label(before)}")
 
 
-def _free_shape(graph: LintGraph) -> Iterator[Finding]:
+def _free_shape(graph: QdqGraph) -> Iterator[Finding]:
     stored = {t.name for t in graph.model.graph.initializer}
     for value in graph.model.graph.input:
         sides = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]

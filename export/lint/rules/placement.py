@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import onnx
 
 from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
-from export.lint.qdq_graph import ACTIVATIONS, LintGraph, attribute, label, moved
+from export.lint.qdq_graph import ACTIVATIONS, QdqGraph, attribute, label, moved
 
 MIN_CHANNELS = 16  # below it an INT8 kernel is mostly padding; modelopt leaves such layers alone
 MIN_SHARE = 0.8  # of the body's convolutions, that should multiply bytes in a file that multiplies any
 
 
-def _whole_input(graph: LintGraph) -> Iterator[Finding]:
+def _whole_input(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.body:
         has_input, has_weights = (graph.is_bytes(name) for name in conv.input[:2])
         if has_input and not has_weights:
@@ -22,37 +22,37 @@ def _whole_input(graph: LintGraph) -> Iterator[Finding]:
             yield Finding(node=label(conv), what="its weights are rounded, its input is not")
 
 
-def _own_pair(graph: LintGraph) -> Iterator[Finding]:
+def _own_pair(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.convolutions:
         if graph.in_bytes(conv) and graph.pair_behind(conv.input[0]) is None:
-            maker = graph.maker(conv.input[0])
+            maker = graph.producer_of(conv.input[0])
             yield Finding(node=label(conv), what=f"between it and the pair stands {label(maker or conv)}")
 
 
-def _on_conv_output(graph: LintGraph) -> Iterator[Finding]:
+def _on_conv_output(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.body:
         for pair in graph.pairs_on(conv.output[0]):
-            read = [n for n in graph.readers(pair.output) if n.op_type in ACTIVATIONS]
+            read = [n for n in graph.readers_of(pair.output) if n.op_type in ACTIVATIONS]
             if read:
                 yield Finding(node=label(pair.node), what=f"stands between {label(conv)} and its activation")
 
 
-def _inside_silu(graph: LintGraph) -> Iterator[Finding]:
+def _inside_silu(graph: QdqGraph) -> Iterator[Finding]:
     for node in graph.nodes:
         if node.op_type not in {"Sigmoid", "HardSigmoid"} or node.output[0] in graph.decoded:
             continue
         for pair in graph.pairs_on(node.output[0]):
-            if any(n.op_type == "Mul" for n in graph.readers(pair.output)):
+            if any(n.op_type == "Mul" for n in graph.readers_of(pair.output)):
                 yield Finding(node=label(pair.node), what=f"stands between {label(node)} and the product")
 
 
-def _open_output(graph: LintGraph) -> Iterator[Finding]:
+def _open_output(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.body:
         if graph.in_bytes(conv) and not graph.pairs_on(conv.output[0]):
             yield Finding(node=label(conv), what="its result is not rounded, so it multiplies in float")
 
 
-def _residuals(graph: LintGraph) -> Iterator[tuple[onnx.NodeProto, str, str]]:
+def _residuals(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, str, str]]:
     """Residual additions of the body: node, shortcut, and the branch that is computed from the shortcut."""
     for node in graph.nodes:
         if (
@@ -67,46 +67,46 @@ def _residuals(graph: LintGraph) -> Iterator[tuple[onnx.NodeProto, str, str]]:
                 break
 
 
-def _rounded_branch(graph: LintGraph) -> Iterator[Finding]:
+def _rounded_branch(graph: QdqGraph) -> Iterator[Finding]:
     for node, _, branch in _residuals(graph):
         if graph.pair_behind(branch) is not None:
             yield Finding(node=label(node), what=f"{graph.unrounded(branch)} is rounded in front of the sum")
 
 
-def _float_shortcut(graph: LintGraph) -> Iterator[Finding]:
+def _float_shortcut(graph: QdqGraph) -> Iterator[Finding]:
     in_bytes = {graph.activated(c.output[0]) for c in graph.convolutions if graph.in_bytes(c)}
     for node, shortcut, branch in _residuals(graph):
         if graph.unrounded(branch) in in_bytes and graph.pair_behind(shortcut) is None:
             yield Finding(node=label(node), what=f"the shortcut {shortcut} is not rounded")
 
 
-def _concat_scales(graph: LintGraph) -> Iterator[Finding]:
+def _concat_scales(graph: QdqGraph) -> Iterator[Finding]:
     for node in _of_body(graph, "Concat"):
         found = [pair for name in node.input if (pair := graph.pair_behind(name)) is not None]
         if any(not found[0].same_grid(other) for other in found[1:]):
             yield Finding(node=label(node), what=f"{len(found)} inputs come with scales of their own")
 
 
-def _concat_again(graph: LintGraph) -> Iterator[Finding]:
+def _concat_again(graph: QdqGraph) -> Iterator[Finding]:
     yield from _moved_to_another_scale(graph, "Concat")
 
 
-def _pool_scale(graph: LintGraph) -> Iterator[Finding]:
+def _pool_scale(graph: QdqGraph) -> Iterator[Finding]:
     yield from _moved_to_another_scale(graph, "MaxPool")
 
 
-def _pool_input(graph: LintGraph) -> Iterator[Finding]:
+def _pool_input(graph: QdqGraph) -> Iterator[Finding]:
     for node in _of_body(graph, "MaxPool"):
         if graph.pairs_on(node.output[0]) and not graph.is_bytes(node.input[0]):
             yield Finding(node=label(node), what="it pools float, and is rounded behind")
 
 
-def _resize_scale(graph: LintGraph) -> Iterator[Finding]:
+def _resize_scale(graph: QdqGraph) -> Iterator[Finding]:
     for kind in ("Resize", "Upsample"):
         yield from _moved_to_another_scale(graph, kind)
 
 
-def _rounded_twice(graph: LintGraph) -> Iterator[Finding]:
+def _rounded_twice(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
         before = graph.pair_behind(pair.source)
         if before is not None and not before.same_grid(pair):
@@ -115,7 +115,7 @@ def _rounded_twice(graph: LintGraph) -> Iterator[Finding]:
             )
 
 
-def _small_channels(graph: LintGraph) -> Iterator[Finding]:
+def _small_channels(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.convolutions:
         dims = graph.dims(conv.input[1])
         if not graph.in_bytes(conv) or dims is None:
@@ -125,7 +125,7 @@ def _small_channels(graph: LintGraph) -> Iterator[Finding]:
             yield Finding(node=label(conv), what=f"{inputs} channels in, {outputs} out")
 
 
-def _body_share(graph: LintGraph) -> Iterator[Finding]:
+def _body_share(graph: QdqGraph) -> Iterator[Finding]:
     body = graph.body
     in_bytes = sum(map(graph.in_bytes, body))
     if graph.is_quantised and in_bytes < MIN_SHARE * len(body):
@@ -136,11 +136,11 @@ def _body_share(graph: LintGraph) -> Iterator[Finding]:
         )
 
 
-def _of_body(graph: LintGraph, kind: str) -> Iterator[onnx.NodeProto]:
+def _of_body(graph: QdqGraph, kind: str) -> Iterator[onnx.NodeProto]:
     return (n for n in graph.nodes if n.op_type == kind and n.output[0] not in graph.decoded)
 
 
-def _moved_to_another_scale(graph: LintGraph, kind: str) -> Iterator[Finding]:
+def _moved_to_another_scale(graph: QdqGraph, kind: str) -> Iterator[Finding]:
     """Where bytes are moved about and then rounded to other bytes."""
     for node in _of_body(graph, kind):
         before = [pair for name in moved(node) if (pair := graph.pair_behind(name)) is not None]

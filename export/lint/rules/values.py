@@ -13,86 +13,86 @@ import numpy as np
 
 from edgestill.quantization import needs_wide_sums
 from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
-from export.lint.qdq_graph import CONVOLUTIONS, LintGraph, label
+from export.lint.qdq_graph import CONVOLUTIONS, QdqGraph, label
 from export.lint.qdq_pair import Pair
 
 BYTES_OF_TENSORRT = frozenset({"INT8", "FLOAT8E4M3FN", "FLOAT4E2M1"})
 WEIGHTS_OF_TENSORRT = BYTES_OF_TENSORRT | {"INT4"}
 
 
-def _activations(graph: LintGraph) -> Iterator[Pair]:
+def _activations(graph: QdqGraph) -> Iterator[Pair]:
     return (pair for pair in graph.pairs if pair.is_activation)
 
 
-def _weights(graph: LintGraph) -> Iterator[tuple[Pair, str]]:
+def _weights(graph: QdqGraph) -> Iterator[tuple[Pair, str]]:
     """The pairs of weights, with the operator that reads them."""
     for pair in graph.pairs:
-        for reader in graph.readers(pair.output):
+        for reader in graph.readers_of(pair.output):
             if not pair.is_activation and reader.op_type in CONVOLUTIONS and _reads(graph, reader, 1, pair):
                 yield pair, str(reader.op_type)
 
 
-def _reads(graph: LintGraph, node: object, place: int, pair: Pair) -> bool:
+def _reads(graph: QdqGraph, node: object, place: int, pair: Pair) -> bool:
     return graph.pair_behind(node.input[place]) is pair  # type: ignore[attr-defined]
 
 
-def _activation_zero_point(graph: LintGraph) -> Iterator[Finding]:
+def _activation_zero_point(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
         if pair.zero is not None and pair.zero.any():
             yield Finding(node=label(pair.node), what=f"zero point {pair.zero[0]} ({pair.kind})")
 
 
-def _activation_type(graph: LintGraph) -> Iterator[Finding]:
+def _activation_type(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
         if pair.kind and pair.kind not in BYTES_OF_TENSORRT:
             yield Finding(node=label(pair.node), what=f"rounds to {pair.kind}")
 
 
-def _activation_per_tensor(graph: LintGraph) -> Iterator[Finding]:
+def _activation_per_tensor(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
         if not pair.is_per_tensor and pair.scale is not None:
             yield Finding(node=label(pair.node), what=f"{pair.scale.size} scales for what is computed")
 
 
-def _signed_activation(graph: LintGraph) -> Iterator[Finding]:
+def _signed_activation(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
         at_zero = pair.zero is None or not pair.zero.any()
-        read = [n for n in graph.readers(pair.output) if n.op_type in CONVOLUTIONS]
+        read = [n for n in graph.readers_of(pair.output) if n.op_type in CONVOLUTIONS]
         if pair.kind == "INT8" and at_zero and read:
             yield Finding(node=label(pair.node), what=f"signed bytes about zero go into {label(read[0])}")
 
 
-def _weight_zero_point(graph: LintGraph) -> Iterator[Finding]:
+def _weight_zero_point(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
         if pair.zero is not None and pair.zero.any():
             zero = pair.zero[np.flatnonzero(pair.zero)[0]]
             yield Finding(node=label(pair.node), what=f"zero point {zero} ({pair.kind})")
 
 
-def _weight_type(graph: LintGraph) -> Iterator[Finding]:
+def _weight_type(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
         if pair.kind and pair.kind not in WEIGHTS_OF_TENSORRT:
             yield Finding(node=label(pair.node), what=f"weights are {pair.kind}")
 
 
-def _weight_axis(graph: LintGraph) -> Iterator[Finding]:
+def _weight_axis(graph: QdqGraph) -> Iterator[Finding]:
     for pair, operator in _weights(graph):
         wanted = 1 if operator == "ConvTranspose" else 0
         if not pair.is_per_tensor and pair.axis % len(pair.dims or (0,)) != wanted:
             yield Finding(node=label(pair.node), what=f"scales along axis {pair.axis}, outputs are {wanted}")
 
 
-def _weight_per_channel(graph: LintGraph) -> Iterator[Finding]:
+def _weight_per_channel(graph: QdqGraph) -> Iterator[Finding]:
     for pair, operator in _weights(graph):
         channels = (pair.dims or (1, 1))[1 if operator == "ConvTranspose" else 0]
         if pair.is_per_tensor and pair.scale is not None and channels > 1:
             yield Finding(node=label(pair.node), what=f"one scale for {channels} output channels")
 
 
-def _weight_bits(graph: LintGraph) -> Iterator[Finding]:
+def _weight_bits(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
         stored = graph.constant(pair.source) if pair.is_stored and pair.kind == "INT8" else None
-        unsigned = (graph.pair_behind(node.input[0]) for node in graph.readers(pair.output))
+        unsigned = (graph.pair_behind(node.input[0]) for node in graph.readers_of(pair.output))
         if stored is None or not any(a and a.kind == "UINT8" for a in unsigned):
             continue
         if needs_wide_sums(stored):
@@ -100,13 +100,13 @@ def _weight_bits(graph: LintGraph) -> Iterator[Finding]:
             yield Finding(node=label(pair.node), what=f"bytes up to {largest}, two of which may be added")
 
 
-def _integer_bias(graph: LintGraph) -> Iterator[Finding]:
+def _integer_bias(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
         if pair.kind == "INT32" and not pair.is_activation:
             yield Finding(node=label(pair.node), what=f"{pair.source} is a bias of 32-bit integers")
 
 
-def _sane_scale(graph: LintGraph) -> Iterator[Finding]:
+def _sane_scale(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
         if pair.scale is None:
             yield Finding(node=label(pair.node), what="the scale is computed, not stored")
@@ -115,19 +115,19 @@ def _sane_scale(graph: LintGraph) -> Iterator[Finding]:
             yield Finding(node=label(pair.node), what=f"a scale of {wrong:g}")
 
 
-def _half_scale(graph: LintGraph) -> Iterator[Finding]:
+def _half_scale(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
         if pair.scale_type in {"FLOAT16", "BFLOAT16"}:
             yield Finding(node=label(pair.node), what=f"its scale is stored as {pair.scale_type}")
 
 
-def _missing_zero(graph: LintGraph) -> Iterator[Finding]:
+def _missing_zero(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
         if not pair.has_zero and not pair.kind:
             yield Finding(node=label(pair.node), what="no zero point, and so no type")
 
 
-def _float_weights(graph: LintGraph) -> Iterator[Finding]:
+def _float_weights(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
         if not pair.is_stored:
             yield Finding(

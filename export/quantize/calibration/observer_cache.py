@@ -26,7 +26,7 @@ import onnx
 from edgestill.files import write_bytes
 from edgestill.progress import say
 from edgestill.quantization import WIDE_SUMS, WeightRange
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.observer import BINS, SAMPLE, START_WIDTH, Histogram, Statistics, gather
 from export.quantize.gptq import DAMPING, ENOUGH, LARGEST, POSITIONS
@@ -54,11 +54,11 @@ class Watched:
     weight_limit: WeightRange = WIDE_SUMS
 
     @classmethod
-    def to_quantise(cls, graph: Graph, weight_limit: WeightRange) -> Watched:
+    def to_quantise(cls, graph: DetectorGraph, weight_limit: WeightRange) -> Watched:
         """All that an INT8 graph needs to know of an FP32 one."""
         return cls(
-            histograms=graph.to_watch(),
-            means=graph.conv_inputs(),
+            histograms=graph.observed_tensors(),
+            means=graph.convolution_inputs(),
             convolutions=tuple(graph.body),
             weight_limit=weight_limit,
         )

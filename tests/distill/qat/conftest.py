@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from distill.models.yolov5 import build, spec
 from edgestill.quantization import EngineFamily, PostTraining
 from edgestill.spec import Head
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
 from export.job import FAMILY
 from export.quantize.calibration.observer import Statistics, gather
@@ -57,7 +57,7 @@ def make(head: Head) -> Any:
             model(torch.from_numpy(draw(4, seed)))
     contract = spec(model.eval(), CLASSES, HW)
     source = build_onnx(contract, {n: t.numpy() for n, t in model.state_dict().items()})
-    graph = Graph(source, contract.scale)
+    graph = DetectorGraph(source, contract.scale)
     feeds = [image[None] for image in draw(4, 3)]
 
     @cache
@@ -65,18 +65,18 @@ def make(head: Head) -> Any:
         return gather(
             source,
             feeds,
-            histograms=graph.to_watch(),
-            means=graph.conv_inputs(),
+            histograms=graph.observed_tensors(),
+            means=graph.convolution_inputs(),
             convolutions=tuple(graph.body),
             weight_limit=FAMILY[family].weight_limit,
             threads=1,
         )
 
     def post_training(family: EngineFamily) -> PostTraining:
-        return begin(source, graph, seen(family), FAMILY[family], record={"images": {}})
+        return begin(graph, seen(family), FAMILY[family], record={"images": {}})
 
     def exported(family: EngineFamily) -> onnx.ModelProto:
-        return make_int8(source, graph, seen(family), FAMILY[family])[0]
+        return make_int8(graph, seen(family), FAMILY[family])[0]
 
     return SimpleNamespace(model=model, spec=contract, begin=post_training, exported=exported)
 

@@ -28,6 +28,7 @@ from distill.teacher import Start
 from edgestill.checkpoint import read_checkpoint
 from edgestill.quantization import FAMILIES, EngineFamily, QuantizationScheme
 from edgestill.spec import Head, ModelSpec
+from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
 from export.job import FAMILY
 from export.quantize.qat_scales import Trained
@@ -39,7 +40,7 @@ Floats = NDArray[np.float32]
 def graph(model: Yolov5, spec: ModelSpec, scheme: QuantizationScheme, *, halves: bool = False) -> Any:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     family = replace(FAMILY[scheme.family], halves=halves)
-    return Trained(build_onnx(spec, weights), spec.scale, scheme, family).make().model
+    return Trained(DetectorGraph(build_onnx(spec, weights), spec.scale), scheme, family).make().model
 
 
 def trained(started: Any, family: EngineFamily) -> QuantizedYolov5:
@@ -118,7 +119,9 @@ def test_training_begins_with_the_file_that_an_export_writes(
     kept = read_checkpoint(tmp_path / "begin")
     assert kept.scheme is not None
     source = build_onnx(kept.spec, kept.weights)
-    made = Trained(source, kept.spec.scale, kept.scheme, replace(FAMILY[family], halves=False)).make()
+    made = Trained(
+        DetectorGraph(source, kept.spec.scale), kept.scheme, replace(FAMILY[family], halves=False)
+    ).make()
     ours, theirs = (
         {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
         for model in (made.model, student.exported(family))

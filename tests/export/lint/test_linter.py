@@ -11,10 +11,10 @@ from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.job import FAMILY
 from export.lint.linter import FAMILIES, Family, lint, read
-from export.lint.qdq_graph import LintGraph
+from export.lint.qdq_graph import QdqGraph
 from export.quantize.calibration.observer import Statistics
 from export.quantize.int8 import make_int8
 
@@ -23,14 +23,14 @@ FAMILY_OF = {"onnx": "onnxruntime"}
 
 def found(model: Any, family: Family, severity: str = "error") -> set[str]:
     """The rules that a model breaks, of one severity for one family."""
-    return {p.rule.id for p in lint(LintGraph(model), [family]) if p.matters[family] == severity}
+    return {p.rule.id for p in lint(QdqGraph(model), [family]) if p.matters[family] == severity}
 
 
 @pytest.fixture(scope="module")
 def ours(float_model: Any, spec: ModelSpec, statistics: Statistics) -> dict[str, Any]:
     """The INT8 graph of every target that there is."""
-    graph = Graph(float_model, spec.scale)
-    return {target: make_int8(float_model, graph, statistics, family)[0] for target, family in FAMILY.items()}
+    graph = DetectorGraph(float_model, spec.scale)
+    return {target: make_int8(graph, statistics, family)[0] for target, family in FAMILY.items()}
 
 
 @pytest.mark.parametrize("target", list(FAMILY))
@@ -48,12 +48,12 @@ def test_our_file_for_one_engine_is_wrong_for_the_others(ours: dict[str, Any]) -
 
 
 def test_a_float_file_breaks_nothing(float_model: Any) -> None:
-    assert list(lint(LintGraph(float_model))) == []
+    assert list(lint(QdqGraph(float_model))) == []
 
 
 def test_the_outputs_are_told_from_the_body(float_model: Any, ours: dict[str, Any]) -> None:
     for model in (float_model, *ours.values()):
-        assert {n.name for n in LintGraph(model).outputs.values()} == {f"model.24.m.{i}" for i in range(3)}
+        assert {n.name for n in QdqGraph(model).outputs.values()} == {f"model.24.m.{i}" for i in range(3)}
 
 
 def test_the_projection_of_a_dfl_head_is_no_output(
@@ -65,7 +65,7 @@ def test_the_projection_of_a_dfl_head_is_no_output(
 
     anchor_free = replace(spec, head="dfl", anchors_px=(), layout="yolov8")
     model = build_onnx(anchor_free, make_weights(anchor_free))
-    names = {n.name for n in LintGraph(model).outputs.values()}
+    names = {n.name for n in QdqGraph(model).outputs.values()}
     assert names == {f"model.24.cv{branch}.{level}.2" for branch in (2, 3) for level in range(3)}
 
 
@@ -141,7 +141,7 @@ def test_nodes_without_names_are_called_by_what_they_make(failing: Callable[[str
     model, _ = failing("activation-zero-point")
     for node in model.graph.node:
         node.ClearField("name")
-    problems = [p for p in lint(LintGraph(model)) if p.rule.id == "activation-zero-point"]
+    problems = [p for p in lint(QdqGraph(model)) if p.rule.id == "activation-zero-point"]
     assert [p.finding.node for p in problems] == ["stem.act.pair.round"]
 
 
@@ -186,7 +186,7 @@ def test_a_graph_that_runs_in_a_circle_is_refused(kind: str, passing: Callable[[
     model = passing("decode-float")
     model.graph.node.append(helper.make_node(kind, ["round"], ["round"], name="circle"))
     with pytest.raises(ArtifactError, match="circle reads round, which nothing in front of it makes"):
-        LintGraph(model)
+        QdqGraph(model)
 
 
 @pytest.mark.parametrize(
@@ -231,4 +231,4 @@ def test_a_long_chain_of_casts_is_followed(passing: Callable[[str], Any]) -> Non
     scores.input[0] = "i3000"
     model.graph.node.remove(scores)
     model.graph.node.extend([*links, scores])
-    assert list(lint(LintGraph(model), ["tensorrt"])) == []
+    assert list(lint(QdqGraph(model), ["tensorrt"])) == []

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from export.lint.linter import FAMILIES, RULE_FAMILIES, SEVERITIES, Rule, lint, rules
-from export.lint.qdq_graph import LintGraph
+from export.lint.qdq_graph import QdqGraph
 
 RULES = {rule.id: rule for rule in rules()}
 #: What TensorRT-RTX's parser refuses; the other errors are of results, or of what comes after parsing.
@@ -43,13 +43,13 @@ def test_every_rule_has_graphs_and_every_graph_a_rule(covered: set[str]) -> None
 
 @pytest.mark.parametrize("rule", list(RULES))
 def test_a_rule_finds_nothing_where_nothing_is_wrong(rule: str, passing: Callable[[str], Any]) -> None:
-    assert list(RULES[rule].check(LintGraph(passing(rule)))) == []
+    assert list(RULES[rule].check(QdqGraph(passing(rule)))) == []
 
 
 @pytest.mark.parametrize("rule", list(RULES))
 def test_a_rule_names_the_node_that_breaks_it(rule: str, failing: Callable[[str], tuple[Any, str]]) -> None:
     model, where = failing(rule)
-    found = list(RULES[rule].check(LintGraph(model)))
+    found = list(RULES[rule].check(QdqGraph(model)))
     assert [f.node for f in found][:1] == [where]
     assert all(f.what for f in found)
 
@@ -58,7 +58,7 @@ def test_a_rule_names_the_node_that_breaks_it(rule: str, failing: Callable[[str]
 def test_a_graph_that_breaks_a_rule_can_be_run_through_all_of_them(
     rule: str, failing: Callable[[str], tuple[Any, str]]
 ) -> None:
-    found = list(lint(LintGraph(failing(rule)[0])))
+    found = list(lint(QdqGraph(failing(rule)[0])))
     assert rule in {p.rule.id for p in found}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from edgestill.quantization import WIDE_SUMS
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.lint.linter import lint, read
 from export.quantize.blocks import MOVED, Block, blocks_of, nodes_in, spare
 from export.quantize.calibration.observer import Statistics
@@ -31,7 +31,7 @@ Run = Callable[[Any, Any], Any]
 
 
 class Made(NamedTuple):
-    graph: Graph
+    graph: DetectorGraph
     plan: Plan
     blocks: dict[str, Block]
 
@@ -39,9 +39,9 @@ class Made(NamedTuple):
 @pytest.fixture
 def made(family: str, float_model: onnx.ModelProto, spec: ModelSpec, statistics: Statistics) -> Made:
     place, tuning = PLACES[family]
-    graph = Graph(float_model, spec.scale)
+    graph = DetectorGraph(float_model, spec.scale)
     plan = place(graph, statistics, tuning)
-    return Made(graph, plan, {b.name: b for b in blocks_of(float_model, graph, plan.convolutions)})
+    return Made(graph, plan, {b.name: b for b in blocks_of(graph, plan.convolutions)})
 
 
 def without(made: Made, *names: str) -> Plan:
@@ -64,8 +64,8 @@ def test_a_tower_of_a_head_is_a_block(make_weights: Any) -> None:
         name="yolov5n", input_hw=(64, 96), classes=("a",), head="dfl", anchors_px=(), layout="yolov8"
     )
     model = build_onnx(spec, make_weights(spec))
-    graph = Graph(model, spec.scale)
-    found = {b.name: b for b in blocks_of(model, graph, {*graph.body, *graph.outputs})}
+    graph = DetectorGraph(model, spec.scale)
+    found = {b.name: b for b in blocks_of(graph, {*graph.body, *graph.outputs})}
     assert found["model.24.cv3.1"].convolutions == (
         "model.24.cv3.1.0.conv",
         "model.24.cv3.1.1.conv",
@@ -142,11 +142,11 @@ def test_all_blocks_moved_is_the_float_network(
 
 
 def test_moved_nodes_stay_single_in_fp16(float_model: onnx.ModelProto, spec: ModelSpec) -> None:
-    graph = Graph(float_model, spec.scale)
-    blocks = {b.name: b for b in blocks_of(float_model, graph, {*graph.body, *graph.outputs})}
+    graph = DetectorGraph(float_model, spec.scale)
+    blocks = {b.name: b for b in blocks_of(graph, {*graph.body, *graph.outputs})}
     assert "model.24.m.0" in blocks
     moved = [blocks["model.4"], blocks["model.24.m.0"]]
-    made = to_half(float_model, spec.scale, {}, moved=nodes_in(moved)).model
+    made = to_half(DetectorGraph(float_model, spec.scale), {}, moved=nodes_in(moved)).model
     kinds = {t.name: t.data_type for t in made.graph.initializer}
     single = {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT}
     stayed = [name for name in single if name.endswith("weight")]

@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from edgestill.quantization import WIDE_SUMS
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import OUTPUT, build_onnx
 from export.quantize.calibration.observer import Statistics, gather
 from export.quantize.fp16 import to_half
@@ -43,7 +43,7 @@ Run = Callable[[Any, Any], Any]
 class Built(NamedTuple):
     spec: ModelSpec
     model: onnx.ModelProto
-    graph: Graph
+    graph: DetectorGraph
     statistics: Statistics
     plans: Mapping[str, Plan]
 
@@ -55,8 +55,10 @@ class Built(NamedTuple):
 def built(request: pytest.FixtureRequest, make_weights: Any, feeds: Any) -> Built:
     spec = SPECS[request.param]
     model = build_onnx(spec, make_weights(spec))
-    graph = Graph(model, spec.scale)
-    seen = gather(model, feeds, histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)
+    graph = DetectorGraph(model, spec.scale)
+    seen = gather(
+        model, feeds, histograms=graph.observed_tensors(), means=graph.convolution_inputs(), threads=1
+    )
     plans = {engine: place(graph, seen) for engine, place in PLACEMENTS.items()}
     return Built(spec, model, graph, seen, plans)
 
@@ -68,7 +70,7 @@ def test_the_predictors_are_the_detection_outputs(built: Built) -> None:
 @EVERY_ENGINE
 def test_predictors_and_decode_stay_float(built: Built, engine: str) -> None:
     plan = built.plans[engine]
-    behind = built.graph.behind_outputs()
+    behind = built.graph.decode_tensors
     assert OUTPUT in behind
     assert not behind & set(plan.activations)
     assert not plan.convolutions & PREDICTORS[built.spec.head]
@@ -98,7 +100,7 @@ def test_an_int8_file_is_proved_and_says_nearly_the_same(
 
 
 def test_an_fp16_file_decodes_in_fp32_and_says_the_same(built: Built, feeds: Any, run_onnx: Run) -> None:
-    made = to_half(built.model, built.spec.scale, {}).model
+    made = to_half(DetectorGraph(built.model, built.spec.scale), {}).model
     kinds = {t.name: t.data_type for t in made.graph.initializer}
     assert {kinds[f"{name}.weight"] for name in PREDICTORS[built.spec.head]} == {TensorProto.FLOAT16}
     decode = [kinds[name] for name in kinds if ".decode." in name and not name.endswith(".shape")]

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgestill.quantization import ANY_CPU
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.graph.interface import Form, reform
 from export.quantize.calibration.observer import Statistics
 from export.quantize.ort_fast_ops import arrange
@@ -32,7 +32,7 @@ ARRANGED = "SpaceToDepth"
 @pytest.fixture(scope="session")
 def quantised(float_model: Any, spec: ModelSpec, statistics: Statistics) -> Any:
     """In bytes that every CPU adds right."""
-    plan = for_onnxruntime(Graph(float_model, spec.scale), statistics)
+    plan = for_onnxruntime(DetectorGraph(float_model, spec.scale), statistics)
     assert "model.0.conv" in plan.convolutions
     return quantise(float_model, plan, replace(statistics, weights={}), ANY_CPU)
 
@@ -95,7 +95,7 @@ def test_an_image_of_bytes_is_read_as_it_comes(pair: tuple[Any, Any], form: Form
 def test_an_image_whose_bytes_mean_something_else_is_rounded(
     tensor: str, value: Any, float_model: Any, spec: ModelSpec, statistics: Statistics
 ) -> None:
-    plan = for_onnxruntime(Graph(float_model, spec.scale), statistics)
+    plan = for_onnxruntime(DetectorGraph(float_model, spec.scale), statistics)
     model = reform(quantise(float_model, plan, statistics, ANY_CPU), spec, FORMS["bytes in"])
     stored = next(t for t in model.graph.initializer if t.name == f"images.{tensor}")
     stored.CopyFrom(numpy_helper.from_array(np.full(tuple(stored.dims), value), stored.name))
@@ -145,7 +145,7 @@ def test_a_float_model_is_left_as_it_is(float_model: Any) -> None:
 def test_a_first_convolution_in_float_is_left_as_it_is(
     float_model: Any, spec: ModelSpec, statistics: Statistics
 ) -> None:
-    plan = for_onnxruntime(Graph(float_model, spec.scale), statistics)
+    plan = for_onnxruntime(DetectorGraph(float_model, spec.scale), statistics)
     floats = {**plan.activations}
     floats.pop("images")
     left = replace(
@@ -162,7 +162,7 @@ def test_a_first_convolution_in_float_is_left_as_it_is(
 def test_a_map_that_somebody_else_reads_as_well_is_left_where_it_is(
     float_model: Any, spec: ModelSpec, statistics: Statistics
 ) -> None:
-    plan = for_onnxruntime(Graph(float_model, spec.scale), statistics)
+    plan = for_onnxruntime(DetectorGraph(float_model, spec.scale), statistics)
     model = quantise(float_model, plan, statistics, ANY_CPU)
     wide = next(node for node in model.graph.node if node.op_type == "Resize").output[0]
     model.graph.node.append(helper.make_node("Identity", [wide], ["wide"], name="reader"))

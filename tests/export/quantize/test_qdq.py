@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from edgestill.quantization import WIDE_SUMS
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.quantize.calibration.observer import Statistics
 from export.quantize.qdq import byte_weights, quantise
 from export.quantize.qdq_placement import Plan, for_onnxruntime, for_openvino, for_tensorrt
@@ -21,7 +21,7 @@ Run = Callable[[Any, Any], Any]
 
 @pytest.fixture(scope="session")
 def plans(float_model: Any, spec: ModelSpec, statistics: Statistics) -> dict[str, Plan]:
-    graph = Graph(float_model, spec.scale)
+    graph = DetectorGraph(float_model, spec.scale)
     places = {"ort": for_onnxruntime, "ov": for_openvino, "trt": for_tensorrt}
     return {name: place(graph, statistics) for name, place in places.items()}
 
@@ -76,7 +76,9 @@ def test_the_same_statistics_give_the_same_bytes(
     family: str, models: dict[str, Any], float_model: Any, spec: ModelSpec, statistics: Statistics
 ) -> None:
     place = {"ort": for_onnxruntime, "ov": for_openvino, "trt": for_tensorrt}[family]
-    again = quantise(float_model, place(Graph(float_model, spec.scale), statistics), statistics, WIDE_SUMS)
+    again = quantise(
+        float_model, place(DetectorGraph(float_model, spec.scale), statistics), statistics, WIDE_SUMS
+    )
     assert again.SerializeToString(deterministic=True) == models[family].SerializeToString(deterministic=True)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from edgestill.quantization import WIDE_SUMS
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.quantize.blocks import blocks_of, nodes_in, spare
 from export.quantize.calibration.observer import Statistics
 from export.quantize.qdq import quantise
@@ -21,12 +21,12 @@ Run = Callable[[Any, Any], Any]
 
 
 @pytest.fixture(scope="module")
-def graph(float_model: Any, spec: ModelSpec) -> Graph:
-    return Graph(float_model, spec.scale)
+def graph(float_model: Any, spec: ModelSpec) -> DetectorGraph:
+    return DetectorGraph(float_model, spec.scale)
 
 
 @pytest.fixture(scope="module")
-def plan(graph: Graph, statistics: Statistics) -> Plan:
+def plan(graph: DetectorGraph, statistics: Statistics) -> Plan:
     return for_tensorrt(graph, statistics)
 
 
@@ -55,9 +55,15 @@ def test_signed_bytes_say_what_unsigned_ones_say(
 
 @pytest.mark.parametrize("stage", ["model.4", "model.9", "model.13", "model.20"])
 def test_a_block_that_left_the_bytes_reads_whole_numbers(
-    stage: str, float_model: Any, graph: Graph, plan: Plan, statistics: Statistics, feeds: Any, run_onnx: Run
+    stage: str,
+    float_model: Any,
+    graph: DetectorGraph,
+    plan: Plan,
+    statistics: Statistics,
+    feeds: Any,
+    run_onnx: Run,
 ) -> None:
-    block = next(b for b in blocks_of(float_model, graph, plan.convolutions) if b.name == stage)
+    block = next(b for b in blocks_of(graph, plan.convolutions) if b.name == stage)
     left = spare(plan, graph, nodes_in([block]))
     signed, unsigned = both(float_model, left, statistics)
     ours, theirs = run_onnx(signed, feeds[0]), run_onnx(unsigned, feeds[0])

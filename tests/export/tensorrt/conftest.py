@@ -14,7 +14,7 @@ from runtime.tensorrt.library import Library
 def write_graph(feeds: Any) -> Callable[..., bytes]:
     """Writes a checkpoint's graph as the exporter does for TensorRT."""
     from edgestill.quantization import WIDE_SUMS
-    from export.graph.index import Graph
+    from export.graph.detector_graph import DetectorGraph
     from export.graph.interface import Form, reform
     from export.graph.yolov5 import build_onnx
     from export.quantize.calibration.observer import gather
@@ -26,11 +26,13 @@ def write_graph(feeds: Any) -> Callable[..., bytes]:
     def write(spec: Any, weights: Any, precision: str, images: Any = None, **form: Any) -> bytes:
         model = build_onnx(spec, weights)
         if precision == "fp16":
-            model = to_half(model, spec.scale, {}).model
+            model = to_half(DetectorGraph(model, spec.scale), {}).model
         if precision == "int8":
-            graph = Graph(model, spec.scale)
-            means = graph.conv_inputs()
-            seen = gather(model, images or feeds[:1], histograms=graph.to_watch(), means=means, threads=1)
+            graph = DetectorGraph(model, spec.scale)
+            means = graph.convolution_inputs()
+            seen = gather(
+                model, images or feeds[:1], histograms=graph.observed_tensors(), means=means, threads=1
+            )
             plan = for_tensorrt(graph, seen)
             model = halve(quantise(model, plan, seen, WIDE_SUMS), plan.float_readers, largest(seen)).model
         model = reform(model, spec, Form(**form))

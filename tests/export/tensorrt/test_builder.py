@@ -180,12 +180,12 @@ def test_a_graph_that_does_not_parse_is_told_with_the_parsers_words(
     statistics: Any,
 ) -> None:
     from edgestill.quantization import WIDE_SUMS
-    from export.graph.index import Graph
+    from export.graph.detector_graph import DetectorGraph
     from export.quantize.qdq import quantise
     from export.quantize.qdq_placement import for_openvino
 
     if data is None:  # the file for x86 in the place of the one for TensorRT
-        plan = for_openvino(Graph(float_model, spec.scale), statistics)
+        plan = for_openvino(DetectorGraph(float_model, spec.scale), statistics)
         data = quantise(float_model, plan, statistics, WIDE_SUMS).SerializeToString()
     with pytest.raises(ArtifactError, match=said):
         build(library_of(version), data, "int8", PLAIN)

@@ -112,11 +112,11 @@ def test_the_graph_for_x86_is_refused_with_the_parsers_reason(
     rtx: Library, float_model: Any, spec: ModelSpec, statistics: Any
 ) -> None:
     from edgestill.quantization import WIDE_SUMS
-    from export.graph.index import Graph
+    from export.graph.detector_graph import DetectorGraph
     from export.quantize.qdq import quantise
     from export.quantize.qdq_placement import for_openvino
 
-    plan = for_openvino(Graph(float_model, spec.scale), statistics)
+    plan = for_openvino(DetectorGraph(float_model, spec.scale), statistics)
     data = quantise(float_model, plan, statistics, WIDE_SUMS).SerializeToString()
     with pytest.raises(ArtifactError, match="cannot read the graph"):
         build(rtx, data, "int8", ONE)

@@ -17,7 +17,7 @@ from edgestill.cli.models import SHIPPED
 from edgestill.dataset import Dataset
 from edgestill.errors import VerificationError
 from export.build import export
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.graph.interface import Form
 from export.graph.yolov5 import build_onnx
 from export.job import FAMILY, Job, Target
@@ -129,7 +129,7 @@ def test_calibration_on_images_that_were_not_scaled_is_caught(
 def test_a_quantised_head_is_caught(publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Boxes of 640 pixels and scores below 1 on one scale: the classic way to an mAP of 0."""
 
-    def with_head(graph: Graph, statistics: Statistics, tuning: Any) -> Plan:
+    def with_head(graph: DetectorGraph, statistics: Statistics, tuning: Any) -> Plan:
         plan = for_onnxruntime(graph, statistics, tuning)
         decoded = dict.fromkeys(graph.nodes[-1].input, Range(0.0, 640.0))
         return replace(plan, activations={**plan.activations, **decoded})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.quantize.calibration.observer import Histogram, Statistics
 from export.quantize.calibration.range_methods import METHODS, ONNXRUNTIME, OPENVINO, TENSORRT, Tuning
 from export.quantize.qdq_placement import for_openvino
@@ -93,7 +93,7 @@ def test_each_family_says_how_it_clips() -> None:
 def test_a_placement_obeys_the_tuning_it_is_given(
     float_model: Any, spec: ModelSpec, statistics: Statistics
 ) -> None:
-    graph = Graph(float_model, spec.scale)
+    graph = DetectorGraph(float_model, spec.scale)
     other = for_openvino(graph, statistics, replace(OPENVINO, method="percentile"))
     assert other.activations != for_openvino(graph, statistics).activations
     everything = {"float_share": 1.0, "front_share": 1.0}
