@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError
+from edgestill.target import QDQ_TARGETS, QdqTarget
 
-#: Engines that need the same form of INT8, as `edgestill export --to` calls them; tensorrt-rtx is tensorrt's.
-EngineFamily = Literal["onnx", "openvino", "tensorrt"]
-FAMILIES: tuple[EngineFamily, ...] = get_args(EngineFamily)
 #: The largest byte of a weight by the bits it is given: symmetric, so that zero is exact. An x86 CPU without
 #: a dot product of bytes (VNNI) adds two products of an activation's byte and a weight's in 16 bits, and cuts
 #: off what does not fit: 2 * 255 * 127 does not, 2 * 255 * 64 does.
@@ -118,7 +116,7 @@ class QuantizationScheme:
         left_float: Why a tensor or convolution was left out.
     """
 
-    family: EngineFamily
+    family: QdqTarget
     is_signed: bool
     has_integer_bias: bool
     weight_limit: WeightRange
@@ -177,8 +175,8 @@ class QuantizationScheme:
         named = {*self.activations.values(), *self.inputs.values()}
         named |= {grid for grids in self.reads.values() for grid in grids if grid}
         steps = np.concatenate([[g.step for g in self.grids.values()], *self.weights.values()])
-        if self.family not in FAMILIES:
-            raise ValueError(f"no engines are called {self.family}")
+        if self.family not in QDQ_TARGETS:
+            raise ValueError(f"there is no target {self.family}")
         if odd := named - self.grids.keys():
             raise ValueError(f"no grid is called {min(odd)}")
         if self.inputs.keys() != self.weights.keys():

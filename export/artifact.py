@@ -13,13 +13,14 @@ import onnx
 
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, manifest_path, write_manifest
+from edgestill.target import Target, engine_target
 from export.graph.interface import reform
-from export.job import Job, Target
+from export.job import Job
 from export.quantize.ort_fast_ops import arrange
 from export.quantize.variant import Variant
 from export.tensorrt.engine import Workplace, make_engine, workplace
 from export.tensorrt.profile import fit
-from export.verify.precision_proof import Moved, prove, stored_elements
+from export.verify.precision_proof import Excluded, prove, stored_elements
 from runtime.backend import open_backend
 
 BACKEND_PACKAGE: Mapping[Target, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -29,16 +30,15 @@ STOOD_IN = "needs the device: what is compared here is the graph, on ONNX Runtim
 
 def workplace_of(job: Job) -> Workplace | None:
     """Where an engine is built; None for other files."""
-    if job.target == "tensorrt" or job.target == "tensorrt-rtx":  # noqa: PLR1714 (mypy narrows this form)
-        fit(
-            job.checkpoint.spec, job.form, job.engine
-        )  # a profile that cannot be is told before anything is made
-        return workplace(job.target, job.precision, job.engine)
-    return None
+    target = engine_target(job.target)
+    if target is None:
+        return None
+    fit(job.checkpoint.spec, job.form, job.engine)  # refuses a wrong profile before anything is built
+    return workplace(target, job.precision, job.engine)
 
 
 def make_files(
-    job: Job, place: Workplace | None, variant: Variant, built: Path, moved: Moved
+    job: Job, place: Workplace | None, variant: Variant, built: Path, moved: Excluded
 ) -> tuple[Manifest, Path]:
     """Write the files of a target, open them and prove their precision.
 
@@ -63,7 +63,9 @@ def make_files(
     return _record(job, built, variant.calibration, moved), built
 
 
-def _engine(job: Job, place: Workplace, variant: Variant, built: Path, moved: Moved) -> tuple[Manifest, Path]:
+def _engine(
+    job: Job, place: Workplace, variant: Variant, built: Path, moved: Excluded
+) -> tuple[Manifest, Path]:
     """Build an engine; its record, and the file to compare: the engine, or its graph where it cannot run."""
     graph = built.with_suffix(".onnx")
     form, profile = fit(job.checkpoint.spec, job.form, job.engine)
@@ -79,7 +81,7 @@ def _engine(job: Job, place: Workplace, variant: Variant, built: Path, moved: Mo
             precision_proved={**engine.proved, "stored": stored_elements(graph)},
             inputs=backend.inputs,
             outputs=backend.outputs,
-            built_with=_versions(place.family.replace("-", "_"), place.home.version),
+            built_with=_versions(place.target.replace("-", "_"), place.home.version),
             parent_sha256=job.checkpoint.sha256,
             calibration=variant.calibration,
             unproved=engine.unproved if engine.runs_here else {**engine.unproved, "verify": STOOD_IN},
@@ -115,7 +117,7 @@ def _reformed(model: onnx.ModelProto, job: Job) -> onnx.ModelProto:
     return reform(model, job.checkpoint.spec, job.form)
 
 
-def _record(job: Job, built: Path, calibration: dict[str, Any] | None, moved: Moved) -> Manifest:
+def _record(job: Job, built: Path, calibration: dict[str, Any] | None, moved: Excluded) -> Manifest:
     """Open what was built, prove its precision, and write down what it is."""
     package = BACKEND_PACKAGE[job.target]
     with closing(open_backend(built)) as backend:

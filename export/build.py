@@ -17,10 +17,11 @@ from edgestill.files import refuse_overwrite
 from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.progress import say
 from edgestill.quantization import QuantizationScheme
+from edgestill.target import Target
 from export.artifact import engine_doubts, make_files, parts, workplace_of, write_graph
 from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
-from export.job import BESIDE, SUFFIX, Job, Target
+from export.job import BESIDE, SUFFIX, Job
 from export.quantize.blocks import Block
 from export.quantize.calibration.auto_method import choose_method
 from export.quantize.calibration.observer_cache import Watched, gathered
@@ -32,8 +33,8 @@ from export.quantize.sensitivity_plot import draw, plot_path
 from export.quantize.variant import Half, Int8, Plain, Variant, Variants
 from export.tensorrt.engine import Workplace
 from export.verify.gate import BeyondLimitsError
-from export.verify.precision_proof import Moved
-from export.verify.score_calibration import Recalibration
+from export.verify.precision_proof import Excluded
+from export.verify.score_calibration import ScoreCalibration
 
 #: Compares a built file with its source, given it and the source as FP32 ONNX; raises VerificationError.
 Check = Callable[[Path, Path], Mapping[str, Any] | None]
@@ -75,12 +76,12 @@ class _Shop:
 
     job: Job
     place: Workplace | None
-    check: Check
+    check: Check | None
     folder: Path
     name: str
     source: Path
     variants: Variants
-    recalibration: Recalibration | None
+    recalibration: ScoreCalibration | None
 
     def attempt(self, moved: Sequence[Block] = ()) -> Candidate:
         """Build the file without some blocks, prove its precision, compare it."""
@@ -88,14 +89,16 @@ class _Shop:
         job, fitted = self._recalibrated(variant)
         built = self.folder / f"built-{len(moved)}" / self.name
         built.parent.mkdir()
-        left_out = Moved(
+        left_out = Excluded(
             layers=len(variant.left_float),
             elements=sum(block.elements for block in moved),
         )
         record, judged = make_files(job, self.place, variant, built, left_out)
         record = replace(record, recalibration=fitted)
         try:
-            record, refusal = replace(record, verify=self.check(judged, self.source)), None
+            if self.check is not None:
+                record = replace(record, verify=self.check(judged, self.source))
+            refusal = None
         except BeyondLimitsError as error:
             refusal = error
         return Candidate(path=built, record=record, judged=judged, refusal=refusal)
@@ -126,7 +129,13 @@ class _Shop:
 
 
 def export(
-    job: Job, out: Path, name: str, *, check: Check, force: bool = False, repair_with: Pace | None = None
+    job: Job,
+    out: Path,
+    name: str,
+    *,
+    check: Check | None,
+    force: bool = False,
+    repair_with: Pace | None = None,
 ) -> Exported:
     """Build, prove, compare, publish. Nothing appears under its final name unless all of it went well.
 
@@ -167,7 +176,7 @@ def export(
             name=final.name,
             source=source_path,
             variants=_variants(graph, source_path, job),
-            recalibration=Recalibration(job.recalibration, source_path) if job.recalibration else None,
+            recalibration=ScoreCalibration(job.recalibration, source_path) if job.recalibration else None,
         )
         made, drawn = shop.attempt(), None
         if made.refusal and repair_with is None:
@@ -220,29 +229,29 @@ def _int8(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
     calibration = job.calibration
     if calibration is None:
         raise UsageError("INT8 needs images to calibrate on", hint="add --calib DATA.yaml")
-    family = job.family
-    watched = Watched.to_quantise(graph, family.weight_limit)
+    settings = job.int8
+    watched = Watched.to_quantise(graph, settings.weight_limit)
     seen = gathered(graph.model, watched, calibration, job.cache)
 
     def by(method: Method, tried: Mapping[str, Any]) -> Variants:
-        tuned = replace(family, tuning=replace(family.tuning, method=method))
+        tuned = replace(settings, tuning=replace(settings.tuning, method=method))
         return Int8(graph, seen, tuned, calibration=calibration, chosen=tried)
 
     def write(method: Method) -> Path:
         return _written(by(method, {}).make(), job, source_path.with_name(method))
 
-    method, tried = job.method or family.tuning.method, {}
+    method, tried = job.method or settings.tuning.method, {}
     if job.trial is not None:
-        method, tried["trial"] = choose_method(job.trial, source_path, write, family.tuning.method)
+        method, tried["trial"] = choose_method(job.trial, source_path, write, settings.tuning.method)
     return by(method, tried)
 
 
 def _trained(graph: DetectorGraph, job: Job, scheme: QuantizationScheme) -> Variants:
-    images, family, seen = job.calibration, job.family, None
-    if images is not None and family.halves:
+    images, settings, seen = job.calibration, job.int8, None
+    if images is not None and settings.halves:
         watched = Watched(histograms=graph.observed_tensors())
         seen = gathered(graph.model, watched, images, job.cache)
-    made = Trained(graph, scheme, family, calibration=images, seen=seen)
+    made = Trained(graph, scheme, settings, calibration=images, seen=seen)
     say(f"scales are those that were trained for {scheme.family}")
     return made
 

@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from edgestill.checkpoint import Checkpoint
 from edgestill.quantization import ANY_CPU
 from edgestill.spec import ModelSpec, Precision, ScoreMap
+from edgestill.target import QdqTarget, Target, engine_target, qdq_target
 from export.graph.interface import Form
 from export.quantize.calibration.auto_method import Trial
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.range_methods import ONNXRUNTIME, OPENVINO, TENSORRT, Method
-from export.quantize.int8 import Family
+from export.quantize.int8 import Int8Settings
 from export.quantize.qdq_placement import for_onnxruntime, for_openvino, for_tensorrt
 from export.tensorrt.options import EngineOptions
-from export.verify.score_calibration import HeldOut
+from export.verify.score_calibration import HeldOutImages
 
-Target = Literal["onnx", "openvino", "tensorrt", "tensorrt-rtx"]
 SUFFIX: Mapping[Target, str] = {
     "onnx": ".onnx",
     "openvino": ".xml",
     "tensorrt": ".trt.engine",
     "tensorrt-rtx": ".rtx.engine",
 }
-FAMILY: Mapping[Target, Family] = {
-    "onnx": Family(name="onnx", place=for_onnxruntime, tuning=ONNXRUNTIME, weight_limit=ANY_CPU),
-    "openvino": Family(name="openvino", place=for_openvino, tuning=OPENVINO, weight_limit=ANY_CPU),
-    "tensorrt": Family(name="tensorrt", place=for_tensorrt, tuning=TENSORRT, halves=True),
-    "tensorrt-rtx": Family(name="tensorrt", place=for_tensorrt, tuning=TENSORRT, halves=True),
+INT8_SETTINGS: dict[QdqTarget, Int8Settings] = {
+    "onnx": Int8Settings(target="onnx", place=for_onnxruntime, tuning=ONNXRUNTIME, weight_limit=ANY_CPU),
+    "openvino": Int8Settings(target="openvino", place=for_openvino, tuning=OPENVINO, weight_limit=ANY_CPU),
+    "tensorrt": Int8Settings(target="tensorrt", place=for_tensorrt, tuning=TENSORRT, halves=True),
 }
 #: What belongs to a model file, by its suffix: OpenVINO's weights; the graph that an engine was built from.
 BESIDE: Mapping[Target, str] = {"openvino": ".bin", "tensorrt": ".onnx", "tensorrt-rtx": ".onnx"}
@@ -60,7 +58,7 @@ class Job:
     calibration: Calibration | None = None
     method: Method | None = None
     trial: Trial | None = None
-    recalibration: HeldOut | None = None
+    recalibration: HeldOutImages | None = None
     cache: Path | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
     form: Form = field(default_factory=Form)
@@ -71,9 +69,21 @@ class Job:
         return replace(self, checkpoint=replace(self.checkpoint, spec=spec))
 
     @property
-    def family(self) -> Family:
-        """For whom its INT8 graph is."""
-        return FAMILY[self.target]
+    def int8(self) -> Int8Settings:
+        """How the target takes INT8."""
+        return INT8_SETTINGS[qdq_target(self.target)]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What an export of this job does not check."""
+        holds_fp16 = {
+            "fp32": False,
+            "fp16": self.target != "openvino",
+            "int8": engine_target(self.target) is not None,
+        }
+        if holds_fp16[self.precision] and self.calibration is None:
+            return ("no image was checked for values beyond the range of FP16: add --verify DATA.yaml",)
+        return ()
 
     @property
     def spec(self) -> ModelSpec:

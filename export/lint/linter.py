@@ -5,27 +5,32 @@ The folder is the registry: each public module there has ``RULES``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from edgestill.errors import ArtifactError
 from edgestill.registry import Registry
+from edgestill.target import Target
 
 if TYPE_CHECKING:
     from export.lint.qdq_graph import QdqGraph
 
-#: Who is to build or run the file.
-Family = Literal["tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
 #: ``error``: it is refused, or gives wrong boxes; ``warning``: it is slower or less accurate than it could
 #: be; ``note``: worth a look.
 Severity = Literal["error", "warning", "note"]
 
-FAMILIES: tuple[Family, ...] = get_args(Family)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
-Matters = Mapping[Family, Severity]
+Severities = Mapping[Target, Severity]
+#: How the command line and its JSON name the targets of a lint, in the order of a result.
+LINT_NAMES: Mapping[Target, str] = {
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt-rtx",
+    "openvino": "openvino",
+    "onnx": "onnxruntime",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,53 +47,53 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class LintRule:
     """One thing that should hold.
 
     Attributes:
         id: Its name in results, e.g. ``"activation-zero-point"``.
         name: What should hold, in words.
-        matters: For whom, and how much.
+        severities: For whom, and how much.
         remedy: What to do where it does not hold.
         check: Finds the places.
     """
 
     id: str
     name: str
-    matters: Matters
+    severities: Severities
     remedy: str
     check: Callable[[QdqGraph], Iterator[Finding]]
 
 
-def on_tensorrt(severity: Severity, **others: Severity) -> Matters:
+def on_tensorrt(severity: Severity, **others: Severity) -> Severities:
     """The same for both of NVIDIA's engines, and something else for others."""
     return {"tensorrt": severity, "tensorrt-rtx": severity, **others}  # type: ignore[dict-item]
 
 
-def everywhere(severity: Severity) -> Matters:
+def on_all_targets(severity: Severity) -> Severities:
     """The same for all."""
-    return dict.fromkeys(FAMILIES, severity)
+    return dict.fromkeys(LINT_NAMES, severity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Violation:
     """A place where a rule does not hold.
 
     Attributes:
         rule: The rule.
         finding: The place.
-        matters: For whom of those that were asked for, and how much.
+        severities: For whom of those that were asked for, and how much.
     """
 
-    rule: Rule
+    rule: LintRule
     finding: Finding
-    matters: Matters
+    severities: Severities
 
 
 RULE_FAMILIES = Registry("export.lint.rules", "family of lint rules")
 
 
-def rules() -> tuple[Rule, ...]:
+def rules() -> tuple[LintRule, ...]:
     """All rules there are, by module and in its order."""
     return tuple(rule for name in RULE_FAMILIES.names() for rule in RULE_FAMILIES.load(name).RULES)
 
@@ -121,10 +126,12 @@ def read(path: Path) -> QdqGraph:
         ) from error
 
 
-def lint(graph: QdqGraph, families: Sequence[Family] = FAMILIES) -> Iterator[Problem]:
-    """Every place where a rule that matters to one of the families does not hold."""
+def lint(graph: QdqGraph, targets: Iterable[Target] = LINT_NAMES) -> Iterator[Violation]:
+    """The violations of all rules that apply to one of the targets."""
     for rule in rules():
-        matters: Matters = {family: rule.matters[family] for family in families if family in rule.matters}
-        if matters:
+        severities: Severities = {
+            target: rule.severities[target] for target in targets if target in rule.severities
+        }
+        if severities:
             for finding in rule.check(graph):
-                yield Problem(rule=rule, finding=finding, matters=matters)
+                yield Violation(rule=rule, finding=finding, severities=severities)

@@ -1,4 +1,4 @@
-"""An INT8 graph for a family of engines, and the record of how it came about."""
+"""An INT8 graph for a settings of engines, and the record of how it came about."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import onnx
 
-from edgestill.quantization import WIDE_SUMS, EngineFamily, WeightRange
+from edgestill.quantization import WIDE_SUMS, WeightRange
+from edgestill.target import QdqTarget
 from export.graph.detector_graph import DetectorGraph
 from export.quantize.calibration.observer import Statistics
 from export.quantize.calibration.range_methods import Tuning
@@ -20,11 +21,11 @@ WEIGHTS = "per channel, errors passed on (GPTQ), bias corrected by input means; 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """Engines that need the same form of INT8.
+class Int8Settings:
+    """How a target takes INT8.
 
     Attributes:
-        name: What a training with rounding calls them.
+        target: The target; TensorRT-RTX has the settings of TensorRT.
         place: Says what goes to bytes.
         tuning: How ranges are found, and what may stay float.
         halves: Whether what stays float is written as FP16: TensorRT runs a float layer as it is written, and
@@ -32,7 +33,7 @@ class Family:
         weight_limit: How large the bytes of weights may be.
     """
 
-    name: EngineFamily
+    target: QdqTarget
     place: Placement
     tuning: Tuning
     halves: bool = False
@@ -42,7 +43,7 @@ class Family:
 def make_int8(
     graph: DetectorGraph,
     seen: Statistics,
-    family: Family,
+    settings: Int8Settings,
     *,
     plan: Plan | None = None,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
@@ -51,18 +52,18 @@ def make_int8(
     Args:
         graph: The FP32 model's.
         seen: What its tensors hold.
-        family: For whom.
-        plan: What goes to bytes; None for what the family's placement says.
+        settings: For whom.
+        plan: What goes to bytes; None for what the settings's placement says.
     """
-    plan = plan or family.place(graph, seen, family.tuning)
+    plan = plan or settings.place(graph, seen, settings.tuning)
     record = {
-        "method": f"{family.tuning.words}; weights s8 {_words(family.weight_limit)} {WEIGHTS}",
-        "tuning": asdict(family.tuning),
-        "ranges": _ranges(graph, plan, family.tuning),
+        "method": f"{settings.tuning.words}; weights s8 {_words(settings.weight_limit)} {WEIGHTS}",
+        "tuning": asdict(settings.tuning),
+        "ranges": _ranges(graph, plan, settings.tuning),
         "left_float": dict(plan.left_float),
     }
-    quantised = quantise(graph.model, plan, seen, family.weight_limit)
-    if not family.halves:
+    quantised = quantise(graph.model, plan, seen, settings.weight_limit)
+    if not settings.halves:
         return quantised, record
     made = halve(quantised, plan.float_readers, largest(seen))
     return made.model, {**record, "left_single": dict(made.kept)}

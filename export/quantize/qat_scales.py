@@ -19,7 +19,7 @@ from export.quantize.blocks import Block, blocks_of, nodes_in, spare
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.observer import Statistics
 from export.quantize.fp16 import halve
-from export.quantize.int8 import Family, largest
+from export.quantize.int8 import Int8Settings, largest
 from export.quantize.qdq import ByteWeights, byte_weights, trained_bytes, write
 from export.quantize.qdq_placement import Plan
 from export.quantize.ranges import LEVELS, Range
@@ -32,30 +32,30 @@ METHOD = "trained scales"
 def begin(
     graph: DetectorGraph,
     seen: Statistics,
-    family: Family,
+    settings: Int8Settings,
     *,
     record: Mapping[str, Any],
 ) -> PostTraining:
-    """What an export for a family would write now, in the form that a training goes on from.
+    """What an export for a settings would write now, in the form that a training goes on from.
 
     Args:
         graph: The FP32 model's.
-        seen: What its tensors hold, and the bytes of weights that were chosen for the family's limit.
-        family: For whom.
+        seen: What its tensors hold, and the bytes of weights that were chosen for the settings's limit.
+        settings: For whom.
         record: Which images were looked at.
     """
-    plan = family.place(graph, seen, family.tuning)
+    plan = settings.place(graph, seen, settings.tuning)
     made: dict[str, ByteWeights] = {}
     for name in sorted(plan.convolutions):
         read, *names = graph.body[name].input
         weight, bias = (numpy_helper.to_array(graph.initializers[n]) for n in names)
         means, chosen = seen.channel_means[read], seen.weights.get(name)
-        made[name] = byte_weights(weight, bias, means, family.weight_limit, chosen)
+        made[name] = byte_weights(weight, bias, means, settings.weight_limit, chosen)
     return PostTraining(
-        scheme=_scheme(graph, plan, family, made),
+        scheme=_scheme(graph, plan, settings, made),
         weights={name: one.values * one.scale.reshape(-1, 1, 1, 1) for name, one in made.items()},
         biases={name: one.bias for name, one in made.items()},
-        record={**record, "method": family.tuning.words},
+        record={**record, "method": settings.tuning.words},
     )
 
 
@@ -65,7 +65,7 @@ class Trained:
     Args:
         graph: The FP32 model's, of the checkpoint that holds the roundings.
         scheme: Of that checkpoint.
-        family: For whom the copies are.
+        settings: For whom the copies are.
         calibration: Images to check FP16's range on, and to rank blocks on; nothing is fitted to them.
         seen: What tensors hold on them.
 
@@ -78,18 +78,18 @@ class Trained:
         self,
         graph: DetectorGraph,
         scheme: QuantizationScheme,
-        family: Family,
+        settings: Int8Settings,
         *,
         calibration: Calibration | None = None,
         seen: Statistics | None = None,
     ) -> None:
-        if scheme.family != family.name:
+        if scheme.family != settings.target:
             raise UsageError(
-                f"the checkpoint's scales were trained for {scheme.family}, and not for {family.name}",
+                f"the checkpoint's scales were trained for {scheme.family}, and not for {settings.target}",
                 hint=f"--to {scheme.family}, or --calib-anew with --calib to leave the trained scales",
             )
         self.calibration = calibration
-        self._graph, self._scheme, self._family = graph, scheme, family
+        self._graph, self._scheme, self._settings = graph, scheme, settings
         self._largest = {} if seen is None else largest(seen)
         _check(graph, scheme)
 
@@ -109,7 +109,7 @@ class Trained:
         }
         if self.calibration is not None:
             record["range_check"] = asdict(self.calibration.record)
-        if not self._family.halves:
+        if not self._settings.halves:
             return Variant(made, record)
         halved = halve(made, plan.float_readers, self._largest)
         return Variant(halved.model, {**record, "left_single": dict(halved.kept)})
@@ -144,7 +144,7 @@ def plan_of(scheme: QuantizationScheme) -> Plan:
 
 
 def _scheme(
-    graph: DetectorGraph, plan: Plan, family: Family, made: Mapping[str, ByteWeights]
+    graph: DetectorGraph, plan: Plan, settings: Int8Settings, made: Mapping[str, ByteWeights]
 ) -> QuantizationScheme:
     groups = groups_of(graph)
     known = {graph.source, *(graph.sigmoid(node) for node in graph.body.values())}
@@ -157,10 +157,10 @@ def _scheme(
         for tensor, used in plan.activations.items()
     }
     return QuantizationScheme(
-        family=family.name,
+        family=settings.target,
         is_signed=plan.signed,
         has_integer_bias=plan.integer_bias,
-        weight_limit=family.weight_limit,
+        weight_limit=settings.weight_limit,
         grids=grids,
         activations=activations,
         weights={name: one.scale for name, one in made.items()},

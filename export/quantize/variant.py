@@ -14,7 +14,7 @@ from export.quantize.blocks import MOVED, Block, blocks_of, nodes_in, spare
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.observer import Statistics
 from export.quantize.fp16 import to_half
-from export.quantize.int8 import Family, largest, make_int8
+from export.quantize.int8 import Int8Settings, largest, make_int8
 from export.quantize.qdq_placement import Plan
 
 RANGE_CHECK = "largest magnitude of each tensor, with headroom, against the end of FP16"
@@ -82,13 +82,13 @@ class Int8:
         self,
         graph: DetectorGraph,
         seen: Statistics,
-        family: Family,
+        settings: Int8Settings,
         *,
         calibration: Calibration,
         chosen: Mapping[str, Any],
     ) -> None:
         self.calibration: Calibration | None = calibration
-        self._graph, self._seen, self._family = graph, seen, family
+        self._graph, self._seen, self._settings = graph, seen, settings
         self._record = {**asdict(calibration.record), **chosen}
 
     @cached_property
@@ -98,20 +98,22 @@ class Int8:
 
     @cached_property
     def _plan(self) -> Plan:
-        return self._family.place(self._graph, self._seen, self._family.tuning)
+        return self._settings.place(self._graph, self._seen, self._settings.tuning)
 
     def make(self, moved: Sequence[Block] = ()) -> Variant:
         """Quantise all but the moved blocks."""
-        return Variant(*self._quantised(self._family, moved))
+        return Variant(*self._quantised(self._settings, moved))
 
     def alone(self, block: Block) -> onnx.ModelProto:
         """Quantise one block; what is float is FP32, also for engines that get FP16 beside bytes."""
         others = [other for other in self.blocks if other is not block]
-        return self._quantised(replace(self._family, halves=False), others)[0]
+        return self._quantised(replace(self._settings, halves=False), others)[0]
 
-    def _quantised(self, family: Family, moved: Sequence[Block]) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    def _quantised(
+        self, settings: Int8Settings, moved: Sequence[Block]
+    ) -> tuple[onnx.ModelProto, dict[str, Any]]:
         plan = spare(self._plan, self._graph, nodes_in(moved))
-        made, record = make_int8(self._graph, self._seen, family, plan=plan)
+        made, record = make_int8(self._graph, self._seen, settings, plan=plan)
         return made, {**self._record, **record}
 
 

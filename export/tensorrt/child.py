@@ -18,9 +18,9 @@ from edgestill import errors
 from edgestill.errors import DeviceError, ToolchainError
 from edgestill.progress import progress
 from edgestill.spec import Precision
+from edgestill.target import EngineTarget
 from export.tensorrt.options import EngineOptions
 from export.tensorrt.profile import Profile
-from runtime.tensorrt.library import Family
 
 SHARE = 0.8  # of what is free now
 FALLBACK_MIB = 4096  # where the system does not say what is free
@@ -42,7 +42,7 @@ class Answer:
 
 
 def build_in_child(
-    family: Family,
+    target: EngineTarget,
     onnx: Path,
     precision: Precision,
     options: EngineOptions,
@@ -53,7 +53,7 @@ def build_in_child(
     """Build an engine.
 
     Args:
-        family: Which TensorRT.
+        target: Which TensorRT.
         onnx: The graph.
         precision: What it was made for.
         options: How to build.
@@ -69,7 +69,7 @@ def build_in_child(
     request.write_text(
         json.dumps(
             {
-                "family": family,
+                "target": target,
                 "onnx": str(onnx),
                 "precision": precision,
                 "options": options.to_json(),
@@ -80,7 +80,7 @@ def build_in_child(
         "utf-8",
     )
     said = folder / "said.txt"
-    status = _run(request, said, f"build {onnx.stem} for {family}")
+    status = _run(request, said, f"build {onnx.stem} for {target}")
     answered = folder / "answer.json"
     if not answered.exists():
         raise _crash(status, said, allowed)

@@ -20,13 +20,14 @@ from devices.tensorrt_support import NO_INT8, doubts
 from edgestill.errors import DeviceError, VerificationError
 from edgestill.files import sha256_file, to_json_text
 from edgestill.spec import Precision
+from edgestill.target import EngineTarget
 from export.tensorrt.child import Answer, build_in_child
 from export.tensorrt.options import RTX_DEFAULT, EngineOptions
 from export.tensorrt.profile import Profile
 from runtime.tensorrt.cuda_driver import GpuFacts, open_driver
 from runtime.tensorrt.engine_identity import Home, built_ahead, home_here, marked
 from runtime.tensorrt.engine_layers import LayerList, read_layers, read_listing
-from runtime.tensorrt.library import Family, load_library
+from runtime.tensorrt.library import load_library
 
 #: Share of the convolutions that must compute in what was asked for; a head stays float by design.
 MIN_SHARE: Mapping[Precision, float] = {"fp32": 1.0, "fp16": 0.8, "int8": 0.8}
@@ -39,12 +40,12 @@ class Workplace:
     """Where engines are built, once it is known that they can be.
 
     Attributes:
-        family: Which TensorRT.
+        target: Which TensorRT.
         home: What the engines will be valid for.
         doubts: What speaks against this combination, though it builds.
     """
 
-    family: Family
+    target: EngineTarget
     home: Home
     doubts: tuple[str, ...]
 
@@ -72,7 +73,7 @@ class Engine:
     from_cache: bool
 
 
-def workplace(family: Family, precision: Precision, options: EngineOptions) -> Workplace:
+def workplace(target: EngineTarget, precision: Precision, options: EngineOptions) -> Workplace:
     """Check, before anything is built, that it can be: library, GPU, precision, options.
 
     Raises:
@@ -80,11 +81,11 @@ def workplace(family: Family, precision: Precision, options: EngineOptions) -> W
             one; the GPU has no such arithmetic.
         UsageError: The options do not go together.
     """
-    options.check(family, precision)
-    library = load_library(family)
+    options.check(target, precision)
+    library = load_library(target)
     if library.is_rtx:
         home = built_ahead(library.version, options.capabilities or RTX_DEFAULT)
-        return Workplace(family=family, home=home, doubts=())
+        return Workplace(target=target, home=home, doubts=())
     gpu = _gpu()
     library.refuse_gpu(gpu.name, gpu.compute_capability)
     if precision == "int8" and gpu.compute_capability in NO_INT8:
@@ -93,8 +94,8 @@ def workplace(family: Family, precision: Precision, options: EngineOptions) -> W
             hint="--precision fp16 is the fast one there",
         )
     return Workplace(
-        family=family,
-        home=home_here(family, library.version, gpu),
+        target=target,
+        home=home_here(target, library.version, gpu),
         doubts=tuple(doubts(library.version, gpu.compute_capability, precision)),
     )
 
@@ -115,19 +116,19 @@ def make_engine(
     onnx: Path,
     precision: Precision,
     options: EngineOptions,
-    target: Path,
+    out: Path,
     *,
     profile: Profile | None = None,
     moved: int = 0,
 ) -> Engine:
-    """Write an engine to ``target``.
+    """Build an engine, or take it from the cache, and write it to ``out``.
 
     Args:
         place: From ``workplace``.
         onnx: The graph.
         precision: What it was made for.
         options: How to build.
-        target: Where the engine goes.
+        out: Path of the engine file.
         profile: Sizes to build for, where the graph leaves some free.
         moved: Convolutions of the graph that were left out of the precision on purpose.
 
@@ -148,12 +149,12 @@ def make_engine(
     record = _kept_record(kept)
     if record is None:
         record = _build(place, onnx, precision, options, profile=profile, kept=kept)
-    shutil.copyfile(kept, target)
-    proved, unproved = _proof(record, precision, target.name, moved)
+    shutil.copyfile(kept, out)
+    proved, unproved = _proof(record, precision, out.name, moved)
     return Engine(
-        path=target,
+        path=out,
         built_on={
-            **marked(place.home, target, portable=options.portable),
+            **marked(place.home, out, portable=options.portable),
             "onnx_sha256": depends["onnx_sha256"],
             "options": options.to_json(),
             "profile": depends["profile"],
@@ -203,7 +204,7 @@ def _build(
         folder = Path(name)
         if timing.exists():
             shutil.copyfile(timing, folder / "timing.cache")
-        answer: Answer = build_in_child(place.family, onnx, precision, options, folder, profile=profile)
+        answer: Answer = build_in_child(place.target, onnx, precision, options, folder, profile=profile)
         if answer.timing_cache.stat().st_size:
             answer.timing_cache.replace(timing)
         record = {

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from devices.tensorrt_support import RTX_CAPABILITIES
 from edgestill.errors import UsageError
-from runtime.tensorrt.library import Family
+from edgestill.target import EngineTarget
 
 Hardware = Literal["this", "same-capability", "ampere-plus"]
 #: What TensorRT-RTX builds for when it is not told; Turing (7.5) must be asked for by itself.
@@ -57,9 +57,9 @@ class EngineOptions:
         hardware = () if self.hardware == "this" else ("hardware",)
         return (*hardware, "version") if self.version_compatible else hardware
 
-    def check(self, family: Family, precision: str) -> None:
+    def check(self, target: EngineTarget, precision: str) -> None:
         """Raise UsageError where options do not go together."""
-        if family == "tensorrt":
+        if target == "tensorrt":
             if self.capabilities:
                 raise UsageError(
                     "full TensorRT builds for the GPU that it runs on",

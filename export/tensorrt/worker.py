@@ -40,7 +40,7 @@ def main() -> None:
 def _build(folder: Path, wanted: dict[str, Any], tell: Tell) -> dict[str, Any]:
     cache = folder / "timing.cache"
     built = build(
-        load_library(wanted["family"]),
+        load_library(wanted["target"]),
         Path(wanted["onnx"]).read_bytes(),
         wanted["precision"],
         EngineOptions.from_json(wanted["options"]),

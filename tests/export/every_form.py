@@ -25,7 +25,7 @@ from export.artifact import parts, write_graph
 from export.graph.detector_graph import DetectorGraph
 from export.graph.interface import Form
 from export.graph.yolov5 import build_onnx
-from export.job import FAMILY, SUFFIX, Job
+from export.job import INT8_SETTINGS, SUFFIX, Job
 from export.quantize.calibration.observer import gather
 from export.quantize.fp16 import to_half
 from export.quantize.int8 import make_int8
@@ -90,7 +90,7 @@ def _model(spec: ModelSpec, weights: Any, target: Any, precision: str) -> Any:
     seen = gather(
         source, [feed], histograms=graph.observed_tensors(), means=graph.convolution_inputs(), threads=1
     )
-    return make_int8(graph, seen, FAMILY[target])[0]
+    return make_int8(graph, seen, INT8_SETTINGS[target])[0]
 
 
 if __name__ == "__main__":

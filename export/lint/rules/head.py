@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
+from export.lint.linter import Finding, LintRule, on_all_targets, on_tensorrt
 from export.lint.qdq_graph import QdqGraph, label
 
 
@@ -26,27 +26,27 @@ def _outputs_in_single(graph: QdqGraph) -> Iterator[Finding]:
             yield Finding(node=label(conv), what="it computes in FP32 beside a body of bytes")
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(
+RULES: tuple[LintRule, ...] = (
+    LintRule(
         id="detection-outputs-float",
         name="the convolutions that make detections stay in float",
-        matters=on_tensorrt("error", openvino="warning", onnxruntime="warning"),
+        severities=on_tensorrt("error", openvino="warning", onnx="warning"),
         remedy="exclude them from quantisation (in YOLOv5 model.24.m.*, in YOLOv5u and YOLOv8 cv2.*.2 and "
         "cv3.*.2): they do little work and scores suffer",
         check=_outputs_in_bytes,
     ),
-    Rule(
+    LintRule(
         id="decode-float",
         name="nothing is rounded behind the detection outputs",
-        matters=everywhere("error"),
+        severities=on_all_targets("error"),
         remedy="exclude all nodes behind the last convolutions: a byte that spans boxes of 640 pixels leaves "
         "nothing of a score",
         check=_decode_in_bytes,
     ),
-    Rule(
+    LintRule(
         id="detection-outputs-half",
         name="detection outputs compute in FP16 beside a body of bytes",
-        matters=on_tensorrt("warning"),
+        severities=on_tensorrt("warning"),
         remedy="store their weights as FLOAT16: a strongly typed engine runs FP32 where the file says FP32",
         check=_outputs_in_single,
     ),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onnx import defs
 
-from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
+from export.lint.linter import Finding, LintRule, on_all_targets, on_tensorrt
 from export.lint.qdq_graph import CONVOLUTIONS, QdqGraph, label
 from runtime.onnx_guard.model import EXTENSIONS, STANDARD
 
@@ -73,62 +73,62 @@ def _free_shape(graph: QdqGraph) -> Iterator[Finding]:
             yield Finding(node=value.name, what=f"[{shown}]")
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(
+RULES: tuple[LintRule, ...] = (
+    LintRule(
         id="opset-parsed",
         name=f"the opset is one of {PARSED_OPSETS.start} to {PARSED_OPSETS.stop - 1}",
-        matters=on_tensorrt("warning"),
+        severities=on_tensorrt("warning"),
         remedy="export with opset 17; TensorRT 8.5 and 8.6 know nothing later",
         check=_parsed_opset,
     ),
-    Rule(
+    LintRule(
         id="opset-with-kernels",
         name=f"the opset is at most {LAST_OPSET}",
-        matters=on_tensorrt("note", onnxruntime="warning"),
+        severities=on_tensorrt("note", onnx="warning"),
         remedy="export with opset 17 or 18",
         check=_late_opset,
     ),
-    Rule(
+    LintRule(
         id="opset-of-channels",
         name=f"scales by channel come with opset {PER_CHANNEL_OPSET} or later",
-        matters=everywhere("error"),
+        severities=on_all_targets("error"),
         remedy="export with opset 17 and quantise again",
         check=_channels_before_opset,
     ),
-    Rule(
+    LintRule(
         id="no-custom-operators",
         name="all operators are ONNX's own, or known ones of ONNX Runtime and OpenVINO",
-        matters={**everywhere("error"), "tensorrt": "warning"},
+        severities={**on_all_targets("error"), "tensorrt": "warning"},
         remedy="export without plugins: a plugin is native code that each machine needs",
         check=_custom,
     ),
-    Rule(
+    LintRule(
         id="no-suppression-inside",
         name="non-maximum suppression is not part of the graph",
-        matters={"tensorrt-rtx": "error", "tensorrt": "warning", "openvino": "note", "onnxruntime": "note"},
+        severities={"tensorrt-rtx": "error", "tensorrt": "warning", "openvino": "note", "onnx": "note"},
         remedy="export without NMS (nms=False) and suppress behind the model, as the runtime does: "
         "TensorRT-RTX parses it and cannot run it, EfficientNMS is deprecated since 10.12",
         check=_suppression,
     ),
-    Rule(
+    LintRule(
         id="pairs-not-operators",
         name="bytes are pairs of QuantizeLinear and DequantizeLinear",
-        matters=on_tensorrt("error", openvino="warning"),
+        severities=on_tensorrt("error", openvino="warning"),
         remedy="quantise with quant_format=QDQ, statically",
         check=_operator_format,
     ),
-    Rule(
+    LintRule(
         id="no-tanh-silu",
         name="a SiLU is Sigmoid and Mul",
-        matters=on_tensorrt("warning"),
+        severities=on_tensorrt("warning"),
         remedy="leave the SiLU as it was exported: written with Tanh it is fused, and TensorRT 11.2 then "
         "computes it wrongly without an error",
         check=_tanh,
     ),
-    Rule(
+    LintRule(
         id="fixed-shape",
         name="inputs have fixed shapes",
-        matters=on_tensorrt("warning", openvino="warning"),
+        severities=on_tensorrt("warning", openvino="warning"),
         remedy="export with a fixed shape; a free one needs a profile (--minShapes, --optShapes, "
         "--maxShapes), and OpenVINO has crashed on INT8 with one",
         check=_free_shape,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
+from export.lint.linter import Finding, LintRule, on_all_targets, on_tensorrt
 from export.lint.qdq_graph import ACTIVATIONS, QdqGraph, attribute, label, moved
 
 MIN_CHANNELS = 16  # below it an INT8 kernel is mostly padding; modelopt leaves such layers alone
@@ -149,110 +149,110 @@ def _moved_to_another_scale(graph: QdqGraph, kind: str) -> Iterator[Finding]:
                 yield Finding(node=label(node), what="it is rounded to one scale in front and another behind")
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(
+RULES: tuple[LintRule, ...] = (
+    LintRule(
         id="convolution-wholly-rounded",
         name="a convolution reads rounded input and rounded weights, or neither",
-        matters=on_tensorrt("warning", openvino="warning", onnxruntime="note"),
+        severities=on_tensorrt("warning", openvino="warning", onnx="note"),
         remedy="put the missing pair, or take the other away: the layer multiplies in float as it is",
         check=_whole_input,
     ),
-    Rule(
+    LintRule(
         id="convolution-own-pair",
         name="the pair of a convolution's input stands in front of it",
-        matters=on_tensorrt("warning"),
+        severities=on_tensorrt("warning"),
         remedy="repeat the pair, at the same scale, behind what moves the bytes about",
         check=_own_pair,
     ),
-    Rule(
+    LintRule(
         id="convolution-output-open",
         name="nothing is rounded between a convolution and its activation",
-        matters=on_tensorrt("warning", openvino="warning"),
+        severities=on_tensorrt("warning", openvino="warning"),
         remedy="round behind the activation, where the next convolution reads",
         check=_on_conv_output,
     ),
-    Rule(
+    LintRule(
         id="silu-whole",
         name="nothing is rounded inside a SiLU",
-        matters=on_tensorrt("warning", openvino="warning"),
+        severities=on_tensorrt("warning", openvino="warning"),
         remedy="leave Sigmoid and Mul in float and round behind the Mul",
         check=_inside_silu,
     ),
-    Rule(
+    LintRule(
         id="convolution-output-rounded-for-onnxruntime",
         name="a convolution's result becomes bytes at once",
-        matters={"onnxruntime": "warning"},
+        severities={"onnx": "warning"},
         remedy="round behind the convolution as well, as `edgestill export --to onnx --precision int8` does: "
         "ONNX Runtime has no kernel that turns bytes into float",
         check=_open_output,
     ),
-    Rule(
+    LintRule(
         id="residual-branch-float",
         name="of a residual addition, the branch that was just computed stays in float",
-        matters=on_tensorrt("warning", openvino="warning"),
+        severities=on_tensorrt("warning", openvino="warning"),
         remedy="round the shortcut only, so that the convolution and the sum become one kernel",
         check=_rounded_branch,
     ),
-    Rule(
+    LintRule(
         id="residual-shortcut-rounded",
         name="of a residual addition, the shortcut is rounded",
-        matters=on_tensorrt("warning", openvino="warning"),
+        severities=on_tensorrt("warning", openvino="warning"),
         remedy="let the sum read the rounded shortcut, which its first convolution reads already",
         check=_float_shortcut,
     ),
-    Rule(
+    LintRule(
         id="concat-one-scale",
         name="what is concatenated shares one scale",
-        matters=everywhere("note"),
+        severities=on_all_targets("note"),
         remedy="one scale for all inputs is faster and slightly less accurate: try both",
         check=_concat_scales,
     ),
-    Rule(
+    LintRule(
         id="concat-not-rounded-again",
         name="a concatenation of bytes is not rounded once more",
-        matters=on_tensorrt("warning", openvino="warning"),
+        severities=on_tensorrt("warning", openvino="warning"),
         remedy="round in front of the concatenation with one scale, or behind it, not both",
         check=_concat_again,
     ),
-    Rule(
+    LintRule(
         id="pool-same-scale",
         name="a maximum pool keeps its scale",
-        matters=everywhere("warning"),
+        severities=on_all_targets("warning"),
         remedy="give the pair behind the pool the scale of the one in front: the largest of bytes is a byte",
         check=_pool_scale,
     ),
-    Rule(
+    LintRule(
         id="pool-rounded-before",
         name="a maximum pool reads bytes where its result is bytes",
-        matters=on_tensorrt("warning", openvino="note"),
+        severities=on_tensorrt("warning", openvino="note"),
         remedy="round in front of the pool, with the scale that is behind it",
         check=_pool_input,
     ),
-    Rule(
+    LintRule(
         id="resize-same-scale",
         name="an upsampling keeps its scale",
-        matters=everywhere("warning"),
+        severities=on_all_targets("warning"),
         remedy="give the pair behind it the scale of the one in front, or leave one of them out",
         check=_resize_scale,
     ),
-    Rule(
+    LintRule(
         id="rounded-once",
         name="nothing is rounded twice in a row",
-        matters=everywhere("warning"),
+        severities=on_all_targets("warning"),
         remedy="keep one of the two pairs",
         check=_rounded_twice,
     ),
-    Rule(
+    LintRule(
         id="enough-channels",
         name=f"convolutions on bytes have {MIN_CHANNELS} channels or more on either side",
-        matters=on_tensorrt("note"),
+        severities=on_tensorrt("note"),
         remedy="measure this layer in FP16: INT8 kernels pad channels, and may be slower",
         check=_small_channels,
     ),
-    Rule(
+    LintRule(
         id="body-in-bytes",
         name="the body multiplies bytes",
-        matters=everywhere("warning"),
+        severities=on_all_targets("warning"),
         remedy="exclude the detection outputs and the decode only; to exclude every Sigmoid breaks a network "
         "of SiLU into pieces that run in float",
         check=_body_share,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from edgestill.quantization import needs_wide_sums
-from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
+from export.lint.linter import Finding, LintRule, on_all_targets, on_tensorrt
 from export.lint.qdq_graph import CONVOLUTIONS, QdqGraph, label
 from export.lint.qdq_pair import Pair
 
@@ -135,106 +135,106 @@ def _float_weights(graph: QdqGraph) -> Iterator[Finding]:
             )
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(
+RULES: tuple[LintRule, ...] = (
+    LintRule(
         id="activation-zero-point",
         name="activations have zero point 0",
-        matters=on_tensorrt("error"),
+        severities=on_tensorrt("error"),
         remedy="calibrate symmetrically: signed bytes with zero point 0 (ActivationSymmetric=True in ONNX "
         "Runtime's quantiser)",
         check=_activation_zero_point,
     ),
-    Rule(
+    LintRule(
         id="activation-type",
         name="activations are signed bytes",
-        matters=on_tensorrt("error"),
+        severities=on_tensorrt("error"),
         remedy="round to INT8 (activation_type=QInt8 in ONNX Runtime's quantiser): NVIDIA describes no other "
         "bytes, though the parser of TensorRT-RTX 1.7 takes UINT8 with zero point 0 without a word",
         check=_activation_type,
     ),
-    Rule(
+    LintRule(
         id="activation-per-tensor",
         name="activations have one scale",
-        matters=on_tensorrt("warning", onnxruntime="warning"),
+        severities=on_tensorrt("warning", onnx="warning"),
         remedy="give what is computed one scale; only weights may have one for each channel",
         check=_activation_per_tensor,
     ),
-    Rule(
+    LintRule(
         id="activation-signed-on-openvino",
         name="activations of convolutions are unsigned bytes with a zero point",
-        matters={"openvino": "error"},
+        severities={"openvino": "error"},
         remedy="export for openvino: its CPU plugin runs signed bytes about zero fast and wrongly (mAP50-95 "
         "of 0.01 to 0.06 where the float file has 0.32)",
         check=_signed_activation,
     ),
-    Rule(
+    LintRule(
         id="weight-zero-point",
         name="weights have zero point 0",
-        matters=on_tensorrt("error"),
+        severities=on_tensorrt("error"),
         remedy="round weights symmetrically (WeightSymmetric=True in ONNX Runtime's quantiser)",
         check=_weight_zero_point,
     ),
-    Rule(
+    LintRule(
         id="weight-type",
         name="weights are signed bytes",
-        matters=on_tensorrt("error"),
+        severities=on_tensorrt("error"),
         remedy="round weights to INT8 (weight_type=QInt8 in ONNX Runtime's quantiser)",
         check=_weight_type,
     ),
-    Rule(
+    LintRule(
         id="weight-bits",
         name="two weights beside unsigned bytes fit 16 bits together",
-        matters={"onnxruntime": "note", "openvino": "note"},
+        severities={"onnx": "note", "openvino": "note"},
         remedy="nothing is wrong on ARM, nor on an x86 CPU with VNNI. Others cut off sums of products: for "
         "them let edgestill export the file, or set reduce_range=True in ONNX Runtime's quantiser",
         check=_weight_bits,
     ),
-    Rule(
+    LintRule(
         id="weight-axis",
         name="scales of weights lie along the output channels",
-        matters=on_tensorrt("error", onnxruntime="warning"),
+        severities=on_tensorrt("error", onnx="warning"),
         remedy="set axis to 0 for Conv, 1 for ConvTranspose",
         check=_weight_axis,
     ),
-    Rule(
+    LintRule(
         id="weight-per-channel",
         name="weights have one scale for each output channel",
-        matters=everywhere("warning"),
+        severities=on_all_targets("warning"),
         remedy="quantise weights per channel (per_channel=True): it costs no time and loses less",
         check=_weight_per_channel,
     ),
-    Rule(
+    LintRule(
         id="integer-bias",
         name="biases stay in float",
-        matters=on_tensorrt("error"),
+        severities=on_tensorrt("error"),
         remedy="leave biases alone (QuantizeBias=False in ONNX Runtime's quantiser)",
         check=_integer_bias,
     ),
-    Rule(
+    LintRule(
         id="scale-sane",
         name="scales are constants, finite and above zero",
-        matters=everywhere("error"),
+        severities=on_all_targets("error"),
         remedy="calibrate again; a tensor or channel that was always zero needs a small positive scale",
         check=_sane_scale,
     ),
-    Rule(
+    LintRule(
         id="scale-half",
         name="scales are stored in FP32",
-        matters=on_tensorrt("note"),
+        severities=on_tensorrt("note"),
         remedy="nothing is wrong: the parser widens them, with a warning for each",
         check=_half_scale,
     ),
-    Rule(
+    LintRule(
         id="zero-point-given",
         name="the type of the bytes is written down",
-        matters=everywhere("warning"),
+        severities=on_all_targets("warning"),
         remedy="give each QuantizeLinear a zero point of its type: without, ONNX says UINT8, TensorRT INT8",
         check=_missing_zero,
     ),
-    Rule(
+    LintRule(
         id="weights-stored-in-bytes",
         name="weights are stored as bytes",
-        matters=everywhere("note"),
+        severities=on_all_targets("note"),
         remedy="nothing is wrong: with the rounded weights and a DequantizeLinear alone, the file is a "
         "quarter as large",
         check=_float_weights,

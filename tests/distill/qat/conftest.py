@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from distill.models.yolov5 import build, spec
-from edgestill.quantization import EngineFamily, PostTraining
+from edgestill.quantization import PostTraining
 from edgestill.spec import Head
+from edgestill.target import QdqTarget
 from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
-from export.job import FAMILY
+from export.job import INT8_SETTINGS
 from export.quantize.calibration.observer import Statistics, gather
 from export.quantize.int8 import make_int8
 from export.quantize.qat_scales import begin
@@ -61,22 +62,22 @@ def make(head: Head) -> Any:
     feeds = [image[None] for image in draw(4, 3)]
 
     @cache
-    def seen(family: EngineFamily) -> Statistics:
+    def seen(family: QdqTarget) -> Statistics:
         return gather(
             source,
             feeds,
             histograms=graph.observed_tensors(),
             means=graph.convolution_inputs(),
             convolutions=tuple(graph.body),
-            weight_limit=FAMILY[family].weight_limit,
+            weight_limit=INT8_SETTINGS[family].weight_limit,
             threads=1,
         )
 
-    def post_training(family: EngineFamily) -> PostTraining:
-        return begin(graph, seen(family), FAMILY[family], record={"images": {}})
+    def post_training(family: QdqTarget) -> PostTraining:
+        return begin(graph, seen(family), INT8_SETTINGS[family], record={"images": {}})
 
-    def exported(family: EngineFamily) -> onnx.ModelProto:
-        return make_int8(graph, seen(family), FAMILY[family])[0]
+    def exported(family: QdqTarget) -> onnx.ModelProto:
+        return make_int8(graph, seen(family), INT8_SETTINGS[family])[0]
 
     return SimpleNamespace(model=model, spec=contract, begin=post_training, exported=exported)
 

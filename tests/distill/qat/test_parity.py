@@ -26,11 +26,12 @@ from distill.qat.settings import Quantisation
 from distill.qat.steps import Steps
 from distill.teacher import Start
 from edgestill.checkpoint import read_checkpoint
-from edgestill.quantization import FAMILIES, EngineFamily, QuantizationScheme
+from edgestill.quantization import QuantizationScheme
 from edgestill.spec import Head, ModelSpec
+from edgestill.target import QDQ_TARGETS, QdqTarget
 from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
-from export.job import FAMILY
+from export.job import INT8_SETTINGS
 from export.quantize.qat_scales import Trained
 
 SAME = 5e-4  # logits
@@ -39,11 +40,11 @@ Floats = NDArray[np.float32]
 
 def graph(model: Yolov5, spec: ModelSpec, scheme: QuantizationScheme, *, halves: bool = False) -> Any:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    family = replace(FAMILY[scheme.family], halves=halves)
+    family = replace(INT8_SETTINGS[scheme.family], halves=halves)
     return Trained(DetectorGraph(build_onnx(spec, weights), spec.scale), scheme, family).make().model
 
 
-def trained(started: Any, family: EngineFamily) -> QuantizedYolov5:
+def trained(started: Any, family: QdqTarget) -> QuantizedYolov5:
     """A network whose weights and steps have moved, as training moves them."""
     network = QuantizedYolov5(started.model, started.begin(family).scheme)
     torch.manual_seed(1)
@@ -66,8 +67,8 @@ def decoded(model: Yolov5, images: Floats) -> Floats:
         return model.decode(model(torch.from_numpy(images))).numpy()
 
 
-CASES: list[tuple[EngineFamily, Head]] = [
-    *((family, "coupled") for family in FAMILIES),
+CASES: list[tuple[QdqTarget, Head]] = [
+    *((family, "coupled") for family in QDQ_TARGETS),
     ("tensorrt", "decoupled"),
     ("onnx", "dfl"),
 ]
@@ -75,7 +76,7 @@ CASES: list[tuple[EngineFamily, Head]] = [
 
 @pytest.mark.parametrize(("family", "head"), CASES)
 def test_the_file_computes_what_was_trained(
-    family: EngineFamily,
+    family: QdqTarget,
     head: Head,
     students: Callable[[Head], Any],
     pictures: Callable[[int, int], Floats],
@@ -94,10 +95,10 @@ def test_the_file_computes_what_was_trained(
     assert np.median(rounding) > 10 * SAME
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_file_holds_the_scales_bit_for_bit(family: EngineFamily, student: Any) -> None:
+@pytest.mark.parametrize("family", QDQ_TARGETS)
+def test_the_file_holds_the_scales_bit_for_bit(family: QdqTarget, student: Any) -> None:
     plain, scheme = trained(student, family).settled(student.spec)
-    made = graph(plain, student.spec, scheme, halves=FAMILY[family].halves)
+    made = graph(plain, student.spec, scheme, halves=INT8_SETTINGS[family].halves)
     stored = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
     rounded = [name for name in scheme.activations if f"{name}.scale" in stored]
     assert len(rounded) > 30
@@ -109,9 +110,9 @@ def test_the_file_holds_the_scales_bit_for_bit(family: EngineFamily, student: An
         np.testing.assert_array_equal(stored[f"{name}.weight.scale"], steps)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", QDQ_TARGETS)
 def test_training_begins_with_the_file_that_an_export_writes(
-    family: EngineFamily, student: Any, tmp_path: Path
+    family: QdqTarget, student: Any, tmp_path: Path
 ) -> None:
     """Byte by byte, through the checkpoint, which stores weights as FP16."""
     start, settings = Start(model=student.model, spec=student.spec), Quantisation(family=family)
@@ -120,7 +121,7 @@ def test_training_begins_with_the_file_that_an_export_writes(
     assert kept.scheme is not None
     source = build_onnx(kept.spec, kept.weights)
     made = Trained(
-        DetectorGraph(source, kept.spec.scale), kept.scheme, replace(FAMILY[family], halves=False)
+        DetectorGraph(source, kept.spec.scale), kept.scheme, replace(INT8_SETTINGS[family], halves=False)
     ).make()
     ours, theirs = (
         {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
@@ -132,9 +133,9 @@ def test_training_begins_with_the_file_that_an_export_writes(
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", QDQ_TARGETS)
 def test_the_first_step_computes_what_that_file_computes(
-    family: EngineFamily,
+    family: QdqTarget,
     student: Any,
     pictures: Callable[[int, int], Floats],
     run_onnx: Callable[[Any, Floats], Floats],

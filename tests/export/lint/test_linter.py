@@ -11,34 +11,32 @@ from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
+from edgestill.target import TARGETS, Target, qdq_target
 from export.graph.detector_graph import DetectorGraph
-from export.job import FAMILY
-from export.lint.linter import FAMILIES, Family, lint, read
+from export.job import INT8_SETTINGS
+from export.lint.linter import LINT_NAMES, lint, read
 from export.lint.qdq_graph import QdqGraph
 from export.quantize.calibration.observer import Statistics
 from export.quantize.int8 import make_int8
 
-FAMILY_OF = {"onnx": "onnxruntime"}
 
-
-def found(model: Any, family: Family, severity: str = "error") -> set[str]:
-    """The rules that a model breaks, of one severity for one family."""
-    return {p.rule.id for p in lint(QdqGraph(model), [family]) if p.matters[family] == severity}
+def found(model: Any, target: Target, severity: str = "error") -> set[str]:
+    """The rules that a model breaks, of one severity for one target."""
+    return {p.rule.id for p in lint(QdqGraph(model), [target]) if p.severities[target] == severity}
 
 
 @pytest.fixture(scope="module")
 def ours(float_model: Any, spec: ModelSpec, statistics: Statistics) -> dict[str, Any]:
     """The INT8 graph of every target that there is."""
     graph = DetectorGraph(float_model, spec.scale)
-    return {target: make_int8(graph, statistics, family)[0] for target, family in FAMILY.items()}
+    return {t: make_int8(graph, statistics, INT8_SETTINGS[qdq_target(t)])[0] for t in TARGETS}
 
 
-@pytest.mark.parametrize("target", list(FAMILY))
-def test_what_we_export_for_an_engine_has_no_errors_for_it(target: str, ours: dict[str, Any]) -> None:
-    family: Any = FAMILY_OF.get(target, target)
-    assert found(ours[target], family) == set()
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_we_export_for_an_engine_has_no_errors_for_it(target: Target, ours: dict[str, Any]) -> None:
+    assert found(ours[target], target) == set()
     allowed = {"residual-shortcut-rounded", "detection-outputs-half"}  # left float for its range; FP32
-    assert found(ours[target], family, "warning") <= allowed
+    assert found(ours[target], target, "warning") <= allowed
 
 
 def test_our_file_for_one_engine_is_wrong_for_the_others(ours: dict[str, Any]) -> None:
@@ -92,8 +90,8 @@ def by_onnxruntime(in_float: Any, tmp_path_factory: pytest.TempPathFactory) -> A
 
 def test_onnxruntimes_quantiser_left_alone_is_caught(by_onnxruntime: Any) -> None:
     model = by_onnxruntime()
-    for family in FAMILIES:
-        assert "decode-float" in found(model, family)
+    for target in LINT_NAMES:
+        assert "decode-float" in found(model, target)
     refused = {"activation-zero-point", "integer-bias", "detection-outputs-float"}
     assert refused <= found(model, "tensorrt")
 

@@ -22,7 +22,7 @@ from export.quantize.qdq_placement import Plan, for_onnxruntime, for_openvino, f
 from runtime.backend import open_backend
 
 PLACES: dict[str, tuple[Callable[..., Plan], Any]] = {
-    "onnxruntime": (for_onnxruntime, ONNXRUNTIME),
+    "onnx": (for_onnxruntime, ONNXRUNTIME),
     "openvino": (for_openvino, OPENVINO),
     "tensorrt": (for_tensorrt, TENSORRT),
 }
@@ -121,7 +121,7 @@ def test_a_file_without_blocks_has_no_lint_and_says_nearly_the_same(
     path.write_bytes(model.SerializeToString())
     written = {n.name for n in model.graph.node if n.op_type == "QuantizeLinear"}
     assert written <= {f"{tensor}.quantise" for tensor in plan.activations}
-    assert not [p for p in lint(read(path), (family,)) if p.matters.get(family) == "error"]
+    assert not [p for p in lint(read(path), (family,)) if p.severities.get(family) == "error"]
     true, ours = run_onnx(float_model, feeds[0]), run_onnx(model, feeds[0])
     assert np.square(ours - true)[..., 4:].mean() < 0.05 * true[..., 4:].var()
     with closing(open_backend(path, threads=1)) as backend:
