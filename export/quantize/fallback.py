@@ -53,9 +53,9 @@ class Candidate:
     refusal: BeyondLimitsError | None
 
     @property
-    def told(self) -> Mapping[str, Any]:
+    def comparison(self) -> Mapping[str, Any]:
         """The comparison with the source; empty if there was none."""
-        return self.refusal.told if self.refusal else self.record.verify or {}
+        return self.refusal.comparison if self.refusal else self.record.verify or {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,7 +103,7 @@ def repair(first: Candidate, ranking: Sequence[Sensitivity], attempt: Attempt, p
     limit = _most(worst)
     count = _least(limit, holds)
     if count is None:
-        left = "; ".join(tried[limit].told["failures"])
+        left = "; ".join(tried[limit].comparison["failures"])
         raise VerificationError(
             f"{first.path.name} cannot be repaired: with {limit} of {len(worst)} blocks, "
             f"{_work(worst[:limit]):.0%} of the work, moved out ({_names(worst[:limit])}): {left}",
@@ -111,7 +111,7 @@ def repair(first: Candidate, ranking: Sequence[Sensitivity], attempt: Attempt, p
         )
     steps = [_step(first, worst[:tries], made, pace) for tries, made in tried.items()]
     record = {
-        "because": list(first.told["failures"]),
+        "because": list(first.comparison["failures"]),
         "unrepaired": _figures(first),
         "sensitivity": {found.block.name: round(found.error, 6) for found in ranking},
         "sensitivity_images": IMAGES,
@@ -151,7 +151,7 @@ def _work(blocks: Sequence[Block]) -> float:
 
 def _step(first: Candidate, moved: Sequence[Block], made: Candidate, pace: Pace) -> dict[str, Any]:
     """What one try moved, gained and cost."""
-    before, after = (c.told.get("candidate_map50_95") for c in (first, made))
+    before, after = (c.comparison.get("candidate_map50_95") for c in (first, made))
     runs = made.judged == made.path
     return {
         "moved": [block.name for block in moved],
@@ -163,11 +163,11 @@ def _step(first: Candidate, moved: Sequence[Block], made: Candidate, pace: Pace)
 
 
 def _figures(made: Candidate) -> dict[str, Any]:
-    return {name: made.told[name] for name in _FIGURES if name in made.told}
+    return {name: made.comparison[name] for name in _FIGURES if name in made.comparison}
 
 
 def _said(made: Candidate) -> str:
-    return "; ".join(made.told.get("failures", [])) or "the limits are held"
+    return "; ".join(made.comparison.get("failures", [])) or "the limits are held"
 
 
 def _names(blocks: Sequence[Block]) -> str:

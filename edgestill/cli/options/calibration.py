@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from export.quantize.calibration.auto_method import Trial
     from export.quantize.calibration.images import Calibration
     from export.quantize.calibration.range_methods import Method
+    from export.verify.source_check import EvaluationSet
 
 RANGE_IMAGES = 16  # that FP16's range is checked on where no --calib names others
 
@@ -85,13 +86,13 @@ def with_scales(args: argparse.Namespace, checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint
 
 
-def read(args: argparse.Namespace, checkpoint: Checkpoint, held: tuple[Dataset, str] | None) -> Choice:
+def read(args: argparse.Namespace, checkpoint: Checkpoint, evaluation: EvaluationSet | None) -> Choice:
     """Choose images, and the method or what to try methods on.
 
     Args:
         args: The parsed flags of the verb.
         checkpoint: What is exported, from ``with_scales``.
-        held: The data set and the split that the file is compared on; None if it is not.
+        evaluation: The images that the file is compared on; None if it is not.
 
     Raises:
         DataError: An image is calibrated and verified on, or none are left to try methods on.
@@ -103,9 +104,9 @@ def read(args: argparse.Namespace, checkpoint: Checkpoint, held: tuple[Dataset, 
     is_trained = checkpoint.scheme is not None
     if args.precision == "int8" and not is_trained:
         dataset, auto = Dataset.open(args.calib), args.calib_method == "auto"
-        judges = held[0].images(held[1]) if held else []
-        chosen = choose(dataset, spec, count=args.calib_images, verified_on=judges)
-        trial = _trial(dataset, spec, chosen, judges) if auto else None
+        verified_on = evaluation.images if evaluation else []
+        chosen = choose(dataset, spec, count=args.calib_images, verified_on=verified_on)
+        trial = _trial(dataset, spec, chosen, verified_on) if auto else None
         return Choice(
             calibration=chosen, method=None if auto else args.calib_method, trial=trial, cache=cache
         )
@@ -114,8 +115,8 @@ def read(args: argparse.Namespace, checkpoint: Checkpoint, held: tuple[Dataset, 
         if args.calib:
             dataset = Dataset.open(args.calib)
             return Choice(calibration=choose(dataset, spec, count=args.calib_images, fits=False), cache=cache)
-        if held:
-            dataset, split = held
+        if evaluation:
+            dataset, split = evaluation.dataset, evaluation.split
             chosen = choose(dataset, spec, split=split, count=RANGE_IMAGES, fits=False)
             return Choice(calibration=chosen, cache=cache)
     return Choice()
@@ -129,7 +130,7 @@ def _is_checked(args: argparse.Namespace, *, is_trained: bool) -> bool:
     return bool(args.precision == "fp16" and args.to != "openvino")
 
 
-def _trial(dataset: Dataset, spec: ModelSpec, chosen: Calibration, judges: list[Path]) -> Trial:
+def _trial(dataset: Dataset, spec: ModelSpec, chosen: Calibration, verified_on: list[Path]) -> Trial:
     from export.quantize.calibration.auto_method import third_split  # noqa: PLC0415
 
-    return third_split(dataset, spec.classes, chosen, judges)
+    return third_split(dataset, spec.classes, chosen, verified_on)

@@ -12,7 +12,8 @@ from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
     from export.quantize.calibration.images import Calibration
-    from export.verify.score_calibration import HeldOut
+    from export.verify.score_calibration import HeldOutImages
+    from export.verify.source_check import EvaluationSet
 
 SPLITS = ("train", "val", "test")
 SIDES = {"reference": "FP32", "before": "without the map", "after": "with it"}
@@ -35,14 +36,14 @@ def refuse_senseless(args: argparse.Namespace) -> None:
 
 
 def read(
-    args: argparse.Namespace, calibration: Calibration | None, held: tuple[Dataset, str] | None
-) -> HeldOut | None:
+    args: argparse.Namespace, calibration: Calibration | None, evaluation: EvaluationSet | None
+) -> HeldOutImages | None:
     """Choose the images; None if no map was asked for.
 
     Args:
         args: The parsed flags of the verb.
         calibration: The images that ranges come from.
-        held: The data set and the split that the file is compared on; None if it is not.
+        evaluation: The images that the file is compared on; None if it is not.
 
     Raises:
         DataError: An image is also verified on, or none are left.
@@ -50,16 +51,16 @@ def read(
     """
     if args.recalibrate is None:
         return None
-    from export.verify.score_calibration import held_out  # noqa: PLC0415 (brings onnxruntime)
+    from export.verify.score_calibration import choose_held_out  # noqa: PLC0415 (brings onnxruntime)
 
     name, colon, split = args.recalibrate.rpartition(":")
     if not colon or split not in SPLITS:
         name, split = args.recalibrate, None
-    return held_out(
+    return choose_held_out(
         Dataset.open(Path(name)),
         split,
         calibrated=calibration.paths if calibration and args.precision == "int8" else (),
-        verified=held[0].images(held[1]) if held else (),
+        verified=evaluation.images if evaluation else (),
     )
 
 

@@ -18,10 +18,16 @@ from edgestill.errors import DataError
 from edgestill.files import sha256_file
 from export.quantize.calibration.images import Calibration, same_content
 from export.quantize.calibration.range_methods import METHODS, Method
-from export.verify.compare import Sample, Seen, as_truth, look, samples_of
-from export.verify.comparison import TRUE
-from runtime.detector import open_detector
-from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, score, spread
+from export.verify.compare import (
+    DetectorRun,
+    Sample,
+    as_ground_truth,
+    make_samples,
+    open_for_evaluation,
+    run_detector,
+)
+from export.verify.comparison import GROUND_TRUTH_SCORE
+from runtime.metrics.evaluate import score, spread
 
 IMAGES = 100
 WORTH = 0.001  # mAP50-95 that another method must gain over the default
@@ -64,7 +70,7 @@ def third_split(
         some = {path: sha256_file(path) for path in spread(images, IMAGES)}
         twins = same_content(some, [*taken])
         if free := [path for path in some if path not in twins]:
-            samples = samples_of(dataset, free, classes)
+            samples = make_samples(dataset, free, classes)
             return Trial(
                 samples=samples, classes=tuple(classes), where=f"{len(free)} other images of {split}"
             )
@@ -88,7 +94,7 @@ def choose_method(
     truths = [sample.truth for sample in trial.samples if sample.truth is not None]
     by_labels = len(truths) == len(trial.samples) and any(len(truth.class_id) for truth in truths)
     if not by_labels:
-        truths = [as_truth(found) for found in _found(trial, source, "FP32").found]
+        truths = [as_ground_truth(found) for found in _found(trial, source, "FP32").found]
     scores: dict[Method, float] = {}
     for method in METHODS:
         seen = _found(trial, make(method), method)
@@ -97,10 +103,10 @@ def choose_method(
     best = max(scores, key=lambda method: scores[method])
     if scores[best] < scores[default] + WORTH:
         best = default
-    truth = "labels" if by_labels else f"FP32's detections above {TRUE}"
+    truth = "labels" if by_labels else f"FP32's detections above {GROUND_TRUTH_SCORE}"
     return best, {"map50_95": dict(scores), "images": trial.where, "truth": truth}
 
 
-def _found(trial: Trial, path: Path, what: str) -> Seen:
-    with closing(open_detector(path, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)) as detector:
-        return look(detector, trial.samples, f"try {what}")
+def _found(trial: Trial, path: Path, what: str) -> DetectorRun:
+    with closing(open_for_evaluation(path)) as detector:
+        return run_detector(detector, trial.samples, f"try {what}")

@@ -106,7 +106,7 @@ def test_what_makes_no_sense_is_told_before_anything_is_built(
 @pytest.mark.parametrize(
     ("split", "code", "message"),
     [
-        (":val", 3, "2 of 2 images of val are also verified on"),
+        (":val", 3, "2 of 2 images of val are also used for verification"),
         (":test", 2, "flatters the test"),
         ("", 3, "images of train: too few to fit a map"),
     ],
@@ -139,14 +139,14 @@ def test_inspect_shows_the_map_and_run_reports_by_it(
 
 def test_the_effect_of_a_map_is_a_few_rows() -> None:
     point = {"boxes": 40, "precision": 0.9, "recall": 0.5, "f1": 0.643}
-    effect = {
+    measure_effect = {
         "conf": 0.25,
         "reference": point,
         "before": {**point, "recall": None},
         "after": point,
         "score_drift_mean": {"before": -0.02, "after": 0.001},
     }
-    rows = dict(recalibrate.rows({"score_map": [[0.2, 0.25]]}, {"recalibration": effect}))
+    rows = dict(recalibrate.rows({"score_map": [[0.2, 0.25]]}, {"recalibration": measure_effect}))
     assert rows["map of scores"] == "0.200 -> 0.25"
     assert rows["at 0.25 without the map"] == "40 boxes, precision 0.900, f1 0.643, score drift -0.0200"
     assert rows["at 0.25 FP32"] == "40 boxes, precision 0.900, recall 0.500, f1 0.643"

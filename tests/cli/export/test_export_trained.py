@@ -77,7 +77,7 @@ def test_the_file_is_compared_with_the_network_as_it_was_trained(
 ) -> None:
     words = ("--precision", "int8", "--verify", data, "--out", tmp_path)
     told, _ = export(capsys, trained, "--to", "onnx", *words)
-    assert told["verify"]["reference"] == "torch checkpoint, rounded as it was trained"
+    assert told["verify"]["reference"] == "torch checkpoint, quantised as it was trained"
 
 
 def test_scales_of_another_family_are_refused_unless_they_are_left(

@@ -69,7 +69,7 @@ class Bench:
             path=path,
             record=record,
             judged=path if runs else Path("graph.onnx"),
-            refusal=BeyondLimitsError("far", hint="no", told=figures) if count < self.needed else None,
+            refusal=BeyondLimitsError("far", hint="no", comparison=figures) if count < self.needed else None,
         )
 
     def repaired(self) -> Repaired:
@@ -179,7 +179,7 @@ def gate(most: int) -> Any:
         left = bytes_left(built)
         figures = told(left / 10, [] if left <= most else [f"{left} blocks in bytes"])
         if left > most:
-            raise BeyondLimitsError("too far", hint="repair it", told=figures)
+            raise BeyondLimitsError("too far", hint="repair it", comparison=figures)
         return figures
 
     return check
@@ -248,7 +248,7 @@ def test_fp16_blocks_move_to_fp32(checkpoint: Checkpoint, calibration: Calibrati
         kinds = {t.data_type for t in onnx.load(built).graph.initializer if t.name.endswith("conv.weight")}
         figures = told(0.2, [] if len(kinds) == 2 else ["all in FP16"])
         if figures["failures"]:
-            raise BeyondLimitsError("too far", hint="repair it", told=figures)
+            raise BeyondLimitsError("too far", hint="repair it", comparison=figures)
         return figures
 
     job = Job(checkpoint=checkpoint, target="onnx", precision="fp16", calibration=calibration)
@@ -259,7 +259,7 @@ def test_fp16_blocks_move_to_fp32(checkpoint: Checkpoint, calibration: Calibrati
 
 def test_fp32_has_nothing_to_repair(checkpoint: Checkpoint, tmp_path: Path) -> None:
     def check(built: Path, source: Path) -> Mapping[str, Any]:
-        raise BeyondLimitsError("too far", hint="no", told=told(1, ["far"]))
+        raise BeyondLimitsError("too far", hint="no", comparison=told(1, ["far"]))
 
     job = Job(checkpoint=checkpoint, target="onnx", precision="fp32")
     with pytest.raises(VerificationError, match="nothing of it can be moved"):

@@ -15,7 +15,7 @@ from export.quantize.calibration import auto_method
 from export.quantize.calibration.auto_method import Trial, choose_method, third_split
 from export.quantize.calibration.images import choose
 from export.quantize.calibration.range_methods import METHODS
-from export.verify.compare import samples_of
+from export.verify.compare import make_samples
 
 
 def paths(trial: Trial) -> list[Path]:
@@ -67,13 +67,13 @@ def open_as(monkeypatch: pytest.MonkeyPatch) -> Any:
             pass
 
     def believe(offs: dict[str, float]) -> None:
-        monkeypatch.setattr(auto_method, "open_detector", lambda path, **_: Fake(offs[path.stem]))
+        monkeypatch.setattr(auto_method, "open_for_evaluation", lambda path: Fake(offs[path.stem]))
 
     return believe
 
 
 def trial_of(dataset: Dataset, classes: tuple[str, ...]) -> Trial:
-    samples = samples_of(dataset, dataset.images("val"), classes)
+    samples = make_samples(dataset, dataset.images("val"), classes)
     return Trial(samples=samples, classes=classes, where="4 images")
 
 
