@@ -14,11 +14,11 @@ import onnx
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.target import Target, engine_target
-from export.graph.interface import reform
+from export.graph.interface import apply_interface
 from export.job import Job
-from export.quantize.ort_fast_ops import arrange
+from export.quantize.ort_fast_ops import use_fast_ops
 from export.quantize.variant import Variant
-from export.tensorrt.engine import Workplace, make_engine, workplace
+from export.tensorrt.engine import BuildTarget, find_build_target, make_engine
 from export.tensorrt.profile import fit
 from export.verify.precision_proof import Excluded, prove, stored_elements
 from runtime.backend import open_backend
@@ -28,26 +28,26 @@ TOOLS = ("edgestill", "onnx", "numpy")
 STOOD_IN = "needs the device: what is compared here is the graph, on ONNX Runtime"
 
 
-def workplace_of(job: Job) -> Workplace | None:
+def build_target_of(job: Job) -> BuildTarget | None:
     """Where an engine is built; None for other files."""
     target = engine_target(job.target)
     if target is None:
         return None
-    fit(job.checkpoint.spec, job.form, job.engine)  # refuses a wrong profile before anything is built
-    return workplace(target, job.precision, job.engine)
+    fit(job.checkpoint.spec, job.interface, job.engine)  # refuses a wrong profile before anything is built
+    return find_build_target(target, job.precision, job.engine)
 
 
 def make_files(
-    job: Job, place: Workplace | None, variant: Variant, built: Path, moved: Excluded
+    job: Job, build_target: BuildTarget | None, variant: Variant, built: Path, excluded: Excluded
 ) -> tuple[Manifest, Path]:
     """Write the files of a target, open them and prove their precision.
 
     Args:
         job: What to build.
-        place: From ``workplace_of``.
+        build_target: From ``build_target_of``.
         variant: The graph.
         built: The model file, in a folder of its own.
-        moved: What the graph leaves out of the precision on purpose.
+        excluded: What the graph leaves out of the precision on purpose.
 
     Returns:
         The record, and the file to compare with the source: the model file, or the graph of an engine that
@@ -57,21 +57,23 @@ def make_files(
         DeviceError: The engine's builder failed.
         VerificationError: The file is of another precision.
     """
-    if place is not None:
-        return _engine(job, place, variant, built, moved)
+    if build_target is not None:
+        return _engine(job, build_target, variant, built, excluded)
     write_graph(variant.model, job, built)
-    return _record(job, built, variant.calibration, moved), built
+    return _record(job, built, variant.calibration, excluded), built
 
 
 def _engine(
-    job: Job, place: Workplace, variant: Variant, built: Path, moved: Excluded
+    job: Job, build_target: BuildTarget, variant: Variant, built: Path, excluded: Excluded
 ) -> tuple[Manifest, Path]:
     """Build an engine; its record, and the file to compare: the engine, or its graph where it cannot run."""
     graph = built.with_suffix(".onnx")
-    form, profile = fit(job.checkpoint.spec, job.form, job.engine)
-    model = _reformed(variant.model, replace(job, form=form))
+    interface, profile = fit(job.checkpoint.spec, job.interface, job.engine)
+    model = _with_interface(variant.model, replace(job, interface=interface))
     graph.write_bytes(model.SerializeToString(deterministic=True))
-    engine = make_engine(place, graph, job.precision, job.engine, built, profile=profile, moved=moved.layers)
+    engine = make_engine(
+        build_target, graph, job.precision, job.engine, built, profile=profile, excluded=excluded.layers
+    )
     with closing(open_backend(graph)) as backend:
         record = Manifest(
             spec=job.spec,
@@ -81,7 +83,7 @@ def _engine(
             precision_proved={**engine.proved, "stored": stored_elements(graph)},
             inputs=backend.inputs,
             outputs=backend.outputs,
-            built_with=_versions(place.target.replace("-", "_"), place.home.version),
+            built_with=_versions(build_target.target.replace("-", "_"), build_target.home.version),
             parent_sha256=job.checkpoint.sha256,
             calibration=variant.calibration,
             unproved=engine.unproved if engine.runs_here else {**engine.unproved, "verify": STOOD_IN},
@@ -91,9 +93,12 @@ def _engine(
     return record, built if engine.runs_here else graph
 
 
-def engine_doubts(place: Workplace, record: Manifest) -> tuple[str, ...]:
+def engine_doubts(build_target: BuildTarget, record: Manifest) -> tuple[str, ...]:
     """What speaks against an engine that was built."""
-    found = [*place.doubts, *(f"{what} was not proved: {why}" for what, why in record.unproved.items())]
+    found = [
+        *build_target.doubts,
+        *(f"{what} was not proved: {why}" for what, why in record.unproved.items()),
+    ]
     fallbacks = (record.built_on or {})["dla_fallbacks"]
     if fallbacks:
         found.append(f"{len(fallbacks)} layers run on the GPU and not on the DLA: {', '.join(fallbacks[:8])}")
@@ -102,22 +107,22 @@ def engine_doubts(place: Workplace, record: Manifest) -> tuple[str, ...]:
 
 def write_graph(model: onnx.ModelProto, job: Job, path: Path) -> None:
     """Write a graph in the job's form, as ONNX or as OpenVINO's two files."""
-    model = _reformed(model, job)
+    model = _with_interface(model, job)
     if job.target == "onnx":
-        model = arrange(model) if job.precision == "int8" else model
+        model = use_fast_ops(model) if job.precision == "int8" else model
         path.write_bytes(model.SerializeToString(deterministic=True))
         return
     from export.graph.openvino import write_openvino  # noqa: PLC0415 (an ONNX file is made without it)
 
-    metadata = job.form.metadata(job.checkpoint.spec)
+    metadata = job.interface.metadata(job.checkpoint.spec)
     write_openvino(model, metadata, path, half=job.precision == "fp16")
 
 
-def _reformed(model: onnx.ModelProto, job: Job) -> onnx.ModelProto:
-    return reform(model, job.checkpoint.spec, job.form)
+def _with_interface(model: onnx.ModelProto, job: Job) -> onnx.ModelProto:
+    return apply_interface(model, job.checkpoint.spec, job.interface)
 
 
-def _record(job: Job, built: Path, calibration: dict[str, Any] | None, moved: Excluded) -> Manifest:
+def _record(job: Job, built: Path, calibration: dict[str, Any] | None, excluded: Excluded) -> Manifest:
     """Open what was built, prove its precision, and write down what it is."""
     package = BACKEND_PACKAGE[job.target]
     with closing(open_backend(built)) as backend:
@@ -126,7 +131,7 @@ def _record(job: Job, built: Path, calibration: dict[str, Any] | None, moved: Ex
             format=job.target,
             files={path.name: sha256_file(path) for path in parts(built)},
             precision=job.precision,
-            precision_proved=prove(built, backend, job.precision, moved),
+            precision_proved=prove(built, backend, job.precision, excluded),
             inputs=backend.inputs,
             outputs=backend.outputs,
             built_with=_versions(package, import_module(package).__version__),

@@ -18,20 +18,20 @@ from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.progress import say
 from edgestill.quantization import QuantizationScheme
 from edgestill.target import Target
-from export.artifact import engine_doubts, make_files, parts, workplace_of, write_graph
+from export.artifact import build_target_of, engine_doubts, make_files, parts, write_graph
 from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
 from export.job import BESIDE, SUFFIX, Job
-from export.quantize.blocks import Block
+from export.quantize.blocks import PrecisionBlock
 from export.quantize.calibration.auto_method import choose_method
-from export.quantize.calibration.observer_cache import Watched, gathered
+from export.quantize.calibration.observer_cache import ObservedTensors, observe_cached
 from export.quantize.calibration.range_methods import Method
-from export.quantize.fallback import Candidate, Pace, repair
-from export.quantize.qat_scales import Trained
+from export.quantize.fallback import MeasureLatency, TriedBuild, repair
+from export.quantize.qat_scales import QatVariants
 from export.quantize.sensitivity import rank
 from export.quantize.sensitivity_plot import draw, plot_path
-from export.quantize.variant import Half, Int8, Plain, Variant, Variants
-from export.tensorrt.engine import Workplace
+from export.quantize.variant import Fp16Variants, Fp32Variants, Int8Variants, Variant, Variants
+from export.tensorrt.engine import BuildTarget
 from export.verify.gate import BeyondLimitsError
 from export.verify.precision_proof import Excluded
 from export.verify.score_calibration import ScoreCalibration
@@ -41,7 +41,7 @@ Check = Callable[[Path, Path], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Exported:
+class ExportResult:
     """What was published.
 
     Attributes:
@@ -60,12 +60,12 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Shop:
+class _ExportRun:
     """One export at work.
 
     Attributes:
         job: What to build.
-        place: Where an engine is built; None for other files.
+        build_target: Where an engine is built; None for other files.
         check: Compares a built file with its source.
         folder: For what is built on the way.
         name: Of the model file.
@@ -75,7 +75,7 @@ class _Shop:
     """
 
     job: Job
-    place: Workplace | None
+    build_target: BuildTarget | None
     check: Check | None
     folder: Path
     name: str
@@ -83,17 +83,17 @@ class _Shop:
     variants: Variants
     recalibration: ScoreCalibration | None
 
-    def attempt(self, moved: Sequence[Block] = ()) -> Candidate:
+    def attempt(self, excluded: Sequence[PrecisionBlock] = ()) -> TriedBuild:
         """Build the file without some blocks, prove its precision, compare it."""
-        variant = self.variants.make(moved)
+        variant = self.variants.make(excluded)
         job, fitted = self._recalibrated(variant)
-        built = self.folder / f"built-{len(moved)}" / self.name
+        built = self.folder / f"built-{len(excluded)}" / self.name
         built.parent.mkdir()
         left_out = Excluded(
             layers=len(variant.left_float),
-            elements=sum(block.elements for block in moved),
+            elements=sum(block.elements for block in excluded),
         )
-        record, judged = make_files(job, self.place, variant, built, left_out)
+        record, judged = make_files(job, self.build_target, variant, built, left_out)
         record = replace(record, recalibration=fitted)
         try:
             if self.check is not None:
@@ -101,7 +101,7 @@ class _Shop:
             refusal = None
         except BeyondLimitsError as error:
             refusal = error
-        return Candidate(path=built, record=record, judged=judged, refusal=refusal)
+        return TriedBuild(path=built, record=record, judged=judged, refusal=refusal)
 
     def _recalibrated(self, variant: Variant) -> tuple[Job, dict[str, Any] | None]:
         """The job with the map of scores for a graph, and where that comes from."""
@@ -112,8 +112,8 @@ class _Shop:
         return self.job.with_map(knots), fitted
 
     def repaired(
-        self, first: Candidate, source: onnx.ModelProto, pace: Pace
-    ) -> tuple[Candidate, Path | None]:
+        self, first: TriedBuild, source: onnx.ModelProto, pace: MeasureLatency
+    ) -> tuple[TriedBuild, Path | None]:
         """The file that holds the limits, and the picture of the sensitivities."""
         variants, images = self.variants, self.variants.calibration
         if images is None or not variants.blocks:
@@ -121,7 +121,7 @@ class _Shop:
                 f"{self.name} is beyond its limits, and nothing of it can be moved to a higher precision",
                 hint="name images with --calib; an FP32 file and OpenVINO's FP16 have no other to move to",
             )
-        ranking = rank(source, variants.blocks, variants.alone, images)
+        ranking = rank(source, variants.blocks, variants.only, images)
         made = repair(first, ranking, self.attempt, pace)
         drawn = draw(made.candidate.path, self.folder, ranking, made.moved)
         record = {**made.record, "plot": drawn.name if drawn else None}
@@ -135,8 +135,8 @@ def export(
     *,
     check: Check | None,
     force: bool = False,
-    repair_with: Pace | None = None,
-) -> Exported:
+    repair_with: MeasureLatency | None = None,
+) -> ExportResult:
     """Build, prove, compare, publish. Nothing appears under its final name unless all of it went well.
 
     Args:
@@ -160,17 +160,17 @@ def export(
     beside += [plot_path(final)] if repair_with else []
     for path in (final, *beside, manifest_path(final)):
         refuse_overwrite(path, force=force)
-    job.form.check(job.target, job.precision)
-    place = workplace_of(job)
-    with _workshop(out) as folder:
+    job.interface.check(job.target, job.precision)
+    build_target = build_target_of(job)
+    with _build_folder(out) as folder:
         say(f"build {final.name}")
         spec = job.checkpoint.spec
         graph = DetectorGraph(build_onnx(spec, job.checkpoint.weights), spec.scale)
         source_path = folder / "source.onnx"
         source_path.write_bytes(graph.model.SerializeToString(deterministic=True))
-        shop = _Shop(
+        shop = _ExportRun(
             job=job,
-            place=place,
+            build_target=build_target,
             check=check,
             folder=folder,
             name=final.name,
@@ -188,17 +188,17 @@ def export(
         written = [drawn] if drawn else []
         for path in [*written, *reversed(files), write_manifest(made.path, made.record)]:
             path.replace(out / path.name)
-    return Exported(
+    return ExportResult(
         files=tuple(out / p.name for p in files),
         manifest=manifest_path(final),
         record=made.record,
-        doubts=() if place is None else engine_doubts(place, made.record),
+        doubts=() if build_target is None else engine_doubts(build_target, made.record),
         plot=out / drawn.name if drawn else None,
     )
 
 
 @contextmanager
-def _workshop(out: Path) -> Iterator[Path]:
+def _build_folder(out: Path) -> Iterator[Path]:
     """A folder on the same disk as the result; a folder that was made for nothing goes away again."""
     is_new = not out.exists()
     try:
@@ -222,7 +222,9 @@ def _variants(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
         return _int8(graph, source_path, job)
     if job.precision == "fp16" and job.target != "openvino":
         return _fp16(graph, job)
-    return Plain(graph.model)  # OpenVINO halves the stored constants itself and computes as the device likes
+    return Fp32Variants(
+        graph.model
+    )  # OpenVINO halves the stored constants itself and computes as the device likes
 
 
 def _int8(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
@@ -230,12 +232,12 @@ def _int8(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
     if calibration is None:
         raise UsageError("INT8 needs images to calibrate on", hint="add --calib DATA.yaml")
     settings = job.int8
-    watched = Watched.to_quantise(graph, settings.weight_limit)
-    seen = gathered(graph.model, watched, calibration, job.cache)
+    observed = ObservedTensors.for_int8(graph, settings.weight_limit)
+    statistics = observe_cached(graph.model, observed, calibration, job.cache)
 
     def by(method: Method, tried: Mapping[str, Any]) -> Variants:
         tuned = replace(settings, tuning=replace(settings.tuning, method=method))
-        return Int8(graph, seen, tuned, calibration=calibration, chosen=tried)
+        return Int8Variants(graph, statistics, tuned, calibration=calibration, chosen=tried)
 
     def write(method: Method) -> Path:
         return _written(by(method, {}).make(), job, source_path.with_name(method))
@@ -247,11 +249,11 @@ def _int8(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
 
 
 def _trained(graph: DetectorGraph, job: Job, scheme: QuantizationScheme) -> Variants:
-    images, settings, seen = job.calibration, job.int8, None
-    if images is not None and settings.halves:
-        watched = Watched(histograms=graph.observed_tensors())
-        seen = gathered(graph.model, watched, images, job.cache)
-    made = Trained(graph, scheme, settings, calibration=images, seen=seen)
+    images, settings, statistics = job.calibration, job.int8, None
+    if images is not None and settings.float_is_fp16:
+        observed = ObservedTensors(histograms=graph.observed_tensors())
+        statistics = observe_cached(graph.model, observed, images, job.cache)
+    made = QatVariants(graph, scheme, settings, calibration=images, statistics=statistics)
     say(f"scales are those that were trained for {scheme.family}")
     return made
 
@@ -266,6 +268,8 @@ def _written(variant: Variant, job: Job, stem: Path) -> Path:
 
 def _fp16(graph: DetectorGraph, job: Job) -> Variants:
     if job.calibration is None:
-        return Half(graph, None, None)
-    watched = Watched(histograms=graph.observed_tensors())
-    return Half(graph, gathered(graph.model, watched, job.calibration, job.cache), job.calibration)
+        return Fp16Variants(graph, None, None)
+    observed = ObservedTensors(histograms=graph.observed_tensors())
+    return Fp16Variants(
+        graph, observe_cached(graph.model, observed, job.calibration, job.cache), job.calibration
+    )

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgestill.checkpoint import Checkpoint
-from edgestill.quantization import ANY_CPU
+from edgestill.quantization import ANY_CPU_RANGE
 from edgestill.spec import ModelSpec, Precision, ScoreMap
 from edgestill.target import QdqTarget, Target, engine_target, qdq_target
-from export.graph.interface import Form
-from export.quantize.calibration.auto_method import Trial
+from export.graph.interface import Interface
+from export.quantize.calibration.auto_method import MethodTrial
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.range_methods import ONNXRUNTIME, OPENVINO, TENSORRT, Method
 from export.quantize.int8 import Int8Settings
@@ -26,9 +26,13 @@ SUFFIX: Mapping[Target, str] = {
     "tensorrt-rtx": ".rtx.engine",
 }
 INT8_SETTINGS: dict[QdqTarget, Int8Settings] = {
-    "onnx": Int8Settings(target="onnx", place=for_onnxruntime, tuning=ONNXRUNTIME, weight_limit=ANY_CPU),
-    "openvino": Int8Settings(target="openvino", place=for_openvino, tuning=OPENVINO, weight_limit=ANY_CPU),
-    "tensorrt": Int8Settings(target="tensorrt", place=for_tensorrt, tuning=TENSORRT, halves=True),
+    "onnx": Int8Settings(
+        target="onnx", placement=for_onnxruntime, tuning=ONNXRUNTIME, weight_limit=ANY_CPU_RANGE
+    ),
+    "openvino": Int8Settings(
+        target="openvino", placement=for_openvino, tuning=OPENVINO, weight_limit=ANY_CPU_RANGE
+    ),
+    "tensorrt": Int8Settings(target="tensorrt", placement=for_tensorrt, tuning=TENSORRT, float_is_fp16=True),
 }
 #: What belongs to a model file, by its suffix: OpenVINO's weights; the graph that an engine was built from.
 BESIDE: Mapping[Target, str] = {"openvino": ".bin", "tensorrt": ".onnx", "tensorrt-rtx": ".onnx"}
@@ -49,7 +53,7 @@ class Job:
             map.
         cache: Folder of statistics of earlier exports; None keeps none.
         engine: How to build an engine; not used for other files.
-        form: How the file takes images and gives boxes.
+        interface: How the file takes images and gives boxes.
     """
 
     checkpoint: Checkpoint
@@ -57,11 +61,11 @@ class Job:
     precision: Precision
     calibration: Calibration | None = None
     method: Method | None = None
-    trial: Trial | None = None
+    trial: MethodTrial | None = None
     recalibration: HeldOutImages | None = None
     cache: Path | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
-    form: Form = field(default_factory=Form)
+    interface: Interface = field(default_factory=Interface)
 
     def with_map(self, knots: ScoreMap) -> Job:
         """The same job for a file that carries a map of scores."""
@@ -88,4 +92,4 @@ class Job:
     @property
     def spec(self) -> ModelSpec:
         """The contract of the file, which is the checkpoint's in the form that is wanted."""
-        return self.form.spec(self.checkpoint.spec)
+        return self.interface.spec(self.checkpoint.spec)

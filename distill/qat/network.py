@@ -62,7 +62,7 @@ class QuantizedYolov5(Yolov5):
         self.model = fused(network).model
         self.scheme = scheme
         self.grids = nn.ModuleList(self._grids(speed))
-        self._by_name = dict(zip(sorted(scheme.grids), range(len(scheme.grids)), strict=True))
+        self._by_name = dict(zip(sorted(scheme.quant_params), range(len(scheme.quant_params)), strict=True))
         for name, module in list(self.named_modules()):
             if (rounded := self._rounded(name, module, speed)) is not None:
                 parent, _, child = name.rpartition(".")
@@ -111,15 +111,20 @@ class QuantizedYolov5(Yolov5):
             stored[f"{name}.bn.running_var"] = torch.full_like(bias, 1 - BN_EPS)
         plain.load_state_dict(stored)
         grids = {
-            name: replace(grid, step=self._steps(name).now.item()) for name, grid in self.scheme.grids.items()
+            name: replace(grid, scale=self._steps(name).now.item())
+            for name, grid in self.scheme.quant_params.items()
         }
-        return plain.eval(), replace(self.scheme, grids=grids, weights=weights)
+        return plain.eval(), replace(self.scheme, quant_params=grids, weights=weights)
 
     def _grids(self, speed: float) -> Iterator[Steps]:
-        for name in sorted(self.scheme.grids):
-            grid = self.scheme.grids[name]
+        for name in sorted(self.scheme.quant_params):
+            grid = self.scheme.quant_params[name]
             yield Steps(
-                torch.tensor(grid.step), -grid.zero, LEVELS - grid.zero, speed=speed, is_learnt=grid.is_learnt
+                torch.tensor(grid.scale),
+                -grid.zero_point,
+                LEVELS - grid.zero_point,
+                speed=speed,
+                is_learnt=grid.is_learnt,
             )
 
     def _steps(self, grid: str) -> Steps:

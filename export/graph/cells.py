@@ -17,7 +17,7 @@ Axis = Literal["y", "x"]
 SMALLEST = (32, 32)  # height and width that a file of free size takes at least
 
 
-class Grid:
+class CellGrid:
     """Sizes and places of the cells, level by level, as tensors of a graph.
 
     Args:

@@ -17,8 +17,8 @@ from onnx import TensorProto, helper
 
 from edgestill.errors import UsageError
 from edgestill.spec import ModelSpec, Pixels, Precision
-from export.graph.cells import SMALLEST, Grid
-from export.graph.topk import give_rows
+from export.graph.cells import SMALLEST, CellGrid
+from export.graph.topk import write_compact_rows
 from export.graph.writer import GraphWriter
 from export.graph.yolov5 import HEADS
 
@@ -31,7 +31,7 @@ FREE_BATCH, FREE_HW = "batch", ("height", "width")  # the names of free sizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class Interface:
     """What a file looks like from outside.
 
     Attributes:
@@ -82,28 +82,28 @@ class Form:
         return {**self.spec(spec).to_metadata(), "batch": str(self.batch or 1)}
 
 
-def reform(model: onnx.ModelProto, spec: ModelSpec, form: Form) -> onnx.ModelProto:
+def apply_interface(model: onnx.ModelProto, spec: ModelSpec, interface: Interface) -> onnx.ModelProto:
     """A copy of a model in another form.
 
     Args:
         model: A model of ``export.graph.yolov5``, at any precision; its input and output are FP32.
         spec: Its contract.
-        form: What is wanted.
+        interface: What is wanted.
     """
     new = onnx.ModelProto()
     new.CopyFrom(model)
     graph = new.graph
-    if form.pixels == "uint8":
+    if interface.pixels == "uint8":
         _take_bytes(graph, spec)
-    if form.output == "compact" or form.free_hw:
-        _decode(graph, spec, form)
+    if interface.output == "compact" or interface.free_hw:
+        _decode(graph, spec, interface)
     for value in (graph.input[0], graph.output[0]):
-        _set_side(value, 0, FREE_BATCH if form.batch is None else form.batch)
-    if form.free_hw:
-        first = 1 if form.pixels == "uint8" else 2
+        _set_side(value, 0, FREE_BATCH if interface.batch is None else interface.batch)
+    if interface.free_hw:
+        first = 1 if interface.pixels == "uint8" else 2
         for i, name in enumerate(FREE_HW):
             _set_side(graph.input[0], first + i, name)
-    helper.set_model_props(new, form.metadata(spec))
+    helper.set_model_props(new, interface.metadata(spec))
     del graph.value_info[:]
     onnx.checker.check_model(new)
     return onnx.shape_inference.infer_shapes(new, strict_mode=True, data_prop=True)
@@ -126,21 +126,23 @@ def _take_bytes(graph: onnx.GraphProto, spec: ModelSpec) -> None:
     graph.input[0].CopyFrom(taken)
 
 
-def _decode(graph: onnx.GraphProto, spec: ModelSpec, form: Form) -> None:
+def _decode(graph: onnx.GraphProto, spec: ModelSpec, interface: Interface) -> None:
     """Put another decode behind the head's maps, in the place of the one that is there."""
     head, output = HEADS.load(spec.head), graph.output[0].name
     _cut(graph, head.maps(spec))
     writer = GraphWriter()
-    image = graph.input[0].name if form.free_hw else None
-    grid = Grid(writer, form.spec(spec), image, form.least_hw)
-    if form.output == "compact":
-        best = head.best_boxes(writer, spec, grid, form.rows)
-        give_rows(writer, spec.nc, best, grid.at_most(f"{output}.count", form.rows, spec.nc), output)
-        pairs = (spec.resized(form.least_hw) if form.free_hw else spec).cells * spec.nc
-        rows = form.rows if pairs >= form.rows else None if form.free_hw else pairs
+    image = graph.input[0].name if interface.free_hw else None
+    grid = CellGrid(writer, interface.spec(spec), image, interface.least_hw)
+    if interface.output == "compact":
+        best = head.write_best_boxes(writer, spec, grid, interface.rows)
+        write_compact_rows(
+            writer, spec.nc, best, grid.at_most(f"{output}.count", interface.rows, spec.nc), output
+        )
+        pairs = (spec.resized(interface.least_hw) if interface.free_hw else spec).cells * spec.nc
+        rows = interface.rows if pairs >= interface.rows else None if interface.free_hw else pairs
         graph.output[0].CopyFrom(helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, rows, 6]))
     else:
-        head.every_box(writer, spec, grid, output)
+        head.write_all_boxes(writer, spec, grid, output)
         _set_side(graph.output[0], 1 if spec.layout == "yolov5" else 2, "boxes")
     _insert(graph, writer, front=False)
 

@@ -15,23 +15,23 @@ from export.graph.writer import BATCH, GraphWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Boxes:
+class BestBoxes:
     """The best boxes of an image, by the names of tensors.
 
     Attributes:
         centre: ``[B, K, 2]``, x before y, input pixels.
         half: Half of the width and height, ``[B, K, 2]``, input pixels.
         scores: Of each class, ``[B, K, nc]``.
-        alarm: See ``alarm``.
+        nan_guard: See ``nan_guard``.
     """
 
     centre: str
     half: str
     scores: str
-    alarm: str
+    nan_guard: str
 
 
-def give_rows(writer: GraphWriter, nc: int, boxes: Boxes, count: str, output: str) -> None:
+def write_compact_rows(writer: GraphWriter, nc: int, boxes: BestBoxes, count: str, output: str) -> None:
     """Write the compact output ``[B, count, 6]``.
 
     Args:
@@ -57,10 +57,10 @@ def give_rows(writer: GraphWriter, nc: int, boxes: Boxes, count: str, output: st
         writer.reshape(f"{output}.score", score, (BATCH, -1, 1)),
         writer.reshape(f"{output}.id", class_id, (BATCH, -1, 1)),
     ]
-    writer.node("Add", output, [writer.node("Concat", f"{output}.rows", columns, axis=2), boxes.alarm])
+    writer.node("Add", output, [writer.node("Concat", f"{output}.rows", columns, axis=2), boxes.nan_guard])
 
 
-def alarm(writer: GraphWriter, name: str, values: str) -> str:
+def nan_guard(writer: GraphWriter, name: str, values: str) -> str:
     """0, or NaN if one of ``[B, N, C]`` is no number, which is last in every order and must not go unseen."""
     total = writer.node("ReduceMean", f"{name}.mean", [values], axes=[1, 2], keepdims=1)
     return writer.node("Sub", f"{name}.alarm", [total, total])

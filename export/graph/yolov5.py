@@ -16,7 +16,7 @@ from edgestill import architecture
 from edgestill.architecture import Layer
 from edgestill.registry import Registry
 from edgestill.spec import ModelSpec
-from export.graph.cells import Grid
+from export.graph.cells import CellGrid
 from export.graph.weights import Weights, conv_silu
 from export.graph.writer import GraphWriter
 
@@ -44,9 +44,9 @@ def build_onnx(spec: ModelSpec, weights: Mapping[str, NDArray[np.generic]]) -> o
     outputs: dict[int, str] = {architecture.IMAGE: INPUT}
     for layer in architecture.layers(architecture.size_of(spec.name)):
         sources = [outputs[s] for s in layer.sources]
-        outputs[layer.index] = _EMIT[layer.kind](writer, reader, layer, sources)
-    head.emit(writer, reader, spec, [outputs[i] for i in architecture.TAPS.values()])
-    head.every_box(writer, spec, Grid(writer, spec), OUTPUT)
+        outputs[layer.index] = _LAYER_WRITERS[layer.kind](writer, reader, layer, sources)
+    head.write_head(writer, reader, spec, [outputs[i] for i in architecture.TAPS.values()])
+    head.write_all_boxes(writer, spec, CellGrid(writer, spec), OUTPUT)
     reader.finish()
     by_row = spec.layout == "yolov5"
     return writer.model(
@@ -101,7 +101,7 @@ def _concat(writer: GraphWriter, _: Weights, layer: Layer, sources: list[str]) -
     return writer.node("Concat", f"model.{layer.index}", sources, axis=1)
 
 
-_EMIT: Mapping[str, Callable[[GraphWriter, Weights, Layer, list[str]], str]] = {
+_LAYER_WRITERS: Mapping[str, Callable[[GraphWriter, Weights, Layer, list[str]], str]] = {
     "conv": _conv,
     "c3": _c3,
     "sppf": _sppf,

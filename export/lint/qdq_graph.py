@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgestill.errors import ArtifactError
 from export.graph.index import GraphIndex
-from export.lint.qdq_pair import Pair
+from export.lint.qdq_pair import QdqPair
 
 ROUND, BACK = "QuantizeLinear", "DequantizeLinear"
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -51,7 +51,7 @@ class QdqGraph(GraphIndex):
         super().__init__(model)
         self.opset = max((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), default=0)
         self._check_order()
-        self._pairs: dict[str, Pair] = {}  # by output
+        self._pairs: dict[str, QdqPair] = {}  # by output
         for node in self.nodes:
             if node.op_type == BACK:
                 pair = self._pair(node)
@@ -100,7 +100,7 @@ class QdqGraph(GraphIndex):
 
     def dims(self, tensor: str) -> tuple[int, ...] | None:
         """The shape of a constant, rounded or not; None if it is none."""
-        if (pair := self.pair_behind(tensor)) is not None:
+        if (pair := self.pair_making(tensor)) is not None:
             return pair.dims
         stored = self.constants.get(self._root(tensor))
         return None if stored is None else tuple(stored.dims)
@@ -118,16 +118,16 @@ class QdqGraph(GraphIndex):
     # --- roundings
 
     @property
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> list[QdqPair]:
         """All of them, in order."""
         return list(self._pairs.values())
 
-    def pair_behind(self, tensor: str) -> Pair | None:
+    def pair_making(self, tensor: str) -> QdqPair | None:
         """The pair that a tensor comes out of; None if it is as it was computed."""
         node = self.producer_of(tensor)
         return None if node is None else self._pairs.get(node.output[0])
 
-    def pairs_on(self, tensor: str) -> list[Pair]:
+    def pairs_reading(self, tensor: str) -> list[QdqPair]:
         """The pairs that round a tensor."""
         rounds = [n for n in self.readers_of(tensor) if n.op_type == ROUND]
         return [
@@ -137,18 +137,18 @@ class QdqGraph(GraphIndex):
             if b.op_type == BACK
         ]
 
-    def unrounded(self, tensor: str) -> str:
+    def before_pair(self, tensor: str) -> str:
         """A tensor as it was computed, in front of the pair that it may come out of."""
-        pair = self.pair_behind(tensor)
+        pair = self.pair_making(tensor)
         return tensor if pair is None else pair.source
 
-    def _pair(self, back: onnx.NodeProto) -> Pair:
+    def _pair(self, back: onnx.NodeProto) -> QdqPair:
         first = self.producer_of(back.input[0])
         rounds = first if first is not None and first.op_type == ROUND else None
         node = rounds or back
         scale, zero = self.constant(node.input[1]), self._zero(node)
         source = node.input[0]
-        return Pair(
+        return QdqPair(
             node=node,
             source=source,
             output=back.output[0],
@@ -216,17 +216,17 @@ class QdqGraph(GraphIndex):
                 found.update(node.output)
         return found
 
-    def in_bytes(self, conv: onnx.NodeProto) -> bool:
+    def computes_int8(self, conv: onnx.NodeProto) -> bool:
         """Whether a convolution multiplies bytes: its input and its weights are."""
-        return all(self.is_bytes(name) for name in conv.input[:2])
+        return all(self.is_quantised(name) for name in conv.input[:2])
 
-    def is_bytes(self, tensor: str) -> bool:
+    def is_quantised(self, tensor: str) -> bool:
         """Whether a tensor comes out of a pair, directly or moved about."""
         waiting, seen = [tensor], set()
         while waiting:
             name = waiting.pop()
             node = self.producer_of(name)
-            if self.pair_behind(name) is not None or name in seen:
+            if self.pair_making(name) is not None or name in seen:
                 continue
             if node is None or node.op_type not in MOVES:
                 return False
@@ -235,7 +235,7 @@ class QdqGraph(GraphIndex):
         return True
 
     @property
-    def is_quantised(self) -> bool:
+    def has_int8_activations(self) -> bool:
         """Whether anything that is computed is rounded."""
         return any(pair.is_activation for pair in self._pairs.values())
 
@@ -253,7 +253,7 @@ class QdqGraph(GraphIndex):
         for node in self.readers_of(tensor):
             if node.op_type != ROUND:
                 yield node
-        for pair in self.pairs_on(tensor):
+        for pair in self.pairs_reading(tensor):
             yield from self.readers_of(pair.output)
 
     def _is_projection(self, node: onnx.NodeProto) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Pair:
+class QdqPair:
     """A rounding and its way back.
 
     Attributes:
@@ -49,7 +49,7 @@ class Pair:
         """Whether there is one scale only."""
         return self.scale is None or self.scale.size == 1
 
-    def same_grid(self, other: Pair) -> bool:
+    def same_parameters(self, other: QdqPair) -> bool:
         """Whether rounding by both is rounding by one; true where it cannot be told."""
         if self.scale is None or other.scale is None:
             return True

@@ -16,7 +16,7 @@ from typing import Any
 from edgestill.errors import VerificationError
 from edgestill.manifest import Manifest
 from edgestill.progress import say
-from export.quantize.blocks import Block
+from export.quantize.blocks import PrecisionBlock
 from export.quantize.sensitivity import IMAGES, Sensitivity
 from export.verify.gate import BeyondLimitsError
 
@@ -37,7 +37,7 @@ _FIGURES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Candidate:
+class TriedBuild:
     """One build, and what the gate said of it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Repaired:
+class FallbackResult:
     """What was found.
 
     Attributes:
@@ -68,18 +68,20 @@ class Repaired:
         record: For its manifest.
     """
 
-    candidate: Candidate
-    moved: tuple[Block, ...]
+    candidate: TriedBuild
+    moved: tuple[PrecisionBlock, ...]
     record: Mapping[str, Any]
 
 
 #: Builds and judges the file without some blocks.
-Attempt = Callable[[Sequence[Block]], Candidate]
+BuildWithout = Callable[[Sequence[PrecisionBlock]], TriedBuild]
 #: How many times the time of the first file the second one takes, with an interval, as plain JSON data.
-Pace = Callable[[Path, Path], Mapping[str, Any]]
+MeasureLatency = Callable[[Path, Path], Mapping[str, Any]]
 
 
-def repair(first: Candidate, ranking: Sequence[Sensitivity], attempt: Attempt, pace: Pace) -> Repaired:
+def repair(
+    first: TriedBuild, ranking: Sequence[Sensitivity], attempt: BuildWithout, pace: MeasureLatency
+) -> FallbackResult:
     """Move the worst blocks until the gate holds.
 
     Args:
@@ -93,7 +95,7 @@ def repair(first: Candidate, ranking: Sequence[Sensitivity], attempt: Attempt, p
     """
     worst = [found.block for found in ranking]
     say(f"repair: {_said(first)}; worst first: {', '.join(block.name for block in worst[:5])}")
-    tried: dict[int, Candidate] = {}
+    tried: dict[int, TriedBuild] = {}
 
     def holds(count: int) -> bool:
         tried[count] = attempt(worst[:count])
@@ -118,7 +120,7 @@ def repair(first: Candidate, ranking: Sequence[Sensitivity], attempt: Attempt, p
         "steps": steps,
         "moved": [block.name for block in worst[:count]],
     }
-    return Repaired(candidate=tried[count], moved=tuple(worst[:count]), record=record)
+    return FallbackResult(candidate=tried[count], moved=tuple(worst[:count]), record=record)
 
 
 def _least(limit: int, holds: Callable[[int], bool]) -> int | None:
@@ -137,7 +139,7 @@ def _least(limit: int, holds: Callable[[int], bool]) -> int | None:
     return high
 
 
-def _most(worst: Sequence[Block]) -> int:
+def _most(worst: Sequence[PrecisionBlock]) -> int:
     """How many of the worst blocks may be moved; at least one."""
     count = 1
     while count < len(worst) and _work(worst[: count + 1]) <= MAX_WORK:
@@ -145,11 +147,13 @@ def _most(worst: Sequence[Block]) -> int:
     return count
 
 
-def _work(blocks: Sequence[Block]) -> float:
+def _work(blocks: Sequence[PrecisionBlock]) -> float:
     return sum(block.work for block in blocks)
 
 
-def _step(first: Candidate, moved: Sequence[Block], made: Candidate, pace: Pace) -> dict[str, Any]:
+def _step(
+    first: TriedBuild, moved: Sequence[PrecisionBlock], made: TriedBuild, pace: MeasureLatency
+) -> dict[str, Any]:
     """What one try moved, gained and cost."""
     before, after = (c.comparison.get("candidate_map50_95") for c in (first, made))
     runs = made.judged == made.path
@@ -162,13 +166,13 @@ def _step(first: Candidate, moved: Sequence[Block], made: Candidate, pace: Pace)
     }
 
 
-def _figures(made: Candidate) -> dict[str, Any]:
+def _figures(made: TriedBuild) -> dict[str, Any]:
     return {name: made.comparison[name] for name in _FIGURES if name in made.comparison}
 
 
-def _said(made: Candidate) -> str:
+def _said(made: TriedBuild) -> str:
     return "; ".join(made.comparison.get("failures", [])) or "the limits are held"
 
 
-def _names(blocks: Sequence[Block]) -> str:
+def _names(blocks: Sequence[PrecisionBlock]) -> str:
     return ", ".join(block.name for block in blocks)

@@ -15,13 +15,13 @@ from edgestill.errors import ArtifactError, UsageError
 from edgestill.quantization import PostTraining, QuantizationScheme, QuantParams
 from export.graph.detector_graph import DetectorGraph
 from export.graph.index import SAME_SCALE, passed_on
-from export.quantize.blocks import Block, blocks_of, nodes_in, spare
+from export.quantize.blocks import PrecisionBlock, blocks_of, keep_float, nodes_of
 from export.quantize.calibration.images import Calibration
-from export.quantize.calibration.observer import Statistics
-from export.quantize.fp16 import halve
+from export.quantize.calibration.observer import TensorStatistics
+from export.quantize.fp16 import convert_to_fp16
 from export.quantize.int8 import Int8Settings, largest
-from export.quantize.qdq import ByteWeights, byte_weights, trained_bytes, write
-from export.quantize.qdq_placement import Plan
+from export.quantize.qdq import Int8Weights, quantise_trained_weights, quantise_weights, write
+from export.quantize.qdq_placement import QdqPlan
 from export.quantize.ranges import LEVELS, Range
 from export.quantize.tensor_ranges import groups_of
 from export.quantize.variant import Variant
@@ -31,7 +31,7 @@ METHOD = "trained scales"
 
 def begin(
     graph: DetectorGraph,
-    seen: Statistics,
+    statistics: TensorStatistics,
     settings: Int8Settings,
     *,
     record: Mapping[str, Any],
@@ -40,26 +40,26 @@ def begin(
 
     Args:
         graph: The FP32 model's.
-        seen: What its tensors hold, and the bytes of weights that were chosen for the settings's limit.
+        statistics: What its tensors hold, and the bytes of weights that were chosen for the settings's limit.
         settings: For whom.
         record: Which images were looked at.
     """
-    plan = settings.place(graph, seen, settings.tuning)
-    made: dict[str, ByteWeights] = {}
+    plan = settings.placement(graph, statistics, settings.tuning)
+    made: dict[str, Int8Weights] = {}
     for name in sorted(plan.convolutions):
         read, *names = graph.body[name].input
         weight, bias = (numpy_helper.to_array(graph.initializers[n]) for n in names)
-        means, chosen = seen.channel_means[read], seen.weights.get(name)
-        made[name] = byte_weights(weight, bias, means, settings.weight_limit, chosen)
+        means, chosen = statistics.channel_means[read], statistics.weights.get(name)
+        made[name] = quantise_weights(weight, bias, means, settings.weight_limit, chosen)
     return PostTraining(
         scheme=_scheme(graph, plan, settings, made),
         weights={name: one.values * one.scale.reshape(-1, 1, 1, 1) for name, one in made.items()},
         biases={name: one.bias for name, one in made.items()},
-        record={**record, "method": settings.tuning.words},
+        record={**record, "method": settings.tuning.description},
     )
 
 
-class Trained:
+class QatVariants:
     """Quantised copies of an FP32 graph with trained scales.
 
     Args:
@@ -67,7 +67,7 @@ class Trained:
         scheme: Of that checkpoint.
         settings: For whom the copies are.
         calibration: Images to check FP16's range on, and to rank blocks on; nothing is fitted to them.
-        seen: What tensors hold on them.
+        statistics: What tensors hold on them.
 
     Raises:
         ArtifactError: The roundings are not of this network.
@@ -81,7 +81,7 @@ class Trained:
         settings: Int8Settings,
         *,
         calibration: Calibration | None = None,
-        seen: Statistics | None = None,
+        statistics: TensorStatistics | None = None,
     ) -> None:
         if scheme.family != settings.target:
             raise UsageError(
@@ -90,17 +90,17 @@ class Trained:
             )
         self.calibration = calibration
         self._graph, self._scheme, self._settings = graph, scheme, settings
-        self._largest = {} if seen is None else largest(seen)
+        self._largest = {} if statistics is None else largest(statistics)
         _check(graph, scheme)
 
     @cached_property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[PrecisionBlock, ...]:
         """Those with a convolution in bytes."""
         return blocks_of(self._graph, self._scheme.weights.keys())
 
-    def make(self, moved: Sequence[Block] = ()) -> Variant:
+    def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
         """Quantise all but the moved blocks."""
-        plan, made = self._quantised(moved)
+        plan, made = self._quantised(excluded)
         record: dict[str, Any] = {
             "method": METHOD,
             "family": self._scheme.family,
@@ -109,33 +109,35 @@ class Trained:
         }
         if self.calibration is not None:
             record["range_check"] = asdict(self.calibration.record)
-        if not self._settings.halves:
+        if not self._settings.float_is_fp16:
             return Variant(made, record)
-        halved = halve(made, plan.float_readers, self._largest)
+        halved = convert_to_fp16(made, plan.float_readers, self._largest)
         return Variant(halved.model, {**record, "left_single": dict(halved.kept)})
 
-    def alone(self, block: Block) -> onnx.ModelProto:
+    def only(self, block: PrecisionBlock) -> onnx.ModelProto:
         """Quantise one block; what is float is FP32."""
         return self._quantised([other for other in self.blocks if other is not block])[1]
 
-    def _quantised(self, moved: Sequence[Block]) -> tuple[Plan, onnx.ModelProto]:
-        plan = spare(plan_of(self._scheme), self._graph, nodes_in(moved))
+    def _quantised(self, excluded: Sequence[PrecisionBlock]) -> tuple[QdqPlan, onnx.ModelProto]:
+        plan = keep_float(plan_of(self._scheme), self._graph, nodes_of(excluded))
         steps, limit = self._scheme.weights, self._scheme.weight_limit
         return plan, write(
-            self._graph.model, plan, lambda node, w, b: trained_bytes(w, b, steps[node.name], limit)
+            self._graph.model,
+            plan,
+            lambda node, w, b: quantise_trained_weights(w, b, steps[node.name], limit),
         )
 
 
-def plan_of(scheme: QuantizationScheme) -> Plan:
+def plan_of(scheme: QuantizationScheme) -> QdqPlan:
     """The plan that roundings were made of, with the scales that they have now."""
     ranges = {
-        name: Range(-grid.zero * grid.step, (LEVELS - grid.zero) * grid.step)
-        for name, grid in scheme.grids.items()
+        name: Range(-grid.zero_point * grid.scale, (LEVELS - grid.zero_point) * grid.scale)
+        for name, grid in scheme.quant_params.items()
     }
-    return Plan(
+    return QdqPlan(
         activations={tensor: ranges[grid] for tensor, grid in scheme.activations.items()},
         convolutions=frozenset(scheme.weights),
-        byte_inputs={name: ranges[grid] for name, grid in scheme.inputs.items()},
+        int8_inputs={name: ranges[grid] for name, grid in scheme.inputs.items()},
         float_readers=frozenset(scheme.float_readers),
         integer_bias=scheme.has_integer_bias,
         signed=scheme.is_signed,
@@ -144,7 +146,7 @@ def plan_of(scheme: QuantizationScheme) -> Plan:
 
 
 def _scheme(
-    graph: DetectorGraph, plan: Plan, settings: Int8Settings, made: Mapping[str, ByteWeights]
+    graph: DetectorGraph, plan: QdqPlan, settings: Int8Settings, made: Mapping[str, Int8Weights]
 ) -> QuantizationScheme:
     groups = groups_of(graph)
     known = {graph.source, *(graph.sigmoid(node) for node in graph.body.values())}
@@ -152,7 +154,7 @@ def _scheme(
     inputs = {n: groups.get(t, t) for n in made for t in [graph.body[n].input[0]]}
     grids = {
         activations[tensor]: QuantParams(
-            step=float(np.float32(used.scale)), zero=used.zero, is_learnt=tensor not in known
+            scale=float(np.float32(used.scale)), zero_point=used.zero, is_learnt=tensor not in known
         )
         for tensor, used in plan.activations.items()
     }
@@ -161,7 +163,7 @@ def _scheme(
         is_signed=plan.signed,
         has_integer_bias=plan.integer_bias,
         weight_limit=settings.weight_limit,
-        grids=grids,
+        quant_params=grids,
         activations=activations,
         weights={name: one.scale for name, one in made.items()},
         inputs=inputs,
@@ -171,7 +173,7 @@ def _scheme(
     )
 
 
-def _reads(graph: DetectorGraph, plan: Plan, activations: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def _reads(graph: DetectorGraph, plan: QdqPlan, activations: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """By node that reads anything rounded, the grid of each input; see ``QuantizationScheme.reads``."""
     on_grid: set[str] = set()  # tensors that come rounded out of their node, which only moves values about
     reads: dict[str, tuple[str, ...]] = {}
@@ -205,10 +207,10 @@ def _check(graph: DetectorGraph, scheme: QuantizationScheme) -> None:
         )
 
 
-def _ranges(plan: Plan, scheme: QuantizationScheme) -> dict[str, list[float | str]]:
+def _ranges(plan: QdqPlan, scheme: QuantizationScheme) -> dict[str, list[float | str]]:
     """By tensor: the lower end, the upper end, and whether it was trained."""
     return {
-        name: [used.low, used.high, "trained" if scheme.grids[grid].is_learnt else "known"]
+        name: [used.low, used.high, "trained" if scheme.quant_params[grid].is_learnt else "known"]
         for name, grid in sorted(scheme.activations.items())
         for used in [plan.activations[name]]
     }

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edgestill.quantization import WeightRange
-from export.quantize.calibration.observer import Statistics
-from export.quantize.qdq_placement import Plan
+from export.quantize.calibration.observer import TensorStatistics
+from export.quantize.qdq_placement import QdqPlan
 from export.quantize.ranges import SIGNED_ZERO, Range
 from export.quantize.weight_scale import nearest, weight_scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ByteWeights:
+class Int8Weights:
     """A convolution's weights as bytes.
 
     Attributes:
@@ -36,13 +36,13 @@ class ByteWeights:
     bias: NDArray[np.float32]
 
 
-def byte_weights(
+def quantise_weights(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32],
     input_means: NDArray[np.float64],
     limit: WeightRange,
     chosen: NDArray[np.int8] | None = None,
-) -> ByteWeights:
+) -> Int8Weights:
     """Round weights to bytes, one scale an output channel.
 
     Rounding errors do not average out in a layer whose inputs have a mean (behind SiLU all have): they move
@@ -61,12 +61,12 @@ def byte_weights(
     column = scale.reshape(-1, 1, 1, 1)
     values = nearest(weight, scale, limit) if chosen is None else chosen
     error = (values * column - weight).sum(axis=(2, 3), dtype=np.float64)  # [out, in]
-    return ByteWeights(values, scale, (bias - error @ input_means).astype(np.float32))
+    return Int8Weights(values, scale, (bias - error @ input_means).astype(np.float32))
 
 
-def trained_bytes(
+def quantise_trained_weights(
     weight: NDArray[np.float32], bias: NDArray[np.float32], scale: NDArray[np.float32], limit: WeightRange
-) -> ByteWeights:
+) -> Int8Weights:
     """Round weights to bytes of trained scales, and leave alone the bias that was trained with them.
 
     Args:
@@ -75,31 +75,33 @@ def trained_bytes(
         scale: float32 ``[out]``.
         limit: How large bytes may be.
     """
-    return ByteWeights(nearest(weight, scale, limit.of(weight.shape)), scale, bias)
+    return Int8Weights(nearest(weight, scale, limit.of(weight.shape)), scale, bias)
 
 
 #: Makes bytes of a convolution's weights, given the node, its weights and its bias.
-Rounds = Callable[[onnx.NodeProto, NDArray[np.float32], NDArray[np.float32]], ByteWeights]
+WeightQuantiser = Callable[[onnx.NodeProto, NDArray[np.float32], NDArray[np.float32]], Int8Weights]
 
 
-def quantise(model: onnx.ModelProto, plan: Plan, seen: Statistics, limit: WeightRange) -> onnx.ModelProto:
+def quantise(
+    model: onnx.ModelProto, plan: QdqPlan, statistics: TensorStatistics, limit: WeightRange
+) -> onnx.ModelProto:
     """A copy of an FP32 model with the plan's roundings in it.
 
     Args:
         model: The FP32 model that the plan was made for.
         plan: What goes to bytes.
-        seen: What its tensors hold, and the bytes of weights if they were chosen for the same limit.
+        statistics: What its tensors hold, and the bytes of weights if they were chosen for the same limit.
         limit: How large the bytes of weights may be.
     """
-    means, chosen = seen.channel_means, seen.weights
+    means, chosen = statistics.channel_means, statistics.weights
     return write(
         model,
         plan,
-        lambda n, w, b: byte_weights(w, b, means[n.input[0]], limit, chosen.get(n.name)),
+        lambda n, w, b: quantise_weights(w, b, means[n.input[0]], limit, chosen.get(n.name)),
     )
 
 
-def write(model: onnx.ModelProto, plan: Plan, rounds: Rounds) -> onnx.ModelProto:
+def write(model: onnx.ModelProto, plan: QdqPlan, rounds: WeightQuantiser) -> onnx.ModelProto:
     """A copy of an FP32 model with the plan's roundings in it, and weights as ``rounds`` makes them."""
     return _Writer(model, plan, rounds).write()
 
@@ -113,7 +115,7 @@ class _Writer:
     for any other reader it is added again.
     """
 
-    def __init__(self, model: onnx.ModelProto, plan: Plan, rounds: Rounds) -> None:
+    def __init__(self, model: onnx.ModelProto, plan: QdqPlan, rounds: WeightQuantiser) -> None:
         self.model, self.plan, self.rounds = onnx.ModelProto(), plan, rounds
         self.model.CopyFrom(model)
         self.graph = self.model.graph
@@ -200,12 +202,12 @@ class _Writer:
                 node.input[i] = whole
         return 0.0
 
-    def _bytes(self, node: onnx.NodeProto) -> ByteWeights:
+    def _bytes(self, node: onnx.NodeProto) -> Int8Weights:
         """The weights of a convolution, which still reads its tensor by the FP32 model's name."""
         weight, bias = (numpy_helper.to_array(self.stored.pop(name)) for name in node.input[1:])
         return self.rounds(node, weight, bias)
 
-    def _weights(self, node: onnx.NodeProto, made: ByteWeights, lacks: float) -> None:
+    def _weights(self, node: onnx.NodeProto, made: Int8Weights, lacks: float) -> None:
         """Replace a convolution's weights by bytes and what turns them back.
 
         Args:
@@ -219,7 +221,7 @@ class _Writer:
             sums = made.values.sum(axis=(1, 2, 3), dtype=np.int64) * made.scale
             self._store(bias_name, (made.bias + lacks * sums).astype(np.float32))
             return
-        step = made.scale * np.float32(self.plan.byte_inputs[node.name].scale)
+        step = made.scale * np.float32(self.plan.int8_inputs[node.name].scale)
         limit = np.iinfo(np.int32).max
         whole = np.clip(np.rint(made.bias / step.astype(np.float64)), -limit, limit).astype(np.int32)
         node.input[2] = self._dequantised(bias_name, whole, step)

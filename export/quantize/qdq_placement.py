@@ -13,10 +13,10 @@ import onnx
 
 from export.graph.detector_graph import DetectorGraph
 from export.graph.index import SAME_SCALE, passed_on
-from export.quantize.calibration.observer import Statistics
+from export.quantize.calibration.observer import TensorStatistics
 from export.quantize.calibration.range_methods import ONNXRUNTIME, OPENVINO, TENSORRT, Tuning
 from export.quantize.ranges import Range, noise_db, silu
-from export.quantize.tensor_ranges import FRONT_STRIDE, Allowance, groups_of, tensor_ranges
+from export.quantize.tensor_ranges import FRONT_STRIDE, FloatBudget, groups_of, tensor_ranges
 
 #: Below it SiLU is zero to within 0.03, so bytes of ONNX Runtime need not reach further down, and steps are
 #: finer for it. At -4 a layer's silent values all move by 0.07 the same way, and boxes with them; at -8 steps
@@ -26,13 +26,13 @@ FRONT = f"its map has a stride of {FRONT_STRIDE} or less"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class QdqPlan:
     """Where the bytes are.
 
     Attributes:
         activations: Tensors that are rounded to a byte behind the node that makes them, and their ranges.
         convolutions: Nodes that multiply bytes.
-        byte_inputs: For each such node, the range of its input.
+        int8_inputs: For each such node, the range of its input.
         float_readers: Nodes that read the tensor as it was before rounding.
         integer_bias: Whether the bias is an int32 at the accumulator's scale, or stays float.
         signed: Whether a byte is signed, and zero stands for zero. A range that is not ``ranges.symmetric``
@@ -42,17 +42,17 @@ class Plan:
 
     activations: Mapping[str, Range]
     convolutions: frozenset[str]
-    byte_inputs: Mapping[str, Range]
+    int8_inputs: Mapping[str, Range]
     float_readers: frozenset[str]
     integer_bias: bool
     signed: bool = False
     left_float: Mapping[str, str] = field(default_factory=dict)
 
 
-Placement = Callable[[DetectorGraph, Statistics, Tuning], Plan]
+Placement = Callable[[DetectorGraph, TensorStatistics, Tuning], QdqPlan]
 
 
-def for_openvino(graph: DetectorGraph, statistics: Statistics, tuning: Tuning = OPENVINO) -> Plan:
+def for_openvino(graph: DetectorGraph, statistics: TensorStatistics, tuning: Tuning = OPENVINO) -> QdqPlan:
     """Bytes between layers, nothing inside one.
 
     OpenVINO fuses convolution, SiLU and rounding into one kernel that keeps full precision inside, so a pair
@@ -66,7 +66,9 @@ def for_openvino(graph: DetectorGraph, statistics: Statistics, tuning: Tuning = 
     return _plan(graph, ranges, left, convolutions=graph.body, integer_bias=False)
 
 
-def for_onnxruntime(graph: DetectorGraph, statistics: Statistics, tuning: Tuning = ONNXRUNTIME) -> Plan:
+def for_onnxruntime(
+    graph: DetectorGraph, statistics: TensorStatistics, tuning: Tuning = ONNXRUNTIME
+) -> QdqPlan:
     """Bytes everywhere: ONNX Runtime multiplies bytes only where the result becomes a byte at once.
 
     So the sum in front of SiLU is rounded as well, and the sigmoid, which makes it a table of 256. Layers
@@ -94,7 +96,7 @@ def for_onnxruntime(graph: DetectorGraph, statistics: Statistics, tuning: Tuning
     return replace(plan, activations={t: used for t, used in rounded.items() if t not in pooled})
 
 
-def for_tensorrt(graph: DetectorGraph, statistics: Statistics, tuning: Tuning = TENSORRT) -> Plan:
+def for_tensorrt(graph: DetectorGraph, statistics: TensorStatistics, tuning: Tuning = TENSORRT) -> QdqPlan:
     """Signed bytes in front of every convolution of the body, nothing inside a layer; zero stands for zero.
 
     TensorRT fuses convolution, bias, SiLU and the next rounding, and a residual addition with the convolution
@@ -151,7 +153,7 @@ def _whole_front(graph: DetectorGraph, left: Mapping[str, str]) -> dict[str, str
     }
 
 
-def _float_pools(graph: DetectorGraph, plan: Plan) -> set[str]:
+def _float_pools(graph: DetectorGraph, plan: QdqPlan) -> set[str]:
     """What pools of the body read and make where the layer in front of them is float.
 
     ONNX Runtime pools bytes fast where they lie channels last, which only a convolution in bytes makes them
@@ -171,7 +173,7 @@ def _before_silu(used: Range) -> Range:
 
 
 def _unfit(
-    graph: DetectorGraph, statistics: Statistics, tuning: Tuning, before: Mapping[str, Range]
+    graph: DetectorGraph, statistics: TensorStatistics, tuning: Tuning, before: Mapping[str, Range]
 ) -> dict[str, str]:
     """The convolutions whose result must not be rounded in front of SiLU, and why."""
     last = [n for n, node in graph.body.items() if graph.activation_readers(node) & set(graph.outputs)]
@@ -184,11 +186,11 @@ def _unfit(
         for name, used in before.items()
         if name not in left
     }
-    allowance = Allowance(graph, tuning)
+    budget = FloatBudget(graph, tuning)
     ruined = {
         name: f"a byte in front of its SiLU leaves {db:.1f} dB"
         for name, db in sorted(noisy.items(), key=lambda item: item[1])
-        if allowance.spares(db, {name}, {name})
+        if budget.grants(db, {name}, {name})
     }
     return left | ruined
 
@@ -233,16 +235,16 @@ def _plan(
     *,
     convolutions: Mapping[str, onnx.NodeProto],
     integer_bias: bool,
-) -> Plan:
+) -> QdqPlan:
     """Keep the convolutions whose input is bytes."""
     inputs = {name: _byte_range(graph, ranges, node.input[0]) for name, node in convolutions.items()}
     left |= {name: "its input is float" for name, used in inputs.items() if used is None}
-    byte_inputs = {name: used for name, used in inputs.items() if used is not None}
-    floats = {n for n in (*graph.body, *graph.outputs) if n not in byte_inputs}
-    return Plan(
+    int8_inputs = {name: used for name, used in inputs.items() if used is not None}
+    floats = {n for n in (*graph.body, *graph.outputs) if n not in int8_inputs}
+    return QdqPlan(
         activations=read_rounded(ranges, graph, floats),
-        convolutions=frozenset(byte_inputs),
-        byte_inputs=byte_inputs,
+        convolutions=frozenset(int8_inputs),
+        int8_inputs=int8_inputs,
         float_readers=frozenset(floats),
         integer_bias=integer_bias,
         left_float=left,

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from edgestill.boxes import cxcywh_to_xyxy
 from edgestill.progress import track
 from edgestill.spec import ModelSpec
-from export.quantize.blocks import Block
+from export.quantize.blocks import PrecisionBlock
 from export.quantize.calibration.images import Calibration
 
 IMAGES = 16  # of the calibration images, spread; 8 put the first nine of 18 blocks in the same order
@@ -50,14 +50,14 @@ class Sensitivity:
         error: See the module, from 0 to 2; 2 is that nothing was found again.
     """
 
-    block: Block
+    block: PrecisionBlock
     error: float
 
 
 def rank(
     source: onnx.ModelProto,
-    blocks: Sequence[Block],
-    alone: Callable[[Block], onnx.ModelProto],
+    blocks: Sequence[PrecisionBlock],
+    only: Callable[[PrecisionBlock], onnx.ModelProto],
     calibration: Calibration,
 ) -> tuple[Sensitivity, ...]:
     """Measure every block; the worst comes first, of equals the one that is first in the network.
@@ -65,7 +65,7 @@ def rank(
     Args:
         source: The FP32 model.
         blocks: What can be moved.
-        alone: The model with that block in fewer bits and all others in FP32.
+        only: The model with that block in fewer bits and all others in FP32.
         calibration: The images, and the spec at which they are shown.
     """
     spec, feeds = calibration.spec, calibration.some(IMAGES)
@@ -73,7 +73,7 @@ def rank(
     said = [_pairs(whole(feed), spec) for feed in feeds]
     found = []
     for block in track(blocks, "rank blocks", len(blocks)):
-        session, moved, weight = _Session(alone(block)), 0.0, 0.0
+        session, moved, weight = _Session(only(block)), 0.0, 0.0
         for feed, true in zip(feeds, said, strict=True):
             add = _difference(true, _pairs(session(feed), spec))
             moved, weight = moved + add[0], weight + add[1]

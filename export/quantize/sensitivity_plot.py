@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgestill.errors import missing_library
 from edgestill.progress import say
-from export.quantize.blocks import Block
+from export.quantize.blocks import PrecisionBlock
 from export.quantize.sensitivity import Sensitivity
 
 #: Told apart by the colour-blind (after Okabe and Ito, 2008).
@@ -41,7 +41,9 @@ def plot_path(model: Path) -> Path:
     return model.with_name(f"{model.name}.sensitivity.png")
 
 
-def draw(model: Path, folder: Path, ranking: Sequence[Sensitivity], moved: Sequence[Block]) -> Path | None:
+def draw(
+    model: Path, folder: Path, ranking: Sequence[Sensitivity], moved: Sequence[PrecisionBlock]
+) -> Path | None:
     """The picture of a model file, in a folder; None, said on stderr, where matplotlib is not installed."""
     path = folder / plot_path(model).name
     try:

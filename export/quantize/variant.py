@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import onnx
 
 from export.graph.detector_graph import DetectorGraph
-from export.quantize.blocks import MOVED, Block, blocks_of, nodes_in, spare
+from export.quantize.blocks import TOO_SENSITIVE, PrecisionBlock, blocks_of, keep_float, nodes_of
 from export.quantize.calibration.images import Calibration
-from export.quantize.calibration.observer import Statistics
-from export.quantize.fp16 import to_half
+from export.quantize.calibration.observer import TensorStatistics
+from export.quantize.fp16 import to_fp16
 from export.quantize.int8 import Int8Settings, largest, make_int8
-from export.quantize.qdq_placement import Plan
+from export.quantize.qdq_placement import QdqPlan
 
 RANGE_CHECK = "largest magnitude of each tensor, with headroom, against the end of FP16"
 
@@ -43,107 +43,107 @@ class Variants(Protocol):
     """
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[PrecisionBlock, ...]:
         """What can be moved, in the order of the network."""
 
     @property
     def calibration(self) -> Calibration | None:
         """The images."""
 
-    def make(self, moved: Sequence[Block] = ()) -> Variant:
+    def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
         """The network with some blocks moved out of the precision."""
 
-    def alone(self, block: Block) -> onnx.ModelProto:
+    def only(self, block: PrecisionBlock) -> onnx.ModelProto:
         """The FP32 network with one block at the precision."""
 
 
-class Plain:
+class Fp32Variants:
     """The FP32 graph, as it is."""
 
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[PrecisionBlock, ...] = ()
     calibration: Calibration | None = None
 
     def __init__(self, source: onnx.ModelProto) -> None:
         self._source = source
 
-    def make(self, moved: Sequence[Block] = ()) -> Variant:
+    def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
         """The graph itself; it has no blocks to move."""
         return Variant(self._source)
 
-    def alone(self, block: Block) -> onnx.ModelProto:
+    def only(self, block: PrecisionBlock) -> onnx.ModelProto:
         """The graph itself."""
         return self._source
 
 
-class Int8:
+class Int8Variants:
     """Quantised copies of an FP32 graph, all from one set of statistics."""
 
     def __init__(
         self,
         graph: DetectorGraph,
-        seen: Statistics,
+        statistics: TensorStatistics,
         settings: Int8Settings,
         *,
         calibration: Calibration,
         chosen: Mapping[str, Any],
     ) -> None:
         self.calibration: Calibration | None = calibration
-        self._graph, self._seen, self._settings = graph, seen, settings
+        self._graph, self._seen, self._settings = graph, statistics, settings
         self._record = {**asdict(calibration.record), **chosen}
 
     @cached_property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[PrecisionBlock, ...]:
         """Those with a convolution in bytes."""
         return blocks_of(self._graph, self._plan.convolutions)
 
     @cached_property
-    def _plan(self) -> Plan:
-        return self._settings.place(self._graph, self._seen, self._settings.tuning)
+    def _plan(self) -> QdqPlan:
+        return self._settings.placement(self._graph, self._seen, self._settings.tuning)
 
-    def make(self, moved: Sequence[Block] = ()) -> Variant:
+    def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
         """Quantise all but the moved blocks."""
-        return Variant(*self._quantised(self._settings, moved))
+        return Variant(*self._quantised(self._settings, excluded))
 
-    def alone(self, block: Block) -> onnx.ModelProto:
+    def only(self, block: PrecisionBlock) -> onnx.ModelProto:
         """Quantise one block; what is float is FP32, also for engines that get FP16 beside bytes."""
         others = [other for other in self.blocks if other is not block]
-        return self._quantised(replace(self._settings, halves=False), others)[0]
+        return self._quantised(replace(self._settings, float_is_fp16=False), others)[0]
 
     def _quantised(
-        self, settings: Int8Settings, moved: Sequence[Block]
+        self, settings: Int8Settings, excluded: Sequence[PrecisionBlock]
     ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-        plan = spare(self._plan, self._graph, nodes_in(moved))
+        plan = keep_float(self._plan, self._graph, nodes_of(excluded))
         made, record = make_int8(self._graph, self._seen, settings, plan=plan)
         return made, {**self._record, **record}
 
 
-class Half:
+class Fp16Variants:
     """Copies of an FP32 graph in FP16."""
 
     def __init__(
         self,
         graph: DetectorGraph,
-        seen: Statistics | None,
+        statistics: TensorStatistics | None,
         calibration: Calibration | None,
     ) -> None:
         self.calibration = calibration
         self._graph = graph
-        self._largest = {} if seen is None else largest(seen)
+        self._largest = {} if statistics is None else largest(statistics)
 
     @cached_property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[PrecisionBlock, ...]:
         """All of the body, and the detection outputs."""
         return blocks_of(self._graph, {*self._graph.body, *self._graph.outputs})
 
-    def make(self, moved: Sequence[Block] = ()) -> Variant:
+    def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
         """Halve all but the moved blocks."""
-        made = to_half(self._graph, self._largest, moved=nodes_in(moved))
+        made = to_fp16(self._graph, self._largest, excluded=nodes_of(excluded))
         if self.calibration is None:
             return Variant(made.model)
         record = asdict(self.calibration.record)
-        left = {name: MOVED for block in moved for name in block.convolutions} | dict(made.kept)
+        left = {name: TOO_SENSITIVE for block in excluded for name in block.convolutions} | dict(made.kept)
         return Variant(made.model, {**record, "method": RANGE_CHECK, "left_float": left})
 
-    def alone(self, block: Block) -> onnx.ModelProto:
+    def only(self, block: PrecisionBlock) -> onnx.ModelProto:
         """Halve one block."""
         return self.make([other for other in self.blocks if other is not block]).model

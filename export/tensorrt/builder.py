@@ -21,7 +21,7 @@ from runtime.tensorrt.library import Library
 
 KEPT_MESSAGES = 40
 #: A phase of the builder, its parent's name or None, its steps, and the step that is done.
-Tell = Callable[[str, str | None, int, int], None]
+ReportProgress = Callable[[str, str | None, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def build(
     *,
     profile: Profile | None = None,
     timing_cache: bytes = b"",
-    tell: Tell = lambda *_: None,
+    tell: ReportProgress = lambda *_: None,
 ) -> Built:
     """Build an engine.
 
@@ -198,7 +198,7 @@ def _dla(trt: Any, builder: Any, network: Any, config: Any, core: int | None) ->
     return tuple(layer.name for layer in layers if not config.can_run_on_DLA(layer))
 
 
-def _watch(trt: Any, config: Any, tell: Tell) -> None:
+def _watch(trt: Any, config: Any, tell: ReportProgress) -> None:
     """Tell of progress; 8.5 has no way to."""
     if not hasattr(trt, "IProgressMonitor"):
         return

@@ -30,7 +30,7 @@ STEPS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class BuildAnswer:
     """What the builder's process left, see ``export.tensorrt.builder.Built``."""
 
     plan: Path
@@ -49,7 +49,7 @@ def build_in_child(
     folder: Path,
     *,
     profile: Profile | None = None,
-) -> Answer:
+) -> BuildAnswer:
     """Build an engine.
 
     Args:
@@ -87,7 +87,7 @@ def build_in_child(
     answer = json.loads(answered.read_text("utf-8"))
     if "error" in answer:
         raise _told(*answer["error"])
-    return Answer(
+    return BuildAnswer(
         plan=folder / "plan",
         timing_cache=folder / "timing.cache",
         **{**answer, "fallbacks": tuple(answer["fallbacks"])},

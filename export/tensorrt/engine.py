@@ -21,7 +21,7 @@ from edgestill.errors import DeviceError, VerificationError
 from edgestill.files import sha256_file, to_json_text
 from edgestill.spec import Precision
 from edgestill.target import EngineTarget
-from export.tensorrt.child import Answer, build_in_child
+from export.tensorrt.child import BuildAnswer, build_in_child
 from export.tensorrt.options import RTX_DEFAULT, EngineOptions
 from export.tensorrt.profile import Profile
 from runtime.tensorrt.cuda_driver import GpuFacts, open_driver
@@ -36,7 +36,7 @@ UNPROVED = "needs the device: no GPU here can load the engine; `edgestill inspec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class BuildTarget:
     """Where engines are built, once it is known that they can be.
 
     Attributes:
@@ -73,7 +73,7 @@ class Engine:
     from_cache: bool
 
 
-def workplace(target: EngineTarget, precision: Precision, options: EngineOptions) -> Workplace:
+def find_build_target(target: EngineTarget, precision: Precision, options: EngineOptions) -> BuildTarget:
     """Check, before anything is built, that it can be: library, GPU, precision, options.
 
     Raises:
@@ -85,7 +85,7 @@ def workplace(target: EngineTarget, precision: Precision, options: EngineOptions
     library = load_library(target)
     if library.is_rtx:
         home = built_ahead(library.version, options.capabilities or RTX_DEFAULT)
-        return Workplace(target=target, home=home, doubts=())
+        return BuildTarget(target=target, home=home, doubts=())
     gpu = _gpu()
     library.refuse_gpu(gpu.name, gpu.compute_capability)
     if precision == "int8" and gpu.compute_capability in NO_INT8:
@@ -93,7 +93,7 @@ def workplace(target: EngineTarget, precision: Precision, options: EngineOptions
             f"{gpu.name}, compute capability {gpu.compute_capability}, has no INT8 arithmetic",
             hint="--precision fp16 is the fast one there",
         )
-    return Workplace(
+    return BuildTarget(
         target=target,
         home=home_here(target, library.version, gpu),
         doubts=tuple(doubts(library.version, gpu.compute_capability, precision)),
@@ -112,25 +112,25 @@ def _gpu() -> GpuFacts:
 
 
 def make_engine(
-    place: Workplace,
+    build_target: BuildTarget,
     onnx: Path,
     precision: Precision,
     options: EngineOptions,
     out: Path,
     *,
     profile: Profile | None = None,
-    moved: int = 0,
+    excluded: int = 0,
 ) -> Engine:
     """Build an engine, or take it from the cache, and write it to ``out``.
 
     Args:
-        place: From ``workplace``.
+        build_target: From ``find_build_target``.
         onnx: The graph.
         precision: What it was made for.
         options: How to build.
         out: Path of the engine file.
         profile: Sizes to build for, where the graph leaves some free.
-        moved: Convolutions of the graph that were left out of the precision on purpose.
+        excluded: Convolutions of the graph that were left out of the precision on purpose.
 
     Raises:
         ArtifactError: The graph does not parse.
@@ -138,7 +138,7 @@ def make_engine(
         VerificationError: The engine's layers are of another precision.
     """
     depends = {
-        "home": asdict(place.home),
+        "home": asdict(build_target.home),
         "precision": precision,
         "onnx_sha256": sha256_file(onnx),
         "options": {**options.to_json(), "memory_mib": None},
@@ -148,13 +148,13 @@ def make_engine(
     kept = folder / f"{_key(depends)}.engine"
     record = _kept_record(kept)
     if record is None:
-        record = _build(place, onnx, precision, options, profile=profile, kept=kept)
+        record = _build(build_target, onnx, precision, options, profile=profile, kept=kept)
     shutil.copyfile(kept, out)
-    proved, unproved = _proof(record, precision, out.name, moved)
+    proved, unproved = _proof(record, precision, out.name, excluded)
     return Engine(
         path=out,
         built_on={
-            **marked(place.home, out, portable=options.portable),
+            **marked(build_target.home, out, portable=options.portable),
             "onnx_sha256": depends["onnx_sha256"],
             "options": options.to_json(),
             "profile": depends["profile"],
@@ -191,7 +191,7 @@ def _kept_record(kept: Path) -> dict[str, Any] | None:
 
 
 def _build(
-    place: Workplace,
+    build_target: BuildTarget,
     onnx: Path,
     precision: Precision,
     options: EngineOptions,
@@ -199,12 +199,14 @@ def _build(
     profile: Profile | None,
     kept: Path,
 ) -> dict[str, Any]:
-    timing = kept.with_name(f"timing-{_key(asdict(place.home))}.cache")
+    timing = kept.with_name(f"timing-{_key(asdict(build_target.home))}.cache")
     with tempfile.TemporaryDirectory(prefix=".build-", dir=kept.parent) as name:
         folder = Path(name)
         if timing.exists():
             shutil.copyfile(timing, folder / "timing.cache")
-        answer: Answer = build_in_child(place.target, onnx, precision, options, folder, profile=profile)
+        answer: BuildAnswer = build_in_child(
+            build_target.target, onnx, precision, options, folder, profile=profile
+        )
         if answer.timing_cache.stat().st_size:
             answer.timing_cache.replace(timing)
         record = {
@@ -221,7 +223,7 @@ def _build(
 
 
 def _proof(
-    record: Mapping[str, Any], precision: Precision, name: str, moved: int
+    record: Mapping[str, Any], precision: Precision, name: str, excluded: int
 ) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
     """What the layers compute in, held against the request."""
     layers: LayerList
@@ -233,7 +235,7 @@ def _proof(
         return {}, {"executed": UNPROVED}
     counts = layers.counts()
     wanted, total = counts.get(NAMES[precision], 0), sum(counts.values())
-    if not total or wanted < MIN_SHARE[precision] * (total - moved):
+    if not total or wanted < MIN_SHARE[precision] * (total - excluded):
         raise VerificationError(
             f"{name} was asked for as {precision}: of {total} convolutions {wanted} are {how} in "
             f"{NAMES[precision]}, all: {counts}",

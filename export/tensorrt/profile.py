@@ -11,7 +11,7 @@ from edgestill.spec import ModelSpec
 from export.tensorrt.options import EngineOptions
 
 if TYPE_CHECKING:
-    from export.graph.interface import Form
+    from export.graph.interface import Interface
 
 BATCHES = (1, 1, 8)
 #: Least and most height and width where none are given, as shares of the file's own: an engine takes memory
@@ -48,7 +48,7 @@ class Profile:
         return cls(least=least, best=best, most=most)
 
 
-def fit(spec: ModelSpec, form: Form, options: EngineOptions) -> tuple[Form, Profile | None]:
+def fit(spec: ModelSpec, interface: Interface, options: EngineOptions) -> tuple[Interface, Profile | None]:
     """The form and the profile of an engine; no profile where all sizes are fixed.
 
     TensorRT before 8.6 wants the number of a TopK's rows in the file: so the form has as many as the smallest
@@ -56,33 +56,33 @@ def fit(spec: ModelSpec, form: Form, options: EngineOptions) -> tuple[Form, Prof
 
     Args:
         spec: The network's contract; its size and a single image must be within the profile.
-        form: What is wanted.
+        interface: What is wanted.
         options: What is wanted of the profile.
 
     Raises:
         UsageError: The profile is about sizes that are fixed, or does not hold the file's own.
     """
-    if options.batches and form.batch is not None:
+    if options.batches and interface.batch is not None:
         raise _fixed("--profile-batch", "batch")
-    if options.sizes and not form.free_hw:
+    if options.sizes and not interface.free_hw:
         raise _fixed("--profile-size", "size")
-    if not form.is_free:
-        return form, None
+    if not interface.is_free:
+        return interface, None
     if options.dla_core is not None:
         raise UsageError("a DLA runs fixed sizes only", hint="leave --dynamic or --dla out")
-    batches = (form.batch,) * 3 if form.batch is not None else options.batches or BATCHES
-    sizes = (options.sizes or _sizes(spec)) if form.free_hw else (spec.input_hw,) * 3
-    if batches[0] != 1 and form.batch is None:
+    batches = (interface.batch,) * 3 if interface.batch is not None else options.batches or BATCHES
+    sizes = (options.sizes or _sizes(spec)) if interface.free_hw else (spec.input_hw,) * 3
+    if batches[0] != 1 and interface.batch is None:
         raise UsageError(
             f"a profile from {batches[0]} images on does not take one",
             hint=f"--profile-batch 1,{batches[1]},{batches[2]}, or --batch N for a fixed number",
         )
     _check_sizes(spec, sizes)
-    shapes = [_shape(n, hw, form) for n, hw in zip(batches, sizes, strict=True)]
-    if form.free_hw:
-        rows = min(form.rows, spec.resized(sizes[0]).cells)
-        form = replace(form, least_hw=sizes[0], rows=rows)
-    return form, Profile(least=shapes[0], best=shapes[1], most=shapes[2])
+    shapes = [_shape(n, hw, interface) for n, hw in zip(batches, sizes, strict=True)]
+    if interface.free_hw:
+        rows = min(interface.rows, spec.resized(sizes[0]).cells)
+        interface = replace(interface, least_hw=sizes[0], rows=rows)
+    return interface, Profile(least=shapes[0], best=shapes[1], most=shapes[2])
 
 
 def _fixed(flag: str, what: str) -> UsageError:
@@ -110,5 +110,5 @@ def _check_sizes(spec: ModelSpec, sizes: Sequence[tuple[int, int]]) -> None:
         )
 
 
-def _shape(batch: int, hw: tuple[int, int], form: Form) -> Shape:
-    return (batch, *hw, 3) if form.pixels == "uint8" else (batch, 3, *hw)
+def _shape(batch: int, hw: tuple[int, int], interface: Interface) -> Shape:
+    return (batch, *hw, 3) if interface.pixels == "uint8" else (batch, 3, *hw)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgestill.errors import ToolchainError
-from export.tensorrt.builder import Tell, build
+from export.tensorrt.builder import ReportProgress, build
 from export.tensorrt.options import EngineOptions
 from export.tensorrt.profile import Profile
 from runtime.tensorrt.library import load_library
@@ -37,7 +37,7 @@ def main() -> None:
     (folder / "answer.json").write_text(json.dumps(answer), "utf-8")
 
 
-def _build(folder: Path, wanted: dict[str, Any], tell: Tell) -> dict[str, Any]:
+def _build(folder: Path, wanted: dict[str, Any], tell: ReportProgress) -> dict[str, Any]:
     cache = folder / "timing.cache"
     built = build(
         load_library(wanted["target"]),
@@ -58,7 +58,7 @@ def _build(folder: Path, wanted: dict[str, Any], tell: Tell) -> dict[str, Any]:
     }
 
 
-def _channel() -> Tell:
+def _channel() -> ReportProgress:
     """A line to the parent that nothing which TensorRT prints can get into."""
     stream = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

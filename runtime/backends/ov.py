@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from devices.int8_saturation import cuts_off_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.progress import say
-from edgestill.quantization import needs_wide_sums
+from edgestill.quantization import overflows_int16
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
 from runtime.onnx_guard.model import check_onnx
@@ -99,7 +99,7 @@ def open_model(
         )
     model = _read(core, path)
     metadata = _metadata(model, path)
-    if target == "CPU" and cuts_off_here() and _needs_wide_sums(model):
+    if target == "CPU" and cuts_off_here() and _overflows_int16(model):
         say(
             f"{path}: its INT8 weights are too large for this CPU, which cuts off sums of their products: "
             "what it finds is unsure. Export it again, or as .onnx, which is run exactly here"
@@ -132,10 +132,10 @@ def _read(core: Any, path: Path) -> Any:
         ) from error
 
 
-def _needs_wide_sums(model: Any) -> bool:
+def _overflows_int16(model: Any) -> bool:
     """Whether a model's weights need exact sums of their products."""
     stored = (op for op in model.get_ops() if op.get_type_name() == "Constant")
-    return any(needs_wide_sums(op.data) for op in stored if op.get_element_type() == ov.Type.i8)
+    return any(overflows_int16(op.data) for op in stored if op.get_element_type() == ov.Type.i8)
 
 
 def _check_xml(path: Path) -> None:

@@ -13,7 +13,7 @@ from edgestill.errors import UsageError
 if TYPE_CHECKING:
     from edgestill.checkpoint import Checkpoint
     from edgestill.spec import ModelSpec
-    from export.quantize.calibration.auto_method import Trial
+    from export.quantize.calibration.auto_method import MethodTrial
     from export.quantize.calibration.images import Calibration
     from export.quantize.calibration.range_methods import Method
     from export.verify.source_check import EvaluationSet
@@ -27,7 +27,7 @@ class Choice:
 
     calibration: Calibration | None = None
     method: Method | None = None
-    trial: Trial | None = None
+    trial: MethodTrial | None = None
     cache: Path | None = None
 
 
@@ -98,14 +98,14 @@ def read(args: argparse.Namespace, checkpoint: Checkpoint, evaluation: Evaluatio
         DataError: An image is calibrated and verified on, or none are left to try methods on.
     """
     from edgestill.cli.models import cache_folder  # noqa: PLC0415
-    from export.quantize.calibration.images import choose  # noqa: PLC0415 (brings onnxruntime)
+    from export.quantize.calibration.images import choose_images  # noqa: PLC0415 (brings onnxruntime)
 
     cache, spec = cache_folder() / "calibration", checkpoint.spec
     is_trained = checkpoint.scheme is not None
     if args.precision == "int8" and not is_trained:
         dataset, auto = Dataset.open(args.calib), args.calib_method == "auto"
         verified_on = evaluation.images if evaluation else []
-        chosen = choose(dataset, spec, count=args.calib_images, verified_on=verified_on)
+        chosen = choose_images(dataset, spec, count=args.calib_images, verified_on=verified_on)
         trial = _trial(dataset, spec, chosen, verified_on) if auto else None
         return Choice(
             calibration=chosen, method=None if auto else args.calib_method, trial=trial, cache=cache
@@ -114,10 +114,12 @@ def read(args: argparse.Namespace, checkpoint: Checkpoint, evaluation: Evaluatio
         # Nothing is fitted to them: whether a number overflows may be asked of any image.
         if args.calib:
             dataset = Dataset.open(args.calib)
-            return Choice(calibration=choose(dataset, spec, count=args.calib_images, fits=False), cache=cache)
+            return Choice(
+                calibration=choose_images(dataset, spec, count=args.calib_images, fits=False), cache=cache
+            )
         if evaluation:
             dataset, split = evaluation.dataset, evaluation.split
-            chosen = choose(dataset, spec, split=split, count=RANGE_IMAGES, fits=False)
+            chosen = choose_images(dataset, spec, split=split, count=RANGE_IMAGES, fits=False)
             return Choice(calibration=chosen, cache=cache)
     return Choice()
 
@@ -130,7 +132,7 @@ def _is_checked(args: argparse.Namespace, *, is_trained: bool) -> bool:
     return bool(args.precision == "fp16" and args.to != "openvino")
 
 
-def _trial(dataset: Dataset, spec: ModelSpec, chosen: Calibration, verified_on: list[Path]) -> Trial:
-    from export.quantize.calibration.auto_method import third_split  # noqa: PLC0415
+def _trial(dataset: Dataset, spec: ModelSpec, chosen: Calibration, verified_on: list[Path]) -> MethodTrial:
+    from export.quantize.calibration.auto_method import trial_images  # noqa: PLC0415
 
-    return third_split(dataset, spec.classes, chosen, verified_on)
+    return trial_images(dataset, spec.classes, chosen, verified_on)

@@ -31,15 +31,15 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
     from export.graph.detector_graph import DetectorGraph  # noqa: PLC0415
     from export.graph.yolov5 import build_onnx  # noqa: PLC0415
     from export.job import INT8_SETTINGS  # noqa: PLC0415
-    from export.quantize.calibration.images import choose  # noqa: PLC0415 (brings onnxruntime)
-    from export.quantize.calibration.observer_cache import Watched, gathered  # noqa: PLC0415
+    from export.quantize.calibration.images import choose_images  # noqa: PLC0415 (brings onnxruntime)
+    from export.quantize.calibration.observer_cache import ObservedTensors, observe_cached  # noqa: PLC0415
     from export.quantize.qat_scales import begin  # noqa: PLC0415
 
     assert settings.family
     graph = DetectorGraph(build_onnx(checkpoint.spec, checkpoint.weights), checkpoint.spec.scale)
     dataset = Dataset.open(Path(settings.calib or data[0]))
-    calibration = choose(dataset, checkpoint.spec, count=settings.calib_images)
+    calibration = choose_images(dataset, checkpoint.spec, count=settings.calib_images)
     int8 = INT8_SETTINGS[settings.family]
-    watched = Watched.to_quantise(graph, int8.weight_limit)
-    seen = gathered(graph.model, watched, calibration, cache_folder() / "calibration")
+    observed = ObservedTensors.for_int8(graph, int8.weight_limit)
+    seen = observe_cached(graph.model, observed, calibration, cache_folder() / "calibration")
     return begin(graph, seen, int8, record=asdict(calibration.record))

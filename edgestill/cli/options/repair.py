@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
-    from export.build import Exported
-    from export.quantize.fallback import Pace
+    from export.build import ExportResult
+    from export.quantize.fallback import MeasureLatency
 
 NOT_NEEDED = "the limits were held without"
 
@@ -43,7 +43,7 @@ def refuse_senseless(args: argparse.Namespace) -> None:
         raise UsageError("--repair needs images to judge by", hint="add --verify DATA.yaml")
 
 
-def read(args: argparse.Namespace, pictures: Path | None) -> Pace | None:
+def read(args: argparse.Namespace, pictures: Path | None) -> MeasureLatency | None:
     """What measures the cost of a repair; None if none was asked for.
 
     Args:
@@ -61,7 +61,7 @@ def read(args: argparse.Namespace, pictures: Path | None) -> Pace | None:
     return measure
 
 
-def told(args: argparse.Namespace, made: Exported) -> dict[str, Any] | None:
+def told(args: argparse.Namespace, made: ExportResult) -> dict[str, Any] | None:
     """What a repair did, for the result; None if none was asked for."""
     if not args.repair:
         return None

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options import calibration, engine, form, recalibrate, repair
+from edgestill.cli.options import calibration, engine, interface, recalibrate, repair
 from edgestill.cli.options.sizes import input_hw
 from edgestill.errors import ArtifactError, UsageError, missing_library
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("exports"), metavar="DIR", help="output folder (default exports)")
     add("--name", help="name of the files (default: checkpoint and precision)")
     add("--force", action="store_true", help="replace existing files")
-    form.add_arguments(parser)
+    interface.add_arguments(parser)
     calibration.add_arguments(parser)
     repair.add_arguments(parser)
     recalibrate.add_arguments(parser)
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     calibration.refuse_senseless(args)
     repair.refuse_senseless(args)
     recalibrate.refuse_senseless(args)
-    engine_options, file_form = engine.read(args), form.read(args)
+    engine_options, file_interface = engine.read(args), interface.read(args)
     checkpoint = calibration.with_scales(args, _checkpoint(args.checkpoint, args.imgsz))
     evaluation = _evaluation(args, checkpoint.spec)
     choice = calibration.read(args, checkpoint, evaluation)
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         recalibration=recalibrate.read(args, choice.calibration, evaluation),
         cache=choice.cache,
         engine=engine_options,
-        form=file_form,
+        interface=file_interface,
     )
     name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
     made = export(

@@ -145,7 +145,7 @@ def _lint(path: Path, wanted: str | None) -> dict[str, Any]:
         "producer": f"{graph.model.producer_name} {graph.model.producer_version}".strip(),
         "opset": graph.opset,
         "convolutions": len(graph.convolutions),
-        "convolutions_in_bytes": sum(map(graph.in_bytes, graph.convolutions)),
+        "convolutions_in_bytes": sum(map(graph.computes_int8, graph.convolutions)),
         "for": wanted,
         "rules": [rule.id for rule in rules() if names.keys() & rule.severities.keys()],
         "errors": {

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from edgestill import architecture
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from export.graph.cells import Axis, Grid
-from export.graph.topk import Boxes, alarm
+from export.graph.cells import Axis, CellGrid
+from export.graph.topk import BestBoxes, nan_guard
 from export.graph.weights import Weights
 from export.graph.writer import BATCH, GraphWriter
 
@@ -24,7 +24,7 @@ ANCHORS = f"model.{architecture.HEAD_INDEX}.anchors"
 DECODE = f"model.{architecture.HEAD_INDEX}.decode"
 
 
-def rows(writer: GraphWriter, spec: ModelSpec, grid: Grid, level: int, s: str) -> str:
+def rows(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, level: int, s: str) -> str:
     """One level's probabilities ``[B, h, w, anchors * (5 + nc)]`` as rows ``[B, anchors * h * w, 5 + nc]``.
 
     Every column is s * (m + k * s) + cell, with m and k by column: one pass for an engine that fuses, and no
@@ -59,7 +59,9 @@ def rows(writer: GraphWriter, spec: ModelSpec, grid: Grid, level: int, s: str) -
     return writer.reshape(f"{name}.rows", boxes, (BATCH, -1, columns))
 
 
-def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, levels: Sequence[str], limit: int) -> Boxes:
+def write_best_boxes(
+    writer: GraphWriter, spec: ModelSpec, grid: CellGrid, levels: Sequence[str], limit: int
+) -> BestBoxes:
     """The best boxes of all levels, each given as probabilities ``[B, anchors, 5 + nc, h * w]``.
 
     Which boxes are best is told by maps as the convolutions leave them, where the values of one kind lie side
@@ -81,7 +83,7 @@ def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, levels: Sequenc
     return _decoded(writer, spec, grid, everything, places)
 
 
-def _decoded(writer: GraphWriter, spec: ModelSpec, grid: Grid, everything: str, places: str) -> Boxes:
+def _decoded(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, everything: str, places: str) -> BestBoxes:
     """The rows ``[B, A, 5 + nc]`` at places ``[B, K]`` as boxes."""
     name = f"{DECODE}.best"
     s = writer.pick(f"{name}.rows", everything, places)
@@ -99,11 +101,11 @@ def _decoded(writer: GraphWriter, spec: ModelSpec, grid: Grid, everything: str, 
     size = writer.part(f"{name}.s.size", s, 2, 2, 4)
     classes = writer.part(f"{name}.s.classes", s, 2, PER_BOX, PER_BOX + spec.nc)
     sure = writer.part(f"{name}.s.objectness", s, 2, 4, PER_BOX)
-    return Boxes(
+    return BestBoxes(
         centre=writer.node("Add", f"{name}.centre", [reach, middle]),
         half=times("half", size, times("square", size, anchor)),
         scores=times("scores", classes, sure),
-        alarm=alarm(writer, DECODE, everything),
+        nan_guard=nan_guard(writer, DECODE, everything),
     )
 
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from edgestill import architecture
 from edgestill.spec import ModelSpec
-from export.graph.cells import Grid
+from export.graph.cells import CellGrid
 from export.graph.heads import _anchors
 from export.graph.heads._anchors import DECODE, check_anchors
-from export.graph.topk import Boxes
+from export.graph.topk import BestBoxes
 from export.graph.weights import Weights, conv_only, conv_silu
 from export.graph.writer import BATCH, GraphWriter
 
@@ -25,7 +25,7 @@ TOWER = 2  # 3x3 convolutions
 BRANCHES = ("reg_preds", "obj_preds", "cls_preds")  # in the order of a row: box, objectness, classes
 
 
-def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
+def write_head(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
     """Write the head; see ``export.graph.heads``.
 
     Towers that serve all levels are written once for each: ranges, and the biases of INT8, are a level's own.
@@ -43,7 +43,7 @@ def maps(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(f"{DECODE}.{i}.{kind}.sigmoid" for i in range(len(spec.strides)) for kind in BRANCHES)
 
 
-def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> None:
+def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output: str) -> None:
     """Write the raw output."""
     found = []
     for i in range(len(spec.strides)):
@@ -57,7 +57,7 @@ def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> 
     writer.node("Concat", output, found, axis=1)
 
 
-def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> Boxes:
+def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
     """Write the choice of the best boxes."""
     levels = []
     for i in range(len(spec.strides)):
@@ -70,7 +70,7 @@ def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> 
             for kind, width in _columns(spec).items()
         ]
         levels.append(writer.node("Concat", f"{DECODE}.{i}.joined", parts, axis=2))
-    return _anchors.best_boxes(writer, spec, grid, levels, limit)
+    return _anchors.write_best_boxes(writer, spec, grid, levels, limit)
 
 
 def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int, stem: str) -> None:
@@ -98,7 +98,7 @@ def _columns(spec: ModelSpec) -> dict[str, int]:
     return dict(zip(BRANCHES, (4, 1, spec.nc), strict=True))
 
 
-def _as_map(writer: GraphWriter, grid: Grid, level: int, joined: str) -> str:
+def _as_map(writer: GraphWriter, grid: CellGrid, level: int, joined: str) -> str:
     """``[B, h * w, anchors, 5 + nc]`` as ``[B, h, w, anchors * (5 + nc)]``."""
     name = f"{DECODE}.{level}.grid"
     parts = [

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from edgestill import architecture
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from export.graph.cells import Axis, Grid
-from export.graph.topk import Boxes, alarm
+from export.graph.cells import Axis, CellGrid
+from export.graph.topk import BestBoxes, nan_guard
 from export.graph.weights import Weights, conv_only, conv_silu
 from export.graph.writer import BATCH, GraphWriter
 
@@ -31,7 +31,7 @@ BOX_OF_SIDES = ((-0.5, 0, 0.5, 0), (0, -0.5, 0, 0.5), (1, 0, 1, 0), (0, 1, 0, 1)
 TO_BOX = np.kron(np.asarray(BOX_OF_SIDES), np.arange(BINS)).astype(np.float32)  # [4, 64], of the bins' shares
 
 
-def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
+def write_head(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
     """Write the head; see ``export.graph.heads``."""
     _check_bins(weights)
     channels = architecture.level_channels(architecture.size_of(spec.name))
@@ -49,7 +49,7 @@ def maps(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(f"{DECODE}.{i}.{kind}" for i in range(len(spec.strides)) for kind in ("sides", "classes"))
 
 
-def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> None:
+def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output: str) -> None:
     """Write the raw output."""
     sides = writer.node("Concat", f"{DECODE}.sides", maps(spec)[::2], axis=3)
     box = _boxes(writer, spec, grid, sides)
@@ -58,7 +58,7 @@ def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> 
     writer.node("Concat", output, [box, score], axis=1)
 
 
-def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> Boxes:
+def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
     """Write the choice of the best boxes.
 
     By the probability of the best class and not by its logit, so that boxes that are equally sure stay in the
@@ -88,11 +88,11 @@ def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> 
         cells = writer.node("MatMul", f"{name}.{label}.cells", [p, stored])
         return writer.node("Mul", f"{name}.{label}", [cells, stride])
 
-    return Boxes(
+    return BestBoxes(
         centre=writer.node("Add", f"{name}.centre", [pixels("moved", TO_BOX[:2]), middle]),
         half=pixels("half", (TO_BOX[2:] / 2).astype(np.float32)),
         scores=scores,
-        alarm=alarm(writer, DECODE, logits),
+        nan_guard=nan_guard(writer, DECODE, logits),
     )
 
 
@@ -104,7 +104,7 @@ def _tower(writer: GraphWriter, weights: Weights, name: str, x: str, channels: t
     return conv_only(writer, weights, f"{name}.2", x, channels=(within, out))
 
 
-def _boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, x: str) -> str:
+def _boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, x: str) -> str:
     """Logits of all levels ``[B, 4, 16, A]`` as ``[B, 4, A]``: cx, cy, w, h in pixels.
 
     The expectation over the bins and the sums of sides are one matrix product, and no axis changes place: on
@@ -118,7 +118,7 @@ def _boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, x: str) -> str:
     return writer.node("Add", f"{DECODE}.placed", [box, centres])
 
 
-def _cells(writer: GraphWriter, spec: ModelSpec, grid: Grid) -> tuple[str, str]:
+def _cells(writer: GraphWriter, spec: ModelSpec, grid: CellGrid) -> tuple[str, str]:
     """Of all cells: their strides ``[1, 1, A]``; their middles as cx, cy, 0, 0 in pixels, ``[1, 4, A]``."""
     strides, middles = [], []
     for i, stride in enumerate(spec.strides):

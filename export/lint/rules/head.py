@@ -10,7 +10,7 @@ from export.lint.qdq_graph import QdqGraph, label
 
 def _outputs_in_bytes(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.outputs.values():
-        if graph.in_bytes(conv):
+        if graph.computes_int8(conv):
             yield Finding(node=label(conv), what="it makes detections and multiplies bytes")
 
 
@@ -21,8 +21,8 @@ def _decode_in_bytes(graph: QdqGraph) -> Iterator[Finding]:
 
 
 def _outputs_in_single(graph: QdqGraph) -> Iterator[Finding]:
-    for conv in graph.outputs.values() if graph.is_quantised else ():
-        if not graph.in_bytes(conv) and graph.stored_type(conv.input[1]) == "FLOAT":
+    for conv in graph.outputs.values() if graph.has_int8_activations else ():
+        if not graph.computes_int8(conv) and graph.stored_type(conv.input[1]) == "FLOAT":
             yield Finding(node=label(conv), what="it computes in FP32 beside a body of bytes")
 
 

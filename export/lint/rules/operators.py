@@ -57,7 +57,7 @@ def _tanh(graph: QdqGraph) -> Iterator[Finding]:
     for node in graph.nodes:
         if node.op_type != "Tanh":
             continue
-        before = graph.producer_of(graph.unrounded(node.input[0]))
+        before = graph.producer_of(graph.before_pair(node.input[0]))
         if before is not None and before.op_type == "Mul" and any(map(graph.is_constant, before.input)):
             before = next((m for name in before.input if (m := graph.producer_of(name)) is not None), None)
         if before is not None and before.op_type in CONVOLUTIONS:

@@ -15,7 +15,7 @@ MIN_SHARE = 0.8  # of the body's convolutions, that should multiply bytes in a f
 
 def _whole_input(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.body:
-        has_input, has_weights = (graph.is_bytes(name) for name in conv.input[:2])
+        has_input, has_weights = (graph.is_quantised(name) for name in conv.input[:2])
         if has_input and not has_weights:
             yield Finding(node=label(conv), what="its input is rounded, its weights are not")
         if has_weights and not has_input:
@@ -24,14 +24,14 @@ def _whole_input(graph: QdqGraph) -> Iterator[Finding]:
 
 def _own_pair(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.convolutions:
-        if graph.in_bytes(conv) and graph.pair_behind(conv.input[0]) is None:
+        if graph.computes_int8(conv) and graph.pair_making(conv.input[0]) is None:
             maker = graph.producer_of(conv.input[0])
             yield Finding(node=label(conv), what=f"between it and the pair stands {label(maker or conv)}")
 
 
 def _on_conv_output(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.body:
-        for pair in graph.pairs_on(conv.output[0]):
+        for pair in graph.pairs_reading(conv.output[0]):
             read = [n for n in graph.readers_of(pair.output) if n.op_type in ACTIVATIONS]
             if read:
                 yield Finding(node=label(pair.node), what=f"stands between {label(conv)} and its activation")
@@ -41,14 +41,14 @@ def _inside_silu(graph: QdqGraph) -> Iterator[Finding]:
     for node in graph.nodes:
         if node.op_type not in {"Sigmoid", "HardSigmoid"} or node.output[0] in graph.decoded:
             continue
-        for pair in graph.pairs_on(node.output[0]):
+        for pair in graph.pairs_reading(node.output[0]):
             if any(n.op_type == "Mul" for n in graph.readers_of(pair.output)):
                 yield Finding(node=label(pair.node), what=f"stands between {label(node)} and the product")
 
 
 def _open_output(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.body:
-        if graph.in_bytes(conv) and not graph.pairs_on(conv.output[0]):
+        if graph.computes_int8(conv) and not graph.pairs_reading(conv.output[0]):
             yield Finding(node=label(conv), what="its result is not rounded, so it multiplies in float")
 
 
@@ -62,28 +62,30 @@ def _residuals(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, str, str]]:
         ):
             continue
         for shortcut, branch in (tuple(node.input), tuple(node.input)[::-1]):
-            if graph.comes_from(graph.unrounded(branch), graph.unrounded(shortcut)):
+            if graph.comes_from(graph.before_pair(branch), graph.before_pair(shortcut)):
                 yield node, shortcut, branch
                 break
 
 
 def _rounded_branch(graph: QdqGraph) -> Iterator[Finding]:
     for node, _, branch in _residuals(graph):
-        if graph.pair_behind(branch) is not None:
-            yield Finding(node=label(node), what=f"{graph.unrounded(branch)} is rounded in front of the sum")
+        if graph.pair_making(branch) is not None:
+            yield Finding(
+                node=label(node), what=f"{graph.before_pair(branch)} is rounded in front of the sum"
+            )
 
 
 def _float_shortcut(graph: QdqGraph) -> Iterator[Finding]:
-    in_bytes = {graph.activated(c.output[0]) for c in graph.convolutions if graph.in_bytes(c)}
+    computes_int8 = {graph.activated(c.output[0]) for c in graph.convolutions if graph.computes_int8(c)}
     for node, shortcut, branch in _residuals(graph):
-        if graph.unrounded(branch) in in_bytes and graph.pair_behind(shortcut) is None:
+        if graph.before_pair(branch) in computes_int8 and graph.pair_making(shortcut) is None:
             yield Finding(node=label(node), what=f"the shortcut {shortcut} is not rounded")
 
 
 def _concat_scales(graph: QdqGraph) -> Iterator[Finding]:
     for node in _of_body(graph, "Concat"):
-        found = [pair for name in node.input if (pair := graph.pair_behind(name)) is not None]
-        if any(not found[0].same_grid(other) for other in found[1:]):
+        found = [pair for name in node.input if (pair := graph.pair_making(name)) is not None]
+        if any(not found[0].same_parameters(other) for other in found[1:]):
             yield Finding(node=label(node), what=f"{len(found)} inputs come with scales of their own")
 
 
@@ -97,7 +99,7 @@ def _pool_scale(graph: QdqGraph) -> Iterator[Finding]:
 
 def _pool_input(graph: QdqGraph) -> Iterator[Finding]:
     for node in _of_body(graph, "MaxPool"):
-        if graph.pairs_on(node.output[0]) and not graph.is_bytes(node.input[0]):
+        if graph.pairs_reading(node.output[0]) and not graph.is_quantised(node.input[0]):
             yield Finding(node=label(node), what="it pools float, and is rounded behind")
 
 
@@ -108,8 +110,8 @@ def _resize_scale(graph: QdqGraph) -> Iterator[Finding]:
 
 def _rounded_twice(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
-        before = graph.pair_behind(pair.source)
-        if before is not None and not before.same_grid(pair):
+        before = graph.pair_making(pair.source)
+        if before is not None and not before.same_parameters(pair):
             yield Finding(
                 node=label(pair.node), what=f"rounds what {label(before.node)} has rounded otherwise"
             )
@@ -118,7 +120,7 @@ def _rounded_twice(graph: QdqGraph) -> Iterator[Finding]:
 def _small_channels(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.convolutions:
         dims = graph.dims(conv.input[1])
-        if not graph.in_bytes(conv) or dims is None:
+        if not graph.computes_int8(conv) or dims is None:
             continue
         inputs, outputs = dims[1] * int(attribute(conv, "group", 1)), dims[0]
         if min(inputs, outputs) < MIN_CHANNELS:
@@ -127,12 +129,12 @@ def _small_channels(graph: QdqGraph) -> Iterator[Finding]:
 
 def _body_share(graph: QdqGraph) -> Iterator[Finding]:
     body = graph.body
-    in_bytes = sum(map(graph.in_bytes, body))
-    if graph.is_quantised and in_bytes < MIN_SHARE * len(body):
-        left = [label(conv) for conv in body if not graph.in_bytes(conv)]
+    int8 = sum(map(graph.computes_int8, body))
+    if graph.has_int8_activations and int8 < MIN_SHARE * len(body):
+        left = [label(conv) for conv in body if not graph.computes_int8(conv)]
         yield Finding(
             node=left[0],
-            what=f"{in_bytes} of {len(body)} convolutions of the body multiply bytes, this one not",
+            what=f"{int8} of {len(body)} convolutions of the body multiply bytes, this one not",
         )
 
 
@@ -143,9 +145,9 @@ def _of_body(graph: QdqGraph, kind: str) -> Iterator[onnx.NodeProto]:
 def _moved_to_another_scale(graph: QdqGraph, kind: str) -> Iterator[Finding]:
     """Where bytes are moved about and then rounded to other bytes."""
     for node in _of_body(graph, kind):
-        before = [pair for name in moved(node) if (pair := graph.pair_behind(name)) is not None]
-        for after in graph.pairs_on(node.output[0]):
-            if any(not pair.same_grid(after) for pair in before):
+        before = [pair for name in moved(node) if (pair := graph.pair_making(name)) is not None]
+        for after in graph.pairs_reading(node.output[0]):
+            if any(not pair.same_parameters(after) for pair in before):
                 yield Finding(node=label(node), what="it is rounded to one scale in front and another behind")
 
 

@@ -11,20 +11,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgestill.quantization import needs_wide_sums
+from edgestill.quantization import overflows_int16
 from export.lint.linter import Finding, LintRule, on_all_targets, on_tensorrt
 from export.lint.qdq_graph import CONVOLUTIONS, QdqGraph, label
-from export.lint.qdq_pair import Pair
+from export.lint.qdq_pair import QdqPair
 
 BYTES_OF_TENSORRT = frozenset({"INT8", "FLOAT8E4M3FN", "FLOAT4E2M1"})
 WEIGHTS_OF_TENSORRT = BYTES_OF_TENSORRT | {"INT4"}
 
 
-def _activations(graph: QdqGraph) -> Iterator[Pair]:
+def _activations(graph: QdqGraph) -> Iterator[QdqPair]:
     return (pair for pair in graph.pairs if pair.is_activation)
 
 
-def _weights(graph: QdqGraph) -> Iterator[tuple[Pair, str]]:
+def _weights(graph: QdqGraph) -> Iterator[tuple[QdqPair, str]]:
     """The pairs of weights, with the operator that reads them."""
     for pair in graph.pairs:
         for reader in graph.readers_of(pair.output):
@@ -32,8 +32,8 @@ def _weights(graph: QdqGraph) -> Iterator[tuple[Pair, str]]:
                 yield pair, str(reader.op_type)
 
 
-def _reads(graph: QdqGraph, node: object, place: int, pair: Pair) -> bool:
-    return graph.pair_behind(node.input[place]) is pair  # type: ignore[attr-defined]
+def _reads(graph: QdqGraph, node: object, place: int, pair: QdqPair) -> bool:
+    return graph.pair_making(node.input[place]) is pair  # type: ignore[attr-defined]
 
 
 def _activation_zero_point(graph: QdqGraph) -> Iterator[Finding]:
@@ -92,10 +92,10 @@ def _weight_per_channel(graph: QdqGraph) -> Iterator[Finding]:
 def _weight_bits(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
         stored = graph.constant(pair.source) if pair.is_stored and pair.kind == "INT8" else None
-        unsigned = (graph.pair_behind(node.input[0]) for node in graph.readers_of(pair.output))
+        unsigned = (graph.pair_making(node.input[0]) for node in graph.readers_of(pair.output))
         if stored is None or not any(a and a.kind == "UINT8" for a in unsigned):
             continue
-        if needs_wide_sums(stored):
+        if overflows_int16(stored):
             largest = np.abs(stored.astype(np.int16)).max()
             yield Finding(node=label(pair.node), what=f"bytes up to {largest}, two of which may be added")
 

@@ -34,7 +34,7 @@ WORTH = 0.001  # mAP50-95 that another method must gain over the default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trial:
+class MethodTrial:
     """What methods are tried on.
 
     Attributes:
@@ -48,9 +48,9 @@ class Trial:
     where: str
 
 
-def third_split(
+def trial_images(
     dataset: Dataset, classes: Sequence[str], calibration: Calibration, held: Sequence[Path]
-) -> Trial:
+) -> MethodTrial:
     """Images that are neither calibrated nor verified on, by content: of ``val``, else others of ``train``.
 
     Never of ``test``, which is for the figure at the end.
@@ -71,7 +71,7 @@ def third_split(
         twins = same_content(some, [*taken])
         if free := [path for path in some if path not in twins]:
             samples = make_samples(dataset, free, classes)
-            return Trial(
+            return MethodTrial(
                 samples=samples, classes=tuple(classes), where=f"{len(free)} other images of {split}"
             )
     raise DataError(
@@ -81,7 +81,7 @@ def third_split(
 
 
 def choose_method(
-    trial: Trial, source: Path, make: Callable[[Method], Path], default: Method
+    trial: MethodTrial, source: Path, make: Callable[[Method], Path], default: Method
 ) -> tuple[Method, dict[str, Any]]:
     """The method of the best mAP50-95, and the record of the trial.
 
@@ -107,6 +107,6 @@ def choose_method(
     return best, {"map50_95": dict(scores), "images": trial.where, "truth": truth}
 
 
-def _found(trial: Trial, path: Path, what: str) -> DetectorRun:
+def _found(trial: MethodTrial, path: Path, what: str) -> DetectorRun:
     with closing(open_for_evaluation(path)) as detector:
         return run_detector(detector, trial.samples, f"try {what}")

@@ -24,7 +24,7 @@ from edgestill.errors import DataError, UsageError
 from edgestill.files import sha256_file
 from edgestill.progress import track
 from edgestill.spec import ModelSpec
-from export.quantize.calibration.stratify import stratified
+from export.quantize.calibration.stratify import stratify
 from runtime.letterbox import prepare
 from runtime.metrics.evaluate import spread
 
@@ -34,7 +34,7 @@ IMAGES = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class CalibrationRecord:
     """Where ranges came from.
 
     Attributes:
@@ -61,7 +61,7 @@ class Calibration:
     """Images to look at, and their record."""
 
     paths: tuple[Path, ...]
-    record: Record
+    record: CalibrationRecord
     spec: ModelSpec
 
     def tensors(self) -> Iterator[NDArray[np.float32]]:
@@ -81,7 +81,7 @@ class Calibration:
         return prepare(read_image(path), self.spec)[0]
 
 
-def choose(
+def choose_images(
     dataset: Dataset,
     spec: ModelSpec,
     *,
@@ -108,7 +108,7 @@ def choose(
         raise UsageError(
             f"{count} calibration images are none", hint="--calib-images 1 or more; 128 is usual"
         )
-    chosen = stratified(dataset, dataset.images(split), count)
+    chosen = stratify(dataset, dataset.images(split), count)
     hashes = {path: sha256_file(path) for path in chosen.paths}
     if fits:
         _refuse_judges(hashes, [*verified_on, *_own_judges(dataset)])
@@ -151,7 +151,7 @@ def _refuse_judges(hashes: dict[Path, str], judges: Sequence[Path]) -> None:
 
 def _record(
     dataset: Dataset, spec: ModelSpec, split: str, hashes: dict[Path, str], strata: dict[str, int]
-) -> Record:
+) -> CalibrationRecord:
     root = dataset.path.parent
     preprocessing = {
         "input_hw": list(spec.input_hw),
@@ -162,7 +162,7 @@ def _record(
     }
     text = json.dumps(preprocessing, sort_keys=True)
     names = {p: str(p.relative_to(root)) if p.is_relative_to(root) else str(p) for p in hashes}
-    return Record(
+    return CalibrationRecord(
         data=str(dataset.path),
         split=split,
         images={names[path]: digest for path, digest in hashes.items()},

@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
-from edgestill.quantization import WIDE_SUMS, WeightRange
-from export.quantize.gptq import Compensation
+from edgestill.quantization import FULL_RANGE, WeightRange
+from export.quantize.gptq import GptqQuantiser
 
 BINS = 8192
 START_WIDTH = 1e-6  # of a bin, in the tensor's unit; the range doubles until everything fits
@@ -94,7 +94,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
+class TensorStatistics:
     """What was seen of a network's tensors.
 
     Attributes:
@@ -110,16 +110,16 @@ class Statistics:
     weights: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
 
 
-def gather(
+def observe(
     model: onnx.ModelProto,
     feeds: Iterable[NDArray[np.float32]],
     *,
     histograms: Sequence[str],
     means: Sequence[str],
     convolutions: Sequence[str] = (),
-    weight_limit: WeightRange = WIDE_SUMS,
+    weight_limit: WeightRange = FULL_RANGE,
     threads: int | None = None,
-) -> Statistics:
+) -> TensorStatistics:
     """Run a model over images and look at its tensors.
 
     Args:
@@ -137,7 +137,7 @@ def gather(
     """
     found = {name: Histogram() for name in histograms}
     sums: dict[str, NDArray[np.float64]] = {}
-    rounds = Compensation(model, convolutions)
+    rounds = GptqQuantiser(model, convolutions)
     names = sorted({*histograms, *means, *rounds.sources})
     session = _session(model, names, threads)
     source = model.graph.input[0].name
@@ -156,7 +156,7 @@ def gather(
         images += 1
     if not images:
         raise ValueError("no images to gather statistics from")
-    return Statistics(
+    return TensorStatistics(
         histograms=found,
         channel_means={n: s / images for n, s in sums.items()},
         images=images,

@@ -25,10 +25,17 @@ import onnx
 
 from edgestill.files import write_bytes
 from edgestill.progress import say
-from edgestill.quantization import WIDE_SUMS, WeightRange
+from edgestill.quantization import FULL_RANGE, WeightRange
 from export.graph.detector_graph import DetectorGraph
 from export.quantize.calibration.images import Calibration
-from export.quantize.calibration.observer import BINS, SAMPLE, START_WIDTH, Histogram, Statistics, gather
+from export.quantize.calibration.observer import (
+    BINS,
+    SAMPLE,
+    START_WIDTH,
+    Histogram,
+    TensorStatistics,
+    observe,
+)
 from export.quantize.gptq import DAMPING, ENOUGH, LARGEST, POSITIONS
 
 SCHEMA = 3
@@ -38,7 +45,7 @@ DIGEST = 64  # hexadecimal digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
+class ObservedTensors:
     """What to look at in a graph.
 
     Attributes:
@@ -51,10 +58,10 @@ class Watched:
     histograms: Sequence[str]
     means: Sequence[str] = ()
     convolutions: Sequence[str] = ()
-    weight_limit: WeightRange = WIDE_SUMS
+    weight_limit: WeightRange = FULL_RANGE
 
     @classmethod
-    def to_quantise(cls, graph: DetectorGraph, weight_limit: WeightRange) -> Watched:
+    def for_int8(cls, graph: DetectorGraph, weight_limit: WeightRange) -> ObservedTensors:
         """All that an INT8 graph needs to know of an FP32 one."""
         return cls(
             histograms=graph.observed_tensors(),
@@ -64,26 +71,26 @@ class Watched:
         )
 
 
-def gathered(
-    model: onnx.ModelProto, watched: Watched, calibration: Calibration, folder: Path | None
-) -> Statistics:
+def observe_cached(
+    model: onnx.ModelProto, observed: ObservedTensors, calibration: Calibration, folder: Path | None
+) -> TensorStatistics:
     """``statistics.gather``, or what it found in an earlier export.
 
     Args:
         model: An ONNX model with one input.
-        watched: What to look at.
+        observed: What to look at.
         calibration: The images.
         folder: Where entries are kept; None keeps none.
     """
     if folder is None:
-        return _gather(model, watched, calibration)
-    depends = depends_on(model, watched, calibration)
+        return _observe(model, observed, calibration)
+    depends = depends_on(model, observed, calibration)
     entry = folder / f"{hashlib.sha256(_text(depends)).hexdigest()[:24]}{SUFFIX}"
     found = read_entry(entry, depends)
     if found is not None:
         say("same graph, images and pre-processing as in an earlier export: its statistics are used")
         return found
-    seen = _gather(model, watched, calibration)
+    seen = _observe(model, observed, calibration)
     try:
         write_bytes(entry, _packed(seen, depends))
         _keep_newest(folder)
@@ -92,16 +99,16 @@ def gathered(
     return seen
 
 
-def depends_on(model: onnx.ModelProto, watched: Watched, calibration: Calibration) -> dict[str, Any]:
+def depends_on(model: onnx.ModelProto, observed: ObservedTensors, calibration: Calibration) -> dict[str, Any]:
     """All that statistics depend on, as plain JSON data."""
     record = calibration.record
     return {
         "schema": SCHEMA,
         "graph": hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(),
-        "histograms": sorted(watched.histograms),
-        "means": sorted(watched.means),
-        "convolutions": sorted(watched.convolutions),
-        "weight_limit": asdict(watched.weight_limit),
+        "histograms": sorted(observed.histograms),
+        "means": sorted(observed.means),
+        "convolutions": sorted(observed.convolutions),
+        "weight_limit": asdict(observed.weight_limit),
         "images": list(record.images.values()),
         "preprocessing": record.preprocessing,
         "first_input": calibration.probe(),  # a letterbox that was changed in code is in no setting
@@ -111,7 +118,7 @@ def depends_on(model: onnx.ModelProto, watched: Watched, calibration: Calibratio
     }
 
 
-def read_entry(path: Path, depends: dict[str, Any]) -> Statistics | None:
+def read_entry(path: Path, depends: dict[str, Any]) -> TensorStatistics | None:
     """What an entry holds; None if there is none, it is damaged, or it depends on anything else."""
     try:
         data = path.read_bytes()
@@ -131,14 +138,14 @@ def read_entry(path: Path, depends: dict[str, Any]) -> Statistics | None:
         return None
 
 
-def _gather(model: onnx.ModelProto, watched: Watched, calibration: Calibration) -> Statistics:
-    return gather(
+def _observe(model: onnx.ModelProto, observed: ObservedTensors, calibration: Calibration) -> TensorStatistics:
+    return observe(
         model,
         calibration.tensors(),
-        histograms=watched.histograms,
-        means=watched.means,
-        convolutions=watched.convolutions,
-        weight_limit=watched.weight_limit,
+        histograms=observed.histograms,
+        means=observed.means,
+        convolutions=observed.convolutions,
+        weight_limit=observed.weight_limit,
     )
 
 
@@ -146,7 +153,7 @@ def _text(depends: dict[str, Any]) -> bytes:
     return json.dumps(depends, sort_keys=True).encode()
 
 
-def _packed(seen: Statistics, depends: dict[str, Any]) -> bytes:
+def _packed(seen: TensorStatistics, depends: dict[str, Any]) -> bytes:
     histograms = seen.histograms.values()
     arrays: dict[str, Any] = {
         "depends": np.frombuffer(_text(depends), np.uint8),
@@ -165,7 +172,7 @@ def _packed(seen: Statistics, depends: dict[str, Any]) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() + body
 
 
-def _unpacked(arrays: Any) -> Statistics:
+def _unpacked(arrays: Any) -> TensorStatistics:
     histograms = {}
     counts = arrays["counts"]
     extents = arrays["extents"].tolist()
@@ -176,7 +183,7 @@ def _unpacked(arrays: Any) -> Statistics:
         histograms[name] = histogram
     means = {name: arrays[f"mean_{i}"] for i, name in enumerate(arrays["mean_names"].tolist())}
     weights = {name: arrays[f"weight_{i}"] for i, name in enumerate(arrays["weight_names"].tolist())}
-    return Statistics(
+    return TensorStatistics(
         histograms=histograms, channel_means=means, images=int(arrays["images"]), weights=weights
     )
 

@@ -75,7 +75,7 @@ class Tuning:
         return replace(self, signed=False, widen=ONNXRUNTIME.widen, power=ONNXRUNTIME.power)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The method as a record tells it."""
         grid = "s8 symmetric" if self.signed else "u8 asymmetric"
         shifted = ", shifted where 1 x 1 convolutions read them" if self.signed else ""

@@ -29,7 +29,7 @@ EVERY = 8  # rows and columns of an image that count for its brightness: one in 
 
 
 @dataclass(frozen=True, slots=True)
-class Stratified:
+class StratifiedImages:
     """Images that were taken.
 
     Attributes:
@@ -41,7 +41,7 @@ class Stratified:
     strata: Mapping[str, int]
 
 
-def stratified(dataset: Dataset, images: Sequence[Path], count: int) -> Stratified:
+def stratify(dataset: Dataset, images: Sequence[Path], count: int) -> StratifiedImages:
     """Take at most ``count`` of the images, from all strata in turn.
 
     Raises:
@@ -57,7 +57,7 @@ def stratified(dataset: Dataset, images: Sequence[Path], count: int) -> Stratifi
     in_turn = [(name, queue[i]) for i in range(deepest) for name, queue in queues.items() if i < len(queue)]
     taken = in_turn[:count]
     names = [name for name, _ in taken]
-    return Stratified(
+    return StratifiedImages(
         tuple(path for _, path in taken), {name: names.count(name) for name in sorted(set(names))}
     )
 

@@ -19,7 +19,7 @@ from edgestill.cli.main import main
 from edgestill.cli.options import recalibrate
 from edgestill.cli.verbs import export
 from edgestill.spec import ModelSpec
-from export.quantize.blocks import Block
+from export.quantize.blocks import PrecisionBlock
 from export.quantize.sensitivity import Sensitivity
 
 WORDS = ("export", "student", "--to", "onnx", "--imgsz", "64x96")
@@ -50,7 +50,7 @@ def moves_one(monkeypatch: pytest.MonkeyPatch) -> None:
             ("3 lights changed between red and green",) if len(asked) <= 2 else ()
         )  # judged, then described
 
-    def in_order(source: Any, blocks: Sequence[Block], *_: Any) -> tuple[Sensitivity, ...]:
+    def in_order(source: Any, blocks: Sequence[PrecisionBlock], *_: Any) -> tuple[Sensitivity, ...]:
         return tuple(Sensitivity(block=block, error=0.5) for block in blocks)
 
     monkeypatch.setattr("export.verify.gate.failures", failures)

@@ -40,11 +40,11 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = Checkpoint(spec=student.spec.resized((64, 96)), weights=student.weights)
     found = place(small, Quantisation(family="onnx", calib_images=2), (str(data),)).scheme
     grids = {
-        name: replace(grid, step=float(np.float32(grid.step * 1.01)) if grid.is_learnt else grid.step)
-        for name, grid in found.grids.items()
+        name: replace(grid, scale=float(np.float32(grid.scale * 1.01)) if grid.is_learnt else grid.scale)
+        for name, grid in found.quant_params.items()
     }
     folder = tmp_path_factory.mktemp("qat") / "best"
-    write_checkpoint(folder, replace(small, scheme=replace(found, grids=grids)))
+    write_checkpoint(folder, replace(small, scheme=replace(found, quant_params=grids)))
     return folder
 
 
@@ -67,7 +67,9 @@ def test_trained_scales_are_exported_as_they_are_without_images(
     grids = read_checkpoint(trained).scheme
     assert grids is not None
     low, high, origin = record.calibration["ranges"]["model.5.act"]
-    assert (high - low) / 255 == pytest.approx(grids.grids[grids.activations["model.5.act"]].step, rel=1e-9)
+    assert (high - low) / 255 == pytest.approx(
+        grids.quant_params[grids.activations["model.5.act"]].scale, rel=1e-9
+    )
     assert origin == "trained"
     assert record.calibration["ranges"]["images"][2] == "known"
 

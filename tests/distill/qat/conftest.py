@@ -21,7 +21,7 @@ from edgestill.target import QdqTarget
 from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
 from export.job import INT8_SETTINGS
-from export.quantize.calibration.observer import Statistics, gather
+from export.quantize.calibration.observer import TensorStatistics, observe
 from export.quantize.int8 import make_int8
 from export.quantize.qat_scales import begin
 from runtime.backends.ort import EXACT
@@ -62,8 +62,8 @@ def make(head: Head) -> Any:
     feeds = [image[None] for image in draw(4, 3)]
 
     @cache
-    def seen(family: QdqTarget) -> Statistics:
-        return gather(
+    def seen(family: QdqTarget) -> TensorStatistics:
+        return observe(
             source,
             feeds,
             histograms=graph.observed_tensors(),

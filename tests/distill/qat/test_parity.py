@@ -32,16 +32,16 @@ from edgestill.target import QDQ_TARGETS, QdqTarget
 from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
 from export.job import INT8_SETTINGS
-from export.quantize.qat_scales import Trained
+from export.quantize.qat_scales import QatVariants
 
 SAME = 5e-4  # logits
 Floats = NDArray[np.float32]
 
 
-def graph(model: Yolov5, spec: ModelSpec, scheme: QuantizationScheme, *, halves: bool = False) -> Any:
+def graph(model: Yolov5, spec: ModelSpec, scheme: QuantizationScheme, *, float_is_fp16: bool = False) -> Any:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    family = replace(INT8_SETTINGS[scheme.family], halves=halves)
-    return Trained(DetectorGraph(build_onnx(spec, weights), spec.scale), scheme, family).make().model
+    family = replace(INT8_SETTINGS[scheme.family], float_is_fp16=float_is_fp16)
+    return QatVariants(DetectorGraph(build_onnx(spec, weights), spec.scale), scheme, family).make().model
 
 
 def trained(started: Any, family: QdqTarget) -> QuantizedYolov5:
@@ -98,14 +98,14 @@ def test_the_file_computes_what_was_trained(
 @pytest.mark.parametrize("family", QDQ_TARGETS)
 def test_the_file_holds_the_scales_bit_for_bit(family: QdqTarget, student: Any) -> None:
     plain, scheme = trained(student, family).settled(student.spec)
-    made = graph(plain, student.spec, scheme, halves=INT8_SETTINGS[family].halves)
+    made = graph(plain, student.spec, scheme, float_is_fp16=INT8_SETTINGS[family].float_is_fp16)
     stored = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
     rounded = [name for name in scheme.activations if f"{name}.scale" in stored]
     assert len(rounded) > 30
     for name in rounded:
-        grid = scheme.grids[scheme.activations[name]]
-        assert stored[f"{name}.scale"] == np.float32(grid.step)
-        assert stored[f"{name}.zero"] == (0 if family == "tensorrt" else grid.zero)
+        grid = scheme.quant_params[scheme.activations[name]]
+        assert stored[f"{name}.scale"] == np.float32(grid.scale)
+        assert stored[f"{name}.zero"] == (0 if family == "tensorrt" else grid.zero_point)
     for name, steps in scheme.weights.items():
         np.testing.assert_array_equal(stored[f"{name}.weight.scale"], steps)
 
@@ -120,8 +120,10 @@ def test_training_begins_with_the_file_that_an_export_writes(
     kept = read_checkpoint(tmp_path / "begin")
     assert kept.scheme is not None
     source = build_onnx(kept.spec, kept.weights)
-    made = Trained(
-        DetectorGraph(source, kept.spec.scale), kept.scheme, replace(INT8_SETTINGS[family], halves=False)
+    made = QatVariants(
+        DetectorGraph(source, kept.spec.scale),
+        kept.scheme,
+        replace(INT8_SETTINGS[family], float_is_fp16=False),
     ).make()
     ours, theirs = (
         {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}

@@ -64,9 +64,9 @@ def test_scales_begin_with_a_calibration_and_are_learnt(whole: Any) -> None:
     assert first is not None
     assert last is not None
     assert last.family == "tensorrt"
-    moved = [name for name, grid in first.grids.items() if grid.step != last.grids[name].step]
+    moved = [name for name, grid in first.quant_params.items() if grid.scale != last.quant_params[name].scale]
     assert len(moved) > 10  # maps of a network that has learnt nothing fade with depth, and gradients too
-    assert all(abs(last.grids[n].step / first.grids[n].step - 1) < 0.2 for n in moved)
+    assert all(abs(last.quant_params[n].scale / first.quant_params[n].scale - 1) < 0.2 for n in moved)
     assert any((first.weights[n] != last.weights[n]).any() for n in first.weights)
     assert (first.activations, first.reads) == (last.activations, last.reads)
 
@@ -127,9 +127,9 @@ def test_broken_scales_are_told(whole: Any, tmp_path: Path) -> None:
 
     good = read_checkpoint(whole[0] / "best")
     assert good.scheme is not None
-    grids = dict(good.scheme.grids)
+    grids = dict(good.scheme.quant_params)
     grids.popitem()
-    without = replace(good.scheme, grids=grids)
+    without = replace(good.scheme, quant_params=grids)
     write_checkpoint(tmp_path, Checkpoint(spec=good.spec, weights=good.weights, scheme=without))
-    with pytest.raises(ArtifactError, match="scales are broken"):
+    with pytest.raises(ArtifactError, match="scales are invalid"):
         read_checkpoint(tmp_path)

@@ -12,7 +12,7 @@ from edgestill.checkpoint import Checkpoint
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.spec import Head, ModelSpec
 from export.build import export
-from export.graph.interface import Form, reform
+from export.graph.interface import Interface, apply_interface
 from export.graph.yolov5 import HEADS, build_onnx
 from export.job import Job
 from runtime.decode import decode
@@ -84,16 +84,16 @@ def test_a_dfl_file_is_the_network_that_the_package_builds(nc: int, run_onnx: An
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-2)
 
 
-@pytest.mark.parametrize("form", [Form(), Form(batch=None, free_hw=True)], ids=["fixed", "free"])
+@pytest.mark.parametrize("form", [Interface(), Interface(batch=None, free_hw=True)], ids=["fixed", "free"])
 def test_the_package_opens_a_dfl_file_and_finds_what_we_find(
-    form: Form, tmp_path: Path, make_weights: Any
+    form: Interface, tmp_path: Path, make_weights: Any
 ) -> None:
     torch = pytest.importorskip("torch")
     autobackend = pytest.importorskip("ultralytics.nn.autobackend")
     from ultralytics.utils.nms import non_max_suppression
 
     path = tmp_path / "x.onnx"
-    path.write_bytes(reform(build_onnx(DFL, make_weights(DFL)), DFL, form).SerializeToString())
+    path.write_bytes(apply_interface(build_onnx(DFL, make_weights(DFL)), DFL, form).SerializeToString())
     opened = autobackend.AutoBackend(str(path), device=torch.device("cpu"), verbose=False)
     assert (opened.names, opened.stride, opened.task) == (dict(enumerate(NAMES)), 32, "detect")
     output = opened(torch.from_numpy(picture(DFL)))

@@ -16,7 +16,7 @@ from export.graph.detector_graph import DetectorGraph
 from export.job import INT8_SETTINGS
 from export.lint.linter import LINT_NAMES, lint, read
 from export.lint.qdq_graph import QdqGraph
-from export.quantize.calibration.observer import Statistics
+from export.quantize.calibration.observer import TensorStatistics
 from export.quantize.int8 import make_int8
 
 
@@ -26,7 +26,7 @@ def found(model: Any, target: Target, severity: str = "error") -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def ours(float_model: Any, spec: ModelSpec, statistics: Statistics) -> dict[str, Any]:
+def ours(float_model: Any, spec: ModelSpec, statistics: TensorStatistics) -> dict[str, Any]:
     """The INT8 graph of every target that there is."""
     graph = DetectorGraph(float_model, spec.scale)
     return {t: make_int8(graph, statistics, INT8_SETTINGS[qdq_target(t)])[0] for t in TARGETS}

@@ -179,14 +179,14 @@ def test_a_graph_that_does_not_parse_is_told_with_the_parsers_words(
     spec: Any,
     statistics: Any,
 ) -> None:
-    from edgestill.quantization import WIDE_SUMS
+    from edgestill.quantization import FULL_RANGE
     from export.graph.detector_graph import DetectorGraph
     from export.quantize.qdq import quantise
     from export.quantize.qdq_placement import for_openvino
 
     if data is None:  # the file for x86 in the place of the one for TensorRT
         plan = for_openvino(DetectorGraph(float_model, spec.scale), statistics)
-        data = quantise(float_model, plan, statistics, WIDE_SUMS).SerializeToString()
+        data = quantise(float_model, plan, statistics, FULL_RANGE).SerializeToString()
     with pytest.raises(ArtifactError, match=said):
         build(library_of(version), data, "int8", PLAIN)
 

@@ -111,12 +111,12 @@ def test_the_same_graph_gives_the_same_engine(rtx: Library, graphs: dict[str, by
 def test_the_graph_for_x86_is_refused_with_the_parsers_reason(
     rtx: Library, float_model: Any, spec: ModelSpec, statistics: Any
 ) -> None:
-    from edgestill.quantization import WIDE_SUMS
+    from edgestill.quantization import FULL_RANGE
     from export.graph.detector_graph import DetectorGraph
     from export.quantize.qdq import quantise
     from export.quantize.qdq_placement import for_openvino
 
     plan = for_openvino(DetectorGraph(float_model, spec.scale), statistics)
-    data = quantise(float_model, plan, statistics, WIDE_SUMS).SerializeToString()
+    data = quantise(float_model, plan, statistics, FULL_RANGE).SerializeToString()
     with pytest.raises(ArtifactError, match="cannot read the graph"):
         build(rtx, data, "int8", ONE)

@@ -19,14 +19,14 @@ from edgestill.errors import VerificationError
 from edgestill.target import Target
 from export.build import export
 from export.graph.detector_graph import DetectorGraph
-from export.graph.interface import Form
+from export.graph.interface import Interface
 from export.graph.yolov5 import build_onnx
 from export.job import INT8_SETTINGS, Job
 from export.quantize.calibration import observer_cache
-from export.quantize.calibration.images import Calibration, choose
-from export.quantize.calibration.observer import Statistics
+from export.quantize.calibration.images import Calibration, choose_images
+from export.quantize.calibration.observer import TensorStatistics
 from export.quantize.calibration.observer_cache import SUFFIX
-from export.quantize.qdq_placement import Plan, for_onnxruntime
+from export.quantize.qdq_placement import QdqPlan, for_onnxruntime
 from export.quantize.ranges import Range
 from export.verify.compare import DetectorRun, Sample, compare, run_detector
 from export.verify.gate import LIMITS, describe, refuse_beyond
@@ -88,14 +88,14 @@ def publish(street: tuple[Dataset, DetectorRun], student: Checkpoint, tmp_path: 
         return describe(comparison, LIMITS["int8"])
 
     def run(target: Target = "onnx", name: str = "m", cache: Path | None = None) -> bytes:
-        calibration = choose(dataset, student.spec, count=6)
+        calibration = choose_images(dataset, student.spec, count=6)
         job = Job(
             checkpoint=student,
             target=target,
             precision="int8",
             calibration=calibration,
             cache=cache,
-            form=Form(output="raw"),
+            interface=Interface(output="raw"),
         )
         return export(job, tmp_path / name, "m", check=check).files[0].read_bytes()
 
@@ -132,12 +132,12 @@ def test_calibration_on_images_that_were_not_scaled_is_caught(
 def test_a_quantised_head_is_caught(publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Boxes of 640 pixels and scores below 1 on one scale: the classic way to an mAP of 0."""
 
-    def with_head(graph: DetectorGraph, statistics: Statistics, tuning: Any) -> Plan:
+    def with_head(graph: DetectorGraph, statistics: TensorStatistics, tuning: Any) -> QdqPlan:
         plan = for_onnxruntime(graph, statistics, tuning)
         decoded = dict.fromkeys(graph.nodes[-1].input, Range(0.0, 640.0))
         return replace(plan, activations={**plan.activations, **decoded})
 
-    monkeypatch.setitem(INT8_SETTINGS, "onnx", replace(INT8_SETTINGS["onnx"], place=with_head))
+    monkeypatch.setitem(INT8_SETTINGS, "onnx", replace(INT8_SETTINGS["onnx"], placement=with_head))
     assert "0 of " in refused(publish, tmp_path)
 
 
@@ -145,7 +145,7 @@ def test_a_symmetric_file_on_openvino_is_caught(
     publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The form that TensorRT needs runs fast there, and wrongly."""
-    monkeypatch.setitem(INT8_SETTINGS, "openvino", replace(INT8_SETTINGS["tensorrt"], halves=False))
+    monkeypatch.setitem(INT8_SETTINGS, "openvino", replace(INT8_SETTINGS["tensorrt"], float_is_fp16=False))
     assert "scores drifted by" in refused(publish, tmp_path, target="openvino")
 
 

@@ -17,7 +17,7 @@ from edgestill.errors import DataError, UsageError
 from edgestill.manifest import read_manifest
 from export.build import export
 from export.job import Job
-from export.quantize.calibration.images import choose
+from export.quantize.calibration.images import choose_images
 from export.verify.compare import DetectorRun, Sample
 from export.verify.score_calibration import (
     BAND,
@@ -143,7 +143,7 @@ def images(dataset: Dataset) -> HeldOutImages:
 def test_the_map_is_in_the_file_its_manifest_and_what_the_runtime_reports(
     target: Any, lively: Checkpoint, dataset: Dataset, images: HeldOutImages, tmp_path: Path
 ) -> None:
-    calibration = choose(dataset, lively.spec, count=2)
+    calibration = choose_images(dataset, lively.spec, count=2)
     job = Job(
         checkpoint=lively, target=target, precision="int8", calibration=calibration, recalibration=images
     )
@@ -170,7 +170,7 @@ def test_the_map_is_in_the_file_its_manifest_and_what_the_runtime_reports(
 def test_the_same_images_make_the_same_file(
     lively: Checkpoint, dataset: Dataset, images: HeldOutImages, tmp_path: Path
 ) -> None:
-    calibration = choose(dataset, lively.spec, count=2)
+    calibration = choose_images(dataset, lively.spec, count=2)
     job = Job(
         checkpoint=lively, target="onnx", precision="fp16", calibration=calibration, recalibration=images
     )

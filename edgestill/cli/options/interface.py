@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
-    from export.graph.interface import Form
+    from export.graph.interface import Interface
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read(args: argparse.Namespace) -> Form:
+def read(args: argparse.Namespace) -> Interface:
     """The form that the flags mean.
 
     Raises:
         UsageError: The flags contradict each other, or the file cannot have that form.
     """
-    from export.graph.interface import Form  # noqa: PLC0415 (brings onnx)
+    from export.graph.interface import Interface  # noqa: PLC0415 (brings onnx)
 
     free_batch = args.dynamic in {"batch", "both"}
     if free_batch and args.batch is not None:
@@ -51,11 +51,11 @@ def read(args: argparse.Namespace) -> Form:
             f"--batch {args.batch} and --dynamic {args.dynamic} contradict each other",
             hint="give one of them; --dynamic size leaves height and width free only",
         )
-    form = Form(
+    interface = Interface(
         output=args.output,
         pixels="uint8" if args.input == "uint8" else "float32",
         batch=None if free_batch else 1 if args.batch is None else args.batch,
         free_hw=args.dynamic in {"size", "both"},
     )
-    form.check(args.to, args.precision)
-    return form
+    interface.check(args.to, args.precision)
+    return interface
