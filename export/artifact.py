@@ -1,4 +1,4 @@
-"""From a graph to the files of a target, opened again, with the precision proved and all of it on record."""
+"""Write the files of a target from a graph, prove their precision, and make the manifest."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ from runtime.backend import open_backend
 
 BACKEND_PACKAGE: Mapping[Target, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
 TOOLS = ("edgestill", "onnx", "numpy")
-STOOD_IN = "needs the device: what is compared here is the graph, on ONNX Runtime"
+GRAPH_COMPARED = "needs the device: the graph was compared in its place, on ONNX Runtime"
 
 
 def build_target_of(job: Job) -> BuildTarget | None:
-    """Where an engine is built; None for other files."""
+    """The library and GPU for which an engine is built; None for other files.
+
+    Raises:
+        DeviceError: The engine cannot be built here.
+        UsageError: The options contradict each other.
+    """
     target = engine_target(job.target)
     if target is None:
         return None
@@ -46,16 +51,16 @@ def make_files(
         job: What to build.
         build_target: From ``build_target_of``.
         variant: The graph.
-        built: The model file, in a folder of its own.
-        excluded: What the graph leaves out of the precision on purpose.
+        built: Path of the model file, in a folder of its own.
+        excluded: Layers at a higher precision on purpose.
 
     Returns:
-        The record, and the file to compare with the source: the model file, or the graph of an engine that
+        The manifest, and the file to compare with the source: the model file, or the graph of an engine that
         cannot run here.
 
     Raises:
         DeviceError: The engine's builder failed.
-        VerificationError: The file is of another precision.
+        VerificationError: The file has another precision.
     """
     if build_target is not None:
         return _engine(job, build_target, variant, built, excluded)
@@ -66,7 +71,7 @@ def make_files(
 def _engine(
     job: Job, build_target: BuildTarget, variant: Variant, built: Path, excluded: Excluded
 ) -> tuple[Manifest, Path]:
-    """Build an engine; its record, and the file to compare: the engine, or its graph where it cannot run."""
+    """Build an engine; returns its manifest and the file to compare, see ``make_files``."""
     graph = built.with_suffix(".onnx")
     interface, profile = fit(job.checkpoint.spec, job.interface, job.engine)
     model = _with_interface(variant.model, replace(job, interface=interface))
@@ -86,33 +91,33 @@ def _engine(
             built_with=_versions(build_target.target.replace("-", "_"), build_target.home.version),
             parent_sha256=job.checkpoint.sha256,
             calibration=variant.calibration,
-            unproved=engine.unproved if engine.runs_here else {**engine.unproved, "verify": STOOD_IN},
+            unproved=engine.unproved if engine.runs_here else {**engine.unproved, "verify": GRAPH_COMPARED},
             built_on=engine.built_on,
         )
-    write_manifest(built, record)  # the runtime loads no engine without
+    write_manifest(built, record)  # the runtime loads an engine only with its manifest
     return record, built if engine.runs_here else graph
 
 
 def engine_doubts(build_target: BuildTarget, record: Manifest) -> tuple[str, ...]:
-    """What speaks against an engine that was built."""
+    """What is not proved about a built engine, as sentences."""
     found = [
         *build_target.doubts,
         *(f"{what} was not proved: {why}" for what, why in record.unproved.items()),
     ]
     fallbacks = (record.built_on or {})["dla_fallbacks"]
     if fallbacks:
-        found.append(f"{len(fallbacks)} layers run on the GPU and not on the DLA: {', '.join(fallbacks[:8])}")
+        found.append(f"{len(fallbacks)} layers run on the GPU, not on the DLA: {', '.join(fallbacks[:8])}")
     return tuple(found)
 
 
 def write_graph(model: onnx.ModelProto, job: Job, path: Path) -> None:
-    """Write a graph in the job's form, as ONNX or as OpenVINO's two files."""
+    """Write a graph with the job's interface, as ONNX or as OpenVINO's two files."""
     model = _with_interface(model, job)
     if job.target == "onnx":
         model = use_fast_ops(model) if job.precision == "int8" else model
         path.write_bytes(model.SerializeToString(deterministic=True))
         return
-    from export.graph.openvino import write_openvino  # noqa: PLC0415 (an ONNX file is made without it)
+    from export.graph.openvino import write_openvino  # noqa: PLC0415 (not needed for an ONNX file)
 
     metadata = job.interface.metadata(job.checkpoint.spec)
     write_openvino(model, metadata, path, half=job.precision == "fp16")
@@ -123,7 +128,7 @@ def _with_interface(model: onnx.ModelProto, job: Job) -> onnx.ModelProto:
 
 
 def _record(job: Job, built: Path, calibration: dict[str, Any] | None, excluded: Excluded) -> Manifest:
-    """Open what was built, prove its precision, and write down what it is."""
+    """Open a built file, prove its precision, and make its manifest."""
     package = BACKEND_PACKAGE[job.target]
     with closing(open_backend(built)) as backend:
         return Manifest(
@@ -145,6 +150,6 @@ def _versions(package: str, version: str) -> dict[str, str]:
 
 
 def parts(built: Path) -> list[Path]:
-    """The model file first, then what belongs to it."""
+    """The files of a build but the manifest, the model file first."""
     files = [path for path in built.parent.iterdir() if path != manifest_path(built)]
     return sorted(files, key=lambda path: path != built)

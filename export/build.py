@@ -1,4 +1,4 @@
-"""One export: build in a folder of its own, prove, compare, and publish only what passed."""
+"""One export: build in a temporary folder, prove the precision, compare with the source, publish."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from edgestill.target import Target
 from export.artifact import build_target_of, engine_doubts, make_files, parts, write_graph
 from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
-from export.job import BESIDE, SUFFIX, Job
+from export.job import SECOND_SUFFIX, SUFFIX, Job
 from export.quantize.blocks import PrecisionBlock
 from export.quantize.calibration.auto_method import choose_method
 from export.quantize.calibration.observer_cache import ObservedTensors, observe_cached
 from export.quantize.calibration.range_methods import Method
-from export.quantize.fallback import MeasureLatency, TriedBuild, repair
+from export.quantize.fallback import MeasureLatency, TriedBuild, find_fallback
 from export.quantize.qat_scales import QatVariants
 from export.quantize.sensitivity import rank
 from export.quantize.sensitivity_plot import draw, plot_path
@@ -36,20 +36,20 @@ from export.verify.gate import BeyondLimitsError
 from export.verify.precision_proof import Excluded
 from export.verify.score_calibration import ScoreCalibration
 
-#: Compares a built file with its source, given it and the source as FP32 ONNX; raises VerificationError.
+#: Compares a built file with its source, given both, the source as FP32 ONNX; raises VerificationError.
 Check = Callable[[Path, Path], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExportResult:
-    """What was published.
+    """The published files.
 
     Attributes:
-        files: The model file first, then what belongs to it.
-        manifest: The record of it, which lies beside it.
-        record: Its content.
-        doubts: What speaks against the file though it was published.
-        plot: The picture of a repair's sensitivities; None without a repair, or without matplotlib.
+        files: The model file first, then its other files.
+        manifest: The manifest beside it.
+        record: Content of the manifest.
+        doubts: What was not proved about the file, as sentences.
+        plot: The plot of the sensitivities; None without a repair, or without matplotlib.
     """
 
     files: tuple[Path, ...]
@@ -61,17 +61,17 @@ class ExportResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _ExportRun:
-    """One export at work.
+    """The state of one export.
 
     Attributes:
         job: What to build.
-        build_target: Where an engine is built; None for other files.
-        check: Compares a built file with its source.
-        folder: For what is built on the way.
-        name: Of the model file.
-        source: The FP32 ONNX.
+        build_target: The library and GPU of an engine; None for other files.
+        check: Compares a built file with its source; None for no comparison.
+        folder: Temporary folder.
+        name: Name of the model file.
+        source: Path of the FP32 ONNX.
         variants: Makes the graphs.
-        recalibration: Fits the map of scores; None for none.
+        recalibration: Fits the score map; None for no map.
     """
 
     job: Job
@@ -84,16 +84,16 @@ class _ExportRun:
     recalibration: ScoreCalibration | None
 
     def attempt(self, excluded: Sequence[PrecisionBlock] = ()) -> TriedBuild:
-        """Build the file without some blocks, prove its precision, compare it."""
+        """Build the file with some blocks at a higher precision, prove its precision, compare it."""
         variant = self.variants.make(excluded)
-        job, fitted = self._recalibrated(variant)
+        job, fitted = self._with_score_map(variant)
         built = self.folder / f"built-{len(excluded)}" / self.name
         built.parent.mkdir()
-        left_out = Excluded(
-            layers=len(variant.left_float),
+        exempt = Excluded(
+            layers=len(variant.excluded_convolutions),
             elements=sum(block.elements for block in excluded),
         )
-        record, judged = make_files(job, self.build_target, variant, built, left_out)
+        record, judged = make_files(job, self.build_target, variant, built, exempt)
         record = replace(record, recalibration=fitted)
         try:
             if self.check is not None:
@@ -103,29 +103,29 @@ class _ExportRun:
             refusal = error
         return TriedBuild(path=built, record=record, judged=judged, refusal=refusal)
 
-    def _recalibrated(self, variant: Variant) -> tuple[Job, dict[str, Any] | None]:
-        """The job with the map of scores for a graph, and where that comes from."""
+    def _with_score_map(self, variant: Variant) -> tuple[Job, dict[str, Any] | None]:
+        """The job with the score map for a graph, and the record of the map."""
         if self.recalibration is None:
             return self.job, None
-        path = _written(variant, self.job, self.source.with_name("as-it-is"))
+        path = _write_trial(variant, self.job, self.source.with_name("unmapped"))
         knots, fitted = self.recalibration.fit(path)
-        return self.job.with_map(knots), fitted
+        return self.job.with_score_map(knots), fitted
 
-    def repaired(
-        self, first: TriedBuild, source: onnx.ModelProto, pace: MeasureLatency
+    def fall_back(
+        self, first: TriedBuild, source: onnx.ModelProto, measure: MeasureLatency
     ) -> tuple[TriedBuild, Path | None]:
-        """The file that holds the limits, and the picture of the sensitivities."""
+        """A build within the limits, and the plot of the sensitivities."""
         variants, images = self.variants, self.variants.calibration
         if images is None or not variants.blocks:
             raise VerificationError(
-                f"{self.name} is beyond its limits, and nothing of it can be moved to a higher precision",
-                hint="name images with --calib; an FP32 file and OpenVINO's FP16 have no other to move to",
+                f"{self.name} exceeds its limits, and no block of it can be moved to a higher precision",
+                hint="name images with --calib; FP32 and FP16 of OpenVINO have no higher precision",
             )
         ranking = rank(source, variants.blocks, variants.only, images)
-        made = repair(first, ranking, self.attempt, pace)
-        drawn = draw(made.candidate.path, self.folder, ranking, made.moved)
-        record = {**made.record, "plot": drawn.name if drawn else None}
-        return replace(made.candidate, record=replace(made.candidate.record, repair=record)), drawn
+        made = find_fallback(first, ranking, self.attempt, measure)
+        plot = draw(made.candidate.path, self.folder, ranking, made.moved)
+        record = {**made.record, "plot": plot.name if plot else None}
+        return replace(made.candidate, record=replace(made.candidate.record, repair=record)), plot
 
 
 def export(
@@ -137,28 +137,28 @@ def export(
     force: bool = False,
     repair_with: MeasureLatency | None = None,
 ) -> ExportResult:
-    """Build, prove, compare, publish. Nothing appears under its final name unless all of it went well.
+    """Build, prove the precision, compare, publish. No file gets its final name unless all steps succeed.
 
     Args:
         job: What to build.
-        out: Folder of the result.
-        name: The files' name without suffix.
-        check: Compares the file with its source.
-        force: Whether files of that name may be replaced.
-        repair_with: Repair a file that is beyond the limits, see ``export.quantize.fallback``, and measure
-            with this what that costs; None refuses the file.
+        out: Output folder.
+        name: Name of the files without suffix.
+        check: Compares a built file with its source; None for no comparison.
+        force: Whether existing files may be replaced.
+        repair_with: Measures the latency of a repair, see ``export.quantize.fallback``; None refuses a file
+            that exceeds the limits.
 
     Raises:
         ArtifactError: The checkpoint does not fit its spec.
-        DeviceError: An engine was asked for that cannot be built here.
-        UsageError: The result exists already, INT8 was asked for without images, or a file of the target
-            cannot have the form.
-        VerificationError: The file is of another precision, or differs too much from its source.
+        DeviceError: The engine cannot be built here.
+        UsageError: A file exists already, INT8 has no calibration images, or the target does not support the
+            interface.
+        VerificationError: The file has another precision, or differs from its source by more than the limits.
     """
     final = out / f"{name}{SUFFIX[job.target]}"
-    beside = [final.with_suffix(BESIDE[job.target])] if job.target in BESIDE else []
-    beside += [plot_path(final)] if repair_with else []
-    for path in (final, *beside, manifest_path(final)):
+    others = [final.with_suffix(SECOND_SUFFIX[job.target])] if job.target in SECOND_SUFFIX else []
+    others += [plot_path(final)] if repair_with else []
+    for path in (final, *others, manifest_path(final)):
         refuse_overwrite(path, force=force)
     job.interface.check(job.target, job.precision)
     build_target = build_target_of(job)
@@ -168,7 +168,7 @@ def export(
         graph = DetectorGraph(build_onnx(spec, job.checkpoint.weights), spec.scale)
         source_path = folder / "source.onnx"
         source_path.write_bytes(graph.model.SerializeToString(deterministic=True))
-        shop = _ExportRun(
+        run = _ExportRun(
             job=job,
             build_target=build_target,
             check=check,
@@ -178,28 +178,27 @@ def export(
             variants=_variants(graph, source_path, job),
             recalibration=ScoreCalibration(job.recalibration, source_path) if job.recalibration else None,
         )
-        made, drawn = shop.attempt(), None
+        made, plot = run.attempt(), None
         if made.refusal and repair_with is None:
             raise made.refusal
         if made.refusal and repair_with:
-            made, drawn = shop.repaired(made, graph.model, repair_with)
+            made, plot = run.fall_back(made, graph.model, repair_with)
         files = parts(made.path)
-        # The model file is last but for its manifest: who sees it sees its weights too.
-        written = [drawn] if drawn else []
-        for path in [*written, *reversed(files), write_manifest(made.path, made.record)]:
+        # The model file is renamed after its other files, and before its manifest only.
+        for path in [*([plot] if plot else []), *reversed(files), write_manifest(made.path, made.record)]:
             path.replace(out / path.name)
     return ExportResult(
         files=tuple(out / p.name for p in files),
         manifest=manifest_path(final),
         record=made.record,
         doubts=() if build_target is None else engine_doubts(build_target, made.record),
-        plot=out / drawn.name if drawn else None,
+        plot=out / plot.name if plot else None,
     )
 
 
 @contextmanager
 def _build_folder(out: Path) -> Iterator[Path]:
-    """A folder on the same disk as the result; a folder that was made for nothing goes away again."""
+    """A temporary folder on the disk of the result; a new ``out`` that stays empty is removed."""
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -215,16 +214,14 @@ def _build_folder(out: Path) -> Iterator[Path]:
 
 
 def _variants(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
-    """The graphs at the precision that was asked for."""
+    """The graphs at the requested precision."""
     if job.precision == "int8" and job.checkpoint.scheme is not None:
-        return _trained(graph, job, job.checkpoint.scheme)
+        return _qat(graph, job, job.checkpoint.scheme)
     if job.precision == "int8":
         return _int8(graph, source_path, job)
     if job.precision == "fp16" and job.target != "openvino":
         return _fp16(graph, job)
-    return Fp32Variants(
-        graph.model
-    )  # OpenVINO halves the stored constants itself and computes as the device likes
+    return Fp32Variants(graph.model)  # OpenVINO converts constants to FP16 when it writes the file
 
 
 def _int8(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
@@ -235,31 +232,31 @@ def _int8(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
     observed = ObservedTensors.for_int8(graph, settings.weight_limit)
     statistics = observe_cached(graph.model, observed, calibration, job.cache)
 
-    def by(method: Method, tried: Mapping[str, Any]) -> Variants:
+    def variants(method: Method, record: Mapping[str, Any]) -> Variants:
         tuned = replace(settings, tuning=replace(settings.tuning, method=method))
-        return Int8Variants(graph, statistics, tuned, calibration=calibration, chosen=tried)
+        return Int8Variants(graph, statistics, tuned, calibration=calibration, chosen=record)
 
     def write(method: Method) -> Path:
-        return _written(by(method, {}).make(), job, source_path.with_name(method))
+        return _write_trial(variants(method, {}).make(), job, source_path.with_name(method))
 
-    method, tried = job.method or settings.tuning.method, {}
+    method, record = job.method or settings.tuning.method, {}
     if job.trial is not None:
-        method, tried["trial"] = choose_method(job.trial, source_path, write, settings.tuning.method)
-    return by(method, tried)
+        method, record["trial"] = choose_method(job.trial, source_path, write, settings.tuning.method)
+    return variants(method, record)
 
 
-def _trained(graph: DetectorGraph, job: Job, scheme: QuantizationScheme) -> Variants:
+def _qat(graph: DetectorGraph, job: Job, scheme: QuantizationScheme) -> Variants:
     images, settings, statistics = job.calibration, job.int8, None
     if images is not None and settings.float_is_fp16:
         observed = ObservedTensors(histograms=graph.observed_tensors())
         statistics = observe_cached(graph.model, observed, images, job.cache)
     made = QatVariants(graph, scheme, settings, calibration=images, statistics=statistics)
-    say(f"scales are those that were trained for {scheme.family}")
+    say(f"the scales are those trained for {scheme.family}")
     return made
 
 
-def _written(variant: Variant, job: Job, stem: Path) -> Path:
-    """A file to look at before the final one: OpenVINO's, or ONNX, from which engines are built too."""
+def _write_trial(variant: Variant, job: Job, stem: Path) -> Path:
+    """Write a graph to evaluate it before the final file: as OpenVINO, else as ONNX, also for an engine."""
     target: Target = "openvino" if job.target == "openvino" else "onnx"
     path = stem.with_name(f"{stem.name}{SUFFIX[target]}")
     write_graph(variant.model, replace(job, target=target), path)

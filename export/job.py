@@ -1,4 +1,4 @@
-"""What to build: a job, and what each kind of file asks for."""
+"""Export jobs, and the settings of each target."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ INT8_SETTINGS: dict[QdqTarget, Int8Settings] = {
     ),
     "tensorrt": Int8Settings(target="tensorrt", placement=for_tensorrt, tuning=TENSORRT, float_is_fp16=True),
 }
-#: What belongs to a model file, by its suffix: OpenVINO's weights; the graph that an engine was built from.
-BESIDE: Mapping[Target, str] = {"openvino": ".bin", "tensorrt": ".onnx", "tensorrt-rtx": ".onnx"}
+#: Suffix of the second file of a target: OpenVINO's weights; the graph that an engine is built from.
+SECOND_SUFFIX: Mapping[Target, str] = {"openvino": ".bin", "tensorrt": ".onnx", "tensorrt-rtx": ".onnx"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,17 +43,16 @@ class Job:
     """What to build.
 
     Attributes:
-        checkpoint: The weights, and the spec at the input size that is wanted.
-        target: Whose file format.
-        precision: What to compute in.
-        calibration: Images for INT8's ranges; for FP16, to check its range on; not used for FP32.
-        method: How INT8's ranges are found; None for what the family of engines is tuned to.
-        trial: Images to choose that method on, in place of naming one.
-        recalibration: Images to fit a map of scores on, see ``export.verify.score_calibration``; None for no
-            map.
-        cache: Folder of statistics of earlier exports; None keeps none.
-        engine: How to build an engine; not used for other files.
-        interface: How the file takes images and gives boxes.
+        checkpoint: The weights, and the spec at the requested input size.
+        target: The target.
+        precision: Precision of the computation.
+        calibration: Images for INT8 ranges; for FP16, to check the range of values; not used for FP32.
+        method: Range method of INT8; None for the target's default.
+        trial: Images to choose the range method on; None to use ``method``.
+        recalibration: Images to fit a score map on, see ``export.verify.score_calibration``; None for no map.
+        cache: Folder of tensor statistics of earlier exports; None for no cache.
+        engine: Options of an engine; not used for other files.
+        interface: Inputs and outputs of the file.
     """
 
     checkpoint: Checkpoint
@@ -67,19 +66,19 @@ class Job:
     engine: EngineOptions = field(default_factory=EngineOptions)
     interface: Interface = field(default_factory=Interface)
 
-    def with_map(self, knots: ScoreMap) -> Job:
-        """The same job for a file that carries a map of scores."""
-        spec = replace(self.checkpoint.spec, score_map=knots)
+    def with_score_map(self, score_map: ScoreMap) -> Job:
+        """The job with a score map in the spec of the file."""
+        spec = replace(self.checkpoint.spec, score_map=score_map)
         return replace(self, checkpoint=replace(self.checkpoint, spec=spec))
 
     @property
     def int8(self) -> Int8Settings:
-        """How the target takes INT8."""
+        """The INT8 settings of the target."""
         return INT8_SETTINGS[qdq_target(self.target)]
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What an export of this job does not check."""
+        """What an export of this job does not check, as sentences."""
         holds_fp16 = {
             "fp32": False,
             "fp16": self.target != "openvino",
@@ -91,5 +90,5 @@ class Job:
 
     @property
     def spec(self) -> ModelSpec:
-        """The contract of the file, which is the checkpoint's in the form that is wanted."""
+        """The spec of the file: the checkpoint's with the interface of the job."""
         return self.interface.spec(self.checkpoint.spec)

@@ -15,7 +15,7 @@ import onnx
 
 from edgestill import architecture
 from export.graph.detector_graph import DetectorGraph
-from export.quantize.qdq_placement import QdqPlan, read_rounded
+from export.quantize.qdq_placement import QdqPlan, read_quantised
 
 TOO_SENSITIVE = "repair: its block is too sensitive"
 
@@ -94,7 +94,7 @@ def keep_float(plan: QdqPlan, graph: DetectorGraph, nodes: Collection[str]) -> Q
     convolutions = sorted(plan.convolutions & set(nodes))
     return replace(
         plan,
-        activations=read_rounded(plan.activations, graph, floats),
+        activations=read_quantised(plan.activations, graph, floats),
         convolutions=plan.convolutions - set(nodes),
         int8_inputs={name: used for name, used in plan.int8_inputs.items() if name not in nodes},
         float_readers=frozenset(floats),

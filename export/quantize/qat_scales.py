@@ -1,4 +1,4 @@
-"""QAT scales: where a training with INT8 begins, and its trained scales written into a graph."""
+"""Scales of QAT: the initial ones from calibration, and graphs with the trained ones."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.observer import TensorStatistics
 from export.quantize.fp16 import convert_to_fp16
 from export.quantize.int8 import Int8Settings, largest
-from export.quantize.qdq import Int8Weights, quantise_trained_weights, quantise_weights, write
+from export.quantize.qdq import Int8Weights, insert_qdq, quantise_trained_weights, quantise_weights
 from export.quantize.qdq_placement import QdqPlan
 from export.quantize.ranges import LEVELS, Range
 from export.quantize.tensor_ranges import groups_of
-from export.quantize.variant import Variant
+from export.quantize.variant import Variant, others
 
 METHOD = "trained scales"
 
@@ -36,13 +36,13 @@ def begin(
     *,
     record: Mapping[str, Any],
 ) -> PostTraining:
-    """What an export for a settings would write now, in the form that a training goes on from.
+    """Quantise a network after training, as the start of QAT.
 
     Args:
-        graph: The FP32 model's.
-        statistics: What its tensors hold, and the bytes of weights that were chosen for the settings's limit.
-        settings: For whom.
-        record: Which images were looked at.
+        graph: The graph of the FP32 model.
+        statistics: Of its tensors, with the weights that GPTQ chose for the target's limits.
+        settings: The target's.
+        record: The calibration images, for the checkpoint.
     """
     plan = settings.placement(graph, statistics, settings.tuning)
     made: dict[str, Int8Weights] = {}
@@ -63,15 +63,15 @@ class QatVariants:
     """Quantised copies of an FP32 graph with trained scales.
 
     Args:
-        graph: The FP32 model's, of the checkpoint that holds the roundings.
-        scheme: Of that checkpoint.
-        settings: For whom the copies are.
-        calibration: Images to check FP16's range on, and to rank blocks on; nothing is fitted to them.
-        statistics: What tensors hold on them.
+        graph: The graph of the FP32 model.
+        scheme: The quantisation of the same checkpoint.
+        settings: The target's.
+        calibration: Images to check the range of FP16 and to rank blocks on; no range is fitted to them.
+        statistics: Of the tensors on these images.
 
     Raises:
-        ArtifactError: The roundings are not of this network.
-        UsageError: They were trained for other engines.
+        ArtifactError: The quantisation is of another network.
+        UsageError: It was trained for another target.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class QatVariants:
     ) -> None:
         if scheme.family != settings.target:
             raise UsageError(
-                f"the checkpoint's scales were trained for {scheme.family}, and not for {settings.target}",
-                hint=f"--to {scheme.family}, or --calib-anew with --calib to leave the trained scales",
+                f"the checkpoint's scales were trained for {scheme.family}, not for {settings.target}",
+                hint=f"--to {scheme.family}, or --calib-anew with --calib to ignore the trained scales",
             )
         self.calibration = calibration
         self._graph, self._scheme, self._settings = graph, scheme, settings
@@ -95,11 +95,11 @@ class QatVariants:
 
     @cached_property
     def blocks(self) -> tuple[PrecisionBlock, ...]:
-        """Those with a convolution in bytes."""
+        """The blocks with a quantised convolution."""
         return blocks_of(self._graph, self._scheme.weights.keys())
 
     def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
-        """Quantise all but the moved blocks."""
+        """Quantise all blocks but the excluded ones."""
         plan, made = self._quantised(excluded)
         record: dict[str, Any] = {
             "method": METHOD,
@@ -111,33 +111,33 @@ class QatVariants:
             record["range_check"] = asdict(self.calibration.record)
         if not self._settings.float_is_fp16:
             return Variant(made, record)
-        halved = convert_to_fp16(made, plan.float_readers, self._largest)
-        return Variant(halved.model, {**record, "left_single": dict(halved.kept)})
+        converted = convert_to_fp16(made, plan.float_readers, self._largest)
+        return Variant(converted.model, {**record, "left_single": dict(converted.kept)})
 
     def only(self, block: PrecisionBlock) -> onnx.ModelProto:
-        """Quantise one block; what is float is FP32."""
-        return self._quantised([other for other in self.blocks if other is not block])[1]
+        """Quantise one block; the others are FP32."""
+        return self._quantised(others(self.blocks, block))[1]
 
     def _quantised(self, excluded: Sequence[PrecisionBlock]) -> tuple[QdqPlan, onnx.ModelProto]:
         plan = keep_float(plan_of(self._scheme), self._graph, nodes_of(excluded))
-        steps, limit = self._scheme.weights, self._scheme.weight_limit
-        return plan, write(
+        scales, limit = self._scheme.weights, self._scheme.weight_limit
+        return plan, insert_qdq(
             self._graph.model,
             plan,
-            lambda node, w, b: quantise_trained_weights(w, b, steps[node.name], limit),
+            lambda node, w, b: quantise_trained_weights(w, b, scales[node.name], limit),
         )
 
 
 def plan_of(scheme: QuantizationScheme) -> QdqPlan:
-    """The plan that roundings were made of, with the scales that they have now."""
+    """The plan of a quantisation scheme, with its scales as ranges."""
     ranges = {
-        name: Range(-grid.zero_point * grid.scale, (LEVELS - grid.zero_point) * grid.scale)
-        for name, grid in scheme.quant_params.items()
+        name: Range(-params.zero_point * params.scale, (LEVELS - params.zero_point) * params.scale)
+        for name, params in scheme.quant_params.items()
     }
     return QdqPlan(
-        activations={tensor: ranges[grid] for tensor, grid in scheme.activations.items()},
+        activations={tensor: ranges[params] for tensor, params in scheme.activations.items()},
         convolutions=frozenset(scheme.weights),
-        int8_inputs={name: ranges[grid] for name, grid in scheme.inputs.items()},
+        int8_inputs={name: ranges[params] for name, params in scheme.inputs.items()},
         float_readers=frozenset(scheme.float_readers),
         integer_bias=scheme.has_integer_bias,
         signed=scheme.is_signed,
@@ -152,7 +152,7 @@ def _scheme(
     known = {graph.source, *(graph.sigmoid(node) for node in graph.body.values())}
     activations = {tensor: groups.get(tensor, tensor) for tensor in plan.activations}
     inputs = {n: groups.get(t, t) for n in made for t in [graph.body[n].input[0]]}
-    grids = {
+    quant_params = {
         activations[tensor]: QuantParams(
             scale=float(np.float32(used.scale)), zero_point=used.zero, is_learnt=tensor not in known
         )
@@ -163,7 +163,7 @@ def _scheme(
         is_signed=plan.signed,
         has_integer_bias=plan.integer_bias,
         weight_limit=settings.weight_limit,
-        quant_params=grids,
+        quant_params=quant_params,
         activations=activations,
         weights={name: one.scale for name, one in made.items()},
         inputs=inputs,
@@ -174,33 +174,33 @@ def _scheme(
 
 
 def _reads(graph: DetectorGraph, plan: QdqPlan, activations: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """By node that reads anything rounded, the grid of each input; see ``QuantizationScheme.reads``."""
-    on_grid: set[str] = set()  # tensors that come rounded out of their node, which only moves values about
+    """The parameters of the inputs of nodes, see ``QuantizationScheme.reads``."""
+    passed: set[str] = set()  # outputs of nodes that pass quantised values on
     reads: dict[str, tuple[str, ...]] = {}
     for node in graph.nodes:
         if node.name in plan.float_readers:
             continue
-        found = tuple(activations.get(t, "") if t not in on_grid else "" for t in node.input)
+        found = tuple(activations.get(t, "") if t not in passed else "" for t in node.input)
         if any(found):
             reads[node.name] = found
-        if node.op_type in SAME_SCALE and all(t in activations or t in on_grid for t in passed_on(node)):
-            on_grid.update(node.output)
+        if node.op_type in SAME_SCALE and all(t in activations or t in passed for t in passed_on(node)):
+            passed.update(node.output)
     return reads
 
 
 def _check(graph: DetectorGraph, scheme: QuantizationScheme) -> None:
-    """Raise ArtifactError if roundings name what the graph does not have."""
+    """Raise ArtifactError if a quantisation names tensors that the graph does not have."""
     widths = {t.name: t.dims[0] for t in graph.initializers.values() if t.dims}
     tensors = {*graph.producer, graph.source}
-    odd: Iterable[str] = [
+    unknown: Iterable[str] = [
         *(t for t in scheme.activations if t not in tensors),
         *(
             name
-            for name, steps in scheme.weights.items()
-            if name not in graph.body or steps.shape != (widths[graph.body[name].input[1]],)
+            for name, scales in scheme.weights.items()
+            if name not in graph.body or scales.shape != (widths[graph.body[name].input[1]],)
         ),
     ]
-    if first := next(iter(sorted(odd)), None):
+    if first := next(iter(sorted(unknown)), None):
         raise ArtifactError(
             f"the checkpoint's scales are of another network: {first} does not fit",
             hint="weights and spec must come from the same training: copy both again",
@@ -210,7 +210,7 @@ def _check(graph: DetectorGraph, scheme: QuantizationScheme) -> None:
 def _ranges(plan: QdqPlan, scheme: QuantizationScheme) -> dict[str, list[float | str]]:
     """By tensor: the lower end, the upper end, and whether it was trained."""
     return {
-        name: [used.low, used.high, "trained" if scheme.quant_params[grid].is_learnt else "known"]
-        for name, grid in sorted(scheme.activations.items())
+        name: [used.low, used.high, "trained" if scheme.quant_params[params].is_learnt else "known"]
+        for name, params in sorted(scheme.activations.items())
         for used in [plan.activations[name]]
     }

@@ -1,4 +1,4 @@
-"""The sensitivities of a network's blocks as a picture, the worst on top."""
+"""Plot the sensitivities of a network's blocks, the highest on top."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from edgestill.progress import say
 from export.quantize.blocks import PrecisionBlock
 from export.quantize.sensitivity import Sensitivity
 
-#: Told apart by the colour-blind (after Okabe and Ito, 2008).
-STAYS, MOVED = "#2b8cbe", "#e08214"
+#: Distinguishable with colour blindness (after Okabe and Ito, 2008).
+UNCHANGED, MOVED = "#2b8cbe", "#e08214"
 INK, SOFT, GRID = "#1c2126", "#57606a", "#d8dde2"
 _STYLE = {
     "axes.axisbelow": True,
@@ -37,30 +37,37 @@ _STYLE = {
 
 
 def plot_path(model: Path) -> Path:
-    """Where the picture of a model file lies: ``student.onnx`` -> ``student.onnx.sensitivity.png``."""
+    """Path of a model file's plot: ``student.onnx`` -> ``student.onnx.sensitivity.png``."""
     return model.with_name(f"{model.name}.sensitivity.png")
 
 
 def draw(
     model: Path, folder: Path, ranking: Sequence[Sensitivity], moved: Sequence[PrecisionBlock]
 ) -> Path | None:
-    """The picture of a model file, in a folder; None, said on stderr, where matplotlib is not installed."""
+    """Plot into a folder; None, with a message on stderr, if matplotlib is not installed.
+
+    Args:
+        model: The model file, which names the plot.
+        folder: Where the plot goes.
+        ranking: The sensitivities, the highest first.
+        moved: The blocks that were moved to a higher precision.
+    """
     path = folder / plot_path(model).name
     try:
         return plot(path, ranking, {block.name for block in moved}, f"{model.name}: each block alone")
     except ModuleNotFoundError as error:
-        say(f"no picture of the sensitivities: {missing_library('drawing it', error.name, 'report').what}")
+        say(f"no plot of the sensitivities: {missing_library('drawing it', error.name, 'report').what}")
         return None
 
 
 def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], title: str) -> Path:
-    """Draw one bar a block; the same ranking makes the same bytes.
+    """Draw one bar for each block; the same ranking gives the same bytes.
 
     Args:
         path: The PNG.
-        ranking: The worst first.
-        moved: Names of the blocks that left the precision.
-        title: Says which file it is about.
+        ranking: The sensitivities, the highest first.
+        moved: Names of the blocks that were moved to a higher precision.
+        title: Title of the plot.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -71,7 +78,7 @@ def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], tit
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8.4, 1.7 + 0.27 * len(ranking)), layout="constrained")
         axes = figure.subplots()
-        for label, colour, chosen in (("stays", STAYS, False), ("moved out", MOVED, True)):
+        for label, colour, chosen in (("unchanged", UNCHANGED, False), ("moved out", MOVED, True)):
             rows = [row for row, found in enumerate(ranking) if (found.block.name in moved) == chosen]
             if rows:
                 errors = [ranking[row].error for row in rows]
@@ -85,7 +92,7 @@ def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], tit
         axes.invert_yaxis()
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
-        axes.set(xlabel="score moved + overlap lost, mean over boxes by score", title=title)
+        axes.set(xlabel="change of score + loss of IoU, mean weighted by score", title=title)
         axes.margins(x=0.2, y=0.02)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1)
         figure.savefig(path, format="png", dpi=120, metadata={"Software": None})

@@ -55,7 +55,7 @@ def tensor_ranges(
 
 
 def groups_of(graph: DetectorGraph) -> dict[str, str]:
-    """For each input and output of a node that passes values on, the name of its group, which has one scale."""
+    """By input and output of a node that passes values on, the name of its group, which has one scale."""
     parent: dict[str, str] = {}
 
     def root(tensor: str) -> str:

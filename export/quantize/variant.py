@@ -1,4 +1,4 @@
-"""A network at the precision that was asked for, whole or with some blocks left at a higher one."""
+"""Graphs of one network at the requested precision, with some blocks excluded from it."""
 
 from __future__ import annotations
 
@@ -17,48 +17,53 @@ from export.quantize.fp16 import to_fp16
 from export.quantize.int8 import Int8Settings, largest, make_int8
 from export.quantize.qdq_placement import QdqPlan
 
-RANGE_CHECK = "largest magnitude of each tensor, with headroom, against the end of FP16"
+RANGE_CHECK = "largest magnitude of each tensor, with headroom, against the largest number of FP16"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Variant:
-    """A graph at one precision, and what its making depended on."""
+    """A graph at one precision.
+
+    Attributes:
+        model: The graph.
+        calibration: The record of calibration for the manifest; None without.
+    """
 
     model: onnx.ModelProto
     calibration: dict[str, Any] | None = None
 
     @property
-    def left_float(self) -> frozenset[str]:
-        """The convolutions that were left out of the precision, each with its reason on record."""
+    def excluded_convolutions(self) -> frozenset[str]:
+        """The convolutions at a higher precision, each with its reason in the record."""
         named = (self.calibration or {}).get("left_float", {})
         return frozenset(n.name for n in self.model.graph.node if n.op_type == "Conv" and n.name in named)
 
 
 class Variants(Protocol):
-    """Makes the variants of one network.
+    """Makes the variants of one network at one precision.
 
     Attributes:
-        blocks: What can be moved out of the precision; none where it is not in the graph.
-        calibration: The images that it was fitted to or checked on; None without.
+        blocks: The blocks that can be excluded; empty where the graph does not express the precision.
+        calibration: The images for ranges or range checks; None without.
     """
 
     @property
     def blocks(self) -> tuple[PrecisionBlock, ...]:
-        """What can be moved, in the order of the network."""
+        """The blocks that can be excluded, in the order of the network."""
 
     @property
     def calibration(self) -> Calibration | None:
-        """The images."""
+        """The images for ranges or range checks; None without."""
 
     def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
-        """The network with some blocks moved out of the precision."""
+        """The network with some blocks at a higher precision."""
 
     def only(self, block: PrecisionBlock) -> onnx.ModelProto:
-        """The FP32 network with one block at the precision."""
+        """The network in FP32 with one block at the precision."""
 
 
 class Fp32Variants:
-    """The FP32 graph, as it is."""
+    """The FP32 graph for every precision that the file format, not the graph, expresses."""
 
     blocks: tuple[PrecisionBlock, ...] = ()
     calibration: Calibration | None = None
@@ -67,7 +72,7 @@ class Fp32Variants:
         self._source = source
 
     def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
-        """The graph itself; it has no blocks to move."""
+        """The graph itself."""
         return Variant(self._source)
 
     def only(self, block: PrecisionBlock) -> onnx.ModelProto:
@@ -76,7 +81,15 @@ class Fp32Variants:
 
 
 class Int8Variants:
-    """Quantised copies of an FP32 graph, all from one set of statistics."""
+    """Quantised copies of an FP32 graph.
+
+    Args:
+        graph: The graph.
+        statistics: Of its tensors.
+        settings: The target's.
+        calibration: The images that the statistics come from.
+        chosen: How the range method was chosen, for the record.
+    """
 
     def __init__(
         self,
@@ -88,37 +101,43 @@ class Int8Variants:
         chosen: Mapping[str, Any],
     ) -> None:
         self.calibration: Calibration | None = calibration
-        self._graph, self._seen, self._settings = graph, statistics, settings
+        self._graph, self._statistics, self._settings = graph, statistics, settings
         self._record = {**asdict(calibration.record), **chosen}
 
     @cached_property
     def blocks(self) -> tuple[PrecisionBlock, ...]:
-        """Those with a convolution in bytes."""
+        """The blocks with a quantised convolution."""
         return blocks_of(self._graph, self._plan.convolutions)
 
     @cached_property
     def _plan(self) -> QdqPlan:
-        return self._settings.placement(self._graph, self._seen, self._settings.tuning)
+        return self._settings.placement(self._graph, self._statistics, self._settings.tuning)
 
     def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
-        """Quantise all but the moved blocks."""
+        """Quantise all blocks but the excluded ones."""
         return Variant(*self._quantised(self._settings, excluded))
 
     def only(self, block: PrecisionBlock) -> onnx.ModelProto:
-        """Quantise one block; what is float is FP32, also for engines that get FP16 beside bytes."""
-        others = [other for other in self.blocks if other is not block]
-        return self._quantised(replace(self._settings, float_is_fp16=False), others)[0]
+        """Quantise one block; the others are FP32 for every target."""
+        settings = replace(self._settings, float_is_fp16=False)
+        return self._quantised(settings, others(self.blocks, block))[0]
 
     def _quantised(
         self, settings: Int8Settings, excluded: Sequence[PrecisionBlock]
     ) -> tuple[onnx.ModelProto, dict[str, Any]]:
         plan = keep_float(self._plan, self._graph, nodes_of(excluded))
-        made, record = make_int8(self._graph, self._seen, settings, plan=plan)
+        made, record = make_int8(self._graph, self._statistics, settings, plan=plan)
         return made, {**self._record, **record}
 
 
 class Fp16Variants:
-    """Copies of an FP32 graph in FP16."""
+    """Copies of an FP32 graph in FP16.
+
+    Args:
+        graph: The graph.
+        statistics: Of its tensors, for the range check; None without images.
+        calibration: The images that the statistics come from.
+    """
 
     def __init__(
         self,
@@ -132,18 +151,25 @@ class Fp16Variants:
 
     @cached_property
     def blocks(self) -> tuple[PrecisionBlock, ...]:
-        """All of the body, and the detection outputs."""
+        """All blocks of the body, and the detection outputs."""
         return blocks_of(self._graph, {*self._graph.body, *self._graph.outputs})
 
     def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
-        """Halve all but the moved blocks."""
-        made = to_fp16(self._graph, self._largest, excluded=nodes_of(excluded))
+        """Convert all blocks but the excluded ones."""
+        converted = to_fp16(self._graph, self._largest, excluded=nodes_of(excluded))
         if self.calibration is None:
-            return Variant(made.model)
+            return Variant(converted.model)
         record = asdict(self.calibration.record)
-        left = {name: TOO_SENSITIVE for block in excluded for name in block.convolutions} | dict(made.kept)
-        return Variant(made.model, {**record, "method": RANGE_CHECK, "left_float": left})
+        float_layers = {name: TOO_SENSITIVE for block in excluded for name in block.convolutions} | dict(
+            converted.kept
+        )
+        return Variant(converted.model, {**record, "method": RANGE_CHECK, "left_float": float_layers})
 
     def only(self, block: PrecisionBlock) -> onnx.ModelProto:
-        """Halve one block."""
-        return self.make([other for other in self.blocks if other is not block]).model
+        """Convert one block."""
+        return self.make(others(self.blocks, block)).model
+
+
+def others(blocks: Sequence[PrecisionBlock], block: PrecisionBlock) -> list[PrecisionBlock]:
+    """All blocks but one."""
+    return [other for other in blocks if other is not block]

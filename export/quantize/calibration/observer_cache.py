@@ -1,12 +1,11 @@
-"""Statistics of earlier exports, so that a second export of the same checkpoint looks at no image again.
+"""Cache of tensor statistics, so that a second export of a checkpoint needs no pass over the images.
 
-An entry is used only where all that it depends on is the same: the graph, the tensors that are looked at,
-the content of each image, pre-processing, the way of counting, the versions of the tools. All of it is in the
-entry and compared in full, so that a renamed entry, or one of a name that collides, is none. How ranges are
-*chosen* from the statistics is no part: ``max``, ``entropy`` and the others are computed anew at each export
-from the same counts.
+An entry is used only if everything that it depends on is the same: the graph, the observed tensors, the
+content of each image, the pre-processing, the parameters of the histograms, the versions of the libraries.
+All of these are stored in the entry and compared in full, so that a renamed entry or a hash collision is
+detected. The range method is not among them: ranges are computed from the statistics at each export.
 
-An entry begins with the SHA-256 of the rest: a damaged one is told, not used, and replaced.
+An entry begins with the SHA-256 of the rest. A damaged one is reported and replaced.
 """
 
 from __future__ import annotations
@@ -40,19 +39,19 @@ from export.quantize.gptq import DAMPING, ENOUGH, LARGEST, POSITIONS
 
 SCHEMA = 3
 SUFFIX = ".statistics"
-KEPT = 32  # entries, of 1 MiB and the bytes of the weights each; the oldest go first
+KEPT = 32  # entries, each of 1 MiB plus the size of the weights; the oldest are removed first
 DIGEST = 64  # hexadecimal digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedTensors:
-    """What to look at in a graph.
+    """The tensors to observe in a graph; the fields are arguments of ``observer.observe``.
 
     Attributes:
-        histograms: Tensors whose values are counted.
-        means: Those whose channels are averaged.
-        convolutions: Those whose weights are rounded by what they read.
-        weight_limit: How large the bytes of such weights may be.
+        histograms: Names of the tensors to count.
+        means: Names of the tensors whose channels are averaged.
+        convolutions: Names of the convolutions whose weights are quantised by GPTQ.
+        weight_limit: Limits on the magnitude of these weights.
     """
 
     histograms: Sequence[str]
@@ -62,7 +61,7 @@ class ObservedTensors:
 
     @classmethod
     def for_int8(cls, graph: DetectorGraph, weight_limit: WeightRange) -> ObservedTensors:
-        """All that an INT8 graph needs to know of an FP32 one."""
+        """The tensors that post-training quantisation to INT8 needs."""
         return cls(
             histograms=graph.observed_tensors(),
             means=graph.convolution_inputs(),
@@ -74,13 +73,13 @@ class ObservedTensors:
 def observe_cached(
     model: onnx.ModelProto, observed: ObservedTensors, calibration: Calibration, folder: Path | None
 ) -> TensorStatistics:
-    """``statistics.gather``, or what it found in an earlier export.
+    """``observer.observe``, or its result in an earlier export.
 
     Args:
         model: An ONNX model with one input.
-        observed: What to look at.
+        observed: The tensors to observe.
         calibration: The images.
-        folder: Where entries are kept; None keeps none.
+        folder: Folder of the cache; None for no cache.
     """
     if folder is None:
         return _observe(model, observed, calibration)
@@ -88,19 +87,19 @@ def observe_cached(
     entry = folder / f"{hashlib.sha256(_text(depends)).hexdigest()[:24]}{SUFFIX}"
     found = read_entry(entry, depends)
     if found is not None:
-        say("same graph, images and pre-processing as in an earlier export: its statistics are used")
+        say("same graph, images and pre-processing as in an earlier export: using its tensor statistics")
         return found
-    seen = _observe(model, observed, calibration)
+    statistics = _observe(model, observed, calibration)
     try:
-        write_bytes(entry, _packed(seen, depends))
+        write_bytes(entry, _packed(statistics, depends))
         _keep_newest(folder)
     except OSError as error:
-        say(f"statistics are not kept for the next export, {entry} cannot be written: {error.strerror}")
-    return seen
+        say(f"tensor statistics are not cached, {entry} cannot be written: {error.strerror}")
+    return statistics
 
 
 def depends_on(model: onnx.ModelProto, observed: ObservedTensors, calibration: Calibration) -> dict[str, Any]:
-    """All that statistics depend on, as plain JSON data."""
+    """Everything that tensor statistics depend on, as plain JSON data."""
     record = calibration.record
     return {
         "schema": SCHEMA,
@@ -111,7 +110,7 @@ def depends_on(model: onnx.ModelProto, observed: ObservedTensors, calibration: C
         "weight_limit": asdict(observed.weight_limit),
         "images": list(record.images.values()),
         "preprocessing": record.preprocessing,
-        "first_input": calibration.probe(),  # a letterbox that was changed in code is in no setting
+        "first_input": calibration.probe(),  # changes with the code of the letterbox, which is in no setting
         "counting": {"bins": BINS, "start_width": START_WIDTH, "sample": SAMPLE},
         "rounding": {"positions": POSITIONS, "damping": DAMPING, "largest": LARGEST, "enough": ENOUGH},
         "tools": record.tools,
@@ -119,17 +118,22 @@ def depends_on(model: onnx.ModelProto, observed: ObservedTensors, calibration: C
 
 
 def read_entry(path: Path, depends: dict[str, Any]) -> TensorStatistics | None:
-    """What an entry holds; None if there is none, it is damaged, or it depends on anything else."""
+    """The statistics of an entry; None if it is missing, damaged, or of other dependencies.
+
+    Args:
+        path: The entry.
+        depends: From ``depends_on``.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        say(f"{path} cannot be read, images are looked at again: {error.strerror}")
+        say(f"{path} cannot be read, observing the images again: {error.strerror}")
         return None
     body = data[DIGEST:]
     if hashlib.sha256(body).hexdigest().encode() != data[:DIGEST]:
-        say(f"{path} is damaged, images are looked at again")
+        say(f"{path} is damaged, observing the images again")
         return None
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
@@ -153,19 +157,19 @@ def _text(depends: dict[str, Any]) -> bytes:
     return json.dumps(depends, sort_keys=True).encode()
 
 
-def _packed(seen: TensorStatistics, depends: dict[str, Any]) -> bytes:
-    histograms = seen.histograms.values()
+def _packed(statistics: TensorStatistics, depends: dict[str, Any]) -> bytes:
+    histograms = statistics.histograms.values()
     arrays: dict[str, Any] = {
         "depends": np.frombuffer(_text(depends), np.uint8),
-        "images": np.int64(seen.images),
-        "names": np.array(list(seen.histograms), np.str_),
+        "images": np.int64(statistics.images),
+        "names": np.array(list(statistics.histograms), np.str_),
         "extents": np.array([(h.low, h.high, h.width) for h in histograms], np.float64),
         "counts": np.array([h.counts for h in histograms], np.int64),
-        "mean_names": np.array(list(seen.channel_means), np.str_),
+        "mean_names": np.array(list(statistics.channel_means), np.str_),
     }
-    arrays |= {f"mean_{i}": values for i, values in enumerate(seen.channel_means.values())}
-    arrays["weight_names"] = np.array(list(seen.weights), np.str_)
-    arrays |= {f"weight_{i}": values for i, values in enumerate(seen.weights.values())}
+    arrays |= {f"mean_{i}": values for i, values in enumerate(statistics.channel_means.values())}
+    arrays["weight_names"] = np.array(list(statistics.weights), np.str_)
+    arrays |= {f"weight_{i}": values for i, values in enumerate(statistics.weights.values())}
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     body = stream.getvalue()

@@ -79,10 +79,10 @@ def test_a_repair_is_told_with_its_picture(
     assert told["calibration"]["left_float"]["model.0.conv"].startswith("repair")
     kept = json.loads(Path(told["manifest"]).read_text())["repair"]
     assert kept["steps"] == repair["steps"]
-    assert "repair: without model.0: the limits are held" in err
+    assert "repair: moved model.0: within the limits" in err
     shown = StringIO()
     Console(file=shown, width=240).print(export.show(told))
-    assert "model.0 moved out, as 3 lights changed" in shown.getvalue()
+    assert "model.0 moved, as 3 lights changed" in shown.getvalue()
     assert "1.250 x the time (1.200 to 1.300)" in shown.getvalue()
 
 

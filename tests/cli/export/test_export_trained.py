@@ -59,7 +59,7 @@ def test_trained_scales_are_exported_as_they_are_without_images(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told, err = export(capsys, trained, "--to", "onnx", "--precision", "int8", "--out", tmp_path)
-    assert "scales are those that were trained for onnx" in err
+    assert "the scales are those trained for onnx" in err
     record = read_manifest(Path(told["files"][0]))
     assert record is not None
     assert record.calibration is not None
@@ -88,7 +88,7 @@ def test_scales_of_another_family_are_refused_unless_they_are_left(
     words = ["export", str(trained), "--to", "openvino", "--precision", "int8", "--out", str(tmp_path / "x")]
     assert main(words) == 2
     error = capsys.readouterr().err.splitlines()
-    assert "scales were trained for onnx, and not for openvino" in error[-2]
+    assert "scales were trained for onnx, not for openvino" in error[-2]
     assert error[-1].startswith("  hint: --to onnx, or --calib-anew")
     assert not (tmp_path / "x").exists()
     assert main([*words, "--calib-anew"]) == 2

@@ -231,4 +231,4 @@ def test_calibration_images_that_are_verified_on_are_refused(
     data.write_text("train: images/train\nval: images/train\nnames: [red, green]\n")
     words = ("--to", "onnx", "--precision", "int8", "--calib", data, "--out", tmp_path / "out")
     assert main(["export", str(trained), *map(str, words)]) == 3
-    assert "3 of 3 calibration images are also verified on" in capsys.readouterr().err
+    assert "3 of 3 calibration images are also used for verification" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from export.job import Job
 from export.quantize import sensitivity_plot
 from export.quantize.blocks import PrecisionBlock
 from export.quantize.calibration.images import Calibration, choose_images
-from export.quantize.fallback import MAX_WORK, NO_LATENCY, FallbackResult, TriedBuild, repair
+from export.quantize.fallback import MAX_WORK, NO_LATENCY, FallbackResult, TriedBuild, find_fallback
 from export.quantize.sensitivity import Sensitivity, rank
 from export.verify.gate import BeyondLimitsError
 
@@ -75,7 +75,7 @@ class Bench:
         )
 
     def repaired(self) -> FallbackResult:
-        return repair(self.candidate(0), self.ranking, self.attempt, lambda a, b: PACE)
+        return find_fallback(self.candidate(0), self.ranking, self.attempt, lambda a, b: PACE)
 
 
 @pytest.mark.parametrize("needed", range(1, 7))
@@ -94,12 +94,12 @@ def test_a_repair_beyond_half_of_the_work_is_given_up_with_the_last_state(
     bench = Bench(spec, needed=7)
     with pytest.raises(VerificationError, match="cannot be repaired") as caught:
         bench.repaired()
-    assert "with 6 of 12 blocks, 50% of the work, moved out (b0, b1, b2, b3, b4, b5): mAP50-95 fell" in (
+    assert "with 6 of 12 blocks, 50% of the work, moved (b0, b1, b2, b3, b4, b5): mAP50-95 fell" in (
         caught.value.what
     )
     assert caught.value.exit_code == 6
     assert bench.builds == 4  # 1, 2, 4, 6
-    assert "repair: without b0, b1: mAP50-95 fell" in capsys.readouterr().err
+    assert "repair: moved b0, b1: mAP50-95 fell" in capsys.readouterr().err
     assert pytest.approx(0.5) == MAX_WORK
 
 
@@ -276,7 +276,7 @@ def test_without_matplotlib_there_is_no_picture_and_it_is_said(
 
     monkeypatch.setattr(sensitivity_plot, "plot", missing)
     assert sensitivity_plot.draw(Path("m.onnx"), tmp_path, Bench(spec, 1).ranking, []) is None
-    assert "no picture of the sensitivities" in capsys.readouterr().err
+    assert "no plot of the sensitivities" in capsys.readouterr().err
 
 
 def test_an_older_picture_is_not_replaced_unasked(

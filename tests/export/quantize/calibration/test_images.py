@@ -41,7 +41,8 @@ def test_a_copy_of_a_verified_image_is_found_by_its_content(dataset: Dataset, sp
     root = dataset.path.parent / "images"
     shutil.copy(root / "train" / "3.png", root / "val" / "renamed.png")
     with pytest.raises(
-        DataError, match=r"1 of 12 calibration images are also verified on, e\.g\. 3\.png is renamed"
+        DataError,
+        match=r"1 of 12 calibration images are also used for verification, e\.g\. 3\.png is renamed",
     ):
         choose_images(dataset, spec, verified_on=dataset.images("val"))
 
@@ -61,7 +62,7 @@ def test_what_is_fitted_to_nothing_may_look_at_any_image(dataset: Dataset, spec:
 
 
 def test_ranges_may_not_come_from_an_evaluation_split(dataset: Dataset, spec: ModelSpec) -> None:
-    with pytest.raises(DataError, match="4 of 4 calibration images are also verified on"):
+    with pytest.raises(DataError, match="4 of 4 calibration images are also used for verification"):
         choose_images(dataset, spec, split="val")
 
 

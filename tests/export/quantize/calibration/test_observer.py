@@ -49,7 +49,7 @@ def test_channel_means_are_those_of_the_tensors(float_model: Any, feeds: Any) ->
 def test_a_network_that_overflows_is_told_with_the_tensor(float_model: Any, feeds: Any, bad: float) -> None:
     feed = feeds[0].copy()
     feed[0, 0, 5, 5] = bad
-    with pytest.raises(ArtifactError, match="tensor images of the float network is broken"):
+    with pytest.raises(ArtifactError, match="tensor images of the float network is invalid"):
         observe(float_model, [feed], histograms=["images", "output0"], means=[], threads=1)
 
 

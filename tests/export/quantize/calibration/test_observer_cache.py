@@ -168,7 +168,7 @@ def test_a_damaged_entry_is_told_not_used_and_replaced(
     entry.write_bytes({"cut": data[:-100], "flipped": data, "empty": b"", "not ours": b"x" * 500}[damage])
     assert same(observe_cached(graph(), WATCHED, calibration, tmp_path / "cache"), first)
     assert len(looks) == 2
-    assert "is damaged, images are looked at again" in capsys.readouterr().err
+    assert "is damaged, observing the images again" in capsys.readouterr().err
     observe_cached(graph(), WATCHED, calibration, tmp_path / "cache")
     assert len(looks) == 2
 
