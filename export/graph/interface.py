@@ -1,8 +1,7 @@
-"""How a file takes images and gives boxes: the last step of an export, behind all that is done for precision.
+"""The interface of a file: its input and output tensors. It is applied last, after quantisation.
 
-The network is written, quantised and halved for one float image of one size and its raw output. What is put
-around it here, and the decode that is put in the place of its own, is plain arithmetic in FP32 that no
-precision step sees.
+A network is written and quantised for one float32 image of one size and its raw output. The pre-processing
+and the decode that are added here are FP32 arithmetic that no quantisation step sees.
 """
 
 from __future__ import annotations
@@ -23,26 +22,27 @@ from export.graph.writer import GraphWriter
 from export.graph.yolov5 import HEADS
 
 Output = Literal["raw", "compact"]
-#: Pairs of box and class in a compact output. On street images 400 to 900 pairs are above the evaluation's
-#: threshold of 0.001, at most 1700. Of points of mAP50-95, 300 rows lose 0.013 at most, 500 0.007, 1000 none.
+#: Pairs of box and class in a compact output. On street images 400 to 900 pairs, at most 1700, are above the
+#: evaluation's threshold of 0.001. With 300 rows mAP50-95 drops by at most 0.013 points, with 500 by 0.007,
+#: with 1000 by none.
 ROWS = 1000
-MAX_ROWS = 3840  # that TensorRT's TopK can give
-FREE_BATCH, FREE_HW = "batch", ("height", "width")  # the names of free sizes
+MAX_ROWS = 3840  # limit of TensorRT's TopK
+FREE_BATCH, FREE_HW = "batch", ("height", "width")  # names of free dimensions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """What a file looks like from outside.
+    """The input and output of a file.
 
     Attributes:
-        output: Every box that the network decodes, or the best ones only, see ``edgestill.spec.Layout``.
-        pixels: See ``edgestill.spec.Pixels``.
-        batch: Images at once; None leaves it free.
-        free_hw: Whether height and width are free, in steps of the largest stride; the spec's are then those
-            that are used where nothing else is said.
-        rows: Of a compact output, at most; a network with fewer pairs of box and class has as many as these.
-        least_hw: The smallest size that a file of free size must take; if that has all ``rows``, their number
-            is fixed in the file.
+        output: ``raw``: all boxes; ``compact``: the best ones, see ``edgestill.spec.Layout``.
+        pixels: Type of the input, see ``edgestill.spec.Pixels``.
+        batch: Images in a batch; None leaves it free.
+        free_hw: Whether height and width are free, in steps of the largest stride; the spec's are then the
+            default.
+        rows: Rows of a compact output, at most; fewer if the network has fewer pairs of box and class.
+        least_hw: Smallest height and width of a free size; if it has ``rows`` pairs, the number of rows is
+            fixed.
     """
 
     output: Output = "raw"
@@ -54,9 +54,9 @@ class Interface:
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:
-            raise UsageError(f"a batch of {self.batch} holds no image", hint="--batch 1 or more")
+            raise UsageError(f"a batch of {self.batch} is empty", hint="--batch 1 or more")
         if not 1 <= self.rows <= MAX_ROWS:
-            raise UsageError(f"{self.rows} rows", hint=f"1 to {MAX_ROWS}, which is TensorRT's limit")
+            raise UsageError(f"{self.rows} output rows", hint=f"1 to {MAX_ROWS}, the limit of TensorRT")
 
     @property
     def is_free(self) -> bool:
@@ -64,7 +64,7 @@ class Interface:
         return self.batch is None or self.free_hw
 
     def check(self, target: str, precision: Precision) -> None:
-        """Raise UsageError where a size is free and was seen to go wrong."""
+        """Raise UsageError if a target is known to fail with free dimensions."""
         if self.is_free and target == "openvino" and precision == "int8":
             raise UsageError(
                 "INT8 with a free batch or size crashes OpenVINO on some CPUs",
@@ -72,29 +72,29 @@ class Interface:
             )
 
     def spec(self, spec: ModelSpec) -> ModelSpec:
-        """The contract of a network in this form."""
+        """The spec of a network with this interface."""
         return replace(
             spec, pixels=self.pixels, layout="compact" if self.output == "compact" else spec.layout
         )
 
     def metadata(self, spec: ModelSpec) -> dict[str, str]:
-        """What a file in this form says of itself; Ultralytics' tools want a number for the batch."""
+        """The metadata of a file with this interface; Ultralytics' tools need a number for the batch."""
         return {**self.spec(spec).to_metadata(), "batch": str(self.batch or 1)}
 
 
 def apply_interface(model: onnx.ModelProto, spec: ModelSpec, interface: Interface) -> onnx.ModelProto:
-    """A copy of a model in another form.
+    """A copy of a model with another interface.
 
     Args:
-        model: A model of ``export.graph.yolov5``, at any precision; its input and output are FP32.
-        spec: Its contract.
-        interface: What is wanted.
+        model: A model of ``export.graph.yolov5`` at any precision, with FP32 input and output.
+        spec: Of the model.
+        interface: The interface.
     """
     new = onnx.ModelProto()
     new.CopyFrom(model)
     graph = new.graph
     if interface.pixels == "uint8":
-        _take_bytes(graph, spec)
+        _read_uint8(graph, spec)
     if interface.output == "compact" or interface.free_hw:
         _decode(graph, spec, interface)
     for value in (graph.input[0], graph.output[0]):
@@ -109,8 +109,8 @@ def apply_interface(model: onnx.ModelProto, spec: ModelSpec, interface: Interfac
     return onnx.shape_inference.infer_shapes(new, strict_mode=True, data_prop=True)
 
 
-def _take_bytes(graph: onnx.GraphProto, spec: ModelSpec) -> None:
-    """Put the cast, the scale and the order of the axes in front."""
+def _read_uint8(graph: onnx.GraphProto, spec: ModelSpec) -> None:
+    """Insert cast, transpose and scale behind a uint8 input ``[B, H, W, 3]``."""
     source = graph.input[0].name
     writer = GraphWriter()
     x = writer.node("Cast", f"{source}.cast", [source], to=TensorProto.FLOAT)
@@ -127,7 +127,7 @@ def _take_bytes(graph: onnx.GraphProto, spec: ModelSpec) -> None:
 
 
 def _decode(graph: onnx.GraphProto, spec: ModelSpec, interface: Interface) -> None:
-    """Put another decode behind the head's maps, in the place of the one that is there."""
+    """Replace the decode behind the head's maps."""
     head, output = HEADS.load(spec.head), graph.output[0].name
     _cut(graph, head.maps(spec))
     writer = GraphWriter()
@@ -148,7 +148,7 @@ def _decode(graph: onnx.GraphProto, spec: ModelSpec, interface: Interface) -> No
 
 
 def _cut(graph: onnx.GraphProto, ends: Sequence[str]) -> None:
-    """Leave what makes some tensors, and drop all else."""
+    """Remove all nodes and initializers that some tensors do not depend on."""
     needed, kept = set(ends), []
     for node in reversed(graph.node):
         if needed & set(node.output):

@@ -1,7 +1,7 @@
-"""The YOLOv5 graph as ONNX, straight from the state dict: no tracer, no torch, names that a person can read.
+"""Write a YOLOv5 as ONNX directly from its state dict, without torch or tracing, with readable names.
 
-Batch norm is folded into the convolutions. Walking the architecture (here) knows nothing of node syntax
-(``export.graph.writer``) nor of heads (``export.graph.heads``).
+Batch norm is folded into the convolutions. This module follows the architecture; ``export.graph.writer``
+writes nodes, ``export.graph.heads`` the detection heads.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ HEADS = Registry("export.graph.heads", "head")
 
 
 def build_onnx(spec: ModelSpec, weights: Mapping[str, NDArray[np.generic]]) -> onnx.ModelProto:
-    """Write the model in FP32: images ``[1, 3, H, W]`` in, boxes and probabilities in the spec's layout out.
+    """Write the model in FP32, from images ``[1, 3, H, W]`` to boxes and probabilities in the spec's layout.
 
     Args:
-        spec: Names the architecture, the input size, the classes and the head.
-        weights: Tensors by the original state-dict name.
+        spec: Defines architecture, input size, classes and head.
+        weights: Tensors by their names in the original state dict.
 
     Returns:
-        A model with static shapes, the same bytes for the same arguments.
+        A model with static shapes; the same arguments give the same bytes.
 
     Raises:
         ArtifactError: A weight is missing, left over, or of another shape than the spec asks for.
-        UsageError: The spec names a head that there is not.
+        UsageError: The spec names an unknown head.
     """
     head = HEADS.load(spec.head)
     reader, writer = Weights(weights), GraphWriter()

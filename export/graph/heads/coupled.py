@@ -27,12 +27,12 @@ def write_head(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: S
 
 
 def maps(spec: ModelSpec) -> tuple[str, ...]:
-    """Probabilities ``[B, anchors * (5 + nc), h, w]``, one map a level."""
+    """Names of the probabilities ``[B, anchors * (5 + nc), h, w]`` of each level."""
     return tuple(f"{DECODE}.{i}.sigmoid" for i in range(len(spec.strides)))
 
 
 def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output: str) -> None:
-    """Write the raw output."""
+    """Write the decode of all boxes; see ``export.graph.heads``."""
     found = []
     for i, s in enumerate(maps(spec)):
         last = writer.node("Transpose", f"{DECODE}.{i}.last", [s], perm=[0, 2, 3, 1])
@@ -41,7 +41,7 @@ def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output
 
 
 def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
-    """Write the choice of the best boxes."""
+    """Write the decode of the best boxes; see ``export.graph.heads``."""
     levels = [
         writer.reshape(f"{DECODE}.{i}.apart", s, (BATCH, len(spec.anchors_px[i]), PER_BOX + spec.nc, -1))
         for i, s in enumerate(maps(spec))

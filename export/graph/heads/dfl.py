@@ -1,4 +1,4 @@
-"""YOLOv5u's anchor-free head: four distances from the cell's centre, each a distribution over 16 bins.
+"""The anchor-free head of YOLOv5u: four distances from the cell's centre, each a distribution over 16 bins.
 
 With d = sum of bin * softmax, in cells: centre = (cell + 0.5 + (right - left, bottom - top) / 2) * stride,
 size = (left + right, top + bottom) * stride. The columns are ordered level, y, x.
@@ -28,7 +28,7 @@ BINS = 16
 SIDES = 4  # left, top, right, bottom
 #: cx, cy, w, h by left, top, right, bottom.
 BOX_OF_SIDES = ((-0.5, 0, 0.5, 0), (0, -0.5, 0, 0.5), (1, 0, 1, 0), (0, 1, 0, 1))
-TO_BOX = np.kron(np.asarray(BOX_OF_SIDES), np.arange(BINS)).astype(np.float32)  # [4, 64], of the bins' shares
+TO_BOX = np.kron(np.asarray(BOX_OF_SIDES), np.arange(BINS)).astype(np.float32)  # [4, 64], by bin
 
 
 def write_head(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
@@ -45,12 +45,12 @@ def write_head(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: S
 
 
 def maps(spec: ModelSpec) -> tuple[str, ...]:
-    """Logits: of each level the bins ``[B, 4, 16, cells]``, then the classes ``[B, nc, cells]``."""
+    """Names of the logits of each level: bins ``[B, 4, 16, cells]``, then classes ``[B, nc, cells]``."""
     return tuple(f"{DECODE}.{i}.{kind}" for i in range(len(spec.strides)) for kind in ("sides", "classes"))
 
 
 def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output: str) -> None:
-    """Write the raw output."""
+    """Write the decode of all boxes; see ``export.graph.heads``."""
     sides = writer.node("Concat", f"{DECODE}.sides", maps(spec)[::2], axis=3)
     box = _boxes(writer, spec, grid, sides)
     score = writer.node("Concat", f"{DECODE}.classes", maps(spec)[1::2], axis=2)
@@ -61,8 +61,8 @@ def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output
 def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
     """Write the choice of the best boxes.
 
-    By the probability of the best class and not by its logit, so that boxes that are equally sure stay in the
-    order that they have in the raw output.
+    They are sorted by the probability of the best class, not by its logit, so that boxes with equal scores
+    keep the order of the raw output.
     """
     name = f"{DECODE}.best"
     logits = writer.node("Concat", f"{DECODE}.classes", maps(spec)[1::2], axis=2)
@@ -83,7 +83,7 @@ def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit
     middle, _, stride = grid.find(name, places, 0.5)
 
     def pixels(label: str, sums: NDArray[np.float32]) -> str:
-        """Two sums over the bins, in pixels."""
+        """Two weighted sums over the bins, in pixels."""
         stored = writer.constant(f"{name}.{label}.by", np.ascontiguousarray(sums.T))
         cells = writer.node("MatMul", f"{name}.{label}.cells", [p, stored])
         return writer.node("Mul", f"{name}.{label}", [cells, stride])
@@ -97,7 +97,7 @@ def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit
 
 
 def _tower(writer: GraphWriter, weights: Weights, name: str, x: str, channels: tuple[int, int, int]) -> str:
-    """Two 3x3 with SiLU and a 1x1; channels are (in, within, out)."""
+    """Two 3x3 convolutions with SiLU and a 1x1; channels are (in, hidden, out)."""
     entry, within, out = channels
     x = conv_silu(writer, weights, f"{name}.0", x, channels=(entry, within), kernel=3, padding=1)
     x = conv_silu(writer, weights, f"{name}.1", x, channels=(within, within), kernel=3, padding=1)
@@ -107,8 +107,8 @@ def _tower(writer: GraphWriter, weights: Weights, name: str, x: str, channels: t
 def _boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, x: str) -> str:
     """Logits of all levels ``[B, 4, 16, A]`` as ``[B, 4, A]``: cx, cy, w, h in pixels.
 
-    The expectation over the bins and the sums of sides are one matrix product, and no axis changes place: on
-    ONNX Runtime's CPU a sixth of the time of a transpose, a softmax and a convolution over the bins.
+    The expectation over the bins and the sums of sides are one matrix product without a transpose: on ONNX
+    Runtime's CPU it takes a sixth of the time of transpose, softmax and convolution over the bins.
     """
     p = writer.node("Softmax", f"{DECODE}.softmax", [x], axis=2)
     p = writer.reshape(f"{DECODE}.flat", p, (BATCH, SIDES * BINS, -1))
@@ -119,7 +119,7 @@ def _boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, x: str) -> str:
 
 
 def _cells(writer: GraphWriter, spec: ModelSpec, grid: CellGrid) -> tuple[str, str]:
-    """Of all cells: their strides ``[1, 1, A]``; their middles as cx, cy, 0, 0 in pixels, ``[1, 4, A]``."""
+    """Strides ``[1, 1, A]`` and centres as cx, cy, 0, 0 in pixels ``[1, 4, A]`` of all cells."""
     strides, middles = [], []
     for i, stride in enumerate(spec.strides):
         spread: dict[str, str] = {}
@@ -143,10 +143,10 @@ def _cells(writer: GraphWriter, spec: ModelSpec, grid: CellGrid) -> tuple[str, s
 
 
 def _check_bins(weights: Weights) -> None:
-    """The package stores the bins as a frozen convolution; others than 0 to 15 would be another network."""
+    """Raise ArtifactError unless the bins, which ultralytics stores as a convolution, are 0 to 15."""
     bins = weights.take(f"{HEAD}.dfl.conv.weight", (1, BINS, 1, 1)).reshape(-1)
     if not np.array_equal(bins, np.arange(BINS)):
         raise ArtifactError(
             f"the bins of {HEAD}.dfl are {bins.tolist()}, not 0 to {BINS - 1}",
-            hint="they are not trained: write the checkpoint again with the package's own",
+            hint="they are constants: write the checkpoint again with those of ultralytics",
         )

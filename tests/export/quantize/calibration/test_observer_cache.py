@@ -54,7 +54,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(observer_cache, "gather", observe)
+    monkeypatch.setattr(observer_cache, "observe", observe)
     return found
 
 
