@@ -56,7 +56,7 @@ class CellGrid:
         return self._math("Mul", f"grid.{level}.cells", self.side(level, "y"), self.side(level, "x"))
 
     def ramp(self, level: int, axis: Axis, offset: float) -> str:
-        """Pixel coordinates of the cells along an axis: (offset, 1 + offset, ...) times the stride, float32."""
+        """Pixel coordinates of cells along an axis: (offset, 1 + offset, ...) times the stride, float32."""
         name, w = f"grid.{level}.{axis}.ramp", self._writer
         end = w.fold("Squeeze", f"{name}.end", [self.side(level, axis)])
         bounds = [w.constant(f"grid.{n}", np.asarray(n, np.int64)) for n in (0, 1)]

@@ -1,6 +1,6 @@
-"""Hold an ONNX file, anybody's, against the rules of ``export.lint``.
+"""Check an ONNX file of any origin by the rules of ``export.lint.rules``.
 
-The folder is the registry: each public module there has ``RULES``.
+Each public module of that folder has ``RULES``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from edgestill.target import Target
 if TYPE_CHECKING:
     from export.lint.qdq_graph import QdqGraph
 
-#: ``error``: it is refused, or gives wrong boxes; ``warning``: it is slower or less accurate than it could
-#: be; ``note``: worth a look.
+#: ``error``: the target refuses the file or computes wrong boxes; ``warning``: the file is slower or less
+#: accurate than it could be; ``note``: worth knowing.
 Severity = Literal["error", "warning", "note"]
 
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -35,11 +35,11 @@ LINT_NAMES: Mapping[Target, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One place where a rule does not hold.
+    """One violation of a rule in a file.
 
     Attributes:
-        node: The node, or the tensor that it makes where it has no name; empty if it is about the whole file.
-        what: What is there, with its values.
+        node: The node, or its output if it has no name; empty for the whole file.
+        what: What was found, with values.
     """
 
     node: str
@@ -48,14 +48,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintRule:
-    """One thing that should hold.
+    """A rule.
 
     Attributes:
         id: Its name in results, e.g. ``"activation-zero-point"``.
-        name: What should hold, in words.
-        severities: For whom, and how much.
-        remedy: What to do where it does not hold.
-        check: Finds the places.
+        name: What the rule requires, as a sentence.
+        severities: By target to which it applies, the severity.
+        remedy: What to do about a violation.
+        check: Finds the violations in a graph.
     """
 
     id: str
@@ -66,23 +66,23 @@ class LintRule:
 
 
 def on_tensorrt(severity: Severity, **others: Severity) -> Severities:
-    """The same for both of NVIDIA's engines, and something else for others."""
+    """One severity for both TensorRT targets, and others for other targets."""
     return {"tensorrt": severity, "tensorrt-rtx": severity, **others}  # type: ignore[dict-item]
 
 
 def on_all_targets(severity: Severity) -> Severities:
-    """The same for all."""
+    """One severity for all targets."""
     return dict.fromkeys(LINT_NAMES, severity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """A place where a rule does not hold.
+    """A finding with its rule.
 
     Attributes:
         rule: The rule.
-        finding: The place.
-        severities: For whom of those that were asked for, and how much.
+        finding: The finding.
+        severities: By requested target to which the rule applies, the severity.
     """
 
     rule: LintRule
@@ -94,18 +94,19 @@ RULE_FAMILIES = Registry("export.lint.rules", "family of lint rules")
 
 
 def rules() -> tuple[LintRule, ...]:
-    """All rules there are, by module and in its order."""
+    """All rules, by module and in its order."""
     return tuple(rule for name in RULE_FAMILIES.names() for rule in RULE_FAMILIES.load(name).RULES)
 
 
 def read(path: Path) -> QdqGraph:
-    """Read a file of anybody's to look at it: nothing of it runs, and its operators may be any.
+    """Read a file of any origin, with any operators; it is not run.
 
     Raises:
-        ArtifactError: It is not ONNX, or not safe to read, see ``runtime.onnx_guard.model``.
+        ArtifactError: The file is not ONNX, is invalid, or is unsafe to read, see
+            ``runtime.onnx_guard.model``.
         DeviceError: The ``onnx`` package is not installed.
     """
-    from runtime.onnx_guard.model import (  # noqa: PLC0415 (the names of rules are to be had without onnx)
+    from runtime.onnx_guard.model import (  # noqa: PLC0415 (the rules can be listed without onnx)
         open_onnx,
     )
 
@@ -122,7 +123,7 @@ def read(path: Path) -> QdqGraph:
         raise
     except Exception as error:  # onnx raises types of its own for what its checker would find
         raise ArtifactError(
-            f"{path} is broken: {error!r}", hint="copy it again, or export the model again"
+            f"{path} is invalid: {error!r}", hint="copy it again, or export the model again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What a graph may be made of: operators, versions, shapes."""
+"""Rules for operators, opsets and shapes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from export.lint.linter import Finding, LintRule, on_all_targets, on_tensorrt
 from export.lint.qdq_graph import CONVOLUTIONS, QdqGraph, label
 from runtime.onnx_guard.model import EXTENSIONS, STANDARD
 
-PARSED_OPSETS = range(11, 21)  # that TensorRT's parser was seen to read
+PARSED_OPSETS = range(11, 21)  # read by TensorRT's parser in our tests
 LAST_OPSET = 18  # Resize of opset 19 has no CUDA kernel in ONNX Runtime; its quantiser ends at 20
 PER_CHANNEL_OPSET = 13
-#: Bytes as operators of their own instead of pairs, and ranges that are found while the network runs.
+#: Integer operators in place of Q/DQ pairs, and dynamic quantisation.
 OPERATOR_FORMAT = frozenset({"ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"})
 
 
@@ -50,7 +50,7 @@ def _suppression(graph: QdqGraph) -> Iterator[Finding]:
 def _operator_format(graph: QdqGraph) -> Iterator[Finding]:
     for node in graph.nodes:
         if node.op_type in OPERATOR_FORMAT or node.op_type.startswith("QLinear"):
-            yield Finding(node=label(node), what=f"{node.op_type} in place of a pair")
+            yield Finding(node=label(node), what=f"{node.op_type} in place of a Q/DQ pair")
 
 
 def _tanh(graph: QdqGraph) -> Iterator[Finding]:
@@ -78,7 +78,7 @@ RULES: tuple[LintRule, ...] = (
         id="opset-parsed",
         name=f"the opset is one of {PARSED_OPSETS.start} to {PARSED_OPSETS.stop - 1}",
         severities=on_tensorrt("warning"),
-        remedy="export with opset 17; TensorRT 8.5 and 8.6 know nothing later",
+        remedy="export with opset 17; TensorRT 8.5 and 8.6 read no later one",
         check=_parsed_opset,
     ),
     LintRule(
@@ -90,29 +90,29 @@ RULES: tuple[LintRule, ...] = (
     ),
     LintRule(
         id="opset-of-channels",
-        name=f"scales by channel come with opset {PER_CHANNEL_OPSET} or later",
+        name=f"scales by channel need opset {PER_CHANNEL_OPSET} or later",
         severities=on_all_targets("error"),
         remedy="export with opset 17 and quantise again",
         check=_channels_before_opset,
     ),
     LintRule(
         id="no-custom-operators",
-        name="all operators are ONNX's own, or known ones of ONNX Runtime and OpenVINO",
+        name="all operators are of ONNX, or known ones of ONNX Runtime and OpenVINO",
         severities={**on_all_targets("error"), "tensorrt": "warning"},
-        remedy="export without plugins: a plugin is native code that each machine needs",
+        remedy="export without plugins: a plugin is native code that every machine needs",
         check=_custom,
     ),
     LintRule(
         id="no-suppression-inside",
         name="non-maximum suppression is not part of the graph",
         severities={"tensorrt-rtx": "error", "tensorrt": "warning", "openvino": "note", "onnx": "note"},
-        remedy="export without NMS (nms=False) and suppress behind the model, as the runtime does: "
+        remedy="export without NMS (nms=False) and run NMS on the output, as the runtime does: "
         "TensorRT-RTX parses it and cannot run it, EfficientNMS is deprecated since 10.12",
         check=_suppression,
     ),
     LintRule(
         id="pairs-not-operators",
-        name="bytes are pairs of QuantizeLinear and DequantizeLinear",
+        name="quantisation is written as QuantizeLinear and DequantizeLinear",
         severities=on_tensorrt("error", openvino="warning"),
         remedy="quantise with quant_format=QDQ, statically",
         check=_operator_format,
@@ -121,8 +121,8 @@ RULES: tuple[LintRule, ...] = (
         id="no-tanh-silu",
         name="a SiLU is Sigmoid and Mul",
         severities=on_tensorrt("warning"),
-        remedy="leave the SiLU as it was exported: written with Tanh it is fused, and TensorRT 11.2 then "
-        "computes it wrongly without an error",
+        remedy="keep the SiLU as it was exported: TensorRT 11.2 fuses one written with Tanh and computes "
+        "wrong results without an error",
         check=_tanh,
     ),
     LintRule(

@@ -1,8 +1,8 @@
-"""What a rounding may look like: types, zero points, scales.
+"""Rules for types, zero points and scales of Q/DQ pairs.
 
 Sources: NVIDIA's explicit quantisation chapter
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html),
-and what the parser of TensorRT-RTX 1.7 accepts.
+and the behaviour of the parser of TensorRT-RTX 1.7.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from export.lint.linter import Finding, LintRule, on_all_targets, on_tensorrt
 from export.lint.qdq_graph import CONVOLUTIONS, QdqGraph, label
 from export.lint.qdq_pair import QdqPair
 
-BYTES_OF_TENSORRT = frozenset({"INT8", "FLOAT8E4M3FN", "FLOAT4E2M1"})
-WEIGHTS_OF_TENSORRT = BYTES_OF_TENSORRT | {"INT4"}
+TENSORRT_TYPES = frozenset({"INT8", "FLOAT8E4M3FN", "FLOAT4E2M1"})
+TENSORRT_WEIGHT_TYPES = TENSORRT_TYPES | {"INT4"}
 
 
 def _activations(graph: QdqGraph) -> Iterator[QdqPair]:
@@ -38,41 +38,41 @@ def _reads(graph: QdqGraph, node: object, place: int, pair: QdqPair) -> bool:
 
 def _activation_zero_point(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
-        if pair.zero is not None and pair.zero.any():
-            yield Finding(node=label(pair.node), what=f"zero point {pair.zero[0]} ({pair.kind})")
+        if pair.zero_point is not None and pair.zero_point.any():
+            yield Finding(node=label(pair.node), what=f"zero point {pair.zero_point[0]} ({pair.dtype})")
 
 
 def _activation_type(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
-        if pair.kind and pair.kind not in BYTES_OF_TENSORRT:
-            yield Finding(node=label(pair.node), what=f"rounds to {pair.kind}")
+        if pair.dtype and pair.dtype not in TENSORRT_TYPES:
+            yield Finding(node=label(pair.node), what=f"quantises to {pair.dtype}")
 
 
 def _activation_per_tensor(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
         if not pair.is_per_tensor and pair.scale is not None:
-            yield Finding(node=label(pair.node), what=f"{pair.scale.size} scales for what is computed")
+            yield Finding(node=label(pair.node), what=f"{pair.scale.size} scales for an activation")
 
 
 def _signed_activation(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
-        at_zero = pair.zero is None or not pair.zero.any()
+        at_zero = pair.zero_point is None or not pair.zero_point.any()
         read = [n for n in graph.readers_of(pair.output) if n.op_type in CONVOLUTIONS]
-        if pair.kind == "INT8" and at_zero and read:
-            yield Finding(node=label(pair.node), what=f"signed bytes about zero go into {label(read[0])}")
+        if pair.dtype == "INT8" and at_zero and read:
+            yield Finding(node=label(pair.node), what=f"{label(read[0])} reads INT8 with zero point 0")
 
 
 def _weight_zero_point(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
-        if pair.zero is not None and pair.zero.any():
-            zero = pair.zero[np.flatnonzero(pair.zero)[0]]
-            yield Finding(node=label(pair.node), what=f"zero point {zero} ({pair.kind})")
+        if pair.zero_point is not None and pair.zero_point.any():
+            zero = pair.zero_point[np.flatnonzero(pair.zero_point)[0]]
+            yield Finding(node=label(pair.node), what=f"zero point {zero} ({pair.dtype})")
 
 
 def _weight_type(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
-        if pair.kind and pair.kind not in WEIGHTS_OF_TENSORRT:
-            yield Finding(node=label(pair.node), what=f"weights are {pair.kind}")
+        if pair.dtype and pair.dtype not in TENSORRT_WEIGHT_TYPES:
+            yield Finding(node=label(pair.node), what=f"weights are {pair.dtype}")
 
 
 def _weight_axis(graph: QdqGraph) -> Iterator[Finding]:
@@ -91,25 +91,27 @@ def _weight_per_channel(graph: QdqGraph) -> Iterator[Finding]:
 
 def _weight_bits(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
-        stored = graph.constant(pair.source) if pair.is_stored and pair.kind == "INT8" else None
+        stored = graph.constant(pair.source) if pair.is_stored and pair.dtype == "INT8" else None
         unsigned = (graph.pair_making(node.input[0]) for node in graph.readers_of(pair.output))
-        if stored is None or not any(a and a.kind == "UINT8" for a in unsigned):
+        if stored is None or not any(a and a.dtype == "UINT8" for a in unsigned):
             continue
         if overflows_int16(stored):
             largest = np.abs(stored.astype(np.int16)).max()
-            yield Finding(node=label(pair.node), what=f"bytes up to {largest}, two of which may be added")
+            yield Finding(
+                node=label(pair.node), what=f"weights up to {largest}, pairs of which can saturate INT16"
+            )
 
 
 def _integer_bias(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
-        if pair.kind == "INT32" and not pair.is_activation:
-            yield Finding(node=label(pair.node), what=f"{pair.source} is a bias of 32-bit integers")
+        if pair.dtype == "INT32" and not pair.is_activation:
+            yield Finding(node=label(pair.node), what=f"{pair.source} is an INT32 bias")
 
 
 def _sane_scale(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
         if pair.scale is None:
-            yield Finding(node=label(pair.node), what="the scale is computed, not stored")
+            yield Finding(node=label(pair.node), what="the scale is not a constant")
         elif not (np.isfinite(pair.scale) & (pair.scale > 0)).all():
             wrong = pair.scale[~(np.isfinite(pair.scale) & (pair.scale > 0))][0]
             yield Finding(node=label(pair.node), what=f"a scale of {wrong:g}")
@@ -123,8 +125,8 @@ def _half_scale(graph: QdqGraph) -> Iterator[Finding]:
 
 def _missing_zero(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
-        if not pair.has_zero and not pair.kind:
-            yield Finding(node=label(pair.node), what="no zero point, and so no type")
+        if not pair.has_zero_point and not pair.dtype:
+            yield Finding(node=label(pair.node), what="no zero point, and therefore no type")
 
 
 def _float_weights(graph: QdqGraph) -> Iterator[Finding]:
@@ -140,58 +142,58 @@ RULES: tuple[LintRule, ...] = (
         id="activation-zero-point",
         name="activations have zero point 0",
         severities=on_tensorrt("error"),
-        remedy="calibrate symmetrically: signed bytes with zero point 0 (ActivationSymmetric=True in ONNX "
-        "Runtime's quantiser)",
+        remedy="calibrate symmetrically: INT8 with zero point 0 (ActivationSymmetric=True in ONNX Runtime's "
+        "quantiser)",
         check=_activation_zero_point,
     ),
     LintRule(
         id="activation-type",
-        name="activations are signed bytes",
+        name="activations are INT8",
         severities=on_tensorrt("error"),
-        remedy="round to INT8 (activation_type=QInt8 in ONNX Runtime's quantiser): NVIDIA describes no other "
-        "bytes, though the parser of TensorRT-RTX 1.7 takes UINT8 with zero point 0 without a word",
+        remedy="quantise to INT8 (activation_type=QInt8 in ONNX Runtime's quantiser): NVIDIA documents no "
+        "other 8-bit integer, though the parser of TensorRT-RTX 1.7 accepts UINT8 with zero point 0",
         check=_activation_type,
     ),
     LintRule(
         id="activation-per-tensor",
         name="activations have one scale",
         severities=on_tensorrt("warning", onnx="warning"),
-        remedy="give what is computed one scale; only weights may have one for each channel",
+        remedy="use one scale for an activation; only weights may have one for each channel",
         check=_activation_per_tensor,
     ),
     LintRule(
         id="activation-signed-on-openvino",
-        name="activations of convolutions are unsigned bytes with a zero point",
+        name="activations of convolutions are UINT8 with a zero point",
         severities={"openvino": "error"},
-        remedy="export for openvino: its CPU plugin runs signed bytes about zero fast and wrongly (mAP50-95 "
-        "of 0.01 to 0.06 where the float file has 0.32)",
+        remedy="export for openvino: its CPU plugin computes wrong results with symmetric INT8 (mAP50-95 of "
+        "0.01 to 0.06 where the float file has 0.32)",
         check=_signed_activation,
     ),
     LintRule(
         id="weight-zero-point",
         name="weights have zero point 0",
         severities=on_tensorrt("error"),
-        remedy="round weights symmetrically (WeightSymmetric=True in ONNX Runtime's quantiser)",
+        remedy="quantise weights symmetrically (WeightSymmetric=True in ONNX Runtime's quantiser)",
         check=_weight_zero_point,
     ),
     LintRule(
         id="weight-type",
-        name="weights are signed bytes",
+        name="weights are INT8",
         severities=on_tensorrt("error"),
-        remedy="round weights to INT8 (weight_type=QInt8 in ONNX Runtime's quantiser)",
+        remedy="quantise weights to INT8 (weight_type=QInt8 in ONNX Runtime's quantiser)",
         check=_weight_type,
     ),
     LintRule(
         id="weight-bits",
-        name="two weights beside unsigned bytes fit 16 bits together",
+        name="products of two weights and UINT8 activations fit INT16",
         severities={"onnx": "note", "openvino": "note"},
-        remedy="nothing is wrong on ARM, nor on an x86 CPU with VNNI. Others cut off sums of products: for "
-        "them let edgestill export the file, or set reduce_range=True in ONNX Runtime's quantiser",
+        remedy="correct on ARM and on x86 with VNNI. Other x86 CPUs saturate sums of products: for them let "
+        "edgestill export the file, or set reduce_range=True in ONNX Runtime's quantiser",
         check=_weight_bits,
     ),
     LintRule(
         id="weight-axis",
-        name="scales of weights lie along the output channels",
+        name="scales of weights are along the output channels",
         severities=on_tensorrt("error", onnx="warning"),
         remedy="set axis to 0 for Conv, 1 for ConvTranspose",
         check=_weight_axis,
@@ -200,43 +202,44 @@ RULES: tuple[LintRule, ...] = (
         id="weight-per-channel",
         name="weights have one scale for each output channel",
         severities=on_all_targets("warning"),
-        remedy="quantise weights per channel (per_channel=True): it costs no time and loses less",
+        remedy="quantise weights per channel (per_channel=True): it is as fast and more accurate",
         check=_weight_per_channel,
     ),
     LintRule(
         id="integer-bias",
-        name="biases stay in float",
+        name="biases are float",
         severities=on_tensorrt("error"),
-        remedy="leave biases alone (QuantizeBias=False in ONNX Runtime's quantiser)",
+        remedy="do not quantise biases (QuantizeBias=False in ONNX Runtime's quantiser)",
         check=_integer_bias,
     ),
     LintRule(
         id="scale-sane",
         name="scales are constants, finite and above zero",
         severities=on_all_targets("error"),
-        remedy="calibrate again; a tensor or channel that was always zero needs a small positive scale",
+        remedy="calibrate again; a tensor or channel of zeros needs a small positive scale",
         check=_sane_scale,
     ),
     LintRule(
         id="scale-half",
         name="scales are stored in FP32",
         severities=on_tensorrt("note"),
-        remedy="nothing is wrong: the parser widens them, with a warning for each",
+        remedy="no action needed: the parser converts them, with a warning for each",
         check=_half_scale,
     ),
     LintRule(
         id="zero-point-given",
-        name="the type of the bytes is written down",
+        name="the type of quantised values is explicit",
         severities=on_all_targets("warning"),
-        remedy="give each QuantizeLinear a zero point of its type: without, ONNX says UINT8, TensorRT INT8",
+        remedy="give each QuantizeLinear a zero point of its type: the default is UINT8 in ONNX, INT8 in "
+        "TensorRT",
         check=_missing_zero,
     ),
     LintRule(
         id="weights-stored-in-bytes",
-        name="weights are stored as bytes",
+        name="weights are stored as integers",
         severities=on_all_targets("note"),
-        remedy="nothing is wrong: with the rounded weights and a DequantizeLinear alone, the file is a "
-        "quarter as large",
+        remedy="no action needed: with quantised weights and DequantizeLinear only, the file is a quarter of "
+        "the size",
         check=_float_weights,
     ),
 )
