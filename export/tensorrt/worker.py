@@ -1,7 +1,7 @@
-"""The process that builds: ``python -m export.tensorrt.worker REQUEST.json``, which ``child`` starts.
+"""The builder's process: ``python -m export.tensorrt.worker REQUEST.json``, started by ``child``.
 
-Its standard output is for the parent, one JSON array a line: phase, parent, steps, steps done. What TensorRT
-prints goes to standard error.
+Standard output is for the parent, one JSON array a line: phase, parent phase, steps, steps done. TensorRT's
+own output goes to standard error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORST_OOM_SCORE = 1000
 
 
 def main() -> None:
-    """Build what the request names; the answer lies beside it."""
+    """Build the engine of a request; the results are written beside it."""
     request = Path(sys.argv[1])
     wanted = json.loads(request.read_text("utf-8"))
     tell = _channel()
@@ -59,7 +59,7 @@ def _build(folder: Path, wanted: dict[str, Any], tell: ReportProgress) -> dict[s
 
 
 def _channel() -> ReportProgress:
-    """A line to the parent that nothing which TensorRT prints can get into."""
+    """A channel to the parent that TensorRT's own output cannot reach."""
     stream = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
 
@@ -70,10 +70,10 @@ def _channel() -> ReportProgress:
 
 
 def _limit(memory_mib: int) -> None:
-    """Let memory run out in this process, and not on the machine.
+    """Limit the memory of this process, so that the machine does not run out of it.
 
-    The limit is on what a process allocates, and not on its addresses (``RLIMIT_AS``): CUDA reserves more of
-    those than any machine has memory. If the machine runs short all the same, the kernel shall take this one.
+    The limit is on allocated memory, not on the address space (``RLIMIT_AS``), of which CUDA reserves more
+    than any machine has memory. The OOM score makes the kernel kill this process first.
     """
     allowed = memory_mib << 20
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

@@ -1,4 +1,4 @@
-"""TensorRT's Python package, 8.5 to 11, and TensorRT-RTX: what is there is asked by name, not by version.
+"""The Python packages of TensorRT 8.5 to 11 and TensorRT-RTX; features are detected by name, not by version.
 
 From 8.5 on the tensors have names and the calls that run an engine are the same; before, they had numbers.
 """

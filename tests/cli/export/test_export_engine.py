@@ -150,7 +150,7 @@ def test_an_engine_of_free_sizes_says_for_which_it_was_built(
     [
         (("--to", "onnx", "--profile-batch", "1,2,3"), "--profile-batch: only for engines"),
         (("--to", "tensorrt", "--profile-batch", "1,2,x"), "is not numbers"),
-        (("--to", "tensorrt", "--profile-batch", "1,2"), "not least, best and most"),
+        (("--to", "tensorrt", "--profile-batch", "1,2"), "not the smallest, optimal and largest"),
         (("--to", "tensorrt", "--profile-size", "64,100,128"), "not HxW in steps of 32"),
         (("--to", "tensorrt-rtx", "--profile-batch", "1,2,4"), "is for a free batch"),
         (("--to", "onnx", "--dla", "0"), "--dla: only for engines"),

@@ -121,7 +121,7 @@ def test_layers_that_fall_back_from_the_dla_are_named(
 def test_without_a_dla_there_is_none_to_fall_back_from(
     library_of: Libraries, graphs: dict[str, bytes]
 ) -> None:
-    with pytest.raises(DeviceError, match="has 0 DLA cores, none of number 0"):
+    with pytest.raises(DeviceError, match="has 0 DLA cores, no core 0"):
         build(library_of("10.3.0"), graphs["fp16"], "fp16", EngineOptions(dla_core=0))
 
 
@@ -160,7 +160,7 @@ def test_without_a_gpu_the_library_does_not_start_and_the_way_out_is_told(
     version: str, library_of: Libraries, graphs: dict[str, bytes]
 ) -> None:
     with pytest.raises(
-        DeviceError, match="cannot start: CUDA initialization failure with error: 35"
+        DeviceError, match="does not start: CUDA initialization failure with error: 35"
     ) as caught:
         build(library_of(version, gpu=False), graphs["fp32"], "fp32", PLAIN)
     assert "--to tensorrt-rtx" in caught.value.hint

@@ -72,8 +72,8 @@ def test_the_rows_are_as_many_as_the_smallest_input_gives(spec: ModelSpec) -> No
     [
         (Interface(), {"batches": (1, 2, 4)}, "--profile-batch is for a free batch"),
         (Interface(batch=None), {"sizes": ((64, 96),) * 3}, "--profile-size is for a free size"),
-        (FREE, {"batches": (2, 4, 8)}, "does not take one"),
-        (FREE, {"sizes": ((96, 96), (128, 128), (160, 160))}, "does not hold the file's own size 64x96"),
+        (FREE, {"batches": (2, 4, 8)}, "does not contain a single image"),
+        (FREE, {"sizes": ((96, 96), (128, 128), (160, 160))}, "does not contain the file's own size 64x96"),
         (FREE, {"dla_core": 0}, "fixed sizes only"),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_profile_that_cannot_be_is_a_usage_error(
     "options", [{"batches": (4, 2, 1)}, {"batches": (1, 2)}, {"batches": (0, 1, 2)}, {"sizes": ((64, 64),)}]
 )
 def test_a_profile_out_of_order_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="not least, best and most"):
+    with pytest.raises(UsageError, match="not the smallest, optimal and largest"):
         EngineOptions(**options)
 
 
