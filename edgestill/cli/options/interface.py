@@ -1,4 +1,4 @@
-"""The flags of ``edgestill export`` that say how a file takes images and gives boxes."""
+"""The flags of ``edgestill export`` for the inputs and outputs of a file."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    add = parser.add_argument_group("form of the file").add_argument
+    add = parser.add_argument_group("inputs and outputs").add_argument
     add(
         "--output",
         choices=["raw", "compact"],
         default="compact",
-        help="compact: the 1000 best pairs of box and class, [B, K, 6] (default); raw: every box, as "
-        "other YOLO tools read it",
+        help="compact: the 1000 best pairs of box and class, [B, K, 6] (default); raw: all boxes, as other "
+        "YOLO tools read them",
     )
     add(
         "--input",
         choices=["float", "uint8"],
         default="float",
-        help="float: scaled, [B, 3, H, W] (default); uint8: the image, [B, H, W, 3], scaled in the file",
+        help="float: scaled image, [B, 3, H, W] (default); uint8: [B, H, W, 3], scaled in the file",
     )
-    add("--batch", type=int, metavar="N", help="images at once (default 1)")
+    add("--batch", type=int, metavar="N", help="batch size (default 1)")
     add(
         "--dynamic",
         nargs="?",
         const="batch",
         choices=["batch", "size", "both"],
-        help="leave free: the number of images (what it means alone), height and width, or both",
+        help="free dimensions: batch (default), size for height and width, or both",
     )
 
 
 def read(args: argparse.Namespace) -> Interface:
-    """The form that the flags mean.
+    """The interface of the file.
 
     Raises:
-        UsageError: The flags contradict each other, or the file cannot have that form.
+        UsageError: The flags contradict each other, or the target does not support the interface.
     """
     from export.graph.interface import Interface  # noqa: PLC0415 (brings onnx)
 
@@ -49,7 +49,7 @@ def read(args: argparse.Namespace) -> Interface:
     if free_batch and args.batch is not None:
         raise UsageError(
             f"--batch {args.batch} and --dynamic {args.dynamic} contradict each other",
-            hint="give one of them; --dynamic size leaves height and width free only",
+            hint="give one of them; --dynamic size leaves only height and width free",
         )
     interface = Interface(
         output=args.output,

@@ -1,4 +1,4 @@
-"""Joins training with rounding to the export that says where its numbers are rounded."""
+"""Connects QAT with the export that decides what its target quantises."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...]) -> PostTraining:
-    """Where an export for a recipe's engines would round a network, and the scales that it would choose.
+    """Quantise a network after training for the target of a recipe, as the start of QAT.
 
     Args:
-        checkpoint: The network, in float.
+        checkpoint: The float network.
         settings: The recipe's; ``family`` is set.
-        data: The recipe's data sets; ranges come from the training split of the first, unless ``calib`` names
-            another.
+        data: The recipe's data sets; the training split of the first is calibrated on, unless ``calib`` names
+            another data set.
 
     Raises:
-        DataError: An image to calibrate on is also one that the result is judged by.
+        DataError: A calibration image is also in an evaluation split.
         UsageError: The data set has no training split.
     """
     from edgestill.cli.models import cache_folder  # noqa: PLC0415

@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from export.job import Job  # noqa: PLC0415
     from export.verify.source_check import comparison_doubts  # noqa: PLC0415
 
-    calibration.refuse_senseless(args)
-    repair.refuse_senseless(args)
-    recalibrate.refuse_senseless(args)
+    calibration.refuse_conflicts(args)
+    repair.refuse_conflicts(args)
+    recalibrate.refuse_conflicts(args)
     engine_options, file_interface = engine.read(args), interface.read(args)
     checkpoint = calibration.with_scales(args, _checkpoint(args.checkpoint, args.imgsz))
     evaluation = _evaluation(args, checkpoint.spec)
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "calibration": _summary(record.calibration),
         "verify": record.verify,
         "recalibration": record.recalibration,
-        "repair": repair.told(args, made),
+        "repair": repair.summary(args, made),
         "doubts": [
             *comparison_doubts(evaluation),
             *job.doubts,

@@ -156,7 +156,7 @@ def test_an_engine_of_free_sizes_says_for_which_it_was_built(
         (("--to", "onnx", "--dla", "0"), "--dla: only for engines"),
         (("--to", "openvino", "--version-compatible"), "--version-compatible: only for engines"),
         (("--to", "tensorrt", "--workspace-mib", "0"), "workspace mib is 0"),
-        (("--to", "tensorrt-rtx", "--compute-capability", "8.7"), "no compute capability 8.7"),
+        (("--to", "tensorrt-rtx", "--compute-capability", "8.7"), "not build for compute capability 8.7"),
     ],
 )
 def test_flags_that_make_no_sense_are_usage_errors(

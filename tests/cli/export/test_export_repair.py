@@ -89,9 +89,9 @@ def test_a_repair_is_told_with_its_picture(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("--precision", "fp32", "--repair"), 2, "--repair has nothing to move in fp32 for onnx"),
-        (("--precision", "fp16", "--repair"), 2, "--repair needs images to judge by"),
-        (("--precision", "fp32", "--recalibrate", "x.yaml"), 2, "--recalibrate maps scores to those of fp32"),
+        (("--precision", "fp32", "--repair"), 2, "--repair has no blocks to move in fp32 for onnx"),
+        (("--precision", "fp16", "--repair"), 2, "--repair needs images to compare on"),
+        (("--precision", "fp32", "--recalibrate", "x.yaml"), 2, "--recalibrate is for INT8 and FP16"),
         (("--precision", "fp16", "--recalibrate", "nowhere.yaml"), 3, "nowhere.yaml does not exist"),
     ],
 )
@@ -147,6 +147,6 @@ def test_the_effect_of_a_map_is_a_few_rows() -> None:
         "score_drift_mean": {"before": -0.02, "after": 0.001},
     }
     rows = dict(recalibrate.rows({"score_map": [[0.2, 0.25]]}, {"recalibration": measure_effect}))
-    assert rows["map of scores"] == "0.200 -> 0.25"
+    assert rows["score map"] == "0.200 -> 0.25"
     assert rows["at 0.25 without the map"] == "40 boxes, precision 0.900, f1 0.643, score drift -0.0200"
     assert rows["at 0.25 FP32"] == "40 boxes, precision 0.900, recall 0.500, f1 0.643"

@@ -65,7 +65,9 @@ def test_without_a_driver_the_way_out_is_told(on_gpu: OnGpu, monkeypatch: pytest
         raise OSError(name)
 
     monkeypatch.setattr("ctypes.CDLL", absent)
-    with pytest.raises(DeviceError, match=r"on the GPU that its engine is for; .*no NVIDIA driver") as caught:
+    with pytest.raises(
+        DeviceError, match=r"on the GPU that will run the engine; .*no NVIDIA driver"
+    ) as caught:
         find_build_target("tensorrt", "fp16", PLAIN)
     assert "--to tensorrt-rtx" in caught.value.hint
     assert caught.value.exit_code == 5
@@ -75,11 +77,16 @@ def test_without_a_driver_the_way_out_is_told(on_gpu: OnGpu, monkeypatch: pytest
     ("family", "precision", "options", "said"),
     [
         ("tensorrt", "fp32", EngineOptions(dla_core=0), "FP16 and INT8 only"),
-        ("tensorrt", "fp16", EngineOptions(capabilities=("8.6",)), "the GPU that it runs on"),
+        ("tensorrt", "fp16", EngineOptions(capabilities=("8.6",)), "the GPU of this machine"),
         ("tensorrt-rtx", "fp16", EngineOptions(dla_core=0), "has no DLA"),
         ("tensorrt-rtx", "fp16", EngineOptions(version_compatible=True), "--compute-capability"),
-        ("tensorrt-rtx", "fp16", EngineOptions(capabilities=("8.7", "8.6")), r"no compute capability 8\.7"),
-        ("tensorrt-rtx", "fp16", EngineOptions(capabilities=("7.5", "8.6")), r"7\.5 cannot be for others too"),
+        (
+            "tensorrt-rtx",
+            "fp16",
+            EngineOptions(capabilities=("8.7", "8.6")),
+            r"not build for compute capability 8\.7",
+        ),
+        ("tensorrt-rtx", "fp16", EngineOptions(capabilities=("7.5", "8.6")), r"7\.5 cannot be for others"),
     ],
 )
 def test_options_that_do_not_go_together(
