@@ -93,15 +93,15 @@ class _ExportRun:
             layers=len(variant.excluded_convolutions),
             elements=sum(block.elements for block in excluded),
         )
-        record, judged = make_files(job, self.build_target, variant, built, exempt)
+        record, compared = make_files(job, self.build_target, variant, built, exempt)
         record = replace(record, recalibration=fitted)
         try:
             if self.check is not None:
-                record = replace(record, verify=self.check(judged, self.source))
+                record = replace(record, verify=self.check(compared, self.source))
             refusal = None
         except BeyondLimitsError as error:
             refusal = error
-        return TriedBuild(path=built, record=record, judged=judged, refusal=refusal)
+        return TriedBuild(path=built, record=record, compared=compared, refusal=refusal)
 
     def _with_score_map(self, variant: Variant) -> tuple[Job, dict[str, Any] | None]:
         """The job with the score map for a graph, and the record of the map."""

@@ -74,12 +74,12 @@ class CellGrid:
         everything = self._math("Mul", f"{name}.all", self._sum(len(self._spec.strides)), each)
         return self._math("Min", name, everything, stored)
 
-    def find(self, name: str, places: str, offset: float) -> tuple[str, str, str]:
+    def find(self, name: str, indices: str, offset: float) -> tuple[str, str, str]:
         """The cells of boxes, by their indices ``[B, K]`` among all boxes, ordered level, anchor, y, x.
 
         Args:
             name: Prefix of the nodes.
-            places: The indices, int64 ``[B, K]``.
+            indices: The indices, int64 ``[B, K]``.
             offset: Added to column and row.
 
         Returns:
@@ -88,8 +88,8 @@ class CellGrid:
             without anchors; stride, float32 ``[B, K, 1]``.
         """
         w, count = self._writer, self._per_cell()
-        level, start, cells, columns = self._level(name, places)
-        inside = w.node("Sub", f"{name}.inside", [places, start])
+        level, start, cells, columns = self._level(name, indices)
+        inside = w.node("Sub", f"{name}.inside", [indices, start])
         kind = level
         if count > 1:
             anchor = w.node("Div", f"{name}.anchor", [inside, cells])
@@ -107,14 +107,14 @@ class CellGrid:
         moved = w.node("Add", f"{name}.xy.moved", [cell, self._number(offset)])
         return w.node("Mul", f"{name}.xy.pixels", [moved, stride]), kind, stride
 
-    def _level(self, name: str, places: str) -> tuple[str, str, str, str]:
+    def _level(self, name: str, indices: str) -> tuple[str, str, str, str]:
         """The level of each index ``[B, K]``; the first index, the cells and the columns of that level."""
         w, levels = self._writer, range(len(self._spec.strides))
         each = w.constant("grid.each", np.asarray([self._per_cell()], np.int64))
         starts = [self._math("Mul", f"grid.{i}.start", self._sum(i), each) for i in levels]
         level = ""
         for i in levels[1:]:
-            behind = w.node("GreaterOrEqual", f"{name}.behind.{i}", [places, starts[i]])
+            behind = w.node("GreaterOrEqual", f"{name}.behind.{i}", [indices, starts[i]])
             behind = w.node("Cast", f"{name}.behind.{i}.count", [behind], to=TensorProto.INT64)
             level = w.node("Add", f"{name}.level.{i}", [level, behind]) if level else behind
         facts = []

@@ -122,8 +122,8 @@ def _read_uint8(graph: onnx.GraphProto, spec: ModelSpec) -> None:
             if name == source:
                 node.input[i] = x
     _insert(graph, writer, front=True)
-    taken = helper.make_tensor_value_info(source, TensorProto.UINT8, [1, *spec.input_hw, 3])
-    graph.input[0].CopyFrom(taken)
+    uint8_input = helper.make_tensor_value_info(source, TensorProto.UINT8, [1, *spec.input_hw, 3])
+    graph.input[0].CopyFrom(uint8_input)
 
 
 def _decode(graph: onnx.GraphProto, spec: ModelSpec, interface: Interface) -> None:

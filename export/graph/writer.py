@@ -93,9 +93,9 @@ class GraphWriter:
         self.nodes.append(helper.make_node("TopK", [x, count], made, name=name, axis=1, largest=1, sorted=1))
         return made[0], made[1]
 
-    def pick(self, name: str, x: str, places: str) -> str:
+    def pick(self, name: str, x: str, indices: str) -> str:
         """The rows of ``[B, N, C]`` at indices ``[B, count]``: ``[B, count, C]``."""
-        column = self.reshape(f"{name}.places", places, (BATCH, -1, 1))
+        column = self.reshape(f"{name}.places", indices, (BATCH, -1, 1))
         return self.node("GatherND", name, [x, column], batch_dims=1)
 
     def upsample(self, name: str, x: str, factor: int) -> str:

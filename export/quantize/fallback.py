@@ -43,13 +43,13 @@ class TriedBuild:
     Attributes:
         path: The model file, in a folder of its own with its other files.
         record: Its manifest.
-        judged: The file that was compared: the model file, or an engine's graph where the engine cannot run.
+        compared: The compared file: the model file, or an engine's graph where the engine cannot run.
         refusal: The limits that it exceeds; None if it may be published.
     """
 
     path: Path
     record: Manifest
-    judged: Path
+    compared: Path
     refusal: BeyondLimitsError | None
 
     @property
@@ -156,7 +156,7 @@ def _step(
 ) -> dict[str, Any]:
     """The blocks, the gain and the latency of one build, for the manifest."""
     before, after = (c.comparison.get("candidate_map50_95") for c in (first, made))
-    runs = made.judged == made.path
+    runs = made.compared == made.path
     return {
         "moved": [block.name for block in moved],
         "work": round(_work(moved), 4),

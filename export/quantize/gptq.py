@@ -83,7 +83,7 @@ class GptqQuantiser:
             self._moments[name] = self._moments[name] + moments if name in self._moments else moments
         self._images += 1
 
-    def rounded(self, limit: WeightRange) -> dict[str, NDArray[np.int8]]:
+    def quantised(self, limit: WeightRange) -> dict[str, NDArray[np.int8]]:
         """The quantised weights, int8 ``[out, in, k, k]``, of each convolution with enough samples.
 
         Args:

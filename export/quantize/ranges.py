@@ -36,7 +36,7 @@ class Range:
         """The zero point, 0 to 255."""
         return min(max(round(-self.low / self.scale), 0), LEVELS)
 
-    def rounded(self, values: Values) -> Values:
+    def fake_quantised(self, values: Values) -> Values:
         """Values after quantisation and dequantisation."""
         scale, zero = self.scale, self.zero
         return np.asarray((np.clip(np.rint(values / scale) + zero, 0, LEVELS) - zero) * scale, np.float64)
@@ -110,7 +110,7 @@ def noise_db(
     """
     values, counts = histogram.points()
     signal = through(values)
-    error = through(used.rounded(values)) - signal
+    error = through(used.fake_quantised(values)) - signal
     power = float(counts @ error**2) + float(counts.sum()) * 1e-30
     return float(10 * np.log10(max(float(counts @ signal**2), 1e-30) / power))
 

@@ -78,7 +78,7 @@ def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], tit
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8.4, 1.7 + 0.27 * len(ranking)), layout="constrained")
         axes = figure.subplots()
-        for label, colour, chosen in (("unchanged", UNCHANGED, False), ("moved out", MOVED, True)):
+        for label, colour, chosen in (("unchanged", UNCHANGED, False), ("higher precision", MOVED, True)):
             rows = [row for row, found in enumerate(ranking) if (found.block.name in moved) == chosen]
             if rows:
                 errors = [ranking[row].error for row in rows]

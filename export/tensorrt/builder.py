@@ -53,7 +53,7 @@ def build(
     *,
     profile: Profile | None = None,
     timing_cache: bytes = b"",
-    tell: ReportProgress = lambda *_: None,
+    report: ReportProgress = lambda *_: None,
 ) -> Built:
     """Build an engine.
 
@@ -64,7 +64,7 @@ def build(
         options: How to build.
         profile: Shapes of the input, required for a graph with free dimensions.
         timing_cache: The timing cache of an earlier build.
-        tell: Receives progress, from 8.6 on.
+        report: Receives progress, from 8.6 on.
 
     Raises:
         ArtifactError: The graph cannot be parsed.
@@ -95,7 +95,7 @@ def build(
     _profile(builder, network, config, profile)
     _portability(library, config, options)
     fallbacks = _dla(trt, builder, network, config, options.dla_core)
-    _watch(trt, config, tell)
+    _watch(trt, config, report)
     cache = None if library.is_rtx else config.create_timing_cache(timing_cache)
     if cache is not None:
         config.set_timing_cache(cache, ignore_mismatch=False)
@@ -198,7 +198,7 @@ def _dla(trt: Any, builder: Any, network: Any, config: Any, core: int | None) ->
     return tuple(layer.name for layer in layers if not config.can_run_on_DLA(layer))
 
 
-def _watch(trt: Any, config: Any, tell: ReportProgress) -> None:
+def _watch(trt: Any, config: Any, report: ReportProgress) -> None:
     """Report progress; 8.5 has no progress monitor."""
     if not hasattr(trt, "IProgressMonitor"):
         return
@@ -210,15 +210,15 @@ def _watch(trt: Any, config: Any, tell: ReportProgress) -> None:
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self.phases[phase_name] = (parent_phase, num_steps)
-            tell(phase_name, parent_phase, num_steps, 0)
+            report(phase_name, parent_phase, num_steps, 0)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            tell(phase_name, *self.phases[phase_name], step + 1)
+            report(phase_name, *self.phases[phase_name], step + 1)
             return True  # continue
 
         def phase_finish(self, phase_name: str) -> None:
             parent, steps = self.phases[phase_name]
-            tell(phase_name, parent, steps, steps)
+            report(phase_name, parent, steps, steps)
 
     config.progress_monitor = Monitor()
 

@@ -80,7 +80,7 @@ def build_in_child(
         ),
         "utf-8",
     )
-    log = folder / "said.txt"
+    log = folder / "log.txt"
     status = _run(request, log, f"build {onnx.stem} for {target}")
     answered = folder / "answer.json"
     if not answered.exists():

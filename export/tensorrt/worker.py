@@ -27,17 +27,17 @@ def main() -> None:
     """Build the engine of a request; the results are written beside it."""
     request = Path(sys.argv[1])
     wanted = json.loads(request.read_text("utf-8"))
-    tell = _channel()
+    report = _channel()
     _limit(wanted["memory_mib"])
     folder = request.parent
     try:
-        answer = _build(folder, wanted, tell)
+        answer = _build(folder, wanted, report)
     except ToolchainError as error:
         answer = {"error": [type(error).__name__, error.what, error.hint]}
     (folder / "answer.json").write_text(json.dumps(answer), "utf-8")
 
 
-def _build(folder: Path, wanted: dict[str, Any], tell: ReportProgress) -> dict[str, Any]:
+def _build(folder: Path, wanted: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
     cache = folder / "timing.cache"
     built = build(
         load_library(wanted["target"]),
@@ -46,7 +46,7 @@ def _build(folder: Path, wanted: dict[str, Any], tell: ReportProgress) -> dict[s
         EngineOptions.from_json(wanted["options"]),
         profile=Profile.from_json(wanted["profile"]),
         timing_cache=cache.read_bytes() if cache.exists() else b"",
-        tell=tell,
+        report=report,
     )
     (folder / "plan").write_bytes(built.plan)
     cache.write_bytes(built.timing_cache)
@@ -63,10 +63,10 @@ def _channel() -> ReportProgress:
     stream = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
 
-    def tell(phase: str, parent: str | None, steps: int, done: int) -> None:
+    def report(phase: str, parent: str | None, steps: int, done: int) -> None:
         stream.write(json.dumps([phase, parent, steps, done]) + "\n")
 
-    return tell
+    return report
 
 
 def _limit(memory_mib: int) -> None:

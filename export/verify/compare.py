@@ -1,7 +1,7 @@
 """Compare the detections of a model file with those of its source on real images.
 
 Confident detections of each side are matched with the other's. The result holds measurements only;
-``export.verify.gate`` applies the limits, so that a saved comparison can be judged again.
+``export.verify.gate`` applies the limits, so that other limits can be applied to a saved comparison.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def compare(
     truths = [sample.truth for sample in samples if sample.truth is not None]
     scores: list[Accuracy] = []
     if len(truths) == len(samples):
-        scores = [score(seen.found, truths, classes, seen.image_hws) for seen in (reference, candidate)]
+        scores = [score(run.found, truths, classes, run.image_hws) for run in (reference, candidate)]
     low, high = _interval(reference, candidate, truths, classes) if scores else (None, None)
     return Comparison(
         images=len(samples),

@@ -84,9 +84,9 @@ def choose_held_out(
             "a map fitted on the test split flatters the test", hint="--recalibrate DATA.yaml:val"
         )
     if split is None:
-        taken = {path.resolve() for path in verified}
+        used_paths = {path.resolve() for path in verified}
         names = [name for name in ("val", "train") if name in dataset.splits]
-        free = [n for n in names if not taken & {path.resolve() for path in dataset.images(n)}]
+        free = [n for n in names if not used_paths & {path.resolve() for path in dataset.images(n)}]
         split = free[0] if free else "val"
     used = {path.resolve() for path in calibrated}
     paths = spread([p for p in dataset.images(split) if p.resolve() not in used], IMAGES)

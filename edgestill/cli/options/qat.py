@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgestill.quantization import PostTraining
 
 
-def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...]) -> PostTraining:
+def quantise_for_qat(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...]) -> PostTraining:
     """Quantise a network after training for the target of a recipe, as the start of QAT.
 
     Args:
@@ -41,5 +41,5 @@ def place(checkpoint: Checkpoint, settings: Quantisation, data: tuple[str, ...])
     calibration = choose_images(dataset, checkpoint.spec, count=settings.calib_images)
     int8 = INT8_SETTINGS[settings.family]
     observed = ObservedTensors.for_int8(graph, int8.weight_limit)
-    seen = observe_cached(graph.model, observed, calibration, cache_folder() / "calibration")
-    return begin(graph, seen, int8, record=asdict(calibration.record))
+    statistics = observe_cached(graph.model, observed, calibration, cache_folder() / "calibration")
+    return begin(graph, statistics, int8, record=asdict(calibration.record))

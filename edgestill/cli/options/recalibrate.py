@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recalibrate",
         metavar="DATA.yaml[:SPLIT]",
         help="INT8, FP16: fit a map from the file's scores to those of FP32, on images that are used neither "
-        "for calibration nor for verification (default val, or train if val is verified on); the runtime "
+        "for calibration nor for verification (default val, or train if val is used); the runtime "
         "applies it",
     )
 

@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"out": str(out), "recipe": recipe.to_json()}
     from distill.train import train  # noqa: PLC0415
     from distill.training.distributed import is_first  # noqa: PLC0415 (torch)
-    from edgestill.cli.options.qat import place  # noqa: PLC0415
+    from edgestill.cli.options.qat import quantise_for_qat  # noqa: PLC0415
 
-    result = train(recipe, out, resume=args.resume, force=args.force, place=place)
+    result = train(recipe, out, resume=args.resume, force=args.force, place=quantise_for_qat)
     return result if is_first() else None
 
 

@@ -72,22 +72,24 @@ def write_best_boxes(
         name = f"{DECODE}.{i}"
         best = writer.part(f"{name}.classes", s, 2, PER_BOX, PER_BOX + spec.nc)
         best = writer.node("ReduceMax", f"{name}.best", [best], axes=[2], keepdims=1)
-        sure = writer.part(f"{name}.objectness", s, 2, 4, PER_BOX)
-        best = writer.node("Mul", f"{name}.score", [best, sure])
+        objectness = writer.part(f"{name}.objectness", s, 2, 4, PER_BOX)
+        best = writer.node("Mul", f"{name}.score", [best, objectness])
         found.append(writer.reshape(f"{name}.scores", best, (BATCH, -1)))
         turned = writer.node("Transpose", f"{name}.by_box", [s], perm=[0, 1, 3, 2])
         columns.append(writer.reshape(f"{name}.rows", turned, (BATCH, -1, PER_BOX + spec.nc)))
     everything = writer.node("Concat", f"{DECODE}.rows", columns, axis=1)
     scores = writer.node("Concat", f"{DECODE}.scores", found, axis=1)
-    _, places = writer.top(f"{DECODE}.best", scores, grid.at_most(f"{DECODE}.count", limit))
-    return _decoded(writer, spec, grid, everything, places)
+    _, indices = writer.top(f"{DECODE}.best", scores, grid.at_most(f"{DECODE}.count", limit))
+    return _decoded(writer, spec, grid, everything, indices)
 
 
-def _decoded(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, everything: str, places: str) -> BestBoxes:
+def _decoded(
+    writer: GraphWriter, spec: ModelSpec, grid: CellGrid, everything: str, indices: str
+) -> BestBoxes:
     """The rows of ``[B, A, 5 + nc]`` at indices ``[B, K]`` as boxes."""
     name = f"{DECODE}.best"
-    s = writer.pick(f"{name}.rows", everything, places)
-    middle, kind, stride = grid.find(name, places, -0.5)
+    s = writer.pick(f"{name}.rows", everything, indices)
+    middle, kind, stride = grid.find(name, indices, -0.5)
 
     def times(label: str, a: str, b: str) -> str:
         return writer.node("Mul", f"{name}.{label}", [a, b])
@@ -100,11 +102,11 @@ def _decoded(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, everything: s
     anchor = writer.node("Gather", f"{name}.anchor_size", [stored, kind], axis=0)
     size = writer.part(f"{name}.s.size", s, 2, 2, 4)
     classes = writer.part(f"{name}.s.classes", s, 2, PER_BOX, PER_BOX + spec.nc)
-    sure = writer.part(f"{name}.s.objectness", s, 2, 4, PER_BOX)
+    objectness = writer.part(f"{name}.s.objectness", s, 2, 4, PER_BOX)
     return BestBoxes(
         centre=writer.node("Add", f"{name}.centre", [reach, middle]),
         half=times("half", size, times("square", size, anchor)),
-        scores=times("scores", classes, sure),
+        scores=times("scores", classes, objectness),
         nan_guard=nan_guard(writer, DECODE, everything),
     )
 

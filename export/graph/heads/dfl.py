@@ -68,19 +68,19 @@ def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit
     logits = writer.node("Concat", f"{DECODE}.classes", maps(spec)[1::2], axis=2)
     best = writer.node("ReduceMax", f"{DECODE}.logit", [logits], axes=[1], keepdims=0)
     best = writer.node("Sigmoid", f"{DECODE}.score", [best])
-    _, places = writer.top(name, best, grid.at_most(f"{DECODE}.count", limit))
+    _, indices = writer.top(name, best, grid.at_most(f"{DECODE}.count", limit))
     rows = []
     for i, sides in enumerate(maps(spec)[::2]):
         flat = writer.reshape(f"{DECODE}.{i}.flat", sides, (BATCH, SIDES * BINS, -1))
         rows.append(writer.node("Transpose", f"{DECODE}.{i}.by_box", [flat], perm=[0, 2, 1]))
-    bins = writer.pick(f"{name}.bins", writer.node("Concat", f"{DECODE}.bins", rows, axis=1), places)
+    bins = writer.pick(f"{name}.bins", writer.node("Concat", f"{DECODE}.bins", rows, axis=1), indices)
     by_box = writer.node("Transpose", f"{DECODE}.classes.by_box", [logits], perm=[0, 2, 1])
-    scores = writer.node("Sigmoid", f"{name}.scores", [writer.pick(f"{name}.classes", by_box, places)])
+    scores = writer.node("Sigmoid", f"{name}.scores", [writer.pick(f"{name}.classes", by_box, indices)])
     p = writer.reshape(f"{name}.sides", bins, (BATCH, -1, SIDES, BINS))
     p = writer.reshape(
         f"{name}.p", writer.node("Softmax", f"{name}.softmax", [p], axis=3), (BATCH, -1, SIDES * BINS)
     )
-    middle, _, stride = grid.find(name, places, 0.5)
+    middle, _, stride = grid.find(name, indices, 0.5)
 
     def pixels(label: str, sums: NDArray[np.float32]) -> str:
         """Two weighted sums over the bins, in pixels."""

@@ -68,7 +68,7 @@ def _residuals(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, str, str]]:
                 break
 
 
-def _rounded_branch(graph: QdqGraph) -> Iterator[Finding]:
+def _quantised_branch(graph: QdqGraph) -> Iterator[Finding]:
     for node, _, branch in _residuals(graph):
         if graph.pair_making(branch) is not None:
             yield Finding(
@@ -109,7 +109,7 @@ def _resize_scale(graph: QdqGraph) -> Iterator[Finding]:
         yield from _change_of_scale(graph, kind)
 
 
-def _rounded_twice(graph: QdqGraph) -> Iterator[Finding]:
+def _quantised_twice(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
         before = graph.pair_making(pair.source)
         if before is not None and not before.same_parameters(pair):
@@ -194,7 +194,7 @@ RULES: tuple[LintRule, ...] = (
         name="the branch of a residual addition is float",
         severities=on_tensorrt("warning", openvino="warning"),
         remedy="quantise the shortcut only, so that convolution and addition become one kernel",
-        check=_rounded_branch,
+        check=_quantised_branch,
     ),
     LintRule(
         id="residual-shortcut-rounded",
@@ -244,7 +244,7 @@ RULES: tuple[LintRule, ...] = (
         name="nothing is quantised twice in a row",
         severities=on_all_targets("warning"),
         remedy="keep one of the two pairs",
-        check=_rounded_twice,
+        check=_quantised_twice,
     ),
     LintRule(
         id="enough-channels",

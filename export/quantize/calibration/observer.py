@@ -161,7 +161,7 @@ def observe(
         histograms=found,
         channel_means={n: s / images for n, s in sums.items()},
         images=images,
-        weights=gptq.rounded(weight_limit),
+        weights=gptq.quantised(weight_limit),
     )
 
 

@@ -60,10 +60,10 @@ def stratify(dataset: Dataset, images: Sequence[Path], count: int) -> Stratified
         queues.setdefault(stratum, []).append(path)
     deepest = max(len(queue) for queue in queues.values())
     in_turn = [(name, queue[i]) for i in range(deepest) for name, queue in queues.items() if i < len(queue)]
-    taken = in_turn[:count]
-    names = [name for name, _ in taken]
+    sample = in_turn[:count]
+    names = [name for name, _ in sample]
     return StratifiedImages(
-        tuple(path for _, path in taken), {name: names.count(name) for name in sorted(set(names))}
+        tuple(path for _, path in sample), {name: names.count(name) for name in sorted(set(names))}
     )
 
 

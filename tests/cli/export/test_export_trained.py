@@ -15,7 +15,7 @@ from distill.qat.settings import Quantisation
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgestill.cli.main import main
 from edgestill.cli.models import checkpoint_folder
-from edgestill.cli.options.qat import place
+from edgestill.cli.options.qat import quantise_for_qat
 from edgestill.manifest import read_manifest
 
 
@@ -38,7 +38,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped student with scales for ONNX Runtime that no calibration would choose."""
     student = read_checkpoint(checkpoint_folder("student"))
     small = Checkpoint(spec=student.spec.resized((64, 96)), weights=student.weights)
-    found = place(small, Quantisation(family="onnx", calib_images=2), (str(data),)).scheme
+    found = quantise_for_qat(small, Quantisation(family="onnx", calib_images=2), (str(data),)).scheme
     grids = {
         name: replace(grid, scale=float(np.float32(grid.scale * 1.01)) if grid.is_learnt else grid.scale)
         for name, grid in found.quant_params.items()

@@ -70,7 +70,7 @@ class Bench:
         return TriedBuild(
             path=path,
             record=record,
-            judged=path if runs else Path("graph.onnx"),
+            compared=path if runs else Path("graph.onnx"),
             refusal=BeyondLimitsError("far", hint="no", comparison=figures) if count < self.needed else None,
         )
 

@@ -71,10 +71,10 @@ def test_little_that_was_seen_decides_nothing(float_model: Any, feeds: Any) -> N
     found = GptqQuantiser(float_model, ["model.0.conv"])
     found.add({"images": feeds[0]})
     assert POSITIONS < ENOUGH * 108
-    assert found.rounded(FULL_RANGE) == {}
+    assert found.quantised(FULL_RANGE) == {}
     for feed in feeds[1:4]:
         found.add({"images": feed})
-    made = found.rounded(FULL_RANGE)["model.0.conv"]
+    made = found.quantised(FULL_RANGE)["model.0.conv"]
     assert made.dtype == np.int8
     assert made.shape == (16, 3, 6, 6)
 
@@ -85,5 +85,5 @@ def test_rounding_repeats(float_model: Any, feeds: Any) -> None:
         found = GptqQuantiser(float_model, ["model.0.conv"])
         for feed in feeds[:4]:
             found.add({"images": feed})
-        made.append(found.rounded(ANY_CPU_RANGE)["model.0.conv"].tobytes())
+        made.append(found.quantised(ANY_CPU_RANGE)["model.0.conv"].tobytes())
     assert made[0] == made[1]

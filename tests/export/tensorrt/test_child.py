@@ -39,7 +39,7 @@ def test_the_answer_is_the_engine_its_layers_and_the_timing_cache(
     assert answer.timing_cache.read_bytes() == b"seen."
     assert answer.strongly_typed
     assert capfd.readouterr().out == ""  # what the library prints is not among our results
-    assert "a line that TensorRT prints" in (folder / "said.txt").read_text()
+    assert "a line that TensorRT prints" in (folder / "log.txt").read_text()
 
 
 def test_a_crash_is_an_error_with_the_last_words(
