@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="batch",
         choices=["batch", "size", "both"],
-        help="free dimensions: batch (default), size for height and width, or both",
+        help="leave free: batch (without a value), size (height and width), or both",
     )
 
 

@@ -77,18 +77,18 @@ def write_best_boxes(
         found.append(writer.reshape(f"{name}.scores", best, (BATCH, -1)))
         turned = writer.node("Transpose", f"{name}.by_box", [s], perm=[0, 1, 3, 2])
         columns.append(writer.reshape(f"{name}.rows", turned, (BATCH, -1, PER_BOX + spec.nc)))
-    everything = writer.node("Concat", f"{DECODE}.rows", columns, axis=1)
+    all_rows = writer.node("Concat", f"{DECODE}.rows", columns, axis=1)
     scores = writer.node("Concat", f"{DECODE}.scores", found, axis=1)
     _, indices = writer.top(f"{DECODE}.best", scores, grid.at_most(f"{DECODE}.count", limit))
-    return _decoded(writer, spec, grid, everything, indices)
+    return _decoded(writer, spec, grid, all_rows, indices)
 
 
 def _decoded(
-    writer: GraphWriter, spec: ModelSpec, grid: CellGrid, everything: str, indices: str
+    writer: GraphWriter, spec: ModelSpec, grid: CellGrid, all_rows: str, indices: str
 ) -> BestBoxes:
     """The rows of ``[B, A, 5 + nc]`` at indices ``[B, K]`` as boxes."""
     name = f"{DECODE}.best"
-    s = writer.pick(f"{name}.rows", everything, indices)
+    s = writer.pick(f"{name}.rows", all_rows, indices)
     middle, kind, stride = grid.find(name, indices, -0.5)
 
     def times(label: str, a: str, b: str) -> str:
@@ -107,7 +107,7 @@ def _decoded(
         centre=writer.node("Add", f"{name}.centre", [reach, middle]),
         half=times("half", size, times("square", size, anchor)),
         scores=times("scores", classes, objectness),
-        nan_guard=nan_guard(writer, DECODE, everything),
+        nan_guard=nan_guard(writer, DECODE, all_rows),
     )
 
 
