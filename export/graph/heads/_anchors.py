@@ -83,9 +83,7 @@ def write_best_boxes(
     return _decoded(writer, spec, grid, all_rows, indices)
 
 
-def _decoded(
-    writer: GraphWriter, spec: ModelSpec, grid: CellGrid, all_rows: str, indices: str
-) -> BestBoxes:
+def _decoded(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, all_rows: str, indices: str) -> BestBoxes:
     """The rows of ``[B, A, 5 + nc]`` at indices ``[B, K]`` as boxes."""
     name = f"{DECODE}.best"
     s = writer.pick(f"{name}.rows", all_rows, indices)

@@ -61,7 +61,7 @@ def test_an_image_of_the_verify_split_under_another_name_is_refused(
     assert main([*WORDS, *map(str, words), "--out", str(tmp_path / "out")]) == 3
     error = capsys.readouterr().err.splitlines()
     assert "1 of 4 calibration images are also used for verification, e.g. 3.png is zz.png" in error[-2]
-    assert error[-1].startswith("  hint: calibrate on images that val, test and --verify do not hold")
+    assert error[-1].startswith("  hint: calibrate on images that are not in val, test or --verify")
     assert not (tmp_path / "out").exists()
 
 

@@ -92,7 +92,7 @@ def test_progress_is_told_where_the_version_has_a_way(
     version: str, library_of: Libraries, graphs: dict[str, bytes]
 ) -> None:
     told: list[tuple[Any, ...]] = []
-    build(library_of(version), graphs["fp32"], "fp32", PLAIN, tell=lambda *event: told.append(event))
+    build(library_of(version), graphs["fp32"], "fp32", PLAIN, report=lambda *event: told.append(event))
     assert told == (
         []
         if version in WEAK

@@ -74,7 +74,7 @@ def test_the_rows_are_as_many_as_the_smallest_input_gives(spec: ModelSpec) -> No
         (Interface(batch=None), {"sizes": ((64, 96),) * 3}, "--profile-size is for a free size"),
         (FREE, {"batches": (2, 4, 8)}, "does not contain a single image"),
         (FREE, {"sizes": ((96, 96), (128, 128), (160, 160))}, "does not contain the file's own size 64x96"),
-        (FREE, {"dla_core": 0}, "fixed sizes only"),
+        (FREE, {"dla_core": 0}, "fixed shapes only"),
     ],
 )
 def test_a_profile_that_cannot_be_is_a_usage_error(

@@ -97,7 +97,7 @@ def test_where_no_gpu_can_load_it_nothing_is_claimed_of_the_engine(
 
 def test_progress_is_told(rtx: Library, graphs: dict[str, bytes]) -> None:
     told: list[tuple[Any, ...]] = []
-    build(rtx, graphs["fp32"], "fp32", ONE, tell=lambda *event: told.append(event))
+    build(rtx, graphs["fp32"], "fp32", ONE, report=lambda *event: told.append(event))
     outermost = [(done, steps) for _, parent, steps, done in told if parent is None]
     assert outermost[0][0] == 0
     assert outermost[-1][0] == outermost[-1][1]

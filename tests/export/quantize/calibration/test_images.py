@@ -54,7 +54,7 @@ def test_a_copy_in_the_data_set_s_own_test_split_is_found_unasked(dataset: Datas
     dataset.path.write_text(dataset.path.read_text() + "test: images/test\n")
     with pytest.raises(DataError, match=r"5\.png is zebra\.png") as caught:
         choose_images(Dataset.open(dataset.path), spec)
-    assert (caught.value.exit_code, caught.value.hint[:38]) == (3, "calibrate on images that val, test and")
+    assert (caught.value.exit_code, caught.value.hint[:38]) == (3, "calibrate on images that are not in va")
 
 
 def test_what_is_fitted_to_nothing_may_look_at_any_image(dataset: Dataset, spec: ModelSpec) -> None:

@@ -83,7 +83,7 @@ def test_entropy_clips_more_of_a_long_tail_than_a_percentile_does(signed: bool) 
 
 
 def test_each_family_says_how_it_clips() -> None:
-    assert ONNXRUNTIME.description == OPENVINO.words
+    assert ONNXRUNTIME.description == OPENVINO.description
     assert (
         "u8 asymmetric per tensor, widest range within 1.5 x least squared error" in ONNXRUNTIME.description
     )
