@@ -17,7 +17,7 @@ from distill.recipe import load_recipe
 from distill.train import train
 from distill.training.run_folder import HISTORY
 from edgestill.checkpoint import Checkpoint, read_checkpoint
-from edgestill.cli.options.qat import place
+from edgestill.cli.options.qat import quantise_for_qat
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.files import sha256_file
 from edgestill.history import read_history, without_timing
@@ -48,7 +48,7 @@ def whole(settings: list[str], data: Path, tmp_path_factory: pytest.TempPathFact
     """A run that nothing disturbed: its folder and its result."""
     out = tmp_path_factory.mktemp("qat") / "run"
     recipe = load_recipe("traffic-lights-qat", settings, [str(data)])
-    return out, train(recipe, out, place=place)
+    return out, train(recipe, out, place=quantise_for_qat)
 
 
 def test_the_student_learns_from_itself_before_rounding(whole: Any, teacher: Path) -> None:
