@@ -1,128 +1,139 @@
-"""Where a network's numbers become bytes, and which: what a training with rounding and an export agree on.
+"""Where a network is quantised to INT8, and with which scales: the contract of QAT and export.
 
-An export says where its family of engines rounds and where the scales begin; a training moves the scales; the
-checkpoint keeps them; the next export writes them as they are. Names are those of the exported graph's nodes
-and tensors, which follow from the network's own, see ``edgestill.architecture``.
+An export decides which tensors its target quantises and computes initial scales from calibration images. QAT
+trains the scales, the checkpoint stores them, and the next export writes them unchanged. Names are those of
+nodes and tensors of the exported graph, which follow from the network's own, see ``edgestill.architecture``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError
+from edgestill.target import QDQ_TARGETS, QdqTarget
 
-#: Engines that need the same form of INT8, as `edgestill export --to` calls them; tensorrt-rtx is tensorrt's.
-EngineFamily = Literal["onnx", "openvino", "tensorrt"]
-FAMILIES: tuple[EngineFamily, ...] = get_args(EngineFamily)
-#: The largest byte of a weight by the bits it is given: symmetric, so that zero is exact. An x86 CPU without
-#: a dot product of bytes (VNNI) adds two products of an activation's byte and a weight's in 16 bits, and cuts
-#: off what does not fit: 2 * 255 * 127 does not, 2 * 255 * 64 does.
-WEIGHT_LEVELS: Mapping[int, int] = {7: 64, 8: 127}
-#: What two weights of one sign may be together, where their products are added in 16 bits.
-PAIR = 2 * WEIGHT_LEVELS[7]
-#: Kernels take weights of this many input channels at a time, in two pairs.
-CHANNELS_TAKEN = 4
-PREFIX = "quantisation."  # of tensors beside the weights
-STEPS, WEIGHT_STEPS = f"{PREFIX}steps", f"{PREFIX}weights."
+#: Largest magnitude of an INT8 weight by the number of bits used; symmetric, so that the zero point is 0. An
+#: x86 CPU without VNNI adds two products of a UINT8 activation and an INT8 weight in saturating INT16
+#: (``vpmaddubsw``): 2 * 255 * 127 saturates, 2 * 255 * 64 does not.
+WEIGHT_MAX: Mapping[int, int] = {7: 64, 8: 127}
+#: Largest sum of two weights of one sign whose products are added in INT16.
+MAX_PAIR_SUM = 2 * WEIGHT_MAX[7]
+#: Kernels read weights of this many input channels at a time, as two pairs.
+CHANNEL_BLOCK = 4
+PREFIX = "quantisation."  # of the scales' tensors in a checkpoint
+SCALES, WEIGHT_SCALES = f"{PREFIX}steps", f"{PREFIX}weights."
 HINT = "train it again, or copy the checkpoint again"
 
 Tensors = Mapping[str, NDArray[Any]]
 
 
-def has_pairs(shape: Sequence[int]) -> bool:
-    """Whether it is known which weights are multiplied side by side: a convolution's, of enough channels."""
-    return len(shape) == 4 and shape[1] > 0 and shape[1] % CHANNELS_TAKEN == 0
+def has_paired_channels(shape: Sequence[int]) -> bool:
+    """Whether the pairs of weights whose products are added in INT16 are known.
 
-
-def pairs_of(weights: NDArray[Any]) -> NDArray[Any]:
-    """What weights side by side are together, ``[out, pairs]``; two of different signs are taken as 0.
+    They are for a convolution with a multiple of ``CHANNEL_BLOCK`` input channels.
 
     Args:
-        weights: ``[out, in, k, k]`` with ``has_pairs``. ONNX Runtime and OpenVINO order them channels last:
-            side by side are channels 2i and 2i + 1 in one place of the kernel.
+        shape: Shape of the weights, ``[out, in, k, k]``.
+    """
+    return len(shape) == 4 and shape[1] > 0 and shape[1] % CHANNEL_BLOCK == 0
+
+
+def pair_sums(weights: NDArray[Any]) -> NDArray[Any]:
+    """Magnitudes of the sums of paired weights, ``[out, pairs]``; 0 for weights of opposite signs.
+
+    ONNX Runtime and OpenVINO lay weights out channels last, so that channels 2i and 2i + 1 at one position of
+    the kernel form a pair.
+
+    Args:
+        weights: ``[out, in, k, k]`` with ``has_paired_channels``.
     """
     first, second = weights[:, ::2], weights[:, 1::2]
-    together = np.where(first * second > 0, np.abs(first + second), 0)
-    return np.asarray(together.reshape(len(weights), -1))
+    sums = np.where(first * second > 0, np.abs(first + second), 0)
+    return np.asarray(sums.reshape(len(weights), -1))
 
 
-def needs_wide_sums(weights: NDArray[np.int8]) -> bool:
-    """Whether products of weights in bytes may be beyond 16 bits where two are added there, see ``PAIR``."""
+def overflows_int16(weights: NDArray[np.int8]) -> bool:
+    """Whether the sum of two products of INT8 weights and UINT8 activations can saturate INT16.
+
+    Args:
+        weights: Of any shape; where pairs are not known, any two weights may form one.
+    """
     wide = weights.astype(np.int32)
-    if has_pairs(wide.shape):
-        return bool(pairs_of(wide).max(initial=0) > PAIR)
-    return bool(np.abs(wide).max(initial=0) > WEIGHT_LEVELS[7])
+    if has_paired_channels(wide.shape):
+        return bool(pair_sums(wide).max(initial=0) > MAX_PAIR_SUM)
+    return bool(np.abs(wide).max(initial=0) > WEIGHT_MAX[7])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightRange:
-    """How large the bytes of weights may be.
+    """Limits on the magnitude of INT8 weights.
 
     Attributes:
-        largest: Of one byte.
-        pair: Of two of one sign that are added in 16 bits, together; None where sums are wide.
+        largest: Of one weight.
+        pair: Of the sum of a pair, see ``pair_sums``; None where products are added in INT32.
     """
 
     largest: int
     pair: int | None = None
 
     def of(self, shape: Sequence[int]) -> WeightRange:
-        """The limit of a layer, by the shape of its weights: of each one where pairs are not known."""
-        if self.pair is None or has_pairs(shape):
+        """The limits of a layer by the shape of its weights; without known pairs, half of ``pair`` each."""
+        if self.pair is None or has_paired_channels(shape):
             return self
         return WeightRange(largest=self.pair // 2)
 
 
-#: Engines of TensorRT add products of bytes in 32 bits.
-WIDE_SUMS = WeightRange(largest=WEIGHT_LEVELS[8])
-ANY_CPU = WeightRange(largest=WEIGHT_LEVELS[8], pair=PAIR)
+#: For TensorRT, which accumulates in INT32.
+FULL_RANGE = WeightRange(largest=WEIGHT_MAX[8])
+#: For every x86 and ARM CPU, with VNNI or without.
+ANY_CPU_RANGE = WeightRange(largest=WEIGHT_MAX[8], pair=MAX_PAIR_SUM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantParams:
-    """The numbers that a byte can say: ``(byte - zero) * step``.
+    """Affine quantisation of a tensor: ``real = (quantised - zero_point) * scale``.
 
     Attributes:
-        step: Between two neighbours; a float32 value.
-        zero: The byte that stands for zero, 0 to 255; 128 of a signed byte, whose own zero that is.
-        is_learnt: Whether a training moves the step; those of pixels and sigmoids are known.
+        scale: A float32 value.
+        zero_point: As UINT8, 0 to 255; 128 is the zero point 0 of INT8.
+        is_learnt: Whether QAT trains the scale; those of pixels and sigmoids are fixed.
     """
 
-    step: float
-    zero: int
+    scale: float
+    zero_point: int
     is_learnt: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class QuantizationScheme:
-    """All roundings of one network for one family of engines.
+    """The quantisation of one network for one target.
 
     Attributes:
-        family: For whom.
-        is_signed: Whether activations are signed bytes whose zero means zero, on tensors that are shifted so
-            that it may; else unsigned ones with a zero point.
-        has_integer_bias: Whether a bias is a whole number of products of a weight's and an activation's step.
-        grids: By name. Tensors that meet in a concat share one.
-        activations: By rounded tensor, the name of its grid.
-        weights: By convolution that multiplies bytes, the step of each output channel, float32 ``[out]``.
-        weight_limit: How large the bytes of weights may be.
-        inputs: By such a convolution, the name of its input's grid.
-        reads: By node, for each of its inputs the name of the grid that the node reads it rounded to; ``""``
-            where it reads the number as it is, or one that is on its grid already.
-        float_readers: Nodes that compute in float, and read tensors as they were before rounding.
-        left_float: Why a tensor or convolution was left out.
+        family: The target.
+        is_signed: Whether activations are INT8 with zero point 0, of tensors that may be shifted for it; else
+            UINT8 with a zero point.
+        has_integer_bias: Whether biases are INT32 at the scale of input times weight.
+        weight_limit: Limits on the magnitude of weights.
+        quant_params: Quantisation parameters of activations by name; the inputs of a concat share them.
+        activations: By quantised tensor, the name of its parameters.
+        weights: By quantised convolution, the scale of each output channel, float32 ``[out]``.
+        inputs: By quantised convolution, the name of its input's parameters.
+        reads: By node, the names of the parameters with which it reads its inputs; ``""`` for an input that
+            it reads unquantised, or whose values are quantised already.
+        float_readers: Nodes that compute in float; they read tensors before quantisation.
+        left_float: By tensor or convolution that is not quantised, the reason.
     """
 
-    family: EngineFamily
+    family: QdqTarget
     is_signed: bool
     has_integer_bias: bool
     weight_limit: WeightRange
-    grids: Mapping[str, QuantParams]
+    quant_params: Mapping[str, QuantParams]
     activations: Mapping[str, str]
     weights: Mapping[str, NDArray[np.float32]]
     inputs: Mapping[str, str]
@@ -131,72 +142,80 @@ class QuantizationScheme:
     left_float: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """All but what is trained, as plain JSON data."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"weights", "grids"}}
-        grids = {name: {"zero": g.zero, "is_learnt": g.is_learnt} for name, g in self.grids.items()}
+        """Everything except the scales, as plain JSON data."""
+        scaled = {"weights", "quant_params"}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in scaled}
+        grids = {n: {"zero": p.zero_point, "is_learnt": p.is_learnt} for n, p in self.quant_params.items()}
         return {**plain, "weight_limit": asdict(self.weight_limit), "grids": grids}
 
     def to_tensors(self) -> dict[str, NDArray[np.float32]]:
-        """What is trained, by name in the checkpoint, float32."""
-        steps = np.array([self.grids[name].step for name in sorted(self.grids)], np.float32)
-        return {STEPS: steps, **{f"{WEIGHT_STEPS}{name}": w for name, w in self.weights.items()}}
+        """The scales by tensor name in the checkpoint, float32."""
+        scales = np.array([self.quant_params[n].scale for n in sorted(self.quant_params)], np.float32)
+        return {SCALES: scales, **{f"{WEIGHT_SCALES}{name}": w for name, w in self.weights.items()}}
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Tensors) -> QuantizationScheme:
         """The inverse of ``to_json`` and ``to_tensors``.
 
+        Args:
+            data: From ``to_json``.
+            tensors: From ``to_tensors``; others are ignored.
+
         Raises:
-            ArtifactError: They do not fit together.
+            ArtifactError: A part is missing or invalid, or the parts contradict each other.
         """
         try:
-            steps = tensors[STEPS].astype(np.float32).tolist()
-            grids = {
-                name: QuantParams(step=step, **data["grids"][name])
-                for name, step in zip(sorted(data["grids"]), steps, strict=True)
+            grids = data["grids"]
+            scales = tensors[SCALES].astype(np.float32).tolist()
+            quant_params = {
+                name: QuantParams(
+                    scale=scale, zero_point=grids[name]["zero"], is_learnt=grids[name]["is_learnt"]
+                )
+                for name, scale in zip(sorted(grids), scales, strict=True)
             }
-            found = cls(
+            scheme = cls(
                 **{
-                    **data,
-                    "grids": grids,
+                    **{key: value for key, value in data.items() if key != "grids"},
+                    "quant_params": quant_params,
                     "weight_limit": WeightRange(**data["weight_limit"]),
                     "reads": {node: tuple(names) for node, names in data["reads"].items()},
                     "float_readers": tuple(data["float_readers"]),
                     "weights": {
-                        name.removeprefix(WEIGHT_STEPS): t.astype(np.float32)
+                        name.removeprefix(WEIGHT_SCALES): t.astype(np.float32)
                         for name, t in tensors.items()
-                        if name.startswith(WEIGHT_STEPS)
+                        if name.startswith(WEIGHT_SCALES)
                     },
                 }
             )
-            found._check()
+            scheme._check()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(f"the checkpoint's scales are broken: {error!r}", hint=HINT) from error
-        return found
+            raise ArtifactError(f"the checkpoint's scales are invalid: {error!r}", hint=HINT) from error
+        return scheme
 
     def _check(self) -> None:
         named = {*self.activations.values(), *self.inputs.values()}
-        named |= {grid for grids in self.reads.values() for grid in grids if grid}
-        steps = np.concatenate([[g.step for g in self.grids.values()], *self.weights.values()])
-        if self.family not in FAMILIES:
-            raise ValueError(f"no engines are called {self.family}")
-        if odd := named - self.grids.keys():
-            raise ValueError(f"no grid is called {min(odd)}")
+        named |= {name for names in self.reads.values() for name in names if name}
+        scales = np.concatenate([[p.scale for p in self.quant_params.values()], *self.weights.values()])
+        if self.family not in QDQ_TARGETS:
+            raise ValueError(f"there is no target {self.family}")
+        if unknown := named - self.quant_params.keys():
+            raise ValueError(f"there are no quantisation parameters {min(unknown)}")
         if self.inputs.keys() != self.weights.keys():
-            raise ValueError("convolutions and their inputs differ")
-        if not (np.isfinite(steps) & (steps > 0)).all():
-            raise ValueError("a step is not a positive number")
+            raise ValueError("inputs and weights name different convolutions")
+        if not (np.isfinite(scales) & (scales > 0)).all():
+            raise ValueError("a scale is not a positive number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PostTraining:
-    """Where a training with rounding begins: what an export without it would have written.
+    """Post-training quantisation of a network, from which QAT starts.
 
     Attributes:
-        scheme: With the scales of a calibration.
-        weights: By convolution that multiplies bytes, what its bytes say, float32 ``[out, in, k, k]``.
-        biases: By such a convolution, its bias, which takes back what rounding its weights moved, float32
+        scheme: Has the scales of a calibration.
+        weights: By quantised convolution, its weights after quantisation, float32 ``[out, in, k, k]``.
+        biases: By quantised convolution, its bias, corrected for the mean error of the weights, float32
             ``[out]``.
-        record: Which images the scales come from, and how.
+        record: The calibration images and the range method, as plain JSON data.
     """
 
     scheme: QuantizationScheme

@@ -1,4 +1,4 @@
-"""From a graph to the files of a target, opened again, with the precision proved and all of it on record."""
+"""Write the files of a target from a graph, prove their precision, and make the manifest."""
 
 from __future__ import annotations
 
@@ -13,63 +13,72 @@ import onnx
 
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, manifest_path, write_manifest
-from export.graph.interface import reform
-from export.job import Job, Target
-from export.quantize.ort_fast_ops import arrange
+from edgestill.target import Target, engine_target
+from export.graph.interface import apply_interface
+from export.job import Job
+from export.quantize.ort_fast_ops import use_fast_ops
 from export.quantize.variant import Variant
-from export.tensorrt.engine import Workplace, make_engine, workplace
+from export.tensorrt.engine import BuildTarget, find_build_target, make_engine
 from export.tensorrt.profile import fit
-from export.verify.precision_proof import Moved, prove, stored_elements
+from export.verify.precision_proof import Excluded, prove, stored_elements
 from runtime.backend import open_backend
 
 BACKEND_PACKAGE: Mapping[Target, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
 TOOLS = ("edgestill", "onnx", "numpy")
-STOOD_IN = "needs the device: what is compared here is the graph, on ONNX Runtime"
+GRAPH_COMPARED = "needs the device: the graph was compared in its place, on ONNX Runtime"
 
 
-def workplace_of(job: Job) -> Workplace | None:
-    """Where an engine is built; None for other files."""
-    if job.target == "tensorrt" or job.target == "tensorrt-rtx":  # noqa: PLR1714 (mypy narrows this form)
-        fit(
-            job.checkpoint.spec, job.form, job.engine
-        )  # a profile that cannot be is told before anything is made
-        return workplace(job.target, job.precision, job.engine)
-    return None
+def build_target_of(job: Job) -> BuildTarget | None:
+    """The library and GPU for which an engine is built; None for other files.
+
+    Raises:
+        DeviceError: The engine cannot be built here.
+        UsageError: The options contradict each other.
+    """
+    target = engine_target(job.target)
+    if target is None:
+        return None
+    fit(job.checkpoint.spec, job.interface, job.engine)  # refuses a wrong profile before anything is built
+    return find_build_target(target, job.precision, job.engine)
 
 
 def make_files(
-    job: Job, place: Workplace | None, variant: Variant, built: Path, moved: Moved
+    job: Job, build_target: BuildTarget | None, variant: Variant, built: Path, excluded: Excluded
 ) -> tuple[Manifest, Path]:
     """Write the files of a target, open them and prove their precision.
 
     Args:
         job: What to build.
-        place: From ``workplace_of``.
+        build_target: From ``build_target_of``.
         variant: The graph.
-        built: The model file, in a folder of its own.
-        moved: What the graph leaves out of the precision on purpose.
+        built: Path of the model file, in a folder of its own.
+        excluded: Layers at a higher precision on purpose.
 
     Returns:
-        The record, and the file to compare with the source: the model file, or the graph of an engine that
+        The manifest, and the file to compare with the source: the model file, or the graph of an engine that
         cannot run here.
 
     Raises:
         DeviceError: The engine's builder failed.
-        VerificationError: The file is of another precision.
+        VerificationError: The file has another precision.
     """
-    if place is not None:
-        return _engine(job, place, variant, built, moved)
+    if build_target is not None:
+        return _engine(job, build_target, variant, built, excluded)
     write_graph(variant.model, job, built)
-    return _record(job, built, variant.calibration, moved), built
+    return _record(job, built, variant.calibration, excluded), built
 
 
-def _engine(job: Job, place: Workplace, variant: Variant, built: Path, moved: Moved) -> tuple[Manifest, Path]:
-    """Build an engine; its record, and the file to compare: the engine, or its graph where it cannot run."""
+def _engine(
+    job: Job, build_target: BuildTarget, variant: Variant, built: Path, excluded: Excluded
+) -> tuple[Manifest, Path]:
+    """Build an engine; returns its manifest and the file to compare, see ``make_files``."""
     graph = built.with_suffix(".onnx")
-    form, profile = fit(job.checkpoint.spec, job.form, job.engine)
-    model = _reformed(variant.model, replace(job, form=form))
+    interface, profile = fit(job.checkpoint.spec, job.interface, job.engine)
+    model = _with_interface(variant.model, replace(job, interface=interface))
     graph.write_bytes(model.SerializeToString(deterministic=True))
-    engine = make_engine(place, graph, job.precision, job.engine, built, profile=profile, moved=moved.layers)
+    engine = make_engine(
+        build_target, graph, job.precision, job.engine, built, profile=profile, excluded=excluded.layers
+    )
     with closing(open_backend(graph)) as backend:
         record = Manifest(
             spec=job.spec,
@@ -79,44 +88,47 @@ def _engine(job: Job, place: Workplace, variant: Variant, built: Path, moved: Mo
             precision_proved={**engine.proved, "stored": stored_elements(graph)},
             inputs=backend.inputs,
             outputs=backend.outputs,
-            built_with=_versions(place.family.replace("-", "_"), place.home.version),
+            built_with=_versions(build_target.target.replace("-", "_"), build_target.home.version),
             parent_sha256=job.checkpoint.sha256,
             calibration=variant.calibration,
-            unproved=engine.unproved if engine.runs_here else {**engine.unproved, "verify": STOOD_IN},
+            unproved=engine.unproved if engine.runs_here else {**engine.unproved, "verify": GRAPH_COMPARED},
             built_on=engine.built_on,
         )
-    write_manifest(built, record)  # the runtime loads no engine without
+    write_manifest(built, record)  # the runtime loads an engine only with its manifest
     return record, built if engine.runs_here else graph
 
 
-def engine_doubts(place: Workplace, record: Manifest) -> tuple[str, ...]:
-    """What speaks against an engine that was built."""
-    found = [*place.doubts, *(f"{what} was not proved: {why}" for what, why in record.unproved.items())]
+def engine_doubts(build_target: BuildTarget, record: Manifest) -> tuple[str, ...]:
+    """What is not proved about a built engine, as sentences."""
+    found = [
+        *build_target.doubts,
+        *(f"{what} was not proved: {why}" for what, why in record.unproved.items()),
+    ]
     fallbacks = (record.built_on or {})["dla_fallbacks"]
     if fallbacks:
-        found.append(f"{len(fallbacks)} layers run on the GPU and not on the DLA: {', '.join(fallbacks[:8])}")
+        found.append(f"{len(fallbacks)} layers run on the GPU, not on the DLA: {', '.join(fallbacks[:8])}")
     return tuple(found)
 
 
 def write_graph(model: onnx.ModelProto, job: Job, path: Path) -> None:
-    """Write a graph in the job's form, as ONNX or as OpenVINO's two files."""
-    model = _reformed(model, job)
+    """Write a graph with the job's interface, as ONNX or as OpenVINO's two files."""
+    model = _with_interface(model, job)
     if job.target == "onnx":
-        model = arrange(model) if job.precision == "int8" else model
+        model = use_fast_ops(model) if job.precision == "int8" else model
         path.write_bytes(model.SerializeToString(deterministic=True))
         return
-    from export.graph.openvino import write_openvino  # noqa: PLC0415 (an ONNX file is made without it)
+    from export.graph.openvino import write_openvino  # noqa: PLC0415 (not needed for an ONNX file)
 
-    metadata = job.form.metadata(job.checkpoint.spec)
+    metadata = job.interface.metadata(job.checkpoint.spec)
     write_openvino(model, metadata, path, half=job.precision == "fp16")
 
 
-def _reformed(model: onnx.ModelProto, job: Job) -> onnx.ModelProto:
-    return reform(model, job.checkpoint.spec, job.form)
+def _with_interface(model: onnx.ModelProto, job: Job) -> onnx.ModelProto:
+    return apply_interface(model, job.checkpoint.spec, job.interface)
 
 
-def _record(job: Job, built: Path, calibration: dict[str, Any] | None, moved: Moved) -> Manifest:
-    """Open what was built, prove its precision, and write down what it is."""
+def _record(job: Job, built: Path, calibration: dict[str, Any] | None, excluded: Excluded) -> Manifest:
+    """Open a built file, prove its precision, and make its manifest."""
     package = BACKEND_PACKAGE[job.target]
     with closing(open_backend(built)) as backend:
         return Manifest(
@@ -124,7 +136,7 @@ def _record(job: Job, built: Path, calibration: dict[str, Any] | None, moved: Mo
             format=job.target,
             files={path.name: sha256_file(path) for path in parts(built)},
             precision=job.precision,
-            precision_proved=prove(built, backend, job.precision, moved),
+            precision_proved=prove(built, backend, job.precision, excluded),
             inputs=backend.inputs,
             outputs=backend.outputs,
             built_with=_versions(package, import_module(package).__version__),
@@ -138,6 +150,6 @@ def _versions(package: str, version: str) -> dict[str, str]:
 
 
 def parts(built: Path) -> list[Path]:
-    """The model file first, then what belongs to it."""
+    """The files of a build but the manifest, the model file first."""
     files = [path for path in built.parent.iterdir() if path != manifest_path(built)]
     return sorted(files, key=lambda path: path != built)

@@ -1,4 +1,4 @@
-"""One export: build in a folder of its own, prove, compare, and publish only what passed."""
+"""One export: build in a temporary folder, prove the precision, compare with the source, publish."""
 
 from __future__ import annotations
 
@@ -17,38 +17,39 @@ from edgestill.files import refuse_overwrite
 from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.progress import say
 from edgestill.quantization import QuantizationScheme
-from export.artifact import engine_doubts, make_files, parts, workplace_of, write_graph
-from export.graph.index import Graph
+from edgestill.target import Target
+from export.artifact import build_target_of, engine_doubts, make_files, parts, write_graph
+from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
-from export.job import BESIDE, SUFFIX, Job, Target
-from export.quantize.blocks import Block
+from export.job import SECOND_SUFFIX, SUFFIX, Job
+from export.quantize.blocks import PrecisionBlock
 from export.quantize.calibration.auto_method import choose_method
-from export.quantize.calibration.observer_cache import Watched, gathered
+from export.quantize.calibration.observer_cache import ObservedTensors, observe_cached
 from export.quantize.calibration.range_methods import Method
-from export.quantize.fallback import Candidate, Pace, repair
-from export.quantize.qat_scales import Trained
+from export.quantize.fallback import MeasureLatency, TriedBuild, find_fallback
+from export.quantize.qat_scales import QatVariants
 from export.quantize.sensitivity import rank
 from export.quantize.sensitivity_plot import draw, plot_path
-from export.quantize.variant import Half, Int8, Plain, Variant, Variants
-from export.tensorrt.engine import Workplace
+from export.quantize.variant import Fp16Variants, Fp32Variants, Int8Variants, Variant, Variants
+from export.tensorrt.engine import BuildTarget
 from export.verify.gate import BeyondLimitsError
-from export.verify.precision_proof import Moved
-from export.verify.score_calibration import Recalibration
+from export.verify.precision_proof import Excluded
+from export.verify.score_calibration import ScoreCalibration
 
-#: Compares a built file with its source, given it and the source as FP32 ONNX; raises VerificationError.
+#: Compares a built file with its source, given both, the source as FP32 ONNX; raises VerificationError.
 Check = Callable[[Path, Path], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Exported:
-    """What was published.
+class ExportResult:
+    """The published files.
 
     Attributes:
-        files: The model file first, then what belongs to it.
-        manifest: The record of it, which lies beside it.
-        record: Its content.
-        doubts: What speaks against the file though it was published.
-        plot: The picture of a repair's sensitivities; None without a repair, or without matplotlib.
+        files: The model file first, then its other files.
+        manifest: The manifest beside it.
+        record: Content of the manifest.
+        doubts: What was not proved about the file, as sentences.
+        plot: The plot of the sensitivities; None without a repair, or without matplotlib.
     """
 
     files: tuple[Path, ...]
@@ -59,137 +60,145 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Shop:
-    """One export at work.
+class _ExportRun:
+    """The state of one export.
 
     Attributes:
         job: What to build.
-        place: Where an engine is built; None for other files.
-        check: Compares a built file with its source.
-        folder: For what is built on the way.
-        name: Of the model file.
-        source: The FP32 ONNX.
+        build_target: The library and GPU of an engine; None for other files.
+        check: Compares a built file with its source; None for no comparison.
+        folder: Temporary folder.
+        name: Name of the model file.
+        source: Path of the FP32 ONNX.
         variants: Makes the graphs.
-        recalibration: Fits the map of scores; None for none.
+        recalibration: Fits the score map; None for no map.
     """
 
     job: Job
-    place: Workplace | None
-    check: Check
+    build_target: BuildTarget | None
+    check: Check | None
     folder: Path
     name: str
     source: Path
     variants: Variants
-    recalibration: Recalibration | None
+    recalibration: ScoreCalibration | None
 
-    def attempt(self, moved: Sequence[Block] = ()) -> Candidate:
-        """Build the file without some blocks, prove its precision, compare it."""
-        variant = self.variants.make(moved)
-        job, fitted = self._recalibrated(variant)
-        built = self.folder / f"built-{len(moved)}" / self.name
+    def attempt(self, excluded: Sequence[PrecisionBlock] = ()) -> TriedBuild:
+        """Build the file with some blocks at a higher precision, prove its precision, compare it."""
+        variant = self.variants.make(excluded)
+        job, fitted = self._with_score_map(variant)
+        built = self.folder / f"built-{len(excluded)}" / self.name
         built.parent.mkdir()
-        left_out = Moved(
-            layers=len(variant.left_float),
-            elements=sum(block.elements for block in moved),
+        exempt = Excluded(
+            layers=len(variant.excluded_convolutions),
+            elements=sum(block.elements for block in excluded),
         )
-        record, judged = make_files(job, self.place, variant, built, left_out)
+        record, compared = make_files(job, self.build_target, variant, built, exempt)
         record = replace(record, recalibration=fitted)
         try:
-            record, refusal = replace(record, verify=self.check(judged, self.source)), None
+            if self.check is not None:
+                record = replace(record, verify=self.check(compared, self.source))
+            refusal = None
         except BeyondLimitsError as error:
             refusal = error
-        return Candidate(path=built, record=record, judged=judged, refusal=refusal)
+        return TriedBuild(path=built, record=record, compared=compared, refusal=refusal)
 
-    def _recalibrated(self, variant: Variant) -> tuple[Job, dict[str, Any] | None]:
-        """The job with the map of scores for a graph, and where that comes from."""
+    def _with_score_map(self, variant: Variant) -> tuple[Job, dict[str, Any] | None]:
+        """The job with the score map for a graph, and the record of the map."""
         if self.recalibration is None:
             return self.job, None
-        path = _written(variant, self.job, self.source.with_name("as-it-is"))
+        path = _write_trial(variant, self.job, self.source.with_name("unmapped"))
         knots, fitted = self.recalibration.fit(path)
-        return self.job.with_map(knots), fitted
+        return self.job.with_score_map(knots), fitted
 
-    def repaired(
-        self, first: Candidate, source: onnx.ModelProto, pace: Pace
-    ) -> tuple[Candidate, Path | None]:
-        """The file that holds the limits, and the picture of the sensitivities."""
+    def fall_back(
+        self, first: TriedBuild, source: onnx.ModelProto, measure: MeasureLatency
+    ) -> tuple[TriedBuild, Path | None]:
+        """A build within the limits, and the plot of the sensitivities."""
         variants, images = self.variants, self.variants.calibration
         if images is None or not variants.blocks:
             raise VerificationError(
-                f"{self.name} is beyond its limits, and nothing of it can be moved to a higher precision",
-                hint="name images with --calib; an FP32 file and OpenVINO's FP16 have no other to move to",
+                f"{self.name} exceeds its limits, and no block of it can be moved to a higher precision",
+                hint="name images with --calib; FP32 and FP16 of OpenVINO have no higher precision",
             )
-        ranking = rank(source, variants.blocks, variants.alone, images)
-        made = repair(first, ranking, self.attempt, pace)
-        drawn = draw(made.candidate.path, self.folder, ranking, made.moved)
-        record = {**made.record, "plot": drawn.name if drawn else None}
-        return replace(made.candidate, record=replace(made.candidate.record, repair=record)), drawn
+        ranking = rank(source, variants.blocks, variants.only, images)
+        made = find_fallback(first, ranking, self.attempt, measure)
+        plot = draw(made.candidate.path, self.folder, ranking, made.moved)
+        record = {**made.record, "plot": plot.name if plot else None}
+        return replace(made.candidate, record=replace(made.candidate.record, repair=record)), plot
 
 
 def export(
-    job: Job, out: Path, name: str, *, check: Check, force: bool = False, repair_with: Pace | None = None
-) -> Exported:
-    """Build, prove, compare, publish. Nothing appears under its final name unless all of it went well.
+    job: Job,
+    out: Path,
+    name: str,
+    *,
+    check: Check | None,
+    force: bool = False,
+    repair_with: MeasureLatency | None = None,
+) -> ExportResult:
+    """Build, prove the precision, compare, publish. No file gets its final name unless all steps succeed.
 
     Args:
         job: What to build.
-        out: Folder of the result.
-        name: The files' name without suffix.
-        check: Compares the file with its source.
-        force: Whether files of that name may be replaced.
-        repair_with: Repair a file that is beyond the limits, see ``export.quantize.fallback``, and measure
-            with this what that costs; None refuses the file.
+        out: Output folder.
+        name: Name of the files without suffix.
+        check: Compares a built file with its source; None for no comparison.
+        force: Whether existing files may be replaced.
+        repair_with: Measures the latency of a repair, see ``export.quantize.fallback``; None refuses a file
+            that exceeds the limits.
 
     Raises:
         ArtifactError: The checkpoint does not fit its spec.
-        DeviceError: An engine was asked for that cannot be built here.
-        UsageError: The result exists already, INT8 was asked for without images, or a file of the target
-            cannot have the form.
-        VerificationError: The file is of another precision, or differs too much from its source.
+        DeviceError: The engine cannot be built here.
+        UsageError: A file exists already, INT8 has no calibration images, or the target does not support the
+            interface.
+        VerificationError: The file has another precision, or differs from its source by more than the limits.
     """
     final = out / f"{name}{SUFFIX[job.target]}"
-    beside = [final.with_suffix(BESIDE[job.target])] if job.target in BESIDE else []
-    beside += [plot_path(final)] if repair_with else []
-    for path in (final, *beside, manifest_path(final)):
+    others = [final.with_suffix(SECOND_SUFFIX[job.target])] if job.target in SECOND_SUFFIX else []
+    others += [plot_path(final)] if repair_with else []
+    for path in (final, *others, manifest_path(final)):
         refuse_overwrite(path, force=force)
-    job.form.check(job.target, job.precision)
-    place = workplace_of(job)
-    with _workshop(out) as folder:
+    job.interface.check(job.target, job.precision)
+    build_target = build_target_of(job)
+    with _build_folder(out) as folder:
         say(f"build {final.name}")
-        source = build_onnx(job.checkpoint.spec, job.checkpoint.weights)
+        spec = job.checkpoint.spec
+        graph = DetectorGraph(build_onnx(spec, job.checkpoint.weights), spec.scale)
         source_path = folder / "source.onnx"
-        source_path.write_bytes(source.SerializeToString(deterministic=True))
-        shop = _Shop(
+        source_path.write_bytes(graph.model.SerializeToString(deterministic=True))
+        run = _ExportRun(
             job=job,
-            place=place,
+            build_target=build_target,
             check=check,
             folder=folder,
             name=final.name,
             source=source_path,
-            variants=_variants(source, source_path, job),
-            recalibration=Recalibration(job.recalibration, source_path) if job.recalibration else None,
+            variants=_variants(graph, source_path, job),
+            recalibration=ScoreCalibration(job.recalibration, source_path) if job.recalibration else None,
         )
-        made, drawn = shop.attempt(), None
+        made, plot = run.attempt(), None
         if made.refusal and repair_with is None:
             raise made.refusal
         if made.refusal and repair_with:
-            made, drawn = shop.repaired(made, source, repair_with)
+            made, plot = run.fall_back(made, graph.model, repair_with)
         files = parts(made.path)
-        # The model file is last but for its manifest: who sees it sees its weights too.
-        written = [drawn] if drawn else []
-        for path in [*written, *reversed(files), write_manifest(made.path, made.record)]:
+        # The model file is renamed after its other files, and before its manifest only.
+        for path in [*([plot] if plot else []), *reversed(files), write_manifest(made.path, made.record)]:
             path.replace(out / path.name)
-    return Exported(
+    return ExportResult(
         files=tuple(out / p.name for p in files),
         manifest=manifest_path(final),
         record=made.record,
-        doubts=() if place is None else engine_doubts(place, made.record),
-        plot=out / drawn.name if drawn else None,
+        doubts=() if build_target is None else engine_doubts(build_target, made.record),
+        plot=out / plot.name if plot else None,
     )
 
 
 @contextmanager
-def _workshop(out: Path) -> Iterator[Path]:
-    """A folder on the same disk as the result; a folder that was made for nothing goes away again."""
+def _build_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder on the disk of the result; a new ``out`` that stays empty is removed."""
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -204,60 +213,60 @@ def _workshop(out: Path) -> Iterator[Path]:
             out.rmdir()
 
 
-def _variants(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
-    """The graphs at the precision that was asked for."""
+def _variants(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
+    """The graphs at the requested precision."""
     if job.precision == "int8" and job.checkpoint.scheme is not None:
-        return _trained(source, job, job.checkpoint.scheme)
+        return _qat(graph, job, job.checkpoint.scheme)
     if job.precision == "int8":
-        return _int8(source, source_path, job)
+        return _int8(graph, source_path, job)
     if job.precision == "fp16" and job.target != "openvino":
-        return _fp16(source, job)
-    return Plain(source)  # OpenVINO halves the stored constants itself and computes as the device likes
+        return _fp16(graph, job)
+    return Fp32Variants(graph.model)  # OpenVINO converts constants to FP16 when it writes the file
 
 
-def _int8(source: onnx.ModelProto, source_path: Path, job: Job) -> Variants:
+def _int8(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:
     calibration = job.calibration
     if calibration is None:
         raise UsageError("INT8 needs images to calibrate on", hint="add --calib DATA.yaml")
-    scale, family = job.checkpoint.spec.scale, job.family
-    graph = Graph(source, scale)
-    watched = Watched.to_quantise(graph, family.weight_limit)
-    seen = gathered(source, watched, calibration, job.cache)
+    settings = job.int8
+    observed = ObservedTensors.for_int8(graph, settings.weight_limit)
+    statistics = observe_cached(graph.model, observed, calibration, job.cache)
 
-    def by(method: Method, tried: Mapping[str, Any]) -> Variants:
-        tuned = replace(family, tuning=replace(family.tuning, method=method))
-        return Int8(source, scale, seen, tuned, calibration=calibration, chosen=tried)
+    def variants(method: Method, record: Mapping[str, Any]) -> Variants:
+        tuned = replace(settings, tuning=replace(settings.tuning, method=method))
+        return Int8Variants(graph, statistics, tuned, calibration=calibration, chosen=record)
 
     def write(method: Method) -> Path:
-        return _written(by(method, {}).make(), job, source_path.with_name(method))
+        return _write_trial(variants(method, {}).make(), job, source_path.with_name(method))
 
-    method, tried = job.method or family.tuning.method, {}
+    method, record = job.method or settings.tuning.method, {}
     if job.trial is not None:
-        method, tried["trial"] = choose_method(job.trial, source_path, write, family.tuning.method)
-    return by(method, tried)
+        method, record["trial"] = choose_method(job.trial, source_path, write, settings.tuning.method)
+    return variants(method, record)
 
 
-def _trained(source: onnx.ModelProto, job: Job, scheme: QuantizationScheme) -> Variants:
-    scale, images, family, seen = job.checkpoint.spec.scale, job.calibration, job.family, None
-    if images is not None and family.halves:
-        watched = Watched(histograms=Graph(source, scale).to_watch())
-        seen = gathered(source, watched, images, job.cache)
-    made = Trained(source, scale, scheme, family, calibration=images, seen=seen)
-    say(f"scales are those that were trained for {scheme.family}")
+def _qat(graph: DetectorGraph, job: Job, scheme: QuantizationScheme) -> Variants:
+    images, settings, statistics = job.calibration, job.int8, None
+    if images is not None and settings.float_is_fp16:
+        observed = ObservedTensors(histograms=graph.observed_tensors())
+        statistics = observe_cached(graph.model, observed, images, job.cache)
+    made = QatVariants(graph, scheme, settings, calibration=images, statistics=statistics)
+    say(f"the scales are those trained for {scheme.family}")
     return made
 
 
-def _written(variant: Variant, job: Job, stem: Path) -> Path:
-    """A file to look at before the final one: OpenVINO's, or ONNX, from which engines are built too."""
+def _write_trial(variant: Variant, job: Job, stem: Path) -> Path:
+    """Write a graph to evaluate it before the final file: as OpenVINO, else as ONNX, also for an engine."""
     target: Target = "openvino" if job.target == "openvino" else "onnx"
     path = stem.with_name(f"{stem.name}{SUFFIX[target]}")
     write_graph(variant.model, replace(job, target=target), path)
     return path
 
 
-def _fp16(source: onnx.ModelProto, job: Job) -> Variants:
-    scale = job.checkpoint.spec.scale
+def _fp16(graph: DetectorGraph, job: Job) -> Variants:
     if job.calibration is None:
-        return Half(source, scale, None, None)
-    watched = Watched(histograms=Graph(source, scale).to_watch())
-    return Half(source, scale, gathered(source, watched, job.calibration, job.cache), job.calibration)
+        return Fp16Variants(graph, None, None)
+    observed = ObservedTensors(histograms=graph.observed_tensors())
+    return Fp16Variants(
+        graph, observe_cached(graph.model, observed, job.calibration, job.cache), job.calibration
+    )

@@ -105,7 +105,7 @@ def reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:
 def missing_places(root: Path, document: str, tops: tuple[str, ...]) -> list[str]:
     """Folders and files that a document names in backticks and that are not there; NAME.py stands for any."""
     named = re.findall(rf"`((?:{'|'.join(tops)})/[\w./-]*)`", (root / document).read_text("utf-8"))
-    places = [re.sub(r"[A-Z_]+\.\w+$", "", name) for name in named]
+    places = [re.sub(r"(test_)?[A-Z_]+\.\w+$", "", name) for name in named]
     return [name for name, place in zip(named, places, strict=True) if not (root / place).exists()]
 
 

@@ -62,7 +62,7 @@ class QuantizedYolov5(Yolov5):
         self.model = fuse_batch_norms(network).model
         self.scheme = scheme
         self.grids = nn.ModuleList(self._tensor_quantizers(speed))
-        self._index = dict(zip(sorted(scheme.grids), range(len(scheme.grids)), strict=True))
+        self._index = dict(zip(sorted(scheme.quant_params), range(len(scheme.quant_params)), strict=True))
         for name, module in list(self.named_modules()):
             if (quantized := self._quantized_conv(name, module, speed)) is not None:
                 parent, _, child = name.rpartition(".")
@@ -111,18 +111,18 @@ class QuantizedYolov5(Yolov5):
             stored[f"{name}.bn.running_var"] = torch.full_like(bias, 1 - BN_EPS)
         network.load_state_dict(stored)
         grids = {
-            name: replace(grid, step=self._quantizer(name).step.item())
-            for name, grid in self.scheme.grids.items()
+            name: replace(grid, scale=self._quantizer(name).step.item())
+            for name, grid in self.scheme.quant_params.items()
         }
-        return network.eval(), replace(self.scheme, grids=grids, weights=weights)
+        return network.eval(), replace(self.scheme, quant_params=grids, weights=weights)
 
     def _tensor_quantizers(self, speed: float) -> Iterator[FakeQuantize]:
-        for name in sorted(self.scheme.grids):
-            grid = self.scheme.grids[name]
+        for name in sorted(self.scheme.quant_params):
+            grid = self.scheme.quant_params[name]
             yield FakeQuantize(
-                torch.tensor(grid.step),
-                -grid.zero,
-                MAX_UINT8 - grid.zero,
+                torch.tensor(grid.scale),
+                -grid.zero_point,
+                MAX_UINT8 - grid.zero_point,
                 speed=speed,
                 is_learned=grid.is_learnt,
             )

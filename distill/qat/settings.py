@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgestill.target import QdqTarget
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QatConfig:
@@ -19,7 +21,7 @@ class QatConfig:
         step_speed: Factor on the learning rate for the logarithm of a scale.
     """
 
-    family: Literal["", "onnx", "openvino", "tensorrt"] = ""
+    family: Literal["", QdqTarget] = ""
     calib: str = ""
     calib_images: int = 128
     step_speed: float = 10.0

@@ -1,6 +1,6 @@
-"""The cells of a network's maps: numbers where the input's size is fixed, else computed by the file.
+"""Cell coordinates of the feature maps: constants for a fixed input size, else computed in the graph.
 
-One formula serves both: what depends on constants only is folded while it is written.
+One formula serves both, since nodes with constant inputs are folded while they are written.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from edgestill.spec import ModelSpec
 from export.graph.writer import GraphWriter
 
 Axis = Literal["y", "x"]
-SMALLEST = (32, 32)  # height and width that a file of free size takes at least
+SMALLEST = (32, 32)  # least height and width of an input of free size
 
 
-class Grid:
-    """Sizes and places of the cells, level by level, as tensors of a graph.
+class CellGrid:
+    """Numbers and coordinates of the cells of each level, as tensors of a graph.
 
     Args:
-        writer: Where the nodes go.
-        spec: The strides, and the size where that is fixed.
+        writer: Collects the nodes.
+        spec: Has the strides, and the input size where it is fixed.
         image: The input tensor, ``[B, 3, H, W]`` or uint8 ``[B, H, W, 3]``, if its height and width are free.
         least_hw: The smallest size that a free input may have.
     """
@@ -45,7 +45,7 @@ class Grid:
             self._size = writer.part("grid.size", whole, 0, first, first + 2)
 
     def side(self, level: int, axis: Axis) -> str:
-        """Rows (``y``) or columns (``x``) of cells of a level, int64 ``[1]``."""
+        """Number of rows (``y``) or columns (``x``) of a level, int64 ``[1]``."""
         name = f"grid.{level}.{axis}"
         at = 0 if axis == "y" else 1
         pixels = self._writer.part(f"{name}.pixels", self._size, 0, at, at + 1)
@@ -56,7 +56,7 @@ class Grid:
         return self._math("Mul", f"grid.{level}.cells", self.side(level, "y"), self.side(level, "x"))
 
     def ramp(self, level: int, axis: Axis, offset: float) -> str:
-        """Pixels of the cells along an axis, (offset, 1 + offset, ...) times the stride, float32."""
+        """Pixel coordinates of cells along an axis: (offset, 1 + offset, ...) times the stride, float32."""
         name, w = f"grid.{level}.{axis}.ramp", self._writer
         end = w.fold("Squeeze", f"{name}.end", [self.side(level, axis)])
         bounds = [w.constant(f"grid.{n}", np.asarray(n, np.int64)) for n in (0, 1)]
@@ -66,7 +66,7 @@ class Grid:
         return self._math("Mul", name, moved, self._number(self._spec.strides[level]))
 
     def at_most(self, name: str, limit: int, per_cell: int = 1) -> str:
-        """The limit, or all boxes times ``per_cell`` where those are fewer, int64 ``[1]``."""
+        """The smaller of a limit and the number of boxes times ``per_cell``, int64 ``[1]``."""
         stored = self._writer.constant(f"{name}.limit", np.asarray([limit], np.int64))
         if self._least.cells * per_cell >= limit:
             return stored
@@ -74,17 +74,22 @@ class Grid:
         everything = self._math("Mul", f"{name}.all", self._sum(len(self._spec.strides)), each)
         return self._math("Min", name, everything, stored)
 
-    def find(self, name: str, places: str, offset: float) -> tuple[str, str, str]:
-        """Where boxes lie, by their places ``[B, K]`` among all, which are ordered level, anchor, y, x.
+    def find(self, name: str, indices: str, offset: float) -> tuple[str, str, str]:
+        """The cells of boxes, by their indices ``[B, K]`` among all boxes, ordered level, anchor, y, x.
+
+        Args:
+            name: Prefix of the nodes.
+            indices: The indices, int64 ``[B, K]``.
+            offset: Added to column and row.
 
         Returns:
-            Pixels of each cell, its column and row plus the offset, times the stride, ``[B, K, 2]`` float32,
-            x before y; which of all anchors, level by level, ``[B, K]`` int64 (of a head without anchors:
-            which level); the stride ``[B, K, 1]`` float32.
+            Coordinates of the cells, (column + offset, row + offset) times the stride, float32 ``[B, K, 2]``;
+            index of the anchor among those of all levels, int64 ``[B, K]``, or of the level for a head
+            without anchors; stride, float32 ``[B, K, 1]``.
         """
         w, count = self._writer, self._per_cell()
-        level, start, cells, columns = self._level(name, places)
-        inside = w.node("Sub", f"{name}.inside", [places, start])
+        level, start, cells, columns = self._level(name, indices)
+        inside = w.node("Sub", f"{name}.inside", [indices, start])
         kind = level
         if count > 1:
             anchor = w.node("Div", f"{name}.anchor", [inside, cells])
@@ -102,14 +107,14 @@ class Grid:
         moved = w.node("Add", f"{name}.xy.moved", [cell, self._number(offset)])
         return w.node("Mul", f"{name}.xy.pixels", [moved, stride]), kind, stride
 
-    def _level(self, name: str, places: str) -> tuple[str, str, str, str]:
-        """Of places ``[B, K]``: their levels, and of these the first place, the cells and the columns."""
+    def _level(self, name: str, indices: str) -> tuple[str, str, str, str]:
+        """The level of each index ``[B, K]``; the first index, the cells and the columns of that level."""
         w, levels = self._writer, range(len(self._spec.strides))
         each = w.constant("grid.each", np.asarray([self._per_cell()], np.int64))
         starts = [self._math("Mul", f"grid.{i}.start", self._sum(i), each) for i in levels]
         level = ""
         for i in levels[1:]:
-            behind = w.node("GreaterOrEqual", f"{name}.behind.{i}", [places, starts[i]])
+            behind = w.node("GreaterOrEqual", f"{name}.behind.{i}", [indices, starts[i]])
             behind = w.node("Cast", f"{name}.behind.{i}.count", [behind], to=TensorProto.INT64)
             level = w.node("Add", f"{name}.level.{i}", [level, behind]) if level else behind
         facts = []
@@ -123,7 +128,7 @@ class Grid:
         return level, facts[0], facts[1], facts[2]
 
     def _sum(self, levels: int) -> str:
-        """Cells of the first levels together, int64 ``[1]``."""
+        """Number of cells of the first ``levels`` levels, int64 ``[1]``."""
         total = self._writer.constant("grid.none", np.zeros(1, np.int64))
         for i in range(levels):
             total = self._math("Add", f"grid.{i}.total", total, self.cells(i))

@@ -1,8 +1,7 @@
-"""How a file takes images and gives boxes: the last step of an export, behind all that is done for precision.
+"""The interface of a file: its input and output tensors. It is applied last, after quantisation.
 
-The network is written, quantised and halved for one float image of one size and its raw output. What is put
-around it here, and the decode that is put in the place of its own, is plain arithmetic in FP32 that no
-precision step sees.
+A network is written and quantised for one float32 image of one size and its raw output. The pre-processing
+and the decode that are added here are FP32 arithmetic that no quantisation step sees.
 """
 
 from __future__ import annotations
@@ -17,32 +16,33 @@ from onnx import TensorProto, helper
 
 from edgestill.errors import UsageError
 from edgestill.spec import ModelSpec, Pixels, Precision
-from export.graph.cells import SMALLEST, Grid
-from export.graph.topk import give_rows
+from export.graph.cells import SMALLEST, CellGrid
+from export.graph.topk import write_compact_rows
 from export.graph.writer import GraphWriter
 from export.graph.yolov5 import HEADS
 
 Output = Literal["raw", "compact"]
-#: Pairs of box and class in a compact output. On street images 400 to 900 pairs are above the evaluation's
-#: threshold of 0.001, at most 1700. Of points of mAP50-95, 300 rows lose 0.013 at most, 500 0.007, 1000 none.
+#: Pairs of box and class in a compact output. On street images 400 to 900 pairs, at most 1700, are above the
+#: evaluation's threshold of 0.001. With 300 rows mAP50-95 drops by at most 0.013 points, with 500 by 0.007,
+#: with 1000 by none.
 ROWS = 1000
-MAX_ROWS = 3840  # that TensorRT's TopK can give
-FREE_BATCH, FREE_HW = "batch", ("height", "width")  # the names of free sizes
+MAX_ROWS = 3840  # limit of TensorRT's TopK
+FREE_BATCH, FREE_HW = "batch", ("height", "width")  # names of free dimensions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """What a file looks like from outside.
+class Interface:
+    """The input and output of a file.
 
     Attributes:
-        output: Every box that the network decodes, or the best ones only, see ``edgestill.spec.Layout``.
-        pixels: See ``edgestill.spec.Pixels``.
-        batch: Images at once; None leaves it free.
-        free_hw: Whether height and width are free, in steps of the largest stride; the spec's are then those
-            that are used where nothing else is said.
-        rows: Of a compact output, at most; a network with fewer pairs of box and class has as many as these.
-        least_hw: The smallest size that a file of free size must take; if that has all ``rows``, their number
-            is fixed in the file.
+        output: ``raw``: all boxes; ``compact``: the best ones, see ``edgestill.spec.Layout``.
+        pixels: Type of the input, see ``edgestill.spec.Pixels``.
+        batch: Images in a batch; None leaves it free.
+        free_hw: Whether height and width are free, in steps of the largest stride; the spec's are then the
+            default.
+        rows: Rows of a compact output, at most; fewer if the network has fewer pairs of box and class.
+        least_hw: Smallest height and width of a free size; if it has ``rows`` pairs, the number of rows is
+            fixed.
     """
 
     output: Output = "raw"
@@ -54,9 +54,9 @@ class Form:
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:
-            raise UsageError(f"a batch of {self.batch} holds no image", hint="--batch 1 or more")
+            raise UsageError(f"a batch of {self.batch} is empty", hint="--batch 1 or more")
         if not 1 <= self.rows <= MAX_ROWS:
-            raise UsageError(f"{self.rows} rows", hint=f"1 to {MAX_ROWS}, which is TensorRT's limit")
+            raise UsageError(f"{self.rows} output rows", hint=f"1 to {MAX_ROWS}, the limit of TensorRT")
 
     @property
     def is_free(self) -> bool:
@@ -64,7 +64,7 @@ class Form:
         return self.batch is None or self.free_hw
 
     def check(self, target: str, precision: Precision) -> None:
-        """Raise UsageError where a size is free and was seen to go wrong."""
+        """Raise UsageError if a target is known to fail with free dimensions."""
         if self.is_free and target == "openvino" and precision == "int8":
             raise UsageError(
                 "INT8 with a free batch or size crashes OpenVINO on some CPUs",
@@ -72,45 +72,45 @@ class Form:
             )
 
     def spec(self, spec: ModelSpec) -> ModelSpec:
-        """The contract of a network in this form."""
+        """The spec of a network with this interface."""
         return replace(
             spec, pixels=self.pixels, layout="compact" if self.output == "compact" else spec.layout
         )
 
     def metadata(self, spec: ModelSpec) -> dict[str, str]:
-        """What a file in this form says of itself; Ultralytics' tools want a number for the batch."""
+        """The metadata of a file with this interface; Ultralytics' tools need a number for the batch."""
         return {**self.spec(spec).to_metadata(), "batch": str(self.batch or 1)}
 
 
-def reform(model: onnx.ModelProto, spec: ModelSpec, form: Form) -> onnx.ModelProto:
-    """A copy of a model in another form.
+def apply_interface(model: onnx.ModelProto, spec: ModelSpec, interface: Interface) -> onnx.ModelProto:
+    """A copy of a model with another interface.
 
     Args:
-        model: A model of ``export.graph.yolov5``, at any precision; its input and output are FP32.
-        spec: Its contract.
-        form: What is wanted.
+        model: A model of ``export.graph.yolov5`` at any precision, with FP32 input and output.
+        spec: Of the model.
+        interface: The interface.
     """
     new = onnx.ModelProto()
     new.CopyFrom(model)
     graph = new.graph
-    if form.pixels == "uint8":
-        _take_bytes(graph, spec)
-    if form.output == "compact" or form.free_hw:
-        _decode(graph, spec, form)
+    if interface.pixels == "uint8":
+        _read_uint8(graph, spec)
+    if interface.output == "compact" or interface.free_hw:
+        _decode(graph, spec, interface)
     for value in (graph.input[0], graph.output[0]):
-        _set_side(value, 0, FREE_BATCH if form.batch is None else form.batch)
-    if form.free_hw:
-        first = 1 if form.pixels == "uint8" else 2
+        _set_side(value, 0, FREE_BATCH if interface.batch is None else interface.batch)
+    if interface.free_hw:
+        first = 1 if interface.pixels == "uint8" else 2
         for i, name in enumerate(FREE_HW):
             _set_side(graph.input[0], first + i, name)
-    helper.set_model_props(new, form.metadata(spec))
+    helper.set_model_props(new, interface.metadata(spec))
     del graph.value_info[:]
     onnx.checker.check_model(new)
     return onnx.shape_inference.infer_shapes(new, strict_mode=True, data_prop=True)
 
 
-def _take_bytes(graph: onnx.GraphProto, spec: ModelSpec) -> None:
-    """Put the cast, the scale and the order of the axes in front."""
+def _read_uint8(graph: onnx.GraphProto, spec: ModelSpec) -> None:
+    """Insert cast, transpose and scale behind a uint8 input ``[B, H, W, 3]``."""
     source = graph.input[0].name
     writer = GraphWriter()
     x = writer.node("Cast", f"{source}.cast", [source], to=TensorProto.FLOAT)
@@ -122,31 +122,33 @@ def _take_bytes(graph: onnx.GraphProto, spec: ModelSpec) -> None:
             if name == source:
                 node.input[i] = x
     _insert(graph, writer, front=True)
-    taken = helper.make_tensor_value_info(source, TensorProto.UINT8, [1, *spec.input_hw, 3])
-    graph.input[0].CopyFrom(taken)
+    uint8_input = helper.make_tensor_value_info(source, TensorProto.UINT8, [1, *spec.input_hw, 3])
+    graph.input[0].CopyFrom(uint8_input)
 
 
-def _decode(graph: onnx.GraphProto, spec: ModelSpec, form: Form) -> None:
-    """Put another decode behind the head's maps, in the place of the one that is there."""
+def _decode(graph: onnx.GraphProto, spec: ModelSpec, interface: Interface) -> None:
+    """Replace the decode behind the head's maps."""
     head, output = HEADS.load(spec.head), graph.output[0].name
     _cut(graph, head.maps(spec))
     writer = GraphWriter()
-    image = graph.input[0].name if form.free_hw else None
-    grid = Grid(writer, form.spec(spec), image, form.least_hw)
-    if form.output == "compact":
-        best = head.best_boxes(writer, spec, grid, form.rows)
-        give_rows(writer, spec.nc, best, grid.at_most(f"{output}.count", form.rows, spec.nc), output)
-        pairs = (spec.resized(form.least_hw) if form.free_hw else spec).cells * spec.nc
-        rows = form.rows if pairs >= form.rows else None if form.free_hw else pairs
+    image = graph.input[0].name if interface.free_hw else None
+    grid = CellGrid(writer, interface.spec(spec), image, interface.least_hw)
+    if interface.output == "compact":
+        best = head.write_best_boxes(writer, spec, grid, interface.rows)
+        write_compact_rows(
+            writer, spec.nc, best, grid.at_most(f"{output}.count", interface.rows, spec.nc), output
+        )
+        pairs = (spec.resized(interface.least_hw) if interface.free_hw else spec).cells * spec.nc
+        rows = interface.rows if pairs >= interface.rows else None if interface.free_hw else pairs
         graph.output[0].CopyFrom(helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, rows, 6]))
     else:
-        head.every_box(writer, spec, grid, output)
+        head.write_all_boxes(writer, spec, grid, output)
         _set_side(graph.output[0], 1 if spec.layout == "yolov5" else 2, "boxes")
     _insert(graph, writer, front=False)
 
 
 def _cut(graph: onnx.GraphProto, ends: Sequence[str]) -> None:
-    """Leave what makes some tensors, and drop all else."""
+    """Remove all nodes and initializers that some tensors do not depend on."""
     needed, kept = set(ends), []
     for node in reversed(graph.node):
         if needed & set(node.output):

@@ -1,4 +1,4 @@
-"""ONNX to OpenVINO's own two files, with the spec inside."""
+"""Convert ONNX to the two files of OpenVINO IR, with the spec in its metadata."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def write_openvino(model: onnx.ModelProto, metadata: Mapping[str, str], path: Pa
     """Write ``path`` (``.xml``) and the ``.bin`` beside it.
 
     Args:
-        model: The model; Q/DQ pairs become OpenVINO's own.
-        metadata: Goes into ``rt_info``.
+        model: The model; Q/DQ pairs become FakeQuantize operations.
+        metadata: Stored in ``rt_info``.
         path: The ``.xml`` file.
-        half: Whether constants are stored as FP16. What they compute in is the runtime's choice.
+        half: Whether constants are stored as FP16. The runtime chooses the precision of the computation.
     """
     converted = ov.Core().read_model(model.SerializeToString())
     for key, value in metadata.items():

@@ -1,7 +1,8 @@
-"""The compact output: of all boxes the best pairs of box and class, chosen before most of the decode is done.
+"""The compact output: the K pairs of box and class with the best scores, selected before the decode.
 
-In two steps, since boxes times classes are many: the K best boxes by their best class hold the K best pairs,
-as each of these boxes has a pair that is better than any of the others'. Only these K boxes are decoded.
+The selection has two steps, since boxes times classes are many. First the K boxes with the best class scores:
+they contain the K best pairs, because each of them has a pair that is better than any pair of the other
+boxes. Only these K boxes are decoded.
 """
 
 from __future__ import annotations
@@ -15,31 +16,31 @@ from export.graph.writer import BATCH, GraphWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Boxes:
-    """The best boxes of an image, by the names of tensors.
+class BestBoxes:
+    """The names of the tensors of the K best boxes, float32.
 
     Attributes:
-        centre: ``[B, K, 2]``, x before y, input pixels.
-        half: Half of the width and height, ``[B, K, 2]``, input pixels.
-        scores: Of each class, ``[B, K, nc]``.
-        alarm: See ``alarm``.
+        centre: x and y, ``[B, K, 2]``, input pixels.
+        half: Half of width and height, ``[B, K, 2]``, input pixels.
+        scores: Class scores, ``[B, K, nc]``.
+        nan_guard: See the function ``nan_guard``, ``[B, 1, 1]``.
     """
 
     centre: str
     half: str
     scores: str
-    alarm: str
+    nan_guard: str
 
 
-def give_rows(writer: GraphWriter, nc: int, boxes: Boxes, count: str, output: str) -> None:
+def write_compact_rows(writer: GraphWriter, nc: int, boxes: BestBoxes, count: str, output: str) -> None:
     """Write the compact output ``[B, count, 6]``.
 
     Args:
-        writer: Where the nodes go.
+        writer: Collects the nodes.
         nc: Number of classes.
-        boxes: Sorted by their best class.
-        count: The number of rows, int64 ``[1]``.
-        output: The name of the output.
+        boxes: The boxes, sorted by their best class score.
+        count: Number of rows, int64 ``[1]``.
+        output: Name of the output.
     """
     flat = writer.reshape(f"{output}.flat", boxes.scores, (BATCH, -1))
     score, place = writer.top(f"{output}.pairs", flat, count)
@@ -57,10 +58,10 @@ def give_rows(writer: GraphWriter, nc: int, boxes: Boxes, count: str, output: st
         writer.reshape(f"{output}.score", score, (BATCH, -1, 1)),
         writer.reshape(f"{output}.id", class_id, (BATCH, -1, 1)),
     ]
-    writer.node("Add", output, [writer.node("Concat", f"{output}.rows", columns, axis=2), boxes.alarm])
+    writer.node("Add", output, [writer.node("Concat", f"{output}.rows", columns, axis=2), boxes.nan_guard])
 
 
-def alarm(writer: GraphWriter, name: str, values: str) -> str:
-    """0, or NaN if one of ``[B, N, C]`` is no number, which is last in every order and must not go unseen."""
+def nan_guard(writer: GraphWriter, name: str, values: str) -> str:
+    """NaN if a value of ``[B, N, C]`` is NaN or infinite, else 0, as TopK would hide it; ``[B, 1, 1]``."""
     total = writer.node("ReduceMean", f"{name}.mean", [values], axes=[1, 2], keepdims=1)
     return writer.node("Sub", f"{name}.alarm", [total, total])

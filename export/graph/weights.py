@@ -1,4 +1,4 @@
-"""Trained tensors on their way into a graph: taken by name, checked, batch norm folded, written as nodes."""
+"""Trained tensors of a checkpoint: checked, with batch norm folded, and written as convolutions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ Array = NDArray[np.float32]
 
 
 class Weights:
-    """The state dict, which notices what nobody asked for."""
+    """A state dict that tracks which tensors are used.
+
+    Args:
+        weights: Tensors by name.
+    """
 
     def __init__(self, weights: Mapping[str, NDArray[np.generic]]) -> None:
         self._weights = weights
@@ -23,7 +27,7 @@ class Weights:
         self._left = {n for n in weights if not n.endswith("num_batches_tracked")}
 
     def take(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """One tensor, in double precision so that folding rounds once.
+        """One tensor, float64 so that folding rounds only once.
 
         Raises:
             ArtifactError: It is missing or has another shape.
@@ -55,11 +59,11 @@ class Weights:
         return weight.astype(np.float32), (beta - mean * factor).astype(np.float32)
 
     def finish(self) -> None:
-        """Raise ArtifactError if a tensor was never used: the graph would not be the trained network."""
+        """Raise ArtifactError if a tensor was not used: the graph would not be the trained network."""
         if self._left:
             some = ", ".join(sorted(self._left)[:3])
             raise ArtifactError(
-                f"{len(self._left)} tensors of the checkpoint fit nowhere, e.g. {some}",
+                f"{len(self._left)} tensors of the checkpoint are not used, e.g. {some}",
                 hint="its spec names another architecture",
             )
 
@@ -79,15 +83,18 @@ def conv_silu(
     """Convolution, batch norm and SiLU.
 
     Args:
-        writer: Takes the nodes.
+        writer: Collects the nodes.
         weights: Has the tensors.
-        name: Of the nodes.
-        x: What it reads.
-        channels: In, out.
-        kernel: Side.
-        stride: Of the kernel.
-        padding: Zero border.
-        trained: Name of the tensors, if it is not the nodes': one set may serve several places.
+        name: Prefix of the nodes.
+        x: The input.
+        channels: Numbers of input and output channels.
+        kernel: Side of the kernel.
+        stride: Stride.
+        padding: Zero padding of each side.
+        trained: Prefix of the tensors where it is not ``name``: several nodes may share tensors.
+
+    Returns:
+        The output of SiLU.
     """
     weight, bias = weights.folded(trained or name, (channels[1], channels[0], kernel, kernel))
     y = writer.conv(f"{name}.conv", x, weight, bias, stride=stride, padding=padding)
@@ -103,6 +110,6 @@ def conv_only(
     channels: tuple[int, int],
     trained: str | None = None,
 ) -> str:
-    """A 1x1 convolution with a bias and nothing behind it, as heads end in; arguments as ``conv_silu``'s."""
+    """A 1x1 convolution with bias, without activation; arguments as those of ``conv_silu``."""
     weight, bias = weights.plain(trained or name, (channels[1], channels[0], 1, 1))
     return writer.conv(name, x, weight, bias)

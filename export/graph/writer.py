@@ -1,4 +1,4 @@
-"""Write ONNX nodes with names of our own choosing; knows ONNX, knows nothing of any network."""
+"""Write ONNX nodes and constants with chosen names, independent of any network."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from onnx.reference import ReferenceEvaluator
 
 from edgestill import __version__
 
-OPSET = (
-    17  # readable by every ONNX Runtime, OpenVINO and TensorRT 8.5+ that we know; Q/DQ per channel is in it
-)
-BATCH = 0  # in the shape of a Reshape: the size that the tensor has there already, whatever the batch is
-IR_VERSION = 8  # the one that came with opset 17; newer ones are refused by older runtimes
+#: Has Q/DQ per channel, and is read by every supported ONNX Runtime and OpenVINO, and by TensorRT from 8.5
+#: on.
+OPSET = 17
+BATCH = 0  # in the shape of a Reshape: copies the size of the input, here the batch
+IR_VERSION = 8  # the one of opset 17; older runtimes refuse newer ones
 
 
 class GraphWriter:
-    """Collects nodes and constants. Every method returns the name of the tensor it made, which is the node's.
+    """Collects nodes and constants. Every method returns the name of its output, which is that of the node.
 
     Attributes:
         nodes: In the order of execution.
@@ -34,7 +34,7 @@ class GraphWriter:
         self._folded: set[str] = set()
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        """A constant tensor; the same name may be given again and is written once."""
+        """A constant; with a name that exists already, the existing constant."""
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
@@ -45,9 +45,9 @@ class GraphWriter:
         return name
 
     def fold(self, kind: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """One node, or the constant that it would make where it reads nothing but constants.
+        """One node, or its result as a constant if all its inputs are constants.
 
-        The same name may be given again and is written once.
+        With a name that was folded already, the existing output.
         """
         if name in self._folded:
             return name
@@ -78,28 +78,28 @@ class GraphWriter:
         return self.node("Mul", name, [x, self.node("Sigmoid", f"{name}.sigmoid", [x])])
 
     def reshape(self, name: str, x: str, shape: Sequence[int]) -> str:
-        """``x`` in another shape; one size may be -1, the first may be ``BATCH``."""
+        """``x`` in another shape, where one size may be -1 and the first may be ``BATCH``."""
         return self.fold("Reshape", name, [x, self.constant(f"{name}.shape", np.asarray(shape, np.int64))])
 
     def part(self, name: str, x: str, axis: int, start: int, end: int) -> str:
-        """``x`` from start to end along an axis."""
+        """The slice of ``x`` from ``start`` to ``end`` along an axis."""
         bounds = {"start": start, "end": end, "axis": axis}
         stored = [self.constant(f"{name}.{k}", np.asarray([v], np.int64)) for k, v in bounds.items()]
         return self.fold("Slice", name, [x, *stored])
 
     def top(self, name: str, x: str, count: str) -> tuple[str, str]:
-        """The largest of ``[B, N]``, largest first: values and places, ``[B, count]``; count is int64."""
+        """TopK of ``[B, N]``, descending: values and indices, ``[B, count]``; ``count`` is int64 ``[1]``."""
         made = [f"{name}.value", f"{name}.place"]
         self.nodes.append(helper.make_node("TopK", [x, count], made, name=name, axis=1, largest=1, sorted=1))
         return made[0], made[1]
 
-    def pick(self, name: str, x: str, places: str) -> str:
-        """Of ``[B, N, C]`` the rows at places ``[B, count]``."""
-        column = self.reshape(f"{name}.places", places, (BATCH, -1, 1))
+    def pick(self, name: str, x: str, indices: str) -> str:
+        """The rows of ``[B, N, C]`` at indices ``[B, count]``: ``[B, count, C]``."""
+        column = self.reshape(f"{name}.places", indices, (BATCH, -1, 1))
         return self.node("GatherND", name, [x, column], batch_dims=1)
 
     def upsample(self, name: str, x: str, factor: int) -> str:
-        """Nearest neighbour, height and width times ``factor``."""
+        """Nearest-neighbour upsampling of height and width by ``factor``."""
         scales = self.constant(f"upsample.scales.{factor}", np.asarray([1, 1, factor, factor], np.float32))
         return self.node(
             "Resize",
@@ -111,13 +111,13 @@ class GraphWriter:
         )
 
     def max_pool(self, name: str, x: str, kernel: int) -> str:
-        """A stride-1 pool that keeps the size."""
+        """A max pool with stride 1 that keeps the size."""
         return self.node(
             "MaxPool", name, [x], kernel_shape=[kernel] * 2, strides=[1, 1], pads=[kernel // 2] * 4
         )
 
     def used_constants(self) -> list[onnx.TensorProto]:
-        """The constants that a node reads; what was folded leaves others behind."""
+        """The constants that a node reads; folding leaves others unused."""
         used = {name for node in self.nodes for name in node.input}
         return [tensor for name, tensor in self.constants.items() if name in used]
 
@@ -129,7 +129,14 @@ class GraphWriter:
         outputs: Mapping[str, Sequence[int]],
         metadata: Mapping[str, str],
     ) -> onnx.ModelProto:
-        """The finished, checked model; inputs and outputs are float32 of the given static shapes."""
+        """The checked model with inferred shapes.
+
+        Args:
+            name: Name of the graph.
+            inputs: Static shapes by name; float32.
+            outputs: Static shapes by name; float32.
+            metadata: Metadata properties.
+        """
         graph = helper.make_graph(
             self.nodes,
             name,

@@ -1,7 +1,7 @@
-"""The YOLOv5 graph as ONNX, straight from the state dict: no tracer, no torch, names that a person can read.
+"""Write a YOLOv5 as ONNX directly from its state dict, without torch or tracing, with readable names.
 
-Batch norm is folded into the convolutions. Walking the architecture (here) knows nothing of node syntax
-(``export.graph.writer``) nor of heads (``export.graph.heads``).
+Batch norm is folded into the convolutions. This module follows the architecture; ``export.graph.writer``
+writes nodes, ``export.graph.heads`` the detection heads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgestill import architecture
 from edgestill.architecture import Layer
 from edgestill.registry import Registry
 from edgestill.spec import ModelSpec
-from export.graph.cells import Grid
+from export.graph.cells import CellGrid
 from export.graph.weights import Weights, conv_silu
 from export.graph.writer import GraphWriter
 
@@ -26,27 +26,27 @@ HEADS = Registry("export.graph.heads", "head")
 
 
 def build_onnx(spec: ModelSpec, weights: Mapping[str, NDArray[np.generic]]) -> onnx.ModelProto:
-    """Write the model in FP32: images ``[1, 3, H, W]`` in, boxes and probabilities in the spec's layout out.
+    """Write the model in FP32, from images ``[1, 3, H, W]`` to boxes and probabilities in the spec's layout.
 
     Args:
-        spec: Names the architecture, the input size, the classes and the head.
-        weights: Tensors by the original state-dict name.
+        spec: Defines architecture, input size, classes and head.
+        weights: Tensors by their names in the original state dict.
 
     Returns:
-        A model with static shapes, the same bytes for the same arguments.
+        A model with static shapes; the same arguments give the same bytes.
 
     Raises:
         ArtifactError: A weight is missing, left over, or of another shape than the spec asks for.
-        UsageError: The spec names a head that there is not.
+        UsageError: The spec names an unknown head.
     """
     head = HEADS.load(spec.head)
     reader, writer = Weights(weights), GraphWriter()
     outputs: dict[int, str] = {architecture.IMAGE: INPUT}
     for layer in architecture.layers(architecture.size_of(spec.name)):
         sources = [outputs[s] for s in layer.sources]
-        outputs[layer.index] = _EMIT[layer.kind](writer, reader, layer, sources)
-    head.emit(writer, reader, spec, [outputs[i] for i in architecture.TAPS.values()])
-    head.every_box(writer, spec, Grid(writer, spec), OUTPUT)
+        outputs[layer.index] = _LAYER_WRITERS[layer.kind](writer, reader, layer, sources)
+    head.write_head(writer, reader, spec, [outputs[i] for i in architecture.TAPS.values()])
+    head.write_all_boxes(writer, spec, CellGrid(writer, spec), OUTPUT)
     reader.finish()
     by_row = spec.layout == "yolov5"
     return writer.model(
@@ -101,7 +101,7 @@ def _concat(writer: GraphWriter, _: Weights, layer: Layer, sources: list[str]) -
     return writer.node("Concat", f"model.{layer.index}", sources, axis=1)
 
 
-_EMIT: Mapping[str, Callable[[GraphWriter, Weights, Layer, list[str]], str]] = {
+_LAYER_WRITERS: Mapping[str, Callable[[GraphWriter, Weights, Layer, list[str]], str]] = {
     "conv": _conv,
     "c3": _c3,
     "sppf": _sppf,

@@ -1,1 +1,1 @@
-"""What can be told of a quantised file by looking at it: one module a family of rules, each ``RULES``."""
+"""Lint rules for quantised ONNX files, which are read but not run."""

@@ -1,40 +1,45 @@
-"""Hold an ONNX file, anybody's, against the rules of ``export.lint``.
+"""Check an ONNX file of any origin by the rules of ``export.lint.rules``.
 
-The folder is the registry: each public module there has ``RULES``.
+Each public module of that folder has ``RULES``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from edgestill.errors import ArtifactError
 from edgestill.registry import Registry
+from edgestill.target import Target
 
 if TYPE_CHECKING:
-    from export.lint.qdq_graph import LintGraph
+    from export.lint.qdq_graph import QdqGraph
 
-#: Who is to build or run the file.
-Family = Literal["tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
-#: ``error``: it is refused, or gives wrong boxes; ``warning``: it is slower or less accurate than it could
-#: be; ``note``: worth a look.
+#: ``error``: the target refuses the file or computes wrong boxes; ``warning``: the file is slower or less
+#: accurate than it could be; ``note``: worth knowing.
 Severity = Literal["error", "warning", "note"]
 
-FAMILIES: tuple[Family, ...] = get_args(Family)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
-Matters = Mapping[Family, Severity]
+Severities = Mapping[Target, Severity]
+#: How the command line and its JSON name the targets of a lint, in the order of a result.
+LINT_NAMES: Mapping[Target, str] = {
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt-rtx",
+    "openvino": "openvino",
+    "onnx": "onnxruntime",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One place where a rule does not hold.
+    """One violation of a rule in a file.
 
     Attributes:
-        node: The node, or the tensor that it makes where it has no name; empty if it is about the whole file.
-        what: What is there, with its values.
+        node: The node, or its output if it has no name; empty for the whole file.
+        what: What was found, with values.
     """
 
     node: str
@@ -42,89 +47,92 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One thing that should hold.
+class LintRule:
+    """A rule.
 
     Attributes:
         id: Its name in results, e.g. ``"activation-zero-point"``.
-        name: What should hold, in words.
-        matters: For whom, and how much.
-        remedy: What to do where it does not hold.
-        check: Finds the places.
+        name: What the rule requires, as a sentence.
+        severities: By target to which it applies, the severity.
+        remedy: What to do about a violation.
+        check: Finds the violations in a graph.
     """
 
     id: str
     name: str
-    matters: Matters
+    severities: Severities
     remedy: str
-    check: Callable[[LintGraph], Iterator[Finding]]
+    check: Callable[[QdqGraph], Iterator[Finding]]
 
 
-def on_tensorrt(severity: Severity, **others: Severity) -> Matters:
-    """The same for both of NVIDIA's engines, and something else for others."""
+def on_tensorrt(severity: Severity, **others: Severity) -> Severities:
+    """One severity for both TensorRT targets, and others for other targets."""
     return {"tensorrt": severity, "tensorrt-rtx": severity, **others}  # type: ignore[dict-item]
 
 
-def everywhere(severity: Severity) -> Matters:
-    """The same for all."""
-    return dict.fromkeys(FAMILIES, severity)
+def on_all_targets(severity: Severity) -> Severities:
+    """One severity for all targets."""
+    return dict.fromkeys(LINT_NAMES, severity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """A place where a rule does not hold.
+class Violation:
+    """A finding with its rule.
 
     Attributes:
         rule: The rule.
-        finding: The place.
-        matters: For whom of those that were asked for, and how much.
+        finding: The finding.
+        severities: By requested target to which the rule applies, the severity.
     """
 
-    rule: Rule
+    rule: LintRule
     finding: Finding
-    matters: Matters
+    severities: Severities
 
 
 RULE_FAMILIES = Registry("export.lint.rules", "family of lint rules")
 
 
-def rules() -> tuple[Rule, ...]:
-    """All rules there are, by module and in its order."""
+def rules() -> tuple[LintRule, ...]:
+    """All rules, by module and in its order."""
     return tuple(rule for name in RULE_FAMILIES.names() for rule in RULE_FAMILIES.load(name).RULES)
 
 
-def read(path: Path) -> LintGraph:
-    """Read a file of anybody's to look at it: nothing of it runs, and its operators may be any.
+def read(path: Path) -> QdqGraph:
+    """Read a file of any origin, with any operators; it is not run.
 
     Raises:
-        ArtifactError: It is not ONNX, or not safe to read, see ``runtime.onnx_guard.model``.
+        ArtifactError: The file is not ONNX, is invalid, or is unsafe to read, see
+            ``runtime.onnx_guard.model``.
         DeviceError: The ``onnx`` package is not installed.
     """
-    from runtime.onnx_guard.model import (  # noqa: PLC0415 (the names of rules are to be had without onnx)
+    from runtime.onnx_guard.model import (  # noqa: PLC0415 (the rules can be listed without onnx)
         open_onnx,
     )
 
     model = open_onnx(path, custom_operators=True)
     from onnx import TensorProto, external_data_helper, inliner  # noqa: PLC0415
 
-    from export.lint.qdq_graph import LintGraph  # noqa: PLC0415
+    from export.lint.qdq_graph import QdqGraph  # noqa: PLC0415
 
     try:
         if any(t.data_location == TensorProto.EXTERNAL for t in model.graph.initializer):
             external_data_helper.load_external_data_for_model(model, str(path.parent))
-        return LintGraph(inliner.inline_local_functions(model) if model.functions else model)
+        return QdqGraph(inliner.inline_local_functions(model) if model.functions else model)
     except ArtifactError:
         raise
     except Exception as error:  # onnx raises types of its own for what its checker would find
         raise ArtifactError(
-            f"{path} is broken: {error!r}", hint="copy it again, or export the model again"
+            f"{path} is invalid: {error!r}", hint="copy it again, or export the model again"
         ) from error
 
 
-def lint(graph: LintGraph, families: Sequence[Family] = FAMILIES) -> Iterator[Problem]:
-    """Every place where a rule that matters to one of the families does not hold."""
+def lint(graph: QdqGraph, targets: Iterable[Target] = LINT_NAMES) -> Iterator[Violation]:
+    """The violations of all rules that apply to one of the targets."""
     for rule in rules():
-        matters: Matters = {family: rule.matters[family] for family in families if family in rule.matters}
-        if matters:
+        severities: Severities = {
+            target: rule.severities[target] for target in targets if target in rule.severities
+        }
+        if severities:
             for finding in rule.check(graph):
-                yield Problem(rule=rule, finding=finding, matters=matters)
+                yield Violation(rule=rule, finding=finding, severities=severities)

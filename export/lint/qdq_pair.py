@@ -1,4 +1,4 @@
-"""A QuantizeLinear and its DequantizeLinear, as one thing."""
+"""A Q/DQ pair: a QuantizeLinear and the DequantizeLinear behind it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Pair:
-    """A rounding and its way back.
+class QdqPair:
+    """A QuantizeLinear and its DequantizeLinear, or a DequantizeLinear of a stored integer tensor.
 
     Attributes:
-        node: Its QuantizeLinear, or where bytes are stored its DequantizeLinear.
-        source: The tensor in front of it; of stored bytes, they.
-        output: The tensor behind it.
-        scale: Of each channel, or one; None if it is not a constant of the file.
-        scale_type: Element type of it, e.g. ``"FLOAT"``; empty if unknown.
-        zero: Zero points; None if none are given, or they are not constants.
-        has_zero: Whether zero points are given.
-        kind: Type of the rounded elements, e.g. ``"INT8"``; empty if unknown.
-        axis: Of the channels, where there is more than one scale.
-        dims: Shape of what is rounded if that is a constant of the file, else None.
-        is_stored: Whether the file holds the rounded values.
+        node: The QuantizeLinear, or the DequantizeLinear of a stored integer tensor.
+        source: The input: a float tensor, or the stored integer tensor.
+        output: The dequantised output.
+        scale: The scales, float64 ``[channels]`` or ``[1]``; None if they are not constants.
+        scale_type: Element type of the scales, e.g. ``"FLOAT"``; empty if unknown.
+        zero_point: The zero points; None if there are none, or they are not constants.
+        has_zero_point: Whether there are zero points.
+        dtype: Type of the quantised elements, e.g. ``"INT8"``; empty if unknown.
+        axis: Axis of the channels, if there is more than one scale.
+        dims: Shape of the source if it is a constant, else None.
+        is_stored: Whether the quantised values are stored.
     """
 
     node: onnx.NodeProto
@@ -32,30 +32,30 @@ class Pair:
     output: str
     scale: NDArray[np.float64] | None
     scale_type: str
-    zero: NDArray[np.int64] | None
-    has_zero: bool
-    kind: str
+    zero_point: NDArray[np.int64] | None
+    has_zero_point: bool
+    dtype: str
     axis: int
     dims: tuple[int, ...] | None
     is_stored: bool
 
     @property
     def is_activation(self) -> bool:
-        """Whether it rounds something that is computed."""
+        """Whether it quantises an activation, not a constant."""
         return self.dims is None
 
     @property
     def is_per_tensor(self) -> bool:
-        """Whether there is one scale only."""
+        """Whether it has one scale."""
         return self.scale is None or self.scale.size == 1
 
-    def same_grid(self, other: Pair) -> bool:
-        """Whether rounding by both is rounding by one; true where it cannot be told."""
+    def same_parameters(self, other: QdqPair) -> bool:
+        """Whether both have the same type, scales and zero points; True if that is unknown."""
         if self.scale is None or other.scale is None:
             return True
-        zeros = [0 if p.zero is None else p.zero for p in (self, other)]
+        zero_points = [0 if p.zero_point is None else p.zero_point for p in (self, other)]
         return (
-            self.kind == other.kind
+            self.dtype == other.dtype
             and np.array_equal(self.scale, other.scale)
-            and bool(np.all(np.equal(*np.broadcast_arrays(*zeros))))
+            and bool(np.all(np.equal(*np.broadcast_arrays(*zero_points))))
         )

@@ -1,8 +1,8 @@
-"""The blocks of a network that move between precisions as a whole, and a plan without some of them.
+"""Blocks: the parts of a network that keep one precision, and a plan with some of them in float.
 
-A block is a stage of the body (a convolution, a C3, the SPPF) or one tower of the head at one level: inside,
-nothing changes type, so that moving one leaves roundings at its borders only. A single convolution of a C3 in
-float would put a reformat on each side of it, and beside bytes those have cost more than the layer.
+A block is a stage of the body (a convolution, a C3, the SPPF) or one tower of the head at one level. Types
+change at its borders only. A single float convolution within a C3 would need a reformat on each side, and
+these have cost more time than the layer saved.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from math import prod
 import onnx
 
 from edgestill import architecture
-from export.graph.index import Graph
-from export.quantize.qdq_placement import Plan, read_rounded
+from export.graph.detector_graph import DetectorGraph
+from export.quantize.qdq_placement import QdqPlan, read_quantised
 
-MOVED = "repair: its block is too sensitive"
+TOO_SENSITIVE = "repair: its block is too sensitive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """Nodes that are moved together.
+class PrecisionBlock:
+    """Nodes that change precision together.
 
     Attributes:
         name: Their common prefix, e.g. ``model.4``; of the head ``model.24.cv2.0``.
-        nodes: All of them, by name.
-        convolutions: Those that multiply.
-        work: Of the body's multiplications, the share that these do.
-        elements: Weights in them.
+        nodes: Their names.
+        convolutions: The names of the convolutions among them.
+        work: Share of the body's multiplications.
+        elements: Number of weights.
     """
 
     name: str
@@ -39,19 +39,16 @@ class Block:
     elements: int
 
 
-def blocks_of(model: onnx.ModelProto, graph: Graph, convolutions: Collection[str]) -> tuple[Block, ...]:
-    """The blocks with at least one of the named convolutions, in the order of the network.
+def blocks_of(graph: DetectorGraph, convolutions: Collection[str]) -> tuple[PrecisionBlock, ...]:
+    """The blocks with at least one of some convolutions, in the order of the network.
 
     Args:
-        model: An FP32 model of ``export.graph.yolov5``.
-        graph: Of that model.
-        convolutions: Those that can be moved.
+        graph: The graph of the FP32 model.
+        convolutions: Names of the convolutions.
     """
-    behind = graph.behind_outputs()
-    weights = {t.name: prod(t.dims) for t in model.graph.initializer}
     members: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.nodes:
-        if node.output[0] not in behind or node.name in graph.outputs:
+        if node.output[0] not in graph.decode_tensors or node.name in graph.outputs:
             members.setdefault(_prefix(node.name), []).append(node)
     named = set(convolutions)
     found = {
@@ -60,48 +57,48 @@ def blocks_of(model: onnx.ModelProto, graph: Graph, convolutions: Collection[str
         if (inside := [n for n in nodes if n.op_type == "Conv" and n.name in named])
     }
     return tuple(
-        Block(
+        PrecisionBlock(
             name=name,
             nodes=frozenset(n.name for n in members[name]),
             convolutions=tuple(n.name for n in inside),
             work=graph.share(n.name for n in inside),
-            elements=sum(weights[n.input[1]] for n in inside),
+            elements=sum(prod(graph.initializers[n.input[1]].dims) for n in inside),
         )
         for name, inside in found.items()
     )
 
 
-def nodes_in(blocks: Iterable[Block]) -> frozenset[str]:
-    """The nodes of several blocks."""
+def nodes_of(blocks: Iterable[PrecisionBlock]) -> frozenset[str]:
+    """The names of the nodes of several blocks."""
     return frozenset(name for block in blocks for name in block.nodes)
 
 
-def spare(plan: Plan, graph: Graph, nodes: Collection[str]) -> Plan:
-    """A plan that leaves some nodes float.
+def keep_float(plan: QdqPlan, graph: DetectorGraph, nodes: Collection[str]) -> QdqPlan:
+    """A plan with some nodes in float.
 
-    They read what is there before rounding. What moves bytes about for them alone moves numbers instead, and
-    a rounding that nobody reads any more is gone, so that none is left without a purpose.
+    They read their inputs before quantisation. A node that only passes values on to them becomes float too,
+    and a Q/DQ pair without readers is removed.
 
     Args:
-        plan: Of that graph.
-        graph: The FP32 model's.
-        nodes: Whole blocks.
+        plan: A plan for the graph.
+        graph: The graph of the FP32 model.
+        nodes: Names of the nodes, of whole blocks.
     """
     if not nodes:
         return plan
     floats = {*plan.float_readers, *nodes}
-    for node in reversed(list(graph.moves())):
+    for node in reversed(list(graph.same_scale_nodes())):
         readers = {reader.name for reader in graph.readers.get(node.output[0], [])}
         if readers and readers <= floats:
             floats.add(node.name)
-    moved = sorted(plan.convolutions & set(nodes))
+    convolutions = sorted(plan.convolutions & set(nodes))
     return replace(
         plan,
-        activations=read_rounded(plan.activations, graph, floats),
+        activations=read_quantised(plan.activations, graph, floats),
         convolutions=plan.convolutions - set(nodes),
-        byte_inputs={name: used for name, used in plan.byte_inputs.items() if name not in nodes},
+        int8_inputs={name: used for name, used in plan.int8_inputs.items() if name not in nodes},
         float_readers=frozenset(floats),
-        left_float={**plan.left_float, **dict.fromkeys(moved, MOVED)},
+        left_float={**plan.left_float, **dict.fromkeys(convolutions, TOO_SENSITIVE)},
     )
 
 

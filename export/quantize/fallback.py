@@ -1,9 +1,9 @@
-"""Bring a file that is beyond its limits back within them: the blocks that rounding hurts most leave it.
+"""Fallback to a higher precision: move the most sensitive blocks until a file holds its limits.
 
-Blocks are ranked once, see ``export.quantize.sensitivity``; then the smallest number of the worst of them is
-looked for with which the gate holds, by doubling and then by halving the interval: with n blocks at most
-2 log2(n) + 2 builds, each of them judged as the first was. At most ``MAX_WORK`` of the multiplications are
-moved: with more, the file of the higher precision is as fast, and is the better answer.
+Blocks are ranked once, see ``export.quantize.sensitivity``. The smallest number of the most sensitive ones
+with which the limits hold is found by doubling, then by bisection: for n blocks at most 2 log2(n) + 2 builds,
+each compared like the first. At most ``MAX_WORK`` of the multiplications are moved; beyond that a file of the
+higher precision is as fast.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from edgestill.errors import VerificationError
 from edgestill.manifest import Manifest
 from edgestill.progress import say
-from export.quantize.blocks import Block
+from export.quantize.blocks import PrecisionBlock
 from export.quantize.sensitivity import IMAGES, Sensitivity
 from export.verify.gate import BeyondLimitsError
 
-MAX_WORK = 0.5  # of the body's multiplications
+MAX_WORK = 0.5  # share of the body's multiplications
 NO_LATENCY = "needs the device: the engine does not run here"
 _FIGURES = (
     "candidate_map50_95",
@@ -37,92 +37,94 @@ _FIGURES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Candidate:
-    """One build, and what the gate said of it.
+class TriedBuild:
+    """One build and its comparison with the source.
 
     Attributes:
-        path: The model file, in a folder of its own with all that belongs to it.
+        path: The model file, in a folder of its own with its other files.
         record: Its manifest.
-        judged: The file that was compared: the model file, or an engine's graph where the engine cannot run.
-        refusal: Why it may not be published; None if it may.
+        compared: The compared file: the model file, or an engine's graph where the engine cannot run.
+        refusal: The limits that it exceeds; None if it may be published.
     """
 
     path: Path
     record: Manifest
-    judged: Path
+    compared: Path
     refusal: BeyondLimitsError | None
 
     @property
-    def told(self) -> Mapping[str, Any]:
-        """The comparison with the source; empty if there was none."""
-        return self.refusal.told if self.refusal else self.record.verify or {}
+    def comparison(self) -> Mapping[str, Any]:
+        """The comparison as plain JSON data; empty if there was none."""
+        return self.refusal.comparison if self.refusal else self.record.verify or {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Repaired:
-    """What was found.
+class FallbackResult:
+    """A build within the limits.
 
     Attributes:
-        candidate: The build that may be published.
-        moved: What it lacks.
-        record: For its manifest.
+        candidate: The build.
+        moved: The blocks at a higher precision.
+        record: The search, for the manifest.
     """
 
-    candidate: Candidate
-    moved: tuple[Block, ...]
+    candidate: TriedBuild
+    moved: tuple[PrecisionBlock, ...]
     record: Mapping[str, Any]
 
 
-#: Builds and judges the file without some blocks.
-Attempt = Callable[[Sequence[Block]], Candidate]
-#: How many times the time of the first file the second one takes, with an interval, as plain JSON data.
-Pace = Callable[[Path, Path], Mapping[str, Any]]
+#: Builds and compares the file with some blocks at a higher precision.
+BuildWithout = Callable[[Sequence[PrecisionBlock]], TriedBuild]
+#: Measures the latency of the second file relative to the first, with an interval, as plain JSON data.
+MeasureLatency = Callable[[Path, Path], Mapping[str, Any]]
 
 
-def repair(first: Candidate, ranking: Sequence[Sensitivity], attempt: Attempt, pace: Pace) -> Repaired:
-    """Move the worst blocks until the gate holds.
+def find_fallback(
+    first: TriedBuild, ranking: Sequence[Sensitivity], attempt: BuildWithout, measure: MeasureLatency
+) -> FallbackResult:
+    """Find the fewest blocks to move with which the limits hold.
 
     Args:
-        first: The file without repair, which was refused.
-        ranking: Of all blocks, the worst first.
-        attempt: Builds and judges without some of them.
-        pace: Measures what that costs.
+        first: The build with no block moved, which was refused.
+        ranking: The sensitivities of all blocks, the highest first.
+        attempt: Builds and compares with some blocks moved.
+        measure: Measures the latency.
 
     Raises:
-        VerificationError: The limits are not held even with as many blocks moved as may be.
+        VerificationError: The limits are exceeded with as many blocks moved as ``MAX_WORK`` allows.
     """
     worst = [found.block for found in ranking]
-    say(f"repair: {_said(first)}; worst first: {', '.join(block.name for block in worst[:5])}")
-    tried: dict[int, Candidate] = {}
+    say(f"repair: {_summary(first)}; most sensitive: {', '.join(block.name for block in worst[:5])}")
+    tried: dict[int, TriedBuild] = {}
 
     def holds(count: int) -> bool:
         tried[count] = attempt(worst[:count])
-        say(f"repair: without {_names(worst[:count])}: {_said(tried[count])}")
+        say(f"repair: moved {_names(worst[:count])}: {_summary(tried[count])}")
         return tried[count].refusal is None
 
     limit = _most(worst)
     count = _least(limit, holds)
     if count is None:
-        left = "; ".join(tried[limit].told["failures"])
+        left = "; ".join(tried[limit].comparison["failures"])
         raise VerificationError(
             f"{first.path.name} cannot be repaired: with {limit} of {len(worst)} blocks, "
-            f"{_work(worst[:limit]):.0%} of the work, moved out ({_names(worst[:limit])}): {left}",
-            hint="look at the calibration images first; else a higher precision, or a training with rounding",
+            f"{_work(worst[:limit]):.0%} of the work, moved ({_names(worst[:limit])}): {left}",
+            hint="check the calibration images; else export a higher precision, or train with QAT",
         )
-    steps = [_step(first, worst[:tries], made, pace) for tries, made in tried.items()]
+    steps = [_step(first, worst[:tries], made, measure) for tries, made in tried.items()]
     record = {
-        "because": list(first.told["failures"]),
+        "because": list(first.comparison["failures"]),
         "unrepaired": _figures(first),
         "sensitivity": {found.block.name: round(found.error, 6) for found in ranking},
         "sensitivity_images": IMAGES,
         "steps": steps,
         "moved": [block.name for block in worst[:count]],
     }
-    return Repaired(candidate=tried[count], moved=tuple(worst[:count]), record=record)
+    return FallbackResult(candidate=tried[count], moved=tuple(worst[:count]), record=record)
 
 
 def _least(limit: int, holds: Callable[[int], bool]) -> int | None:
-    """The smallest count that holds, if those above it hold too; None if not even the limit holds."""
+    """The smallest count that holds, given that larger ones hold too; None if the limit does not hold."""
     low, high = 0, 1
     while not holds(high):
         if high == limit:
@@ -137,38 +139,40 @@ def _least(limit: int, holds: Callable[[int], bool]) -> int | None:
     return high
 
 
-def _most(worst: Sequence[Block]) -> int:
-    """How many of the worst blocks may be moved; at least one."""
+def _most(worst: Sequence[PrecisionBlock]) -> int:
+    """How many of the most sensitive blocks may be moved; at least one."""
     count = 1
     while count < len(worst) and _work(worst[: count + 1]) <= MAX_WORK:
         count += 1
     return count
 
 
-def _work(blocks: Sequence[Block]) -> float:
+def _work(blocks: Sequence[PrecisionBlock]) -> float:
     return sum(block.work for block in blocks)
 
 
-def _step(first: Candidate, moved: Sequence[Block], made: Candidate, pace: Pace) -> dict[str, Any]:
-    """What one try moved, gained and cost."""
-    before, after = (c.told.get("candidate_map50_95") for c in (first, made))
-    runs = made.judged == made.path
+def _step(
+    first: TriedBuild, moved: Sequence[PrecisionBlock], made: TriedBuild, measure: MeasureLatency
+) -> dict[str, Any]:
+    """The blocks, the gain and the latency of one build, for the manifest."""
+    before, after = (c.comparison.get("candidate_map50_95") for c in (first, made))
+    runs = made.compared == made.path
     return {
         "moved": [block.name for block in moved],
         "work": round(_work(moved), 4),
         **_figures(made),
         "gain_points": None if before is None or after is None else 100 * (after - before),
-        "latency": dict(pace(first.path, made.path)) if runs else {"unproved": NO_LATENCY},
+        "latency": dict(measure(first.path, made.path)) if runs else {"unproved": NO_LATENCY},
     }
 
 
-def _figures(made: Candidate) -> dict[str, Any]:
-    return {name: made.told[name] for name in _FIGURES if name in made.told}
+def _figures(made: TriedBuild) -> dict[str, Any]:
+    return {name: made.comparison[name] for name in _FIGURES if name in made.comparison}
 
 
-def _said(made: Candidate) -> str:
-    return "; ".join(made.told.get("failures", [])) or "the limits are held"
+def _summary(made: TriedBuild) -> str:
+    return "; ".join(made.comparison.get("failures", [])) or "within the limits"
 
 
-def _names(blocks: Sequence[Block]) -> str:
+def _names(blocks: Sequence[PrecisionBlock]) -> str:
     return ", ".join(block.name for block in blocks)

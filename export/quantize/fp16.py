@@ -1,4 +1,4 @@
-"""FP16: weights and activations in half the bytes, the decode in FP32, since boxes need more than 11 bits."""
+"""FP16 graphs: body and detection outputs in FP16, the decode in FP32, as boxes need more than 11 bits."""
 
 from __future__ import annotations
 
@@ -9,50 +9,48 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 
-#: A layer stays FP32 if its values come closer than this factor to FP16's end: other images go further.
+#: A layer stays FP32 if its largest value times this factor is beyond FP16: other images have larger values.
 HEADROOM = 4.0
 LARGEST = float(np.finfo(np.float16).max) / HEADROOM
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HalfModel:
-    """The result of ``to_half``.
+class Fp16Model:
+    """The result of ``to_fp16``.
 
     Attributes:
         model: The converted model; its input and output are FP32.
-        kept: Why a node of the body stayed FP32, by name.
+        kept: By name of each node that stayed FP32 for its values, the reason.
     """
 
     model: onnx.ModelProto
     kept: Mapping[str, str]
 
 
-def to_half(
-    model: onnx.ModelProto, scale: float, largest: Mapping[str, float], *, moved: Set[str] = frozenset()
-) -> HalfModel:
-    """Convert the body and the detection outputs; what is behind them stays FP32.
+def to_fp16(
+    graph: DetectorGraph, largest: Mapping[str, float], *, excluded: Set[str] = frozenset()
+) -> Fp16Model:
+    """Convert the body and the detection outputs to FP16; the decode stays FP32.
 
     Args:
-        model: An FP32 model of ``export.graph.yolov5``.
-        scale: The spec's factor on pixel values.
-        largest: By tensor name, the largest magnitude that was seen on real images; empty if none were run.
-        moved: Nodes that stay FP32 whatever they hold, see ``export.quantize.blocks``.
+        graph: The graph of the FP32 model.
+        largest: By tensor, the largest magnitude on calibration images; empty without images.
+        excluded: Names of nodes that stay FP32 regardless of their values, see ``export.quantize.blocks``.
     """
-    graph = Graph(model, scale)
-    half_nodes = {n.name for n in graph.nodes if n.output[0] not in graph.behind_outputs()}
+    half_nodes = {n.name for n in graph.nodes if n.output[0] not in graph.decode_tensors}
     half_nodes |= set(graph.outputs)
-    return halve(model, half_nodes - moved, largest)
+    return convert_to_fp16(graph.model, half_nodes - excluded, largest)
 
 
-def halve(model: onnx.ModelProto, names: Set[str], largest: Mapping[str, float]) -> HalfModel:
-    """Convert the named nodes, but for those whose values come close to FP16's end.
+def convert_to_fp16(model: onnx.ModelProto, names: Set[str], largest: Mapping[str, float]) -> Fp16Model:
+    """Convert nodes to FP16, except those whose values come too close to its largest number.
 
     Args:
-        model: Any model with FP32 inputs and outputs.
-        names: Nodes to convert; casts stand where the type changes.
-        largest: By tensor name, the largest magnitude that was seen on real images; empty if none were run.
+        model: Any model with FP32 inputs and outputs; it is not changed.
+        names: Names of the nodes; a cast is inserted wherever the type changes.
+        largest: By tensor, the largest magnitude on calibration images; empty without images.
     """
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     kept: dict[str, str] = {}
@@ -65,11 +63,11 @@ def halve(model: onnx.ModelProto, names: Set[str], largest: Mapping[str, float])
         peak = max([largest.get(t, 0.0) for t in (*node.input, *node.output)] + [float(w) for w in weights])
         if peak > LARGEST:
             kept[node.name] = f"values up to {peak:.0f}"
-    return HalfModel(_rewrite(model, set(names) - set(kept)), kept)
+    return Fp16Model(_rewrite(model, set(names) - set(kept)), kept)
 
 
 def _rewrite(model: onnx.ModelProto, half_nodes: set[str]) -> onnx.ModelProto:
-    """A copy where the named nodes compute in FP16, with casts on the edges where the type changes."""
+    """A copy in which some nodes compute in FP16, with casts where the type changes."""
     new = onnx.ModelProto()
     new.CopyFrom(model)
     graph = new.graph
@@ -105,6 +103,6 @@ def _rewrite(model: onnx.ModelProto, half_nodes: set[str]) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(new, strict_mode=True, data_prop=True)
 
 
-def _is_weight(node: onnx.NodeProto, place: int) -> bool:
-    """Whether an input carries values; the scales of a Resize are always FP32."""
-    return node.op_type == "Conv" and place > 0
+def _is_weight(node: onnx.NodeProto, position: int) -> bool:
+    """Whether an input is a weight or bias; other constants, such as the scales of a Resize, stay FP32."""
+    return node.op_type == "Conv" and position > 0

@@ -1,12 +1,12 @@
-"""Round a convolution's weights so that its output changes least, and not each weight to its nearest byte.
+"""GPTQ: quantise a convolution's weights so that the error of its output is small.
 
-A rounding's error is made good for by the weights that are rounded after it, as far as what they read goes
-together: column by column, with the inverse of the inputs' second moments. A byte of seven bits then costs
-no more than one of eight did that was rounded to the nearest. Source: Frantar et al., GPTQ: Accurate
-Post-Training Quantization for Generative Pre-trained Transformers, ICLR 2023, https://arxiv.org/abs/2210.17323
+Weights are quantised column by column. The error of a column is compensated by the columns that follow, by
+the inverse of the second moments of the inputs. With 7 bits the output error is then about that of 8 bits and
+rounding to nearest. Source: Frantar et al., GPTQ: Accurate Post-Training Quantization for Generative
+Pre-trained Transformers, ICLR 2023, https://arxiv.org/abs/2210.17323
 
-On the COCO YOLOv5n, calibrated on 128 street images, 60 others: boxes of the OpenVINO graph are off by 0.63
-px with seven bits and by 0.42 with eight, rounded to the nearest; by 0.41 and 0.35, rounded as here.
+On the COCO YOLOv5n, calibrated on 128 street images and measured on 60 others, the mean box error of the
+OpenVINO graph is 0.63 px with 7 bits and 0.42 px with 8 bits rounded to nearest; 0.41 px and 0.35 px by GPTQ.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ from onnx import numpy_helper
 from edgestill.quantization import WeightRange
 from export.quantize.weight_scale import bounds, weight_scale
 
-POSITIONS = 64  # that are looked at in each image, drawn evenly; memory and time do not need more
-DAMPING = 0.01  # of the mean moment, added to each: what was hardly seen must not decide
-LARGEST = (
-    2400  # weights of an output channel: the moments of more take 23 MB and seconds for each convolution
-)
-ENOUGH = 2  # times as many positions as weights of a channel, or what is seen by chance would decide
-BLOCK = 64  # columns whose errors are passed on together
+POSITIONS = 64  # sampled uniformly from each image
+DAMPING = 0.01  # share of the mean second moment that is added to the diagonal
+#: Weights of an output channel, at most: the moments of more take 23 MB and seconds for each convolution.
+LARGEST = 2400
+ENOUGH = 2  # sampled positions for each weight of an output channel; with fewer, GPTQ would fit noise
+BLOCK = 64  # columns whose errors are propagated together
 
 Moments = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Layer:
-    """A convolution: where it reads, its weights ``[out, in, k, k]``, stride, and border on each side."""
+    """A convolution: its input tensor, weights ``[out, in, k, k]``, stride, and padding of each side."""
 
     source: str
     weight: NDArray[np.float32]
@@ -43,7 +42,7 @@ class _Layer:
     border: int
 
     def patches(self, values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float64]:
-        """What some of its outputs are computed from, of one image, float64 ``[POSITIONS, in * k * k]``."""
+        """Input patches of random output positions in one image, float64 ``[POSITIONS, in * k * k]``."""
         size, edge = self.weight.shape[2], self.border
         padded = np.pad(values[0], ((0, 0), (edge, edge), (edge, edge)))
         rows, columns = (
@@ -54,12 +53,12 @@ class _Layer:
         return np.stack(found).reshape(POSITIONS, -1).astype(np.float64)
 
 
-class Compensation:
-    """Gathers second moments of what convolutions read, then rounds their weights.
+class GptqQuantiser:
+    """Accumulates second moments of convolutions' inputs, then quantises their weights.
 
     Args:
         model: The FP32 model.
-        convolutions: Names of its convolutions; those of more than ``LARGEST`` weights a channel are left.
+        convolutions: Names of its convolutions; those of more than ``LARGEST`` weights a channel are skipped.
     """
 
     def __init__(self, model: onnx.ModelProto, convolutions: Sequence[str]) -> None:
@@ -72,69 +71,72 @@ class Compensation:
 
     @property
     def sources(self) -> set[str]:
-        """The tensors that ``add`` must be given."""
+        """The tensors that ``add`` needs."""
         return {layer.source for layer in self._layers.values()}
 
     def add(self, values: Mapping[str, NDArray[np.float32]]) -> None:
-        """Look at one image: its tensors ``[1, C, H, W]`` by name."""
+        """Accumulate one image, given its tensors ``[1, C, H, W]`` by name."""
         rng = np.random.default_rng(self._images)
         for name, layer in self._layers.items():
-            seen = layer.patches(values[layer.source], rng)
-            moments = seen.T @ seen
+            patches = layer.patches(values[layer.source], rng)
+            moments = patches.T @ patches
             self._moments[name] = self._moments[name] + moments if name in self._moments else moments
         self._images += 1
 
-    def rounded(self, limit: WeightRange) -> dict[str, NDArray[np.int8]]:
-        """The bytes of each convolution of which enough was seen, int8 ``[out, in, k, k]``.
+    def quantised(self, limit: WeightRange) -> dict[str, NDArray[np.int8]]:
+        """The quantised weights, int8 ``[out, in, k, k]``, of each convolution with enough samples.
 
         Args:
-            limit: How large bytes may be.
+            limit: Limits on their magnitude.
         """
-        looks = self._images * POSITIONS
+        samples = self._images * POSITIONS
         return {
-            name: compensated(layer.weight, self._moments[name], limit)
+            name: gptq_rounded(layer.weight, self._moments[name], limit)
             for name, layer in self._layers.items()
-            if looks >= ENOUGH * layer.weight[0].size
+            if samples >= ENOUGH * layer.weight[0].size
         }
 
 
-def compensated(weight: NDArray[np.float32], moments: Moments, limit: WeightRange) -> NDArray[np.int8]:
-    """Round weights to multiples of ``scales.weight_scale``, each error made good for by what follows.
+def gptq_rounded(weight: NDArray[np.float32], moments: Moments, limit: WeightRange) -> NDArray[np.int8]:
+    """Quantise weights with the scale of ``weight_scale``, compensating each error in later columns.
 
     Args:
         weight: float32 ``[out, in, k, k]``.
-        moments: Sum over positions of the products of all pairs of inputs, float64 ``[in * k * k] * 2``.
-        limit: How large bytes may be.
+        moments: Second moments of the inputs, summed over positions, float64 ``[in * k * k, in * k * k]``.
+        limit: Limits on their magnitude.
+
+    Returns:
+        int8 ``[out, in, k, k]``.
     """
     limit = limit.of(weight.shape)
     diagonal = np.diagonal(moments)
-    order = np.argsort(-diagonal, kind="stable")  # what is large first, while there is much to make it good
+    order = np.argsort(-diagonal, kind="stable")  # large inputs first: many columns follow to compensate
     damped = moments[np.ix_(order, order)] + np.eye(len(order)) * max(DAMPING * diagonal.mean(), 1e-12)
-    passed_on = np.linalg.cholesky(np.linalg.inv(damped)).T
+    propagate = np.linalg.cholesky(np.linalg.inv(damped)).T
     left = weight.reshape(len(weight), -1)[:, order].astype(np.float64)
     scale = weight_scale(weight, limit).astype(np.float64)
-    values = np.zeros_like(left)  # until a column is rounded, it binds no partner
+    values = np.zeros_like(left)  # a column that is not quantised yet does not limit its partner
     partners = _partners(weight.shape, order)
     for start in range(0, len(order), BLOCK):
         end = min(start + BLOCK, len(order))
         errors = np.zeros((len(left), end - start))
         for i in range(start, end):
             values[:, i] = np.clip(np.rint(left[:, i] / scale), *bounds(values[:, partners[i]], limit))
-            errors[:, i - start] = (left[:, i] - values[:, i] * scale) / passed_on[i, i]
-            left[:, i:end] -= np.outer(errors[:, i - start], passed_on[i, i:end])
-        left[:, end:] -= errors @ passed_on[start:end, end:]
+            errors[:, i - start] = (left[:, i] - values[:, i] * scale) / propagate[i, i]
+            left[:, i:end] -= np.outer(errors[:, i - start], propagate[i, i:end])
+        left[:, end:] -= errors @ propagate[start:end, end:]
     back = np.empty_like(values)
     back[:, order] = values
     return back.reshape(weight.shape).astype(np.int8)
 
 
 def _partners(shape: Sequence[int], order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """For each column in some order, the place there of the one whose products are added to its own."""
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
+    """For each column of an order, the index in it of the column that forms a pair with it."""
+    index = np.empty_like(order)
+    index[order] = np.arange(len(order))
     window = shape[2] * shape[3]
     channel = order // window
-    return place[np.where(channel % 2, order - window, np.minimum(order + window, len(order) - 1))]
+    return index[np.where(channel % 2, order - window, np.minimum(order + window, len(order) - 1))]
 
 
 def _layer(node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto]) -> _Layer:

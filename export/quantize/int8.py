@@ -1,4 +1,4 @@
-"""An INT8 graph for a family of engines, and the record of how it came about."""
+"""An INT8 graph for a settings of engines, and the record of how it came about."""
 
 from __future__ import annotations
 
@@ -8,81 +8,83 @@ from typing import Any
 
 import onnx
 
-from edgestill.quantization import WIDE_SUMS, EngineFamily, WeightRange
-from export.graph.index import Graph
-from export.quantize.calibration.observer import Statistics
+from edgestill.quantization import FULL_RANGE, WeightRange
+from edgestill.target import QdqTarget
+from export.graph.detector_graph import DetectorGraph
+from export.quantize.calibration.observer import TensorStatistics
 from export.quantize.calibration.range_methods import Tuning
-from export.quantize.fp16 import halve
+from export.quantize.fp16 import convert_to_fp16
 from export.quantize.qdq import quantise
-from export.quantize.qdq_placement import Placement, Plan
+from export.quantize.qdq_placement import Placement, QdqPlan
 
-WEIGHTS = "per channel, errors passed on (GPTQ), bias corrected by input means; detection outputs float"
+WEIGHTS = "per channel, GPTQ, bias corrected by input means; detection outputs float"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """Engines that need the same form of INT8.
+class Int8Settings:
+    """How a target takes INT8.
 
     Attributes:
-        name: What a training with rounding calls them.
-        place: Says what goes to bytes.
-        tuning: How ranges are found, and what may stay float.
-        halves: Whether what stays float is written as FP16: TensorRT runs a float layer as it is written, and
-            FP32 beside bytes has cost more than the bytes saved.
-        weight_limit: How large the bytes of weights may be.
+        target: The target; TensorRT-RTX has the settings of TensorRT.
+        placement: Chooses the tensors and convolutions to quantise.
+        tuning: How ranges are computed, and how much may stay float.
+        float_is_fp16: Whether float layers are written as FP16. TensorRT runs them as they are written, and
+            FP32 between INT8 layers has cost more time than INT8 saved.
+        weight_limit: Limits on the magnitude of weights.
     """
 
-    name: EngineFamily
-    place: Placement
+    target: QdqTarget
+    placement: Placement
     tuning: Tuning
-    halves: bool = False
-    weight_limit: WeightRange = WIDE_SUMS
+    float_is_fp16: bool = False
+    weight_limit: WeightRange = FULL_RANGE
 
 
 def make_int8(
-    source: onnx.ModelProto,
-    graph: Graph,
-    seen: Statistics,
-    family: Family,
+    graph: DetectorGraph,
+    statistics: TensorStatistics,
+    settings: Int8Settings,
     *,
-    plan: Plan | None = None,
+    plan: QdqPlan | None = None,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """A quantised copy of an FP32 model, and the record of its ranges.
+    """Quantise an FP32 model.
 
     Args:
-        source: The FP32 model.
-        graph: Of that model.
-        seen: What its tensors hold.
-        family: For whom.
-        plan: What goes to bytes; None for what the family's placement says.
+        graph: The graph of the FP32 model.
+        statistics: Of its tensors.
+        settings: The target's.
+        plan: What to quantise; None for what the target's placement chooses.
+
+    Returns:
+        A quantised copy, and the record of its ranges for the manifest.
     """
-    plan = plan or family.place(graph, seen, family.tuning)
+    plan = plan or settings.placement(graph, statistics, settings.tuning)
     record = {
-        "method": f"{family.tuning.words}; weights s8 {_words(family.weight_limit)} {WEIGHTS}",
-        "tuning": asdict(family.tuning),
-        "ranges": _ranges(graph, plan, family.tuning),
+        "method": f"{settings.tuning.description}; weights s8 {_describe(settings.weight_limit)} {WEIGHTS}",
+        "tuning": asdict(settings.tuning),
+        "ranges": _ranges(graph, plan, settings.tuning),
         "left_float": dict(plan.left_float),
     }
-    quantised = quantise(source, plan, seen, family.weight_limit)
-    if not family.halves:
+    quantised = quantise(graph.model, plan, statistics, settings.weight_limit)
+    if not settings.float_is_fp16:
         return quantised, record
-    made = halve(quantised, plan.float_readers, largest(seen))
-    return made.model, {**record, "left_single": dict(made.kept)}
+    converted = convert_to_fp16(quantised, plan.float_readers, largest(statistics))
+    return converted.model, {**record, "left_single": dict(converted.kept)}
 
 
-def _words(limit: WeightRange) -> str:
-    return f"up to {limit.largest}" + (f", neighbours up to {limit.pair} together," if limit.pair else "")
+def _describe(limit: WeightRange) -> str:
+    return f"up to {limit.largest}" + (f", pairs up to {limit.pair}," if limit.pair else "")
 
 
-def largest(seen: Statistics) -> dict[str, float]:
-    """The largest magnitude of each tensor that was looked at."""
-    return {name: max(-h.low, h.high) for name, h in seen.histograms.items()}
+def largest(statistics: TensorStatistics) -> dict[str, float]:
+    """The largest magnitude of each observed tensor."""
+    return {name: max(-h.low, h.high) for name, h in statistics.histograms.items()}
 
 
-def _ranges(graph: Graph, plan: Plan, tuning: Tuning) -> Mapping[str, list[float | str]]:
-    """By tensor: the lower end, the upper end, and what they come from."""
-    given = {graph.source: "pixels", **{graph.sigmoid(n): "sigmoid" for n in graph.body.values()}}
+def _ranges(graph: DetectorGraph, plan: QdqPlan, tuning: Tuning) -> Mapping[str, list[float | str]]:
+    """By tensor: the lower end, the upper end, and their origin."""
+    known = {graph.source: "pixels", **{graph.sigmoid(n): "sigmoid" for n in graph.body.values()}}
     return {
-        name: [used.low, used.high, given.get(name, tuning.method)]
+        name: [used.low, used.high, known.get(name, tuning.method)]
         for name, used in sorted(plan.activations.items())
     }

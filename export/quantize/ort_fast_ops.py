@@ -1,18 +1,19 @@
-"""The same bytes by operators that ONNX Runtime's CPU kernels run faster. No number changes.
+"""Replace operators of an INT8 graph by equivalent ones that ONNX Runtime's CPU kernels run faster.
 
-ONNX Runtime 1.31 multiplies bytes channels last. Three things of a YOLO are slow there, and each has a twin:
+The outputs are bit-identical. ONNX Runtime 1.31 computes INT8 convolutions channels last. Three patterns of a
+YOLO are slow there and are replaced:
 
-An image that comes as bytes is cast, scaled, and rounded to the bytes that it was. It is read as it comes.
+A uint8 input is cast, scaled and quantised to the uint8 values that it had. The image is read directly.
 
-The first convolution reads 3 channels. The kernel that takes bytes from where they lie wants a multiple of 4;
-without, every patch is copied out first. Over four pixels as 12 channels at half the size it is 3 x 3 with a
-stride of 1: the same products in another order.
+The first convolution has 3 input channels. The kernel that reads activations in place needs a multiple of 4;
+otherwise every patch is copied first. ``SpaceToDepth`` turns 2 x 2 pixels into 12 channels; on these it is a
+3 x 3 convolution with stride 1 that adds the same products in another order.
 
-Nearest-neighbour ``Resize`` computes an index for each byte. ``Gather`` along a row and along the rows copies
-blocks of channels.
+Nearest-neighbour ``Resize`` computes an index for each value. ``Gather`` by column and by row copies all
+channels of a pixel at once.
 
-On one thread of a CPU with AVX2: 5.4 to 3.1 ms for the first layer of YOLOv5n at 384 x 640 with what is
-around it; 1.0 to 0.06 ms for a Resize of 24 x 40 x 128; 1.3 ms less for an image of bytes at 512 x 896.
+On one thread of a CPU with AVX2: 5.4 to 3.1 ms for the first layer of YOLOv5n at 384 x 640 with its
+surroundings; 1.0 to 0.06 ms for a Resize of 24 x 40 x 128; 1.3 ms less for a uint8 input of 512 x 896.
 """
 
 from __future__ import annotations
@@ -24,56 +25,51 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgestill.quantization import CHANNELS_TAKEN
+from edgestill.quantization import CHANNEL_BLOCK
+from export.graph.index import GraphIndex
 
-FOLD = 2  # the stride of the first convolution: pixels of a block's side
+FOLD = 2  # stride of the first convolution, and block size of SpaceToDepth
 CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-ARRIVAL = ("Mul", "Transpose", "Cast")  # in front of the rounding of an image of bytes, the last one first
+#: The nodes between a uint8 input and its QuantizeLinear, the last one first.
+INPUT_CHAIN = ("Mul", "Transpose", "Cast")
 
 
-def arrange(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a quantised model in operators that have fast kernels.
+def use_fast_ops(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of an INT8 model with operators that have fast kernels.
 
     Args:
-        model: A model of ``export.quantize.qdq`` in the form that it will have as a file. Where its height
-            and width are free, ``Resize`` stays, for its places depend on them.
+        model: A model of ``export.quantize.qdq`` with the interface of the file. If its height and width are
+            free, ``Resize`` stays, since the indices of ``Gather`` are constants.
     """
     new = onnx.ModelProto()
     new.CopyFrom(model)
-    _Arranger(new.graph).arrange()
+    _FastOpsRewriter(GraphIndex(new)).rewrite()
     del new.graph.value_info[:]
     onnx.checker.check_model(new)
     return onnx.shape_inference.infer_shapes(new, strict_mode=True, data_prop=True)
 
 
-class _Arranger:
-    """Goes through the nodes once and notes what comes in front of which, and which go."""
+class _FastOpsRewriter:
+    """Visits the nodes once and collects the nodes to insert before others and the nodes to drop."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.graph = graph
-        self.stored = {tensor.name: tensor for tensor in graph.initializer}
-        self.producer = {name: node for node in graph.node for name in node.output}
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in graph.node:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-        self.sides = {
-            value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
-            for value in graph.value_info
-        }
-        self.images = {v.name for v in graph.input if v.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
+    def __init__(self, index: GraphIndex) -> None:
+        self.graph = index.model.graph
+        self.nodes, self.producer, self.readers = index.nodes, index.producer, index.readers
+        self.stored, self.shapes = dict(index.initializers), index.shapes
+        inputs = self.graph.input
+        self.uint8_inputs = {v.name for v in inputs if v.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
         self.before: dict[str, list[onnx.NodeProto]] = {}
         self.dropped: set[str] = set()
 
-    def arrange(self) -> None:
-        for node in self.graph.node:
+    def rewrite(self) -> None:
+        for node in self.nodes:
             if node.op_type == "QuantizeLinear":
-                self._receive(node)
+                self._read_uint8(node)
             elif node.op_type == "Conv":
-                self._fold(node)
+                self._fold_stride(node)
             elif node.op_type == "Resize":
-                self._gather(node)
-        nodes = [n for node in self.graph.node for n in (*self.before.get(node.name, ()), node)]
+                self._replace_resize(node)
+        nodes = [n for node in self.nodes for n in (*self.before.get(node.name, ()), node)]
         nodes = [node for node in nodes if node.name not in self.dropped]
         read = {name for node in nodes for name in node.input}
         nodes = [n for n in nodes if n.op_type != "DequantizeLinear" or n.output[0] in read]
@@ -83,15 +79,15 @@ class _Arranger:
         self.graph.node.extend(nodes)
         self.graph.initializer.extend(tensors)
 
-    def _fold(self, conv: onnx.NodeProto) -> None:
-        """Let a convolution of stride 2 that reads too few channels read blocks of 2 x 2 pixels."""
+    def _fold_stride(self, conv: onnx.NodeProto) -> None:
+        """Let a convolution of stride 2 with too few input channels read blocks of 2 x 2 pixels."""
         source, weights = (self.producer.get(name) for name in conv.input[:2])
         if source is None or weights is None or {source.op_type, weights.op_type} != {"DequantizeLinear"}:
             return
         values = numpy_helper.to_array(self.stored[weights.input[0]])
         channels, side = values.shape[1:3]
         is_alone = len(self.readers[source.output[0]]) == len(self.readers[source.input[0]]) == 1
-        if not channels % CHANNELS_TAKEN or side % (2 * FOLD) != FOLD or not is_alone:
+        if not channels % CHANNEL_BLOCK or side % (2 * FOLD) != FOLD or not is_alone:
             return
         border = side // FOLD - 1
         if {a.name: list(a.ints) for a in conv.attribute} != _window(side, FOLD, border):
@@ -106,31 +102,31 @@ class _Arranger:
         ]
         source.input[0] = blocks
 
-    def _receive(self, rounding: onnx.NodeProto) -> None:
-        """Read an image of bytes as it comes, where rounding gives the same bytes again."""
-        name, chain = rounding.input[0], []
-        for kind in ARRIVAL:
+    def _read_uint8(self, quantise: onnx.NodeProto) -> None:
+        """Read a uint8 input directly, if quantising it again gives the same values."""
+        name, chain = quantise.input[0], []
+        for kind in INPUT_CHAIN:
             node = self.producer.get(name)
             if node is None or node.op_type != kind or len(self.readers[name]) > 1:
                 return
             chain.append(node)
             name = node.input[0]
-        scaled_by, step, zero = (
-            numpy_helper.to_array(self.stored[t]) for t in (chain[0].input[1], *rounding.input[1:])
+        factor, scale, zero_point = (
+            numpy_helper.to_array(self.stored[t]) for t in (chain[0].input[1], *quantise.input[1:])
         )
-        if name not in self.images or zero or scaled_by.size > 1 or scaled_by.item() != step:
+        if name not in self.uint8_inputs or zero_point or factor.size > 1 or factor.item() != scale:
             return
-        (made,) = rounding.output
-        self.before[rounding.name] = [
-            helper.make_node("Transpose", [name], [made], made, perm=CHANNELS_FIRST)
+        (output,) = quantise.output
+        self.before[quantise.name] = [
+            helper.make_node("Transpose", [name], [output], output, perm=CHANNELS_FIRST)
         ]
-        self.dropped |= {node.name for node in (*chain, rounding)}
+        self.dropped |= {node.name for node in (*chain, quantise)}
 
-    def _gather(self, resize: onnx.NodeProto) -> None:
-        """Copy bytes by block and by row in the place of a nearest-neighbour Resize."""
+    def _replace_resize(self, resize: onnx.NodeProto) -> None:
+        """Replace a nearest-neighbour Resize between DequantizeLinear and QuantizeLinear by Gather."""
         ahead, (behind, *others) = self.producer[resize.input[0]], self.readers[resize.output[0]]
-        height, width = self.sides[resize.input[0]][2:]
-        if others or not height or not width or not self._round_alike(ahead, behind):
+        height, width = self.shapes[resize.input[0]][2:]
+        if others or not height or not width or not self._same_parameters(ahead, behind):
             return
         factor = int(numpy_helper.to_array(self.stored[resize.input[2]])[2])
         name = resize.name
@@ -145,12 +141,12 @@ class _Arranger:
         ]
         self.dropped |= {name, behind.name}
 
-    def _round_alike(self, ahead: onnx.NodeProto, behind: onnx.NodeProto) -> bool:
-        """Whether a node reads bytes and the other makes the same bytes again."""
+    def _same_parameters(self, ahead: onnx.NodeProto, behind: onnx.NodeProto) -> bool:
+        """Whether the nodes are a DequantizeLinear and a QuantizeLinear with one scale and zero point."""
         if (ahead.op_type, behind.op_type) != ("DequantizeLinear", "QuantizeLinear"):
             return False
-        grids = [[numpy_helper.to_array(self.stored[t]) for t in n.input[1:]] for n in (ahead, behind)]
-        return all(np.array_equal(one, other) for one, other in zip(*grids, strict=True))
+        parameters = [[numpy_helper.to_array(self.stored[t]) for t in n.input[1:]] for n in (ahead, behind)]
+        return all(np.array_equal(one, other) for one, other in zip(*parameters, strict=True))
 
     def _store(self, name: str, value: NDArray[Any]) -> str:
         self.stored[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)

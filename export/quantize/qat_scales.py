@@ -1,4 +1,4 @@
-"""QAT scales: where a training with INT8 begins, and its trained scales written into a graph."""
+"""Scales of QAT: the initial ones from calibration, and graphs with the trained ones."""
 
 from __future__ import annotations
 
@@ -13,99 +13,94 @@ from onnx import numpy_helper
 
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.quantization import PostTraining, QuantizationScheme, QuantParams
-from export.graph.index import SAME_SCALE, Graph
-from export.quantize.blocks import Block, blocks_of, nodes_in, spare
+from export.graph.detector_graph import DetectorGraph
+from export.graph.index import SAME_SCALE, passed_on
+from export.quantize.blocks import PrecisionBlock, blocks_of, keep_float, nodes_of
 from export.quantize.calibration.images import Calibration
-from export.quantize.calibration.observer import Statistics
-from export.quantize.fp16 import halve
-from export.quantize.int8 import Family, largest
-from export.quantize.qdq import ByteWeights, byte_weights, trained_bytes, write
-from export.quantize.qdq_placement import Plan
+from export.quantize.calibration.observer import TensorStatistics
+from export.quantize.fp16 import convert_to_fp16
+from export.quantize.int8 import Int8Settings, largest
+from export.quantize.qdq import Int8Weights, insert_qdq, quantise_trained_weights, quantise_weights
+from export.quantize.qdq_placement import QdqPlan
 from export.quantize.ranges import LEVELS, Range
 from export.quantize.tensor_ranges import groups_of
-from export.quantize.variant import Variant
+from export.quantize.variant import Variant, others
 
 METHOD = "trained scales"
 
 
 def begin(
-    source: onnx.ModelProto,
-    graph: Graph,
-    seen: Statistics,
-    family: Family,
+    graph: DetectorGraph,
+    statistics: TensorStatistics,
+    settings: Int8Settings,
     *,
     record: Mapping[str, Any],
 ) -> PostTraining:
-    """What an export for a family would write now, in the form that a training goes on from.
+    """Quantise a network after training, as the start of QAT.
 
     Args:
-        source: The FP32 model.
-        graph: Of that model.
-        seen: What its tensors hold, and the bytes of weights that were chosen for the family's limit.
-        family: For whom.
-        record: Which images were looked at.
+        graph: The graph of the FP32 model.
+        statistics: Of its tensors, with the weights that GPTQ chose for the target's limits.
+        settings: The target's.
+        record: The calibration images, for the checkpoint.
     """
-    plan = family.place(graph, seen, family.tuning)
-    stored = {t.name: t for t in source.graph.initializer}
-    made: dict[str, ByteWeights] = {}
+    plan = settings.placement(graph, statistics, settings.tuning)
+    made: dict[str, Int8Weights] = {}
     for name in sorted(plan.convolutions):
         read, *names = graph.body[name].input
-        weight, bias = (numpy_helper.to_array(stored[n]) for n in names)
-        means, chosen = seen.channel_means[read], seen.weights.get(name)
-        made[name] = byte_weights(weight, bias, means, family.weight_limit, chosen)
+        weight, bias = (numpy_helper.to_array(graph.initializers[n]) for n in names)
+        means, chosen = statistics.channel_means[read], statistics.weights.get(name)
+        made[name] = quantise_weights(weight, bias, means, settings.weight_limit, chosen)
     return PostTraining(
-        scheme=_scheme(graph, plan, family, made),
+        scheme=_scheme(graph, plan, settings, made),
         weights={name: one.values * one.scale.reshape(-1, 1, 1, 1) for name, one in made.items()},
         biases={name: one.bias for name, one in made.items()},
-        record={**record, "method": family.tuning.words},
+        record={**record, "method": settings.tuning.description},
     )
 
 
-class Trained:
+class QatVariants:
     """Quantised copies of an FP32 graph with trained scales.
 
     Args:
-        source: The FP32 model of the checkpoint that holds the roundings.
-        scale: The spec's factor on pixel values.
-        scheme: Of that checkpoint.
-        family: For whom the copies are.
-        calibration: Images to check FP16's range on, and to rank blocks on; nothing is fitted to them.
-        seen: What tensors hold on them.
+        graph: The graph of the FP32 model.
+        scheme: The quantisation of the same checkpoint.
+        settings: The target's.
+        calibration: Images to check the range of FP16 and to rank blocks on; no range is fitted to them.
+        statistics: Of the tensors on these images.
 
     Raises:
-        ArtifactError: The roundings are not of this network.
-        UsageError: They were trained for other engines.
+        ArtifactError: The quantisation is of another network.
+        UsageError: It was trained for another target.
     """
 
     def __init__(
         self,
-        source: onnx.ModelProto,
-        scale: float,
+        graph: DetectorGraph,
         scheme: QuantizationScheme,
-        family: Family,
+        settings: Int8Settings,
         *,
         calibration: Calibration | None = None,
-        seen: Statistics | None = None,
+        statistics: TensorStatistics | None = None,
     ) -> None:
-        if scheme.family != family.name:
+        if scheme.family != settings.target:
             raise UsageError(
-                f"the checkpoint's scales were trained for {scheme.family}, and not for {family.name}",
-                hint=f"--to {scheme.family}, or --calib-anew with --calib to leave the trained scales",
+                f"the checkpoint's scales were trained for {scheme.family}, not for {settings.target}",
+                hint=f"--to {scheme.family}, or --calib-anew with --calib to ignore the trained scales",
             )
         self.calibration = calibration
-        self._source, self._graph = source, Graph(source, scale)
-        self._scheme, self._family = scheme, family
-        self._largest = {} if seen is None else largest(seen)
-        _check(source, self._graph, scheme)
+        self._graph, self._scheme, self._settings = graph, scheme, settings
+        self._largest = {} if statistics is None else largest(statistics)
+        _check(graph, scheme)
 
     @cached_property
-    def blocks(self) -> tuple[Block, ...]:
-        """Those with a convolution in bytes."""
-        return blocks_of(self._source, self._graph, self._scheme.weights.keys())
+    def blocks(self) -> tuple[PrecisionBlock, ...]:
+        """The blocks with a quantised convolution."""
+        return blocks_of(self._graph, self._scheme.weights.keys())
 
-    def make(self, moved: Sequence[Block] = ()) -> Variant:
-        """Quantise all but the moved blocks."""
-        plan, made = self._quantised(moved)
+    def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
+        """Quantise all blocks but the excluded ones."""
+        plan, made = self._quantised(excluded)
         record: dict[str, Any] = {
             "method": METHOD,
             "family": self._scheme.family,
@@ -114,33 +109,35 @@ class Trained:
         }
         if self.calibration is not None:
             record["range_check"] = asdict(self.calibration.record)
-        if not self._family.halves:
+        if not self._settings.float_is_fp16:
             return Variant(made, record)
-        halved = halve(made, plan.float_readers, self._largest)
-        return Variant(halved.model, {**record, "left_single": dict(halved.kept)})
+        converted = convert_to_fp16(made, plan.float_readers, self._largest)
+        return Variant(converted.model, {**record, "left_single": dict(converted.kept)})
 
-    def alone(self, block: Block) -> onnx.ModelProto:
-        """Quantise one block; what is float is FP32."""
-        return self._quantised([other for other in self.blocks if other is not block])[1]
+    def only(self, block: PrecisionBlock) -> onnx.ModelProto:
+        """Quantise one block; the others are FP32."""
+        return self._quantised(others(self.blocks, block))[1]
 
-    def _quantised(self, moved: Sequence[Block]) -> tuple[Plan, onnx.ModelProto]:
-        plan = spare(plan_of(self._scheme), self._graph, nodes_in(moved))
-        steps, limit = self._scheme.weights, self._scheme.weight_limit
-        return plan, write(
-            self._source, plan, lambda node, w, b: trained_bytes(w, b, steps[node.name], limit)
+    def _quantised(self, excluded: Sequence[PrecisionBlock]) -> tuple[QdqPlan, onnx.ModelProto]:
+        plan = keep_float(plan_of(self._scheme), self._graph, nodes_of(excluded))
+        scales, limit = self._scheme.weights, self._scheme.weight_limit
+        return plan, insert_qdq(
+            self._graph.model,
+            plan,
+            lambda node, w, b: quantise_trained_weights(w, b, scales[node.name], limit),
         )
 
 
-def plan_of(scheme: QuantizationScheme) -> Plan:
-    """The plan that roundings were made of, with the scales that they have now."""
+def plan_of(scheme: QuantizationScheme) -> QdqPlan:
+    """The plan of a quantisation scheme, with its scales as ranges."""
     ranges = {
-        name: Range(-grid.zero * grid.step, (LEVELS - grid.zero) * grid.step)
-        for name, grid in scheme.grids.items()
+        name: Range(-params.zero_point * params.scale, (LEVELS - params.zero_point) * params.scale)
+        for name, params in scheme.quant_params.items()
     }
-    return Plan(
-        activations={tensor: ranges[grid] for tensor, grid in scheme.activations.items()},
+    return QdqPlan(
+        activations={tensor: ranges[params] for tensor, params in scheme.activations.items()},
         convolutions=frozenset(scheme.weights),
-        byte_inputs={name: ranges[grid] for name, grid in scheme.inputs.items()},
+        int8_inputs={name: ranges[params] for name, params in scheme.inputs.items()},
         float_readers=frozenset(scheme.float_readers),
         integer_bias=scheme.has_integer_bias,
         signed=scheme.is_signed,
@@ -148,23 +145,25 @@ def plan_of(scheme: QuantizationScheme) -> Plan:
     )
 
 
-def _scheme(graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWeights]) -> QuantizationScheme:
+def _scheme(
+    graph: DetectorGraph, plan: QdqPlan, settings: Int8Settings, made: Mapping[str, Int8Weights]
+) -> QuantizationScheme:
     groups = groups_of(graph)
     known = {graph.source, *(graph.sigmoid(node) for node in graph.body.values())}
     activations = {tensor: groups.get(tensor, tensor) for tensor in plan.activations}
     inputs = {n: groups.get(t, t) for n in made for t in [graph.body[n].input[0]]}
-    grids = {
+    quant_params = {
         activations[tensor]: QuantParams(
-            step=float(np.float32(used.scale)), zero=used.zero, is_learnt=tensor not in known
+            scale=float(np.float32(used.scale)), zero_point=used.zero, is_learnt=tensor not in known
         )
         for tensor, used in plan.activations.items()
     }
     return QuantizationScheme(
-        family=family.name,
+        family=settings.target,
         is_signed=plan.signed,
         has_integer_bias=plan.integer_bias,
-        weight_limit=family.weight_limit,
-        grids=grids,
+        weight_limit=settings.weight_limit,
+        quant_params=quant_params,
         activations=activations,
         weights={name: one.scale for name, one in made.items()},
         inputs=inputs,
@@ -174,44 +173,44 @@ def _scheme(graph: Graph, plan: Plan, family: Family, made: Mapping[str, ByteWei
     )
 
 
-def _reads(graph: Graph, plan: Plan, activations: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """By node that reads anything rounded, the grid of each input; see ``QuantizationScheme.reads``."""
-    on_grid: set[str] = set()  # tensors that come rounded out of their node, which only moves values about
+def _reads(graph: DetectorGraph, plan: QdqPlan, activations: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The parameters of the inputs of nodes, see ``QuantizationScheme.reads``."""
+    passed: set[str] = set()  # outputs of nodes that pass quantised values on
     reads: dict[str, tuple[str, ...]] = {}
     for node in graph.nodes:
         if node.name in plan.float_readers:
             continue
-        found = tuple(activations.get(t, "") if t not in on_grid else "" for t in node.input)
+        found = tuple(activations.get(t, "") if t not in passed else "" for t in node.input)
         if any(found):
             reads[node.name] = found
-        if node.op_type in SAME_SCALE and all(t in activations or t in on_grid for t in graph.moved(node)):
-            on_grid.update(node.output)
+        if node.op_type in SAME_SCALE and all(t in activations or t in passed for t in passed_on(node)):
+            passed.update(node.output)
     return reads
 
 
-def _check(source: onnx.ModelProto, graph: Graph, scheme: QuantizationScheme) -> None:
-    """Raise ArtifactError if roundings name what the graph does not have."""
-    widths = {t.name: t.dims[0] for t in source.graph.initializer if t.dims}
+def _check(graph: DetectorGraph, scheme: QuantizationScheme) -> None:
+    """Raise ArtifactError if a quantisation names tensors that the graph does not have."""
+    widths = {t.name: t.dims[0] for t in graph.initializers.values() if t.dims}
     tensors = {*graph.producer, graph.source}
-    odd: Iterable[str] = [
+    unknown: Iterable[str] = [
         *(t for t in scheme.activations if t not in tensors),
         *(
             name
-            for name, steps in scheme.weights.items()
-            if name not in graph.body or steps.shape != (widths[graph.body[name].input[1]],)
+            for name, scales in scheme.weights.items()
+            if name not in graph.body or scales.shape != (widths[graph.body[name].input[1]],)
         ),
     ]
-    if first := next(iter(sorted(odd)), None):
+    if first := next(iter(sorted(unknown)), None):
         raise ArtifactError(
             f"the checkpoint's scales are of another network: {first} does not fit",
             hint="weights and spec must come from the same training: copy both again",
         )
 
 
-def _ranges(plan: Plan, scheme: QuantizationScheme) -> dict[str, list[float | str]]:
+def _ranges(plan: QdqPlan, scheme: QuantizationScheme) -> dict[str, list[float | str]]:
     """By tensor: the lower end, the upper end, and whether it was trained."""
     return {
-        name: [used.low, used.high, "trained" if scheme.grids[grid].is_learnt else "known"]
-        for name, grid in sorted(scheme.activations.items())
+        name: [used.low, used.high, "trained" if scheme.quant_params[params].is_learnt else "known"]
+        for name, params in sorted(scheme.activations.items())
         for used in [plan.activations[name]]
     }

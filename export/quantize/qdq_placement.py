@@ -1,7 +1,7 @@
-"""Which tensors and convolutions of a graph go to INT8, for each family of engines.
+"""Q/DQ placement: the tensors and convolutions of a graph to quantise, for each target.
 
-Read from the structure: a convolution followed by SiLU is part of the body and may be quantised. The others
-are the detection outputs; they and everything behind them stay float.
+It follows from the structure: a convolution followed by SiLU belongs to the body and may be quantised. The
+others are the detection outputs; they and the decode behind them stay float.
 """
 
 from __future__ import annotations
@@ -11,75 +11,87 @@ from dataclasses import dataclass, field, replace
 
 import onnx
 
-from export.graph.index import SAME_SCALE, Graph
-from export.quantize.calibration.observer import Statistics
+from export.graph.detector_graph import DetectorGraph
+from export.graph.index import SAME_SCALE, passed_on
+from export.quantize.calibration.observer import TensorStatistics
 from export.quantize.calibration.range_methods import ONNXRUNTIME, OPENVINO, TENSORRT, Tuning
 from export.quantize.ranges import Range, noise_db, silu
-from export.quantize.tensor_ranges import FRONT_STRIDE, Allowance, groups_of, tensor_ranges
+from export.quantize.tensor_ranges import FRONT_STRIDE, FloatBudget, groups_of, tensor_ranges
 
-#: Below it SiLU is zero to within 0.03, so bytes of ONNX Runtime need not reach further down, and steps are
-#: finer for it. At -4 a layer's silent values all move by 0.07 the same way, and boxes with them; at -8 steps
-#: are so much wider that boxes of the COCO YOLOv5n are off by a tenth more.
+#: Lower end of the ranges in front of SiLU for ONNX Runtime. SiLU is within 0.03 of zero below it, and a
+#: narrower range has a smaller scale. At -4 all inactive values of a layer shift by 0.07, and boxes with
+#: them; at -8 the scale is so much larger that the box error of the COCO YOLOv5n rises by a tenth.
 PRE_ACTIVATION_FLOOR = -5.0
-FRONT = f"its map has a stride of {FRONT_STRIDE} or less"
+FRONT = f"its feature map has a stride of {FRONT_STRIDE} or less"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Where the bytes are.
+class QdqPlan:
+    """What to quantise.
 
     Attributes:
-        activations: Tensors that are rounded to a byte behind the node that makes them, and their ranges.
-        convolutions: Nodes that multiply bytes.
-        byte_inputs: For each such node, the range of its input.
-        float_readers: Nodes that read the tensor as it was before rounding.
-        integer_bias: Whether the bias is an int32 at the accumulator's scale, or stays float.
-        signed: Whether a byte is signed, and zero stands for zero. A range that is not ``ranges.symmetric``
-            is then that of the tensor before it is shifted: see ``for_tensorrt``.
-        left_float: Why a tensor or convolution of the body was left out.
+        activations: The ranges of tensors with a Q/DQ pair, by name.
+        convolutions: Names of the convolutions that compute in INT8.
+        int8_inputs: By such a convolution, the range of its input.
+        float_readers: Names of the nodes that read their inputs before quantisation.
+        integer_bias: Whether biases are INT32 at the scale of the accumulator, or float.
+        signed: Whether activations are INT8 with zero point 0. A range that is not ``ranges.symmetric`` is
+            then that of the tensor before it is shifted: see ``for_tensorrt``.
+        left_float: By tensor or convolution of the body that stays float, the reason.
     """
 
     activations: Mapping[str, Range]
     convolutions: frozenset[str]
-    byte_inputs: Mapping[str, Range]
+    int8_inputs: Mapping[str, Range]
     float_readers: frozenset[str]
     integer_bias: bool
     signed: bool = False
     left_float: Mapping[str, str] = field(default_factory=dict)
 
 
-Placement = Callable[[Graph, Statistics, Tuning], Plan]
+Placement = Callable[[DetectorGraph, TensorStatistics, Tuning], QdqPlan]
 
 
-def for_openvino(graph: Graph, statistics: Statistics, tuning: Tuning = OPENVINO) -> Plan:
-    """Bytes between layers, nothing inside one.
+def for_openvino(graph: DetectorGraph, statistics: TensorStatistics, tuning: Tuning = OPENVINO) -> QdqPlan:
+    """Quantise activations between layers, and none within a layer.
 
-    OpenVINO fuses convolution, SiLU and rounding into one kernel that keeps full precision inside, so a pair
-    stands behind SiLU only; none on the branch that a residual addition consumes from the same kernel. A
-    detection output reads what its layer computed, before rounding: better boxes, and a kernel that writes
-    float costs less than turning bytes back.
+    OpenVINO fuses convolution, SiLU and quantisation into one kernel with full precision inside. A pair is
+    therefore placed behind SiLU only, and not on the branch of a residual addition that is fused into the
+    same kernel. Detection outputs read unquantised activations: boxes are better, and a kernel that writes
+    float is faster than a dequantisation.
+
+    Args:
+        graph: The graph of the FP32 model.
+        statistics: Of its tensors.
+        tuning: How ranges are computed, and how much may stay float.
     """
-    branches = {n.input[1] for n in graph.sums() if len(graph.readers[n.input[1]]) == 1}
-    made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
-    wanted = [t for t in made if t not in branches and _is_needed(graph, t)]
+    branches = graph.fused_branches()
+    wanted = [t for t in graph.block_outputs() if t not in branches and _is_needed(graph, t)]
     ranges, left = tensor_ranges(graph, statistics, tuning, wanted)
     return _plan(graph, ranges, left, convolutions=graph.body, integer_bias=False)
 
 
-def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXRUNTIME) -> Plan:
-    """Bytes everywhere: ONNX Runtime multiplies bytes only where the result becomes a byte at once.
+def for_onnxruntime(
+    graph: DetectorGraph, statistics: TensorStatistics, tuning: Tuning = ONNXRUNTIME
+) -> QdqPlan:
+    """Quantise every activation: ONNX Runtime has INT8 convolutions with INT8 output only.
 
-    So the sum in front of SiLU is rounded as well, and the sigmoid, which makes it a table of 256. Layers
-    that this rounding would ruin are left float, and so are those whose result a detection output reads,
-    where they are cheap: with towers they are a sixth of all multiplications, and boxes hardly lose by it.
+    The input of SiLU is quantised as well, and its sigmoid, which becomes a table of 256 entries. Layers with
+    too much noise in front of SiLU stay float. So do the layers in front of detection outputs where they are
+    a small share: with towers they are a sixth of all multiplications, and boxes lose little.
 
-    Where one of the finest maps is left float, so is all in front of it: its convolutions have few channels,
-    so that bytes win little there, and in one piece the front changes type once.
+    Where one of the finest feature maps stays float, so does everything in front of it: these convolutions
+    have few channels, so that INT8 gains little, and the type changes only once.
+
+    Args:
+        graph: The graph of the FP32 model.
+        statistics: Of its tensors.
+        tuning: How ranges are computed, and how much may stay float.
     """
-    made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
-    ranges, left = tensor_ranges(graph, statistics, tuning, [t for t in made if _is_needed(graph, t)])
-    seen = {name: statistics.histograms[node.output[0]] for name, node in graph.body.items()}
-    before = {name: _before_silu(tuning.range_of(histogram)) for name, histogram in seen.items()}
+    wanted = [t for t in graph.block_outputs() if _is_needed(graph, t)]
+    ranges, left = tensor_ranges(graph, statistics, tuning, wanted)
+    histograms = {name: statistics.histograms[node.output[0]] for name, node in graph.body.items()}
+    before = {name: _before_silu(tuning.range_of(histogram)) for name, histogram in histograms.items()}
     left |= _unfit(graph, statistics, tuning, before)
     left = _whole_front(graph, left) | left
     convolutions = {name: node for name, node in graph.body.items() if name not in left}
@@ -88,78 +100,85 @@ def for_onnxruntime(graph: Graph, statistics: Statistics, tuning: Tuning = ONNXR
     for name in plan.convolutions:
         node = graph.body[name]
         inner |= {node.output[0]: before[name], graph.sigmoid(node): Range(0.0, 1.0)}
-    moved = _moved(graph, plan.activations)
-    rounded = read_rounded({**plan.activations, **inner, **moved}, graph, plan.float_readers)
+    passed = _passed_on_ranges(graph, plan.activations)
+    quantised = read_quantised({**plan.activations, **inner, **passed}, graph, plan.float_readers)
     pooled = _float_pools(graph, plan)
-    return replace(plan, activations={t: used for t, used in rounded.items() if t not in pooled})
+    return replace(plan, activations={t: used for t, used in quantised.items() if t not in pooled})
 
 
-def for_tensorrt(graph: Graph, statistics: Statistics, tuning: Tuning = TENSORRT) -> Plan:
-    """Signed bytes in front of every convolution of the body, nothing inside a layer; zero stands for zero.
+def for_tensorrt(graph: DetectorGraph, statistics: TensorStatistics, tuning: Tuning = TENSORRT) -> QdqPlan:
+    """Quantise the input of every convolution of the body to symmetric INT8, and nothing within a layer.
 
-    TensorRT fuses convolution, bias, SiLU and the next rounding, and a residual addition with the convolution
-    that it follows: so a pair stands on the shortcut's side only, as in ``for_openvino``. It multiplies bytes
-    only where the pair is the convolution's own input, hence one more behind whatever moves bytes about, at
-    the same scale.
+    TensorRT fuses convolution, bias, SiLU and the next quantisation, and a residual addition with the
+    convolution in front of it: a pair is placed on the shortcut only, as in ``for_openvino``. A convolution
+    is INT8 only if a pair is its direct input, hence another pair, of the same scale, behind each node that
+    passes values on.
 
-    A signed byte spends half of its values on numbers that hardly a SiLU has. So a tensor is shifted to the
-    middle of its range before it is rounded: one more operation on what is in a register, in the kernel of
-    SiLU and rounding. The convolution that reads it adds the shift times the sum of its weights to its bias.
-    One with a border of zeros cannot, for the border lacks no shift: what 3 x 3 convolutions read stays.
+    Symmetric INT8 spends half of its values on negative numbers, which SiLU hardly has. A tensor is therefore
+    shifted to the middle of its range before quantisation: one more operation in registers, in the kernel of
+    SiLU. The convolution that reads it adds the shift times the sum of its weights to its bias. With zero
+    padding this is impossible, since the padding is not shifted: inputs of 3 x 3 convolutions stay symmetric.
 
-    All in front of the first map of stride 8 is float: what is lost on the finest maps moves boxes most, see
-    docs/reference/calibration.md. These layers have 16 and 32 channels, where bytes win least, and in one
-    piece they cost one change of format.
+    Everything in front of the first feature map of stride 8 is float: errors on the finest maps move boxes
+    most, see docs/reference/calibration.md. These layers have 16 and 32 channels, where INT8 gains least, and
+    the format changes only once.
+
+    Args:
+        graph: The graph of the FP32 model.
+        statistics: Of its tensors.
+        tuning: How ranges are computed, and how much may stay float.
     """
     front = graph.front(FRONT_STRIDE)
-    branches = {n.input[1] for n in graph.sums() if len(graph.readers[n.input[1]]) == 1}
-    made = [graph.activation(n) for n in graph.body.values()] + [n.output[0] for n in graph.sums()]
-    read = [t for t in made if t not in branches and _is_needed(graph, t)]
+    branches = graph.fused_branches()
+    read = [t for t in graph.block_outputs() if t not in branches and _is_needed(graph, t)]
     wanted = [t for t in read if any(r.name not in front for r in graph.readers[t])]
-    ranges, left = tensor_ranges(graph, statistics, tuning, wanted, unsigned=_borderless(graph, wanted))
+    ranges, left = tensor_ranges(graph, statistics, tuning, wanted, unsigned=_without_padding(graph, wanted))
     del ranges[graph.source]
     left |= dict.fromkeys([t for t in read if t not in wanted] + sorted(front & graph.body.keys()), FRONT)
     left |= {name: "it reads the image" for name, n in graph.body.items() if n.input[0] == graph.source}
     convolutions = {name: node for name, node in graph.body.items() if name not in front}
     plan = _plan(graph, ranges, left, convolutions=convolutions, integer_bias=False)
-    moved = _moved(graph, plan.activations)
+    passed = _passed_on_ranges(graph, plan.activations)
     return replace(
         plan,
-        activations={**plan.activations, **moved},
+        activations={**plan.activations, **passed},
         float_readers=plan.float_readers | front,
         signed=True,
     )
 
 
-def _borderless(graph: Graph, tensors: Iterable[str]) -> list[str]:
-    """The tensors that no convolution with a border of zeros reads, nor any that shares their scale."""
+def _without_padding(graph: DetectorGraph, tensors: Iterable[str]) -> list[str]:
+    """The tensors that no convolution with zero padding reads, nor a tensor of the same scale."""
     groups = groups_of(graph)
-    bordered = {groups.get(t, t) for t in tensors if any(map(_has_border, graph.byte_readers(t)))}
-    return [t for t in tensors if groups.get(t, t) not in bordered]
+    padded = {groups.get(t, t) for t in tensors if any(map(_is_padded, graph.convolutions_reading(t)))}
+    return [t for t in tensors if groups.get(t, t) not in padded]
 
 
-def _has_border(conv: onnx.NodeProto) -> bool:
+def _is_padded(conv: onnx.NodeProto) -> bool:
     return any(any(a.ints) for a in conv.attribute if a.name == "pads")
 
 
-def _whole_front(graph: Graph, left: Mapping[str, str]) -> dict[str, str]:
-    """The convolutions in front of the finest maps that stay float, and why they do too."""
+def _whole_front(graph: DetectorGraph, left: Mapping[str, str]) -> dict[str, str]:
+    """The convolutions in front of the finest feature maps that stay float, and the reason."""
     front = graph.front(FRONT_STRIDE)
     made = {name: graph.activation(graph.body[name]) if name in graph.body else name for name in left}
     fine = {name: tensor for name, tensor in made.items() if graph.producer[tensor].name in front}
-    return {conv: f"{name} behind it is float" for name in fine for conv in graph.makers_of(fine[name])}
+    return {
+        conv: f"{name} behind it is float" for name in fine for conv in graph.convolutions_before(fine[name])
+    }
 
 
-def _float_pools(graph: Graph, plan: Plan) -> set[str]:
-    """What pools of the body read and make where the layer in front of them is float.
+def _float_pools(graph: DetectorGraph, plan: QdqPlan) -> set[str]:
+    """Inputs and outputs of the body's pools behind a float layer.
 
-    ONNX Runtime pools bytes fast where they lie channels last, which only a convolution in bytes makes them
-    do. Elsewhere one pool of the SPPF takes as long as ten of floats, so the rounding waits for the concat.
+    ONNX Runtime pools INT8 fast only if it is laid out channels last, as an INT8 convolution leaves it. In
+    the other layout one INT8 pool of the SPPF takes as long as ten float ones, so quantisation is left to the
+    concat.
     """
     makers = {graph.activation(node): name for name, node in graph.body.items()}
     floats = {tensor for tensor, name in makers.items() if name not in plan.convolutions}
     found: set[str] = set()
-    for node in graph.moves():
+    for node in graph.same_scale_nodes():
         if node.op_type == "MaxPool" and node.input[0] in floats | found:
             found |= {node.input[0], node.output[0]}
     return found
@@ -170,35 +189,36 @@ def _before_silu(used: Range) -> Range:
 
 
 def _unfit(
-    graph: Graph, statistics: Statistics, tuning: Tuning, before: Mapping[str, Range]
+    graph: DetectorGraph, statistics: TensorStatistics, tuning: Tuning, before: Mapping[str, Range]
 ) -> dict[str, str]:
-    """The convolutions whose result must not be rounded in front of SiLU, and why."""
-    last = [n for n, node in graph.body.items() if graph.readers_of_activation(node) & set(graph.outputs)]
-    spared = (
-        last if graph.share(last) <= tuning.float_share else []
-    )  # the ends of a head's towers do too much
-    left = dict.fromkeys(spared, "a detection output reads it")
+    """The convolutions whose output must not be quantised in front of SiLU, and the reason."""
+    last = [n for n, node in graph.body.items() if graph.activation_readers(node) & set(graph.outputs)]
+    # The last layers of a decoupled head's towers are too large a share.
+    kept = last if graph.share(last) <= tuning.float_share else []
+    left = dict.fromkeys(kept, "a detection output reads it")
     noisy = {
         name: noise_db(statistics.histograms[graph.body[name].output[0]], used, silu)
         for name, used in before.items()
         if name not in left
     }
-    allowance = Allowance(graph, tuning)
-    ruined = {
-        name: f"a byte in front of its SiLU leaves {db:.1f} dB"
+    budget = FloatBudget(graph, tuning)
+    too_noisy = {
+        name: f"in INT8 the input of its SiLU has {db:.1f} dB"
         for name, db in sorted(noisy.items(), key=lambda item: item[1])
-        if allowance.spares(db, {name}, {name})
+        if budget.grants(db, {name}, {name})
     }
-    return left | ruined
+    return left | too_noisy
 
 
-def _is_needed(graph: Graph, tensor: str) -> bool:
-    """Whether anything but detection outputs reads a tensor."""
+def _is_needed(graph: DetectorGraph, tensor: str) -> bool:
+    """Whether a node that is not a detection output reads a tensor."""
     return any(r.name not in graph.outputs for r in graph.readers.get(tensor, []))
 
 
-def read_rounded(ranges: Mapping[str, Range], graph: Graph, floats: Collection[str]) -> dict[str, Range]:
-    """The ranges of tensors that a node reads rounded."""
+def read_quantised(
+    ranges: Mapping[str, Range], graph: DetectorGraph, floats: Collection[str]
+) -> dict[str, Range]:
+    """The ranges of the tensors that at least one node reads quantised."""
     return {
         tensor: used
         for tensor, used in ranges.items()
@@ -206,40 +226,40 @@ def read_rounded(ranges: Mapping[str, Range], graph: Graph, floats: Collection[s
     }
 
 
-def _moved(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
-    """The ranges of what nodes make that only move bytes about."""
-    made = {node.output[0]: _byte_range(graph, ranges, node.output[0]) for node in graph.moves()}
-    return {tensor: used for tensor, used in made.items() if used is not None}
+def _passed_on_ranges(graph: DetectorGraph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """The ranges of outputs of nodes that pass quantised values on."""
+    found = {node.output[0]: _int8_range(graph, ranges, node.output[0]) for node in graph.same_scale_nodes()}
+    return {tensor: used for tensor, used in found.items() if used is not None}
 
 
-def _byte_range(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range | None:
-    """The range of a tensor that is bytes where it is read, directly or moved about; else None."""
+def _int8_range(graph: DetectorGraph, ranges: Mapping[str, Range], tensor: str) -> Range | None:
+    """The range of a tensor that is quantised, directly or passed on; None for a float one."""
     if tensor in ranges:
         return ranges[tensor]
     node = graph.producer.get(tensor)
     if node is None or node.op_type not in SAME_SCALE:
         return None
-    found = [_byte_range(graph, ranges, t) for t in graph.moved(node)]
+    found = [_int8_range(graph, ranges, t) for t in passed_on(node)]
     return found[0] if all(r is not None for r in found) else None
 
 
 def _plan(
-    graph: Graph,
+    graph: DetectorGraph,
     ranges: Mapping[str, Range],
     left: dict[str, str],
     *,
     convolutions: Mapping[str, onnx.NodeProto],
     integer_bias: bool,
-) -> Plan:
-    """Keep the convolutions whose input is bytes."""
-    inputs = {name: _byte_range(graph, ranges, node.input[0]) for name, node in convolutions.items()}
+) -> QdqPlan:
+    """A plan with those of some convolutions whose input is quantised."""
+    inputs = {name: _int8_range(graph, ranges, node.input[0]) for name, node in convolutions.items()}
     left |= {name: "its input is float" for name, used in inputs.items() if used is None}
-    byte_inputs = {name: used for name, used in inputs.items() if used is not None}
-    floats = {n for n in (*graph.body, *graph.outputs) if n not in byte_inputs}
-    return Plan(
-        activations=read_rounded(ranges, graph, floats),
-        convolutions=frozenset(byte_inputs),
-        byte_inputs=byte_inputs,
+    int8_inputs = {name: used for name, used in inputs.items() if used is not None}
+    floats = {n for n in (*graph.body, *graph.outputs) if n not in int8_inputs}
+    return QdqPlan(
+        activations=read_quantised(ranges, graph, floats),
+        convolutions=frozenset(int8_inputs),
+        int8_inputs=int8_inputs,
         float_readers=frozenset(floats),
         integer_bias=integer_bias,
         left_float=left,

@@ -1,4 +1,4 @@
-"""Which part of a tensor's values 8 bits should cover, and how much noise that makes."""
+"""Ranges of quantised activations, and the quantisation noise that they cause."""
 
 from __future__ import annotations
 
@@ -10,90 +10,90 @@ from numpy.typing import NDArray
 
 from export.quantize.calibration.observer import Histogram
 
-LEVELS = 255  # steps of an unsigned byte
-SIGNED_LEVELS = 127  # steps of a signed byte on either side of zero
-SIGNED_ZERO = 128  # of a signed byte, written as an unsigned one
+LEVELS = 255  # largest UINT8 value
+SIGNED_LEVELS = 127  # largest INT8 value
+SIGNED_ZERO = 128  # zero point of symmetric INT8, as UINT8
 CANDIDATES = 120  # upper ends that are tried
-LEAST_STEP = 1e-9  # of a tensor that is constant
+LEAST_STEP = 1e-9  # scale of a constant tensor
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What an unsigned byte stands for: ``low`` for 0 to ``high`` for 255; holds zero exactly."""
+    """The real values of UINT8: ``low`` for 0 to ``high`` for 255; zero is represented exactly."""
 
     low: float
     high: float
 
     @property
     def scale(self) -> float:
-        """The step between two byte values."""
+        """The scale: the difference of two neighbouring values."""
         return max((self.high - self.low) / LEVELS, LEAST_STEP)
 
     @property
     def zero(self) -> int:
-        """The byte that stands for zero."""
+        """The zero point, 0 to 255."""
         return min(max(round(-self.low / self.scale), 0), LEVELS)
 
-    def rounded(self, values: Values) -> Values:
-        """What is left of values after a byte."""
+    def fake_quantised(self, values: Values) -> Values:
+        """Values after quantisation and dequantisation."""
         scale, zero = self.scale, self.zero
         return np.asarray((np.clip(np.rint(values / scale) + zero, 0, LEVELS) - zero) * scale, np.float64)
 
 
 def covering(ranges: Sequence[Range]) -> Range:
-    """The smallest range that holds all of the given ones."""
+    """The smallest range that contains all given ones."""
     return Range(min(r.low for r in ranges), max(r.high for r in ranges))
 
 
 def whole_range(histogram: Histogram) -> Range:
-    """All values that were seen, and zero: padding is zero, and must be exact."""
+    """All observed values, and zero, because padding must be exact."""
     return Range(min(histogram.low, 0.0), max(histogram.high, 0.0))
 
 
 def best_range(histogram: Histogram, *, widen: float = 1.0) -> Range:
-    """Clip the upper tail where that makes the rest finer.
+    """The widest range within a factor of the least squared error.
 
-    The lower end is not clipped: SiLU never goes below -0.28.
+    Only the upper end is clipped: SiLU is never below -0.28.
 
     Args:
         histogram: The tensor's values.
-        widen: The factor on the least squared error that a wider range may cost; 1 takes the least. Objects
-            are rare, their activations are large, and a mean over mostly background undervalues them.
+        widen: The factor; 1 takes the range of the least error. Objects are rare and have large activations,
+            which a mean over mostly background undervalues.
     """
     return _cheap(candidates(histogram), histogram, widen)
 
 
 def candidates(histogram: Histogram) -> list[Range]:
-    """Ranges of an unsigned byte to choose from, from the narrowest to ``whole_range``."""
+    """Asymmetric ranges to choose from, from the narrowest to ``whole_range``."""
     whole = whole_range(histogram)
     return [Range(whole.low, whole.high * k / CANDIDATES) for k in range(1, CANDIDATES + 1)]
 
 
 def symmetric(high: float) -> Range:
-    """The range of a signed byte whose zero is exactly zero, ``high`` for 127: TensorRT knows no other.
+    """The range of symmetric INT8, ``high`` for 127, which is the only one of TensorRT.
 
-    Written as an unsigned byte, 128 stands for zero: the two are one grid.
+    It equals UINT8 with zero point 128.
     """
-    step = high / SIGNED_LEVELS
-    return Range(-(SIGNED_LEVELS + 1) * step, high)
+    scale = high / SIGNED_LEVELS
+    return Range(-(SIGNED_LEVELS + 1) * scale, high)
 
 
 def best_symmetric(histogram: Histogram, *, widen: float = 1.0, power: float = 2.0) -> Range:
-    """``best_range`` on a grid that is symmetric about zero; the side that reaches further decides.
+    """``best_range`` for symmetric INT8; the larger magnitude of both ends decides.
 
     Args:
         histogram: The tensor's values.
-        widen: The factor on the least error that a wider range may cost; 1 takes the least.
-        power: Of the error. Above 2, what clipping does to a few large values weighs more against what
-            rounding does to many: another way than ``widen`` to give the rare objects their due.
+        widen: The factor on the least error; 1 takes the range of the least error.
+        power: Exponent of the error. Above 2, clipping a few large values weighs more against the rounding of
+            many small ones: an alternative to ``widen``.
     """
     return _cheap(symmetric_candidates(histogram), histogram, widen, power)
 
 
 def symmetric_candidates(histogram: Histogram) -> list[Range]:
-    """Ranges of a signed byte to choose from, ascending to one that holds all that was seen."""
+    """Symmetric ranges to choose from, ascending to one that contains all observed values."""
     largest = max(histogram.high, -histogram.low, LEAST_STEP)
     return [symmetric(largest * k / CANDIDATES) for k in range(1, CANDIDATES + 1)]
 
@@ -101,10 +101,16 @@ def symmetric_candidates(histogram: Histogram) -> list[Range]:
 def noise_db(
     histogram: Histogram, used: Range, through: Callable[[Values], Values] = lambda values: values
 ) -> float:
-    """Power of the signal over power of the error, in dB, behind an element-wise function."""
+    """Signal-to-quantisation-noise ratio in dB, after an element-wise function.
+
+    Args:
+        histogram: The tensor's values.
+        used: Its range.
+        through: The function, e.g. ``silu``.
+    """
     values, counts = histogram.points()
     signal = through(values)
-    error = through(used.rounded(values)) - signal
+    error = through(used.fake_quantised(values)) - signal
     power = float(counts @ error**2) + float(counts.sum()) * 1e-30
     return float(10 * np.log10(max(float(counts @ signal**2), 1e-30) / power))
 
@@ -115,7 +121,7 @@ def silu(values: Values) -> Values:
 
 
 def _cheap(tried: Sequence[Range], histogram: Histogram, widen: float, power: float = 2.0) -> Range:
-    """The last, and so the widest, of the ranges that cost at most ``widen`` times the least error."""
+    """The last, and therefore widest, range whose error is at most ``widen`` times the least."""
     values, counts = histogram.points()
     errors = [_error(r, values, counts, histogram.width, power) for r in tried]
     least = min(errors)
@@ -123,12 +129,11 @@ def _cheap(tried: Sequence[Range], histogram: Histogram, widen: float, power: fl
 
 
 def _error(used: Range, values: Values, counts: Values, bin_width: float, power: float) -> float:
-    """Error of a range to a power: what clipping costs, and rounding as uniform noise of a step.
+    """Sum of the clipping error and the expected rounding error, each to a power.
 
-    The noise has a mean of (step / 2)^power / (power + 1). A bin that is narrower than a step cannot tell
-    where in the step its values lie, hence the mean.
+    Rounding is uniform noise within a scale, with a mean of (scale / 2)^power / (power + 1). A bin narrower
+    than the scale does not determine the rounding error of its values, hence the mean.
     """
-    step = used.scale
     clipped = np.clip(values, used.low, used.high)
-    rounding = (max(step, bin_width) / 2) ** power / (power + 1)
+    rounding = (max(used.scale, bin_width) / 2) ** power / (power + 1)
     return float(counts @ (np.abs(values - clipped) ** power + np.where(values <= used.high, rounding, 0.0)))

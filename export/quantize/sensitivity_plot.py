@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgestill.plotting import COLOURS, INK, SOFT, image_figure, optional_plots
-from export.quantize.blocks import Block
+from export.quantize.blocks import PrecisionBlock
 from export.quantize.sensitivity import Sensitivity
 
 STAYS, MOVED = COLOURS[:2]
@@ -17,7 +17,9 @@ def plot_path(model: Path) -> Path:
     return model.with_name(f"{model.name}.sensitivity.png")
 
 
-def draw(model: Path, folder: Path, ranking: Sequence[Sensitivity], moved: Sequence[Block]) -> Path | None:
+def draw(
+    model: Path, folder: Path, ranking: Sequence[Sensitivity], moved: Sequence[PrecisionBlock]
+) -> Path | None:
     """Draw the plot of a model file into a folder; None, and a line on stderr, without matplotlib."""
     path = folder / plot_path(model).name
     with optional_plots("plot of the sensitivities"):
@@ -26,13 +28,13 @@ def draw(model: Path, folder: Path, ranking: Sequence[Sensitivity], moved: Seque
 
 
 def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], title: str) -> Path:
-    """Draw one bar a block; the same ranking makes the same bytes.
+    """Draw one bar for each block; the same ranking gives the same bytes.
 
     Args:
         path: The PNG.
-        ranking: The worst first.
-        moved: Names of the blocks that left the precision.
-        title: Says which file it is about.
+        ranking: The sensitivities, the highest first.
+        moved: Names of the blocks that were moved to a higher precision.
+        title: Title of the plot.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -40,7 +42,7 @@ def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], tit
     style = {"axes.grid.axis": "x", "axes.titlepad": 30, "ytick.labelcolor": INK}
     with image_figure(path, (8.4, 1.7 + 0.27 * len(ranking)), style) as figure:
         axes = figure.subplots()
-        for label, colour, chosen in (("stays", STAYS, False), ("moved out", MOVED, True)):
+        for label, colour, chosen in (("unchanged", STAYS, False), ("higher precision", MOVED, True)):
             rows = [row for row, found in enumerate(ranking) if (found.block.name in moved) == chosen]
             if rows:
                 errors = [ranking[row].error for row in rows]
@@ -53,7 +55,7 @@ def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], tit
         axes.set_yticks(range(len(ranking)), [found.block.name for found in ranking])
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
-        axes.set(xlabel="score moved + overlap lost, mean over boxes by score", title=title)
+        axes.set(xlabel="change of score + loss of IoU, mean weighted by score", title=title)
         axes.margins(x=0.2, y=0.02)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1)
     return path

@@ -1,4 +1,4 @@
-"""A network at the precision that was asked for, whole or with some blocks left at a higher one."""
+"""Graphs of one network at the requested precision, with some blocks excluded from it."""
 
 from __future__ import annotations
 
@@ -9,143 +9,167 @@ from typing import Any, Protocol
 
 import onnx
 
-from export.graph.index import Graph
-from export.quantize.blocks import MOVED, Block, blocks_of, nodes_in, spare
+from export.graph.detector_graph import DetectorGraph
+from export.quantize.blocks import TOO_SENSITIVE, PrecisionBlock, blocks_of, keep_float, nodes_of
 from export.quantize.calibration.images import Calibration
-from export.quantize.calibration.observer import Statistics
-from export.quantize.fp16 import to_half
-from export.quantize.int8 import Family, largest, make_int8
-from export.quantize.qdq_placement import Plan
+from export.quantize.calibration.observer import TensorStatistics
+from export.quantize.fp16 import to_fp16
+from export.quantize.int8 import Int8Settings, largest, make_int8
+from export.quantize.qdq_placement import QdqPlan
 
-RANGE_CHECK = "largest magnitude of each tensor, with headroom, against the end of FP16"
+RANGE_CHECK = "largest magnitude of each tensor, with headroom, against the largest number of FP16"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Variant:
-    """A graph at one precision, and what its making depended on."""
+    """A graph at one precision.
+
+    Attributes:
+        model: The graph.
+        calibration: The record of calibration for the manifest; None without.
+    """
 
     model: onnx.ModelProto
     calibration: dict[str, Any] | None = None
 
     @property
-    def left_float(self) -> frozenset[str]:
-        """The convolutions that were left out of the precision, each with its reason on record."""
+    def excluded_convolutions(self) -> frozenset[str]:
+        """The convolutions at a higher precision, each with its reason in the record."""
         named = (self.calibration or {}).get("left_float", {})
         return frozenset(n.name for n in self.model.graph.node if n.op_type == "Conv" and n.name in named)
 
 
 class Variants(Protocol):
-    """Makes the variants of one network.
+    """Makes the variants of one network at one precision.
 
     Attributes:
-        blocks: What can be moved out of the precision; none where it is not in the graph.
-        calibration: The images that it was fitted to or checked on; None without.
+        blocks: The blocks that can be excluded; empty where the graph does not express the precision.
+        calibration: The images for ranges or range checks; None without.
     """
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
-        """What can be moved, in the order of the network."""
+    def blocks(self) -> tuple[PrecisionBlock, ...]:
+        """The blocks that can be excluded, in the order of the network."""
 
     @property
     def calibration(self) -> Calibration | None:
-        """The images."""
+        """The images for ranges or range checks; None without."""
 
-    def make(self, moved: Sequence[Block] = ()) -> Variant:
-        """The network with some blocks moved out of the precision."""
+    def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
+        """The network with some blocks at a higher precision."""
 
-    def alone(self, block: Block) -> onnx.ModelProto:
-        """The FP32 network with one block at the precision."""
+    def only(self, block: PrecisionBlock) -> onnx.ModelProto:
+        """The network in FP32 with one block at the precision."""
 
 
-class Plain:
-    """The FP32 graph, as it is."""
+class Fp32Variants:
+    """The FP32 graph for every precision that the file format, not the graph, expresses."""
 
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[PrecisionBlock, ...] = ()
     calibration: Calibration | None = None
 
     def __init__(self, source: onnx.ModelProto) -> None:
         self._source = source
 
-    def make(self, moved: Sequence[Block] = ()) -> Variant:
-        """The graph itself; it has no blocks to move."""
+    def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
+        """The graph itself."""
         return Variant(self._source)
 
-    def alone(self, block: Block) -> onnx.ModelProto:
+    def only(self, block: PrecisionBlock) -> onnx.ModelProto:
         """The graph itself."""
         return self._source
 
 
-class Int8:
-    """Quantised copies of an FP32 graph, all from one set of statistics."""
+class Int8Variants:
+    """Quantised copies of an FP32 graph.
+
+    Args:
+        graph: The graph.
+        statistics: Of its tensors.
+        settings: The target's.
+        calibration: The images that the statistics come from.
+        chosen: How the range method was chosen, for the record.
+    """
 
     def __init__(
         self,
-        source: onnx.ModelProto,
-        scale: float,
-        seen: Statistics,
-        family: Family,
+        graph: DetectorGraph,
+        statistics: TensorStatistics,
+        settings: Int8Settings,
         *,
         calibration: Calibration,
         chosen: Mapping[str, Any],
     ) -> None:
         self.calibration: Calibration | None = calibration
-        self._source, self._seen, self._family = source, seen, family
-        self._graph = Graph(source, scale)
+        self._graph, self._statistics, self._settings = graph, statistics, settings
         self._record = {**asdict(calibration.record), **chosen}
 
     @cached_property
-    def blocks(self) -> tuple[Block, ...]:
-        """Those with a convolution in bytes."""
-        return blocks_of(self._source, self._graph, self._plan.convolutions)
+    def blocks(self) -> tuple[PrecisionBlock, ...]:
+        """The blocks with a quantised convolution."""
+        return blocks_of(self._graph, self._plan.convolutions)
 
     @cached_property
-    def _plan(self) -> Plan:
-        return self._family.place(self._graph, self._seen, self._family.tuning)
+    def _plan(self) -> QdqPlan:
+        return self._settings.placement(self._graph, self._statistics, self._settings.tuning)
 
-    def make(self, moved: Sequence[Block] = ()) -> Variant:
-        """Quantise all but the moved blocks."""
-        return Variant(*self._quantised(self._family, moved))
+    def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
+        """Quantise all blocks but the excluded ones."""
+        return Variant(*self._quantised(self._settings, excluded))
 
-    def alone(self, block: Block) -> onnx.ModelProto:
-        """Quantise one block; what is float is FP32, also for engines that get FP16 beside bytes."""
-        others = [other for other in self.blocks if other is not block]
-        return self._quantised(replace(self._family, halves=False), others)[0]
+    def only(self, block: PrecisionBlock) -> onnx.ModelProto:
+        """Quantise one block; the others are FP32 for every target."""
+        settings = replace(self._settings, float_is_fp16=False)
+        return self._quantised(settings, others(self.blocks, block))[0]
 
-    def _quantised(self, family: Family, moved: Sequence[Block]) -> tuple[onnx.ModelProto, dict[str, Any]]:
-        plan = spare(self._plan, self._graph, nodes_in(moved))
-        made, record = make_int8(self._source, self._graph, self._seen, family, plan=plan)
+    def _quantised(
+        self, settings: Int8Settings, excluded: Sequence[PrecisionBlock]
+    ) -> tuple[onnx.ModelProto, dict[str, Any]]:
+        plan = keep_float(self._plan, self._graph, nodes_of(excluded))
+        made, record = make_int8(self._graph, self._statistics, settings, plan=plan)
         return made, {**self._record, **record}
 
 
-class Half:
-    """Copies of an FP32 graph in FP16."""
+class Fp16Variants:
+    """Copies of an FP32 graph in FP16.
+
+    Args:
+        graph: The graph.
+        statistics: Of its tensors, for the range check; None without images.
+        calibration: The images that the statistics come from.
+    """
 
     def __init__(
         self,
-        source: onnx.ModelProto,
-        scale: float,
-        seen: Statistics | None,
+        graph: DetectorGraph,
+        statistics: TensorStatistics | None,
         calibration: Calibration | None,
     ) -> None:
         self.calibration = calibration
-        self._source, self._scale = source, scale
-        self._largest = {} if seen is None else largest(seen)
+        self._graph = graph
+        self._largest = {} if statistics is None else largest(statistics)
 
     @cached_property
-    def blocks(self) -> tuple[Block, ...]:
-        """All of the body, and the detection outputs."""
-        graph = Graph(self._source, self._scale)
-        return blocks_of(self._source, graph, {*graph.body, *graph.outputs})
+    def blocks(self) -> tuple[PrecisionBlock, ...]:
+        """All blocks of the body, and the detection outputs."""
+        return blocks_of(self._graph, {*self._graph.body, *self._graph.outputs})
 
-    def make(self, moved: Sequence[Block] = ()) -> Variant:
-        """Halve all but the moved blocks."""
-        made = to_half(self._source, self._scale, self._largest, moved=nodes_in(moved))
+    def make(self, excluded: Sequence[PrecisionBlock] = ()) -> Variant:
+        """Convert all blocks but the excluded ones."""
+        converted = to_fp16(self._graph, self._largest, excluded=nodes_of(excluded))
         if self.calibration is None:
-            return Variant(made.model)
+            return Variant(converted.model)
         record = asdict(self.calibration.record)
-        left = {name: MOVED for block in moved for name in block.convolutions} | dict(made.kept)
-        return Variant(made.model, {**record, "method": RANGE_CHECK, "left_float": left})
+        float_layers = {name: TOO_SENSITIVE for block in excluded for name in block.convolutions} | dict(
+            converted.kept
+        )
+        return Variant(converted.model, {**record, "method": RANGE_CHECK, "left_float": float_layers})
 
-    def alone(self, block: Block) -> onnx.ModelProto:
-        """Halve one block."""
-        return self.make([other for other in self.blocks if other is not block]).model
+    def only(self, block: PrecisionBlock) -> onnx.ModelProto:
+        """Convert one block."""
+        return self.make(others(self.blocks, block)).model
+
+
+def others(blocks: Sequence[PrecisionBlock], block: PrecisionBlock) -> list[PrecisionBlock]:
+    """All blocks but one."""
+    return [other for other in blocks if other is not block]

@@ -1,11 +1,10 @@
-"""The step of a weight's bytes, and how large bytes may be.
+"""Scales of INT8 weights, chosen so that products cannot saturate on any CPU.
 
-An x86 CPU without a dot product of bytes adds two products of an activation's byte and a weight's in 16
-bits, see ``devices.int8_saturation``. Seven bits for a weight are the usual answer, and waste: only two
-weights of one sign that are multiplied side by side, those of channels 2i and 2i + 1 in one place of the
-kernel, can go beyond 16 bits, and two large ones seldom meet. With a step such that no pair does, the largest
-byte of a channel of the COCO YOLOv5n is 109 (median), which is 7.8 bits. Such bytes are right on every CPU,
-so one file is for all.
+An x86 CPU without VNNI adds two products of a UINT8 activation and an INT8 weight in saturating INT16, see
+``devices.int8_saturation``. The usual remedy is 7-bit weights. It costs more accuracy than needed: only pairs
+of weights of one sign, of channels 2i and 2i + 1 at one position of the kernel, can saturate, and two large
+ones are rarely paired. With the smallest scale at which no pair saturates, the largest weight of a channel of
+the COCO YOLOv5n is 109 (median), which is 7.8 bits. One file then serves every CPU.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.quantization import WeightRange, pairs_of
+from edgestill.quantization import WeightRange, pair_sums
 
 LEAST_SCALE = 1e-12  # of a channel whose weights are all zero
 
@@ -21,20 +20,26 @@ Floats = NDArray[np.float64]
 
 
 def weight_scale(weight: NDArray[np.float32], limit: WeightRange) -> NDArray[np.float32]:
-    """One step for each output channel, the least that keeps the limit, float32 ``[out]``.
+    """The smallest scale of each output channel within the limits, float32 ``[out]``.
 
     Args:
         weight: float32 ``[out, in, k, k]``.
-        limit: Of the layer, see ``WeightRange.of``.
+        limit: The layer's, see ``WeightRange.of``.
     """
     scale = np.abs(weight.reshape(len(weight), -1)).max(axis=1) / limit.largest
     if limit.pair is not None:
-        scale = np.maximum(scale, pairs_of(weight).max(axis=1) / limit.pair)
+        scale = np.maximum(scale, pair_sums(weight).max(axis=1) / limit.pair)
     return np.asarray(np.maximum(scale, LEAST_SCALE), np.float32)
 
 
 def nearest(weight: NDArray[np.float32], scale: NDArray[np.float32], limit: WeightRange) -> NDArray[np.int8]:
-    """Each weight's nearest byte within the limit, int8 ``[out, in, k, k]``."""
+    """Round each weight to the nearest INT8 value within the limits, int8 ``[out, in, k, k]``.
+
+    Args:
+        weight: float32 ``[out, in, k, k]``.
+        scale: float32 ``[out]``.
+        limit: The layer's.
+    """
     values = np.rint(weight / scale.reshape(-1, 1, 1, 1)).astype(np.float64)
     values = np.clip(values, -limit.largest, limit.largest)
     if limit.pair is not None:
@@ -44,7 +49,7 @@ def nearest(weight: NDArray[np.float32], scale: NDArray[np.float32], limit: Weig
 
 
 def bounds(partner: Floats, limit: WeightRange) -> tuple[Floats, Floats]:
-    """The least and the largest byte that a weight may have, by that of its partner; 0 for a free one."""
+    """The smallest and largest value of a weight, by the other value of its pair; 0 does not restrict it."""
     largest = np.full_like(partner, limit.largest)
     if limit.pair is None:
         return -largest, largest

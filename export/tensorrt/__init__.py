@@ -1,1 +1,1 @@
-"""ONNX to TensorRT engines: one build function for 8.5 to 11 and TensorRT-RTX, in a process of its own."""
+"""Build TensorRT engines from ONNX, for TensorRT 8.5 to 11 and TensorRT-RTX, in a separate process."""

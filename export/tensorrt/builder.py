@@ -1,7 +1,7 @@
-"""The one function that builds engines, for TensorRT 8.5 to 11 and TensorRT-RTX.
+"""Build engines with TensorRT 8.5 to 11 and TensorRT-RTX.
 
-What a version has is asked of its names, never of its number. From 10.0 on a network is strongly typed: the
-ONNX says what each layer computes in, and there is no flag to forget. Before, flags allow a precision.
+The features of a version are detected by attribute names, never by its number. From 10.0 on networks are
+strongly typed: the ONNX defines the precision of each layer. Before, builder flags allow a precision.
 
 Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration-guide.html
 """
@@ -20,21 +20,21 @@ from runtime.tensorrt.engine_layers import LISTING
 from runtime.tensorrt.library import Library
 
 KEPT_MESSAGES = 40
-#: A phase of the builder, its parent's name or None, its steps, and the step that is done.
-Tell = Callable[[str, str | None, int, int], None]
+#: Reports progress: a phase of the builder, its parent phase or None, its steps, and the steps done.
+ReportProgress = Callable[[str, str | None, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What the builder made.
+    """The results of a build.
 
     Attributes:
-        plan: The engine.
-        inspected: The inspector's JSON; None where no device here can load the engine.
-        listed: The builder's own list of layers; None where it printed none.
-        fallbacks: Layers that a DLA was asked for and the GPU does.
-        timing_cache: Measured tactics, for the next build; empty where the library keeps none.
-        strongly_typed: Whether the ONNX decided the precisions, or flags allowed them.
+        plan: The serialised engine.
+        inspected: The engine inspector's JSON; None if no device here can load the engine.
+        listed: The builder's log of layers; None if it printed none.
+        fallbacks: Layers that run on the GPU instead of the DLA.
+        timing_cache: Measured tactics, for the next build; empty if the library has no such cache.
+        strongly_typed: Whether the ONNX defines the precisions, or flags allow them.
     """
 
     plan: bytes
@@ -53,30 +53,30 @@ def build(
     *,
     profile: Profile | None = None,
     timing_cache: bytes = b"",
-    tell: Tell = lambda *_: None,
+    report: ReportProgress = lambda *_: None,
 ) -> Built:
     """Build an engine.
 
     Args:
-        library: TensorRT.
-        onnx: The graph; FP16 in its tensors where FP16 is wanted, Q/DQ pairs for INT8.
-        precision: What the graph was made for.
+        library: The TensorRT library.
+        onnx: The graph; with FP16 tensors for FP16, with Q/DQ pairs for INT8.
+        precision: Precision of the graph.
         options: How to build.
-        profile: Sizes of the graph's one input if it leaves some free: TensorRT refuses such a graph without.
-        timing_cache: What an earlier build returned.
-        tell: Told of progress, where the library tells of it.
+        profile: Shapes of the input, required for a graph with free dimensions.
+        timing_cache: The timing cache of an earlier build.
+        report: Receives progress, from 8.6 on.
 
     Raises:
-        ArtifactError: The graph does not parse.
-        DeviceError: The builder failed, or the machine lacks what was asked for.
+        ArtifactError: The graph cannot be parsed.
+        DeviceError: The builder failed, or the machine does not have what the options ask for.
     """
     trt = library.module
     log = _logger(trt)
     try:
         builder = trt.Builder(log)
-    except TypeError as error:  # how the bindings tell that the library gave them nothing
+    except TypeError as error:  # the bindings got a null pointer from the library
         raise DeviceError(
-            f"TensorRT {library.version} cannot start: {log.tail() or error}",
+            f"TensorRT {library.version} does not start: {log.tail() or error}",
             hint="it needs an NVIDIA GPU and driver, nvidia-smi shows them; TensorRT-RTX builds without: "
             "--to tensorrt-rtx",
         ) from error
@@ -86,16 +86,16 @@ def build(
     if not parser.parse(onnx):
         raise ArtifactError(
             f"TensorRT {library.version} cannot read the graph: {_parser_errors(parser)}",
-            hint="edgestill inspect FILE.onnx --lint names what it does not take",
+            hint="edgestill inspect FILE.onnx --lint names what TensorRT does not accept",
         )
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells names only
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector has names only
     _precision(trt, config, precision, strong=strong)
     _profile(builder, network, config, profile)
     _portability(library, config, options)
     fallbacks = _dla(trt, builder, network, config, options.dla_core)
-    _watch(trt, config, tell)
+    _watch(trt, config, report)
     cache = None if library.is_rtx else config.create_timing_cache(timing_cache)
     if cache is not None:
         config.set_timing_cache(cache, ignore_mismatch=False)
@@ -118,7 +118,7 @@ def build(
 
 def _network_flags(trt: Any) -> int:
     flags = trt.NetworkDefinitionCreationFlag
-    if hasattr(flags, "STRONGLY_TYPED"):  # 10.0 and later; 11 has nothing else and takes the flag still
+    if hasattr(flags, "STRONGLY_TYPED"):  # from 10.0 on; 11 has nothing else and still accepts it
         return 1 << int(flags.STRONGLY_TYPED)
     return 1 << int(flags.EXPLICIT_BATCH)
 
@@ -128,27 +128,27 @@ def _parser_errors(parser: Any) -> str:
 
 
 def _precision(trt: Any, config: Any, precision: Precision, *, strong: bool) -> None:
-    """Flags, where there are any: a strongly typed network takes none but the one for TF32."""
+    """Set precision flags; a strongly typed network accepts the one for TF32 only."""
     flags = trt.BuilderFlag
     if precision == "fp32":
-        config.clear_flag(flags.TF32)  # on by default: 10 bits of mantissa under the name of FP32
+        config.clear_flag(flags.TF32)  # on by default, with 10 bits of mantissa
     if strong:
         return
     if precision in {"fp16", "int8"}:
         config.set_flag(flags.FP16)
     if precision == "int8":
-        config.set_flag(flags.INT8)  # with Q/DQ pairs in the graph no calibrator is asked for
+        config.set_flag(flags.INT8)  # needs no calibrator with Q/DQ pairs in the graph
 
 
 def _profile(builder: Any, network: Any, config: Any, profile: Profile | None) -> None:
-    """What sizes to build for; the same calls from 8.5 to 11."""
+    """Add the optimisation profile; the calls are the same from 8.5 to 11."""
     if profile is None:
         return
     made = builder.create_optimization_profile()
     made.set_shape(network.get_input(0).name, profile.least, profile.best, profile.most)
     if config.add_optimization_profile(made) < 0:
         raise DeviceError(
-            f"TensorRT does not take the profile {profile.to_json()}",
+            f"TensorRT does not accept the profile {profile.to_json()}",
             hint="--profile-size and --profile-batch",
         )
 
@@ -183,12 +183,12 @@ def _lacks(library: Library, what: str) -> UsageError:
 
 
 def _dla(trt: Any, builder: Any, network: Any, config: Any, core: int | None) -> tuple[str, ...]:
-    """Move what can be moved to a DLA; the names of the layers that stay on the GPU."""
+    """Assign layers to a DLA where possible; returns the names of those that stay on the GPU."""
     if core is None:
         return ()
     if core >= builder.num_DLA_cores:
         raise DeviceError(
-            f"this machine has {builder.num_DLA_cores} DLA cores, none of number {core}",
+            f"this machine has {builder.num_DLA_cores} DLA cores, no core {core}",
             hint="leave --dla out; edgestill devices lists which Jetsons have one",
         )
     config.default_device_type = trt.DeviceType.DLA
@@ -198,8 +198,8 @@ def _dla(trt: Any, builder: Any, network: Any, config: Any, core: int | None) ->
     return tuple(layer.name for layer in layers if not config.can_run_on_DLA(layer))
 
 
-def _watch(trt: Any, config: Any, tell: Tell) -> None:
-    """Tell of progress; 8.5 has no way to."""
+def _watch(trt: Any, config: Any, report: ReportProgress) -> None:
+    """Report progress; 8.5 has no progress monitor."""
     if not hasattr(trt, "IProgressMonitor"):
         return
 
@@ -210,24 +210,24 @@ def _watch(trt: Any, config: Any, tell: Tell) -> None:
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self.phases[phase_name] = (parent_phase, num_steps)
-            tell(phase_name, parent_phase, num_steps, 0)
+            report(phase_name, parent_phase, num_steps, 0)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            tell(phase_name, *self.phases[phase_name], step + 1)
-            return True  # go on
+            report(phase_name, *self.phases[phase_name], step + 1)
+            return True  # continue
 
         def phase_finish(self, phase_name: str) -> None:
             parent, steps = self.phases[phase_name]
-            tell(phase_name, parent, steps, steps)
+            report(phase_name, parent, steps, steps)
 
     config.progress_monitor = Monitor()
 
 
 def _inspect(trt: Any, log: Any, plan: Any, options: EngineOptions) -> str | None:
-    """The inspector's JSON of the engine as a device loads it; None if none here can."""
+    """The inspector's JSON of the loaded engine; None if no device here can load it."""
     runtime = trt.Runtime(log)
     if options.version_compatible:
-        runtime.engine_host_code_allowed = True  # it was built a moment ago, by this process
+        runtime.engine_host_code_allowed = True  # this process has just built it
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         return None
@@ -235,7 +235,7 @@ def _inspect(trt: Any, log: Any, plan: Any, options: EngineOptions) -> str | Non
 
 
 def _logger(trt: Any) -> Any:
-    """Keeps what the library says, instead of having it on the terminal."""
+    """A logger that stores messages instead of printing them."""
 
     class Log(trt.ILogger):  # type: ignore[misc]  # the base is known at run time only
         def __init__(self) -> None:

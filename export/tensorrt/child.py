@@ -1,4 +1,4 @@
-"""Run the builder in a process of its own: where it crashes or takes too much, an error is what is left."""
+"""Run the engine builder in a separate process, so that a crash or lack of memory becomes an error."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from edgestill import errors
 from edgestill.errors import DeviceError, ToolchainError
 from edgestill.progress import progress
 from edgestill.spec import Precision
+from edgestill.target import EngineTarget
 from export.tensorrt.options import EngineOptions
 from export.tensorrt.profile import Profile
-from runtime.tensorrt.library import Family
 
-SHARE = 0.8  # of what is free now
-FALLBACK_MIB = 4096  # where the system does not say what is free
-TOLD_BYTES = 400  # of what the builder said last
-#: Steps that the bar counts: the phases of the builder differ by version and graph, only the first is known.
+SHARE = 0.8  # of the free memory
+FALLBACK_MIB = 4096  # memory limit where the free memory is unknown
+MESSAGE_BYTES = 400  # of the end of the builder's output, for an error message
+#: Steps of the progress bar. The phases of the builder differ by version and graph; the outermost one is
+#: shown.
 STEPS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the builder's process left, see ``export.tensorrt.builder.Built``."""
+class BuildAnswer:
+    """The results of the builder's process, see ``export.tensorrt.builder.Built``."""
 
     plan: Path
     timing_cache: Path
@@ -42,34 +43,34 @@ class Answer:
 
 
 def build_in_child(
-    family: Family,
+    target: EngineTarget,
     onnx: Path,
     precision: Precision,
     options: EngineOptions,
     folder: Path,
     *,
     profile: Profile | None = None,
-) -> Answer:
+) -> BuildAnswer:
     """Build an engine.
 
     Args:
-        family: Which TensorRT.
-        onnx: The graph.
-        precision: What it was made for.
+        target: The TensorRT library.
+        onnx: Path of the graph.
+        precision: Precision of the graph.
         options: How to build.
-        folder: An empty folder, or one with the ``timing.cache`` of an earlier build; the answer's files.
-        profile: Sizes to build for, where the graph leaves some free.
+        folder: Folder for the results: empty, or with the ``timing.cache`` of an earlier build.
+        profile: Optimisation profile, for a graph with free dimensions.
 
     Raises:
-        ArtifactError: The graph does not parse.
-        DeviceError: The library is missing, the builder failed, crashed, or took more memory than it may.
+        ArtifactError: The graph cannot be parsed.
+        DeviceError: The library is missing, or the builder failed, crashed, or exceeded its memory limit.
     """
-    allowed = options.memory_mib or _spare_mib(read_memory(Path("/")))
+    allowed = options.memory_mib or _default_limit_mib(read_memory(Path("/")))
     request = folder / "request.json"
     request.write_text(
         json.dumps(
             {
-                "family": family,
+                "target": target,
                 "onnx": str(onnx),
                 "precision": precision,
                 "options": options.to_json(),
@@ -79,28 +80,28 @@ def build_in_child(
         ),
         "utf-8",
     )
-    said = folder / "said.txt"
-    status = _run(request, said, f"build {onnx.stem} for {family}")
+    log = folder / "log.txt"
+    status = _run(request, log, f"build {onnx.stem} for {target}")
     answered = folder / "answer.json"
     if not answered.exists():
-        raise _crash(status, said, allowed)
+        raise _crash(status, log, allowed)
     answer = json.loads(answered.read_text("utf-8"))
     if "error" in answer:
-        raise _told(*answer["error"])
-    return Answer(
+        raise _child_error(*answer["error"])
+    return BuildAnswer(
         plan=folder / "plan",
         timing_cache=folder / "timing.cache",
         **{**answer, "fallbacks": tuple(answer["fallbacks"])},
     )
 
 
-def _run(request: Path, said: Path, label: str) -> int:
-    """The process's exit status; its progress is shown."""
+def _run(request: Path, log: Path, label: str) -> int:
+    """Run the process and show its progress; returns its exit status."""
     home = str(Path(edgestill.__file__).resolve().parent.parent)
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [sys.executable, "-m", "export.tensorrt.worker", str(request)]
     with (
-        said.open("wb") as stream,
+        log.open("wb") as stream,
         subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -112,13 +113,13 @@ def _run(request: Path, said: Path, label: str) -> int:
         try:
             _show(process.stdout or (), label)
         except BaseException:
-            process.kill()  # Ctrl-C: a builder that goes on holds the GPU for minutes
+            process.kill()  # on Ctrl-C the builder would occupy the GPU for minutes
             raise
     return process.returncode
 
 
 def _show(lines: Iterable[str], label: str) -> None:
-    """A bar over the outermost phase, with the innermost one's name beside it."""
+    """Show a progress bar of the outermost phase with the name of the current one."""
     with progress(label, STEPS) as advance:
         shown = 0
         for line in lines:
@@ -128,21 +129,21 @@ def _show(lines: Iterable[str], label: str) -> None:
             shown = max(now, shown)
 
 
-def _spare_mib(memory: Memory) -> int:
+def _default_limit_mib(memory: Memory) -> int:
     known = [n for n in (memory.available_mib, memory.limit_mib) if n]
     return int(min(known, default=FALLBACK_MIB) * SHARE)
 
 
-def _crash(status: int, said: Path, allowed: int) -> DeviceError:
-    """The process died without an answer."""
-    how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-    last = said.read_text("utf-8", errors="replace").strip()[-TOLD_BYTES:]
-    hint = f"it may take {allowed} MiB: --build-memory-mib gives it more, a smaller --imgsz needs less"
+def _crash(status: int, log: Path, allowed: int) -> DeviceError:
+    """The error of a process that ended without results."""
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    last = log.read_text("utf-8", errors="replace").strip()[-MESSAGE_BYTES:]
+    hint = f"its memory limit is {allowed} MiB: raise --build-memory-mib, or use a smaller --imgsz"
     return DeviceError(f"the TensorRT builder {how}{f': {last}' if last else ''}", hint=hint)
 
 
-def _told(kind: str, what: str, hint: str) -> ToolchainError:
-    """The error that the process met."""
+def _child_error(kind: str, what: str, hint: str) -> ToolchainError:
+    """The error that the process reported."""
     made: Any = getattr(errors, kind)
     error: ToolchainError = made(what, hint=hint)
     return error

@@ -1,7 +1,7 @@
-"""From a graph to an engine with its papers: refuse early, take it from the cache or build it, prove it.
+"""Make an engine from a graph: check that it can be built, build it or take it from the cache, prove it.
 
-The cache is keyed on all that an engine depends on, so that the same request is answered at once. What the
-builder measured (its timing cache) lies beside the engines, keyed on the machine and the library alone.
+The cache key contains everything that an engine depends on. The builder's timing cache is stored beside the
+engines; its key contains the machine and the library only.
 """
 
 from __future__ import annotations
@@ -20,47 +20,51 @@ from edgestill.cache import cache_folder
 from edgestill.errors import DeviceError, VerificationError
 from edgestill.files import sha256_file, to_json_text
 from edgestill.spec import Precision
-from export.tensorrt.child import Answer, build_in_child
+from edgestill.target import EngineTarget
+from export.tensorrt.child import BuildAnswer, build_in_child
 from export.tensorrt.options import RTX_DEFAULT, EngineOptions
 from export.tensorrt.profile import Profile
 from runtime.tensorrt.cuda_driver import GpuFacts, open_driver
 from runtime.tensorrt.engine_identity import Home, built_ahead, home_here, marked
 from runtime.tensorrt.engine_layers import LayerList, read_layers, read_listing
-from runtime.tensorrt.library import Family, load_library
+from runtime.tensorrt.library import load_library
 
-#: Share of the convolutions that must compute in what was asked for; a head stays float by design.
+#: Share of convolutions that must run in the requested precision; detection outputs are float by design.
 MIN_SHARE: Mapping[Precision, float] = {"fp32": 1.0, "fp16": 0.8, "int8": 0.8}
 NAMES: Mapping[Precision, str] = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
-UNPROVED = "needs the device: no GPU here can load the engine; `edgestill inspect FILE --trust-engine` there"
+UNPROVED = (
+    "needs the device: no GPU here can load the engine; run `edgestill inspect FILE --trust-engine` there"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
-    """Where engines are built, once it is known that they can be.
+class BuildTarget:
+    """The library and machine for which engines can be built here.
 
     Attributes:
-        family: Which TensorRT.
-        home: What the engines will be valid for.
-        doubts: What speaks against this combination, though it builds.
+        target: The TensorRT library.
+        home: The machine on which the engines will run.
+        doubts: Known problems of this combination, as sentences.
     """
 
-    family: Family
+    target: EngineTarget
     home: Home
     doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """An engine and what is known of it.
+    """A built engine.
 
     Attributes:
         path: The file.
-        built_on: For its manifest.
-        proved: Convolutions by data type: ``executed`` as the engine tells, ``planned`` as the builder does.
-        unproved: What is not known, and what it needs.
-        fallbacks: Layers that a DLA was asked for and the GPU does.
-        runs_here: Whether a device here loaded it.
-        from_cache: Whether it was built before.
+        built_on: Machine, library and options, for its manifest.
+        proved: Number of convolutions by data type: ``executed`` from the engine's inspector, or ``planned``
+            from the builder's log.
+        unproved: By missing proof, the reason.
+        fallbacks: Layers that run on the GPU instead of the DLA.
+        runs_here: Whether a device here loaded the engine.
+        from_cache: Whether it comes from the cache.
     """
 
     path: Path
@@ -72,29 +76,34 @@ class Engine:
     from_cache: bool
 
 
-def workplace(family: Family, precision: Precision, options: EngineOptions) -> Workplace:
-    """Check, before anything is built, that it can be: library, GPU, precision, options.
+def find_build_target(target: EngineTarget, precision: Precision, options: EngineOptions) -> BuildTarget:
+    """Check that an engine can be built here: library, GPU, precision, options.
+
+    Args:
+        target: The TensorRT library.
+        precision: The requested precision.
+        options: How to build.
 
     Raises:
-        DeviceError: The library is missing, too old, or too new for the GPU; there is no GPU and it needs
-            one; the GPU has no such arithmetic.
-        UsageError: The options do not go together.
+        DeviceError: The library is missing, too old, or too new for the GPU; it needs a GPU and there is
+            none; or the GPU does not support the precision.
+        UsageError: The options contradict each other.
     """
-    options.check(family, precision)
-    library = load_library(family)
+    options.check(target, precision)
+    library = load_library(target)
     if library.is_rtx:
         home = built_ahead(library.version, options.capabilities or RTX_DEFAULT)
-        return Workplace(family=family, home=home, doubts=())
+        return BuildTarget(target=target, home=home, doubts=())
     gpu = _gpu()
     library.refuse_gpu(gpu.name, gpu.compute_capability)
     if precision == "int8" and gpu.compute_capability in NO_INT8:
         raise DeviceError(
-            f"{gpu.name}, compute capability {gpu.compute_capability}, has no INT8 arithmetic",
-            hint="--precision fp16 is the fast one there",
+            f"{gpu.name}, compute capability {gpu.compute_capability}, does not support INT8",
+            hint="--precision fp16 is the fastest there",
         )
-    return Workplace(
-        family=family,
-        home=home_here(family, library.version, gpu),
+    return BuildTarget(
+        target=target,
+        home=home_here(target, library.version, gpu),
         doubts=tuple(doubts(library.version, gpu.compute_capability, precision)),
     )
 
@@ -104,40 +113,40 @@ def _gpu() -> GpuFacts:
         return open_driver().facts()
     except DeviceError as error:
         raise DeviceError(
-            f"TensorRT builds on the GPU that its engine is for; {error.what}",
+            f"TensorRT builds on the GPU that will run the engine; {error.what}",
             hint="run this on the device; or --to tensorrt-rtx, which builds with no GPU for RTX cards and "
             "writes the graph for TensorRT beside its engine",
         ) from error
 
 
 def make_engine(
-    place: Workplace,
+    build_target: BuildTarget,
     onnx: Path,
     precision: Precision,
     options: EngineOptions,
-    target: Path,
+    out: Path,
     *,
     profile: Profile | None = None,
-    moved: int = 0,
+    excluded: int = 0,
 ) -> Engine:
-    """Write an engine to ``target``.
+    """Build an engine, or take it from the cache, and write it to ``out``.
 
     Args:
-        place: From ``workplace``.
-        onnx: The graph.
-        precision: What it was made for.
+        build_target: From ``find_build_target``.
+        onnx: Path of the graph.
+        precision: Precision of the graph.
         options: How to build.
-        target: Where the engine goes.
-        profile: Sizes to build for, where the graph leaves some free.
-        moved: Convolutions of the graph that were left out of the precision on purpose.
+        out: Path of the engine file.
+        profile: Optimisation profile, for a graph with free dimensions.
+        excluded: Number of convolutions at a higher precision on purpose.
 
     Raises:
-        ArtifactError: The graph does not parse.
+        ArtifactError: The graph cannot be parsed.
         DeviceError: The builder failed.
-        VerificationError: The engine's layers are of another precision.
+        VerificationError: The engine's layers have another precision.
     """
     depends = {
-        "home": asdict(place.home),
+        "home": asdict(build_target.home),
         "precision": precision,
         "onnx_sha256": sha256_file(onnx),
         "options": {**options.to_json(), "memory_mib": None},
@@ -147,13 +156,13 @@ def make_engine(
     kept = folder / f"{_key(depends)}.engine"
     record = _kept_record(kept)
     if record is None:
-        record = _build(place, onnx, precision, options, profile=profile, kept=kept)
-    shutil.copyfile(kept, target)
-    proved, unproved = _proof(record, precision, target.name, moved)
+        record = _build(build_target, onnx, precision, options, profile=profile, kept=kept)
+    shutil.copyfile(kept, out)
+    proved, unproved = _proof(record, precision, out.name, excluded)
     return Engine(
-        path=target,
+        path=out,
         built_on={
-            **marked(place.home, target, portable=options.portable),
+            **marked(build_target.home, out, portable=options.portable),
             "onnx_sha256": depends["onnx_sha256"],
             "options": options.to_json(),
             "profile": depends["profile"],
@@ -169,7 +178,7 @@ def make_engine(
 
 
 def engine_folder() -> Path:
-    """Where built engines are kept, readable for this user only: what lies there is run as code."""
+    """The cache of built engines, readable for this user only, because engines are native code."""
     return cache_folder("engines")
 
 
@@ -178,7 +187,7 @@ def _key(depends: Mapping[str, Any]) -> str:
 
 
 def _kept_record(kept: Path) -> dict[str, Any] | None:
-    """What is known of an engine that was built before; None if it was not, or is not whole."""
+    """The record of a cached engine; None if there is none, or it is incomplete."""
     try:
         record: dict[str, Any] = json.loads(kept.with_suffix(".json").read_text("utf-8"))
         return record if record["sha256"] == sha256_file(kept) else None
@@ -187,7 +196,7 @@ def _kept_record(kept: Path) -> dict[str, Any] | None:
 
 
 def _build(
-    place: Workplace,
+    build_target: BuildTarget,
     onnx: Path,
     precision: Precision,
     options: EngineOptions,
@@ -195,12 +204,14 @@ def _build(
     profile: Profile | None,
     kept: Path,
 ) -> dict[str, Any]:
-    timing = kept.with_name(f"timing-{_key(asdict(place.home))}.cache")
+    timing = kept.with_name(f"timing-{_key(asdict(build_target.home))}.cache")
     with tempfile.TemporaryDirectory(prefix=".build-", dir=kept.parent) as name:
         folder = Path(name)
         if timing.exists():
             shutil.copyfile(timing, folder / "timing.cache")
-        answer: Answer = build_in_child(place.family, onnx, precision, options, folder, profile=profile)
+        answer: BuildAnswer = build_in_child(
+            build_target.target, onnx, precision, options, folder, profile=profile
+        )
         if answer.timing_cache.stat().st_size:
             answer.timing_cache.replace(timing)
         record = {
@@ -212,14 +223,14 @@ def _build(
         written = folder / "record.json"
         written.write_text(to_json_text({**record, "sha256": sha256_file(answer.plan)}), "utf-8")
         answer.plan.replace(kept)
-        written.replace(kept.with_suffix(".json"))  # last: without it the engine does not count
+        written.replace(kept.with_suffix(".json"))  # last: an engine without a record is ignored
     return record
 
 
 def _proof(
-    record: Mapping[str, Any], precision: Precision, name: str, moved: int
+    record: Mapping[str, Any], precision: Precision, name: str, excluded: int
 ) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
-    """What the layers compute in, held against the request."""
+    """The precision of the layers: ``proved`` and ``unproved`` of an ``Engine``."""
     layers: LayerList
     if record["inspected"] is not None:
         layers, how = read_layers(record["inspected"]), "executed"
@@ -229,10 +240,10 @@ def _proof(
         return {}, {"executed": UNPROVED}
     counts = layers.counts()
     wanted, total = counts.get(NAMES[precision], 0), sum(counts.values())
-    if not total or wanted < MIN_SHARE[precision] * (total - moved):
+    if not total or wanted < MIN_SHARE[precision] * (total - excluded):
         raise VerificationError(
-            f"{name} was asked for as {precision}: of {total} convolutions {wanted} are {how} in "
+            f"{name} is not {precision}: {wanted} of {total} convolutions are {how} in "
             f"{NAMES[precision]}, all: {counts}",
-            hint="this TensorRT builds the graph otherwise than it says: report it with its version",
+            hint="this TensorRT does not follow the precisions of the graph: report it with its version",
         )
     return {how: counts}, {} if how == "executed" else {"executed": UNPROVED}

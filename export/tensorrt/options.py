@@ -1,4 +1,4 @@
-"""What a person may ask of an engine beside its precision."""
+"""Build options of an engine beside its precision."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from devices.tensorrt_support import RTX_CAPABILITIES
 from edgestill.errors import UsageError
-from runtime.tensorrt.library import Family
+from edgestill.target import EngineTarget
 
 Hardware = Literal["this", "same-capability", "ampere-plus"]
-#: What TensorRT-RTX builds for when it is not told; Turing (7.5) must be asked for by itself.
+#: Default compute capabilities of TensorRT-RTX; Turing (7.5) needs an engine of its own.
 RTX_DEFAULT = ("8.0", "8.6", "8.9", "12.0")
 
 
@@ -21,15 +21,15 @@ class EngineOptions:
     """How to build.
 
     Attributes:
-        workspace_mib: GPU memory that a layer may use beside its tensors.
+        workspace_mib: GPU memory for the scratch space of a layer.
         dla_core: The deep-learning accelerator to build for; None for the GPU.
-        hardware: Which GPUs the engine runs on: the one that it is built on, those of its compute capability,
-            or all from Ampere on, which costs speed. Not on a Jetson.
-        version_compatible: Whether later versions of TensorRT may run it, which costs speed.
+        hardware: GPUs that can run the engine: the one that builds it, those of its compute capability, or
+            all from Ampere on, which is slower. Not available on a Jetson.
+        version_compatible: Whether later versions of TensorRT can run it, which is slower.
         capabilities: TensorRT-RTX: compute capabilities to build for; empty for ``RTX_DEFAULT``.
-        memory_mib: Memory that the builder may take from the machine; None for most of what is free.
-        batches: Images at once, where their number is free: least, best, most; None for the usual.
-        sizes: Height and width, where they are free: least, best, most; None for the usual.
+        memory_mib: Memory limit of the builder; None for ``child.SHARE`` of the free memory.
+        batches: Smallest, optimal and largest batch of a free one; None for ``profile.BATCHES``.
+        sizes: Smallest, optimal and largest height and width of free ones; None for shares of the file's own.
     """
 
     workspace_mib: int = 1024
@@ -45,41 +45,43 @@ class EngineOptions:
         for name in ("workspace_mib", "memory_mib"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UsageError(f"{name.replace('_', ' ')} is {value}", hint="give 1 or more, in MiB")
+                raise UsageError(f"{name.replace('_', ' ')} is {value}", hint="give 1 or more MiB")
         if self.dla_core is not None and self.dla_core < 0:
-            raise UsageError(f"there is no DLA core {self.dla_core}", hint="cores count from 0")
+            raise UsageError(f"there is no DLA core {self.dla_core}", hint="cores are numbered from 0")
         _check_profile("--profile-batch", [(n,) for n in self.batches or ()], "1,4,8")
         _check_profile("--profile-size", self.sizes or (), "320x320,640x640,960x960")
 
     @property
     def portable(self) -> tuple[str, ...]:
-        """What may differ between the machine that builds and the one that runs, see ``engine_home``."""
+        """What may differ between the machine that builds and the one that runs, see ``engine_identity``."""
         hardware = () if self.hardware == "this" else ("hardware",)
         return (*hardware, "version") if self.version_compatible else hardware
 
-    def check(self, family: Family, precision: str) -> None:
-        """Raise UsageError where options do not go together."""
-        if family == "tensorrt":
+    def check(self, target: EngineTarget, precision: str) -> None:
+        """Raise UsageError if options contradict each other, the library or the precision."""
+        if target == "tensorrt":
             if self.capabilities:
                 raise UsageError(
-                    "full TensorRT builds for the GPU that it runs on",
+                    "full TensorRT builds for the GPU of this machine",
                     hint="leave --compute-capability out, or build --to tensorrt-rtx",
                 )
             if self.dla_core is not None and precision == "fp32":
-                raise UsageError("a DLA computes in FP16 and INT8 only", hint="--precision fp16")
+                raise UsageError("a DLA supports FP16 and INT8 only", hint="--precision fp16")
             return
         if self.dla_core is not None or self.portable:
             raise UsageError(
                 "TensorRT-RTX has no DLA, and its engines are portable by --compute-capability",
                 hint="leave --dla, --hardware and --version-compatible out",
             )
-        if odd := [c for c in self.capabilities if c not in RTX_CAPABILITIES]:
+        if unknown := [c for c in self.capabilities if c not in RTX_CAPABILITIES]:
             raise UsageError(
-                f"TensorRT-RTX builds for no compute capability {', '.join(odd)}",
+                f"TensorRT-RTX does not build for compute capability {', '.join(unknown)}",
                 hint=f"it builds for {', '.join(RTX_CAPABILITIES)}",
             )
         if "7.5" in self.capabilities and len(self.capabilities) > 1:
-            raise UsageError("an engine for 7.5 is for nothing else", hint="export twice, with two --name")
+            raise UsageError(
+                "an engine for 7.5 cannot be for others too", hint="export twice, with two --name"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data; ``from_json`` is its inverse."""
@@ -88,16 +90,18 @@ class EngineOptions:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EngineOptions:
         """Rebuild options from ``to_json``'s data."""
-        told = {**data, "capabilities": tuple(data["capabilities"])}
-        told["batches"] = tuple(data["batches"]) if data["batches"] else None
-        told["sizes"] = tuple((h, w) for h, w in data["sizes"]) if data["sizes"] else None
-        return cls(**told)
+        options = {**data, "capabilities": tuple(data["capabilities"])}
+        options["batches"] = tuple(data["batches"]) if data["batches"] else None
+        options["sizes"] = tuple((h, w) for h, w in data["sizes"]) if data["sizes"] else None
+        return cls(**options)
 
 
 def _check_profile(flag: str, values: Sequence[tuple[int, ...]], example: str) -> None:
-    """Raise UsageError unless there are none, or least, best and most, rising in every side."""
+    """Raise UsageError unless there are no values, or three that do not decrease in any dimension."""
     if not values:
         return
     rising = all(a <= b for low, high in pairwise(values) for a, b in zip(low, high, strict=True))
     if len(values) != 3 or not rising or min(values[0]) < 1:
-        raise UsageError(f"{flag} is not least, best and most, in this order", hint=f"e.g. {flag} {example}")
+        raise UsageError(
+            f"{flag} is not the smallest, optimal and largest, in this order", hint=f"e.g. {flag} {example}"
+        )

@@ -1,4 +1,4 @@
-"""Optimisation profiles: for what sizes of its input an engine is built, where the graph leaves some free."""
+"""Optimisation profiles: the input shapes for which an engine is built from a graph with free dimensions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from edgestill.spec import ModelSpec
 from export.tensorrt.options import EngineOptions
 
 if TYPE_CHECKING:
-    from export.graph.interface import Form
+    from export.graph.interface import Interface
 
 BATCHES = (1, 1, 8)
-#: Least and most height and width where none are given, as shares of the file's own: an engine takes memory
-#: for the largest, and at twice the sides that is four times as much.
+#: Default smallest and largest height and width, as shares of the file's own. An engine allocates memory for
+#: the largest, which at twice the sides is four times as much.
 LEAST_SHARE, MOST_SHARE = 0.5, 1.5
 
 Shape = tuple[int, ...]
@@ -23,12 +23,12 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """Shapes of an engine's one input.
+    """Shapes of an engine's input.
 
     Attributes:
-        least: The smallest that it takes.
-        best: The one that its kernels are chosen for.
-        most: The largest, which its memory is made for.
+        least: The smallest.
+        best: The one for which kernels are optimised.
+        most: The largest, for which memory is allocated.
     """
 
     least: Shape
@@ -48,41 +48,44 @@ class Profile:
         return cls(least=least, best=best, most=most)
 
 
-def fit(spec: ModelSpec, form: Form, options: EngineOptions) -> tuple[Form, Profile | None]:
-    """The form and the profile of an engine; no profile where all sizes are fixed.
+def fit(spec: ModelSpec, interface: Interface, options: EngineOptions) -> tuple[Interface, Profile | None]:
+    """Choose the interface and the profile of an engine.
 
-    TensorRT before 8.6 wants the number of a TopK's rows in the file: so the form has as many as the smallest
+    TensorRT before 8.6 needs a constant number of rows of TopK: the interface has as many as the smallest
     input gives.
 
     Args:
-        spec: The network's contract; its size and a single image must be within the profile.
-        form: What is wanted.
-        options: What is wanted of the profile.
+        spec: Of the network; its input size and a single image must be within the profile.
+        interface: The requested interface.
+        options: Have the requested shapes.
+
+    Returns:
+        The interface, and the profile; None if no dimension is free.
 
     Raises:
-        UsageError: The profile is about sizes that are fixed, or does not hold the file's own.
+        UsageError: The profile is for fixed dimensions, or does not contain the file's own size.
     """
-    if options.batches and form.batch is not None:
+    if options.batches and interface.batch is not None:
         raise _fixed("--profile-batch", "batch")
-    if options.sizes and not form.free_hw:
+    if options.sizes and not interface.free_hw:
         raise _fixed("--profile-size", "size")
-    if not form.is_free:
-        return form, None
+    if not interface.is_free:
+        return interface, None
     if options.dla_core is not None:
-        raise UsageError("a DLA runs fixed sizes only", hint="leave --dynamic or --dla out")
-    batches = (form.batch,) * 3 if form.batch is not None else options.batches or BATCHES
-    sizes = (options.sizes or _sizes(spec)) if form.free_hw else (spec.input_hw,) * 3
-    if batches[0] != 1 and form.batch is None:
+        raise UsageError("a DLA supports fixed shapes only", hint="leave --dynamic or --dla out")
+    batches = (interface.batch,) * 3 if interface.batch is not None else options.batches or BATCHES
+    sizes = (options.sizes or _sizes(spec)) if interface.free_hw else (spec.input_hw,) * 3
+    if batches[0] != 1 and interface.batch is None:
         raise UsageError(
-            f"a profile from {batches[0]} images on does not take one",
+            f"a profile from {batches[0]} images on does not contain a single image",
             hint=f"--profile-batch 1,{batches[1]},{batches[2]}, or --batch N for a fixed number",
         )
     _check_sizes(spec, sizes)
-    shapes = [_shape(n, hw, form) for n, hw in zip(batches, sizes, strict=True)]
-    if form.free_hw:
-        rows = min(form.rows, spec.resized(sizes[0]).cells)
-        form = replace(form, least_hw=sizes[0], rows=rows)
-    return form, Profile(least=shapes[0], best=shapes[1], most=shapes[2])
+    shapes = [_shape(n, hw, interface) for n, hw in zip(batches, sizes, strict=True)]
+    if interface.free_hw:
+        rows = min(interface.rows, spec.resized(sizes[0]).cells)
+        interface = replace(interface, least_hw=sizes[0], rows=rows)
+    return interface, Profile(least=shapes[0], best=shapes[1], most=shapes[2])
 
 
 def _fixed(flag: str, what: str) -> UsageError:
@@ -100,15 +103,15 @@ def _sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
 
 
 def _check_sizes(spec: ModelSpec, sizes: Sequence[tuple[int, int]]) -> None:
-    """The file's own size must be within, since that is what is run where nothing else is said."""
+    """Raise UsageError unless the profile contains the file's own size, which is the default at run time."""
     least, _, most = sizes
     if not all(low <= own <= high for low, own, high in zip(least, spec.input_hw, most, strict=True)):
         height, width = spec.input_hw
         raise UsageError(
-            f"the profile does not hold the file's own size {height}x{width}",
+            f"the profile does not contain the file's own size {height}x{width}",
             hint=f"--imgsz for another one, or --profile-size with {height}x{width} between its ends",
         )
 
 
-def _shape(batch: int, hw: tuple[int, int], form: Form) -> Shape:
-    return (batch, *hw, 3) if form.pixels == "uint8" else (batch, 3, *hw)
+def _shape(batch: int, hw: tuple[int, int], interface: Interface) -> Shape:
+    return (batch, *hw, 3) if interface.pixels == "uint8" else (batch, 3, *hw)

@@ -1,7 +1,7 @@
-"""The process that builds: ``python -m export.tensorrt.worker REQUEST.json``, which ``child`` starts.
+"""The builder's process: ``python -m export.tensorrt.worker REQUEST.json``, started by ``child``.
 
-Its standard output is for the parent, one JSON array a line: phase, parent, steps, steps done. What TensorRT
-prints goes to standard error.
+Standard output is for the parent, one JSON array a line: phase, parent phase, steps, steps done. TensorRT's
+own output goes to standard error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgestill.errors import ToolchainError
-from export.tensorrt.builder import Tell, build
+from export.tensorrt.builder import ReportProgress, build
 from export.tensorrt.options import EngineOptions
 from export.tensorrt.profile import Profile
 from runtime.tensorrt.library import load_library
@@ -24,29 +24,29 @@ WORST_OOM_SCORE = 1000
 
 
 def main() -> None:
-    """Build what the request names; the answer lies beside it."""
+    """Build the engine of a request; the results are written beside it."""
     request = Path(sys.argv[1])
     wanted = json.loads(request.read_text("utf-8"))
-    tell = _channel()
+    report = _channel()
     _limit(wanted["memory_mib"])
     folder = request.parent
     try:
-        answer = _build(folder, wanted, tell)
+        answer = _build(folder, wanted, report)
     except ToolchainError as error:
         answer = {"error": [type(error).__name__, error.what, error.hint]}
     (folder / "answer.json").write_text(json.dumps(answer), "utf-8")
 
 
-def _build(folder: Path, wanted: dict[str, Any], tell: Tell) -> dict[str, Any]:
+def _build(folder: Path, wanted: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
     cache = folder / "timing.cache"
     built = build(
-        load_library(wanted["family"]),
+        load_library(wanted["target"]),
         Path(wanted["onnx"]).read_bytes(),
         wanted["precision"],
         EngineOptions.from_json(wanted["options"]),
         profile=Profile.from_json(wanted["profile"]),
         timing_cache=cache.read_bytes() if cache.exists() else b"",
-        tell=tell,
+        report=report,
     )
     (folder / "plan").write_bytes(built.plan)
     cache.write_bytes(built.timing_cache)
@@ -58,22 +58,22 @@ def _build(folder: Path, wanted: dict[str, Any], tell: Tell) -> dict[str, Any]:
     }
 
 
-def _channel() -> Tell:
-    """A line to the parent that nothing which TensorRT prints can get into."""
+def _channel() -> ReportProgress:
+    """A channel to the parent that TensorRT's own output cannot reach."""
     stream = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
 
-    def tell(phase: str, parent: str | None, steps: int, done: int) -> None:
+    def report(phase: str, parent: str | None, steps: int, done: int) -> None:
         stream.write(json.dumps([phase, parent, steps, done]) + "\n")
 
-    return tell
+    return report
 
 
 def _limit(memory_mib: int) -> None:
-    """Let memory run out in this process, and not on the machine.
+    """Limit the memory of this process, so that the machine does not run out of it.
 
-    The limit is on what a process allocates, and not on its addresses (``RLIMIT_AS``): CUDA reserves more of
-    those than any machine has memory. If the machine runs short all the same, the kernel shall take this one.
+    The limit is on allocated memory, not on the address space (``RLIMIT_AS``), of which CUDA reserves more
+    than any machine has memory. The OOM score makes the kernel kill this process first.
     """
     allowed = memory_mib << 20
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

@@ -1,1 +1,1 @@
-"""A model file compared with its source, and the limits that it must hold."""
+"""Comparison of a model file with its source, and the limits within which it is published."""

@@ -1,6 +1,7 @@
-"""A model file against its source on real images: what was found again, what drifted, what changed class.
+"""Compare the detections of a model file with those of its source on real images.
 
-Facts only: ``export.verify.gate`` judges them, so that a saved comparison can be judged again.
+Confident detections of each side are matched with the other's. The result holds measurements only;
+``export.verify.gate`` applies the limits, so that other limits can be applied to a saved comparison.
 """
 
 from __future__ import annotations
@@ -18,11 +19,19 @@ from edgestill.boxes import pairwise_iou
 from edgestill.dataset import Dataset, read_image
 from edgestill.detections import Detections
 from edgestill.progress import track
-from export.verify.comparison import CONFIDENCE, SAME_BOX, SEEN, SURE, TRUE, ClassFigures, Comparison
-from runtime.detector import Detector
+from export.verify.comparison import (
+    CONFIDENT_SCORE,
+    GROUND_TRUTH_SCORE,
+    INTERVAL,
+    MATCH_IOU,
+    MATCH_SCORE,
+    ClassFigures,
+    Comparison,
+)
+from runtime.detector import Detector, ModelDetector, open_detector
 from runtime.metrics.bootstrap import draws, resampled
 from runtime.metrics.coco import Truth
-from runtime.metrics.evaluate import Accuracy, score, spread
+from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, Accuracy, score, spread
 
 SMALL_PX2 = 32.0**2  # COCO's small, in pixels of the source image
 RESAMPLES = 1000
@@ -42,8 +51,8 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """What one model found on the samples, in their order.
+class DetectorRun:
+    """The detections of one model on the samples, in their order.
 
     Attributes:
         found: Detections by image, at the evaluation setting.
@@ -58,42 +67,61 @@ def load_samples(
     dataset: Dataset, split: str, classes: Sequence[str], *, limit: int | None = None
 ) -> list[Sample]:
     """The images of a split, spread evenly over it, with their labels where the classes are the model's."""
-    return samples_of(dataset, spread(dataset.images(split), limit), classes)
+    return make_samples(dataset, spread(dataset.images(split), limit), classes)
 
 
-def samples_of(dataset: Dataset, images: Sequence[Path], classes: Sequence[str]) -> list[Sample]:
+def make_samples(dataset: Dataset, images: Sequence[Path], classes: Sequence[str]) -> list[Sample]:
     """Images of a data set with their labels, where its classes are the model's."""
     labelled = tuple(classes) == dataset.classes
     return [Sample(path, _truth(dataset, path) if labelled else None) for path in images]
 
 
-def look(detect: Detector, samples: Sequence[Sample], label: str) -> Seen:
-    """Run a detector, open at the evaluation setting, over the samples; progress goes to stderr."""
+def open_for_evaluation(path: Path, **options: Any) -> ModelDetector:
+    """Open a model file as COCO evaluation wants it: nearly all scores, several classes a box.
+
+    Args:
+        path: The model file.
+        options: Others of ``runtime.detector.open_detector``.
+    """
+    return open_detector(path, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True, **options)
+
+
+def run_detector(detect: Detector, samples: Sequence[Sample], label: str) -> DetectorRun:
+    """Run a detector, opened at the evaluation setting, on the samples; progress goes to stderr."""
     found, image_hws = [], []
     for sample in track(samples, label, len(samples)):
         image = read_image(sample.path)
         found.append(detect(image))
         image_hws.append((image.shape[0], image.shape[1]))
-    return Seen(tuple(found), tuple(image_hws))
+    return DetectorRun(tuple(found), tuple(image_hws))
 
 
 def compare(
-    reference: Seen, candidate: Seen, samples: Sequence[Sample], classes: Sequence[str]
+    reference: DetectorRun, candidate: DetectorRun, samples: Sequence[Sample], classes: Sequence[str]
 ) -> Comparison:
-    """Measure a candidate against its reference on the same samples."""
+    """Compare a candidate with its reference on the same samples.
+
+    Args:
+        reference: Detections of the reference.
+        candidate: Detections of the candidate.
+        samples: The images of both.
+        classes: The classes of both models.
+    """
     tally = _Tally(classes)
     for left, right in zip(reference.found, candidate.found, strict=True):
         tally.add(left, right)
-    kept = score(candidate.found, [as_truth(f) for f in reference.found], classes, candidate.image_hws)
+    agreement = score(
+        candidate.found, [as_ground_truth(f) for f in reference.found], classes, candidate.image_hws
+    )
     truths = [sample.truth for sample in samples if sample.truth is not None]
     scores: list[Accuracy] = []
     if len(truths) == len(samples):
-        scores = [score(seen.found, truths, classes, seen.image_hws) for seen in (reference, candidate)]
+        scores = [score(run.found, truths, classes, run.image_hws) for run in (reference, candidate)]
     low, high = _interval(reference, candidate, truths, classes) if scores else (None, None)
     return Comparison(
         images=len(samples),
         **_means(scores),
-        kept_map50_95=kept.map50_95,
+        kept_map50_95=agreement.map50_95,
         drop_low_points=low,
         drop_high_points=high,
         by_class=_by_class(classes, scores, tally),
@@ -102,16 +130,16 @@ def compare(
 
 
 def _means(scores: Sequence[Accuracy]) -> dict[str, Any]:
-    """The fields of a Comparison that are mAP of both sides, from their scores; None without."""
+    """The mAP fields of a Comparison, from the scores of both sides; None without labels."""
     names = ("reference_map50", "reference_map50_95", "candidate_map50", "candidate_map50_95")
     values = [value for side in scores for value in (side.map50, side.map50_95)]
     return dict(zip(names, values or [None] * len(names), strict=True))
 
 
 def _interval(
-    reference: Seen, candidate: Seen, truths: Sequence[Truth], classes: Sequence[str]
+    reference: DetectorRun, candidate: DetectorRun, truths: Sequence[Truth], classes: Sequence[str]
 ) -> tuple[float | None, float | None]:
-    """The interval of the points lost, from a paired bootstrap over images; None where there is no label.
+    """The interval of the mAP50-95 points lost, by a paired bootstrap over images; None without any label.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
@@ -121,12 +149,12 @@ def _interval(
     lost = lost[~np.isnan(lost)]
     if not len(lost):
         return None, None
-    low, high = np.quantile(lost, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(lost, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
     return float(low), float(high)
 
 
 def _by_class(classes: Sequence[str], scores: Sequence[Accuracy], tally: _Tally) -> dict[str, ClassFigures]:
-    """Both sides by class; ``scores`` are theirs, or none."""
+    """The figures of both sides by class; ``scores`` is empty without labels."""
     found = {}
     for k, name in enumerate(classes):
         one, other = [side.per_class[name] for side in scores] or (None, None)
@@ -134,7 +162,7 @@ def _by_class(classes: Sequence[str], scores: Sequence[Accuracy], tally: _Tally)
             labels=one["labels"] if one else None,
             reference_map50_95=one["ap50_95"] if one else None,
             candidate_map50_95=other["ap50_95"] if other else None,
-            sure=tally.sure[k],
+            sure=tally.confident[k],
             matched=tally.matched[k],
         )
         if figures.labels or figures.sure:
@@ -142,36 +170,36 @@ def _by_class(classes: Sequence[str], scores: Sequence[Accuracy], tally: _Tally)
     return found
 
 
-def as_truth(found: Detections) -> Truth:
-    """What a model is sure enough of to stand for labels."""
-    keep = found.score >= TRUE
-    return Truth(found.xyxy[keep], found.class_id[keep])
+def as_ground_truth(found: Detections) -> Truth:
+    """Detections with a score of ``GROUND_TRUTH_SCORE`` or more, in place of labels."""
+    confident = found.score >= GROUND_TRUTH_SCORE
+    return Truth(found.xyxy[confident], found.class_id[confident])
 
 
 class _Tally:
-    """Counts over the images."""
+    """Counts of matches over the images."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
-        self.sure, self.matched = Counter[int](), Counter[int]()
+        self.confident, self.matched = Counter[int](), Counter[int]()
         self._missed = self._missed_small = self._extra = 0
         self._swapped: dict[str, int] = {}
         self._drifts: list[float] = []
         self._ious: list[float] = []
 
     def add(self, reference: Detections, candidate: Detections) -> None:
-        """Compare one image, both ways."""
-        for row in np.flatnonzero(reference.score >= SURE):
-            self.sure[int(reference.class_id[row])] += 1
-            self._find(reference, int(row), candidate)
-        for row in np.flatnonzero(candidate.score >= SURE):
-            same, _ = _partners(candidate, int(row), reference)
+        """Match the detections of one image in both directions."""
+        for row in np.flatnonzero(reference.score >= CONFIDENT_SCORE):
+            self.confident[int(reference.class_id[row])] += 1
+            self._match(reference, int(row), candidate)
+        for row in np.flatnonzero(candidate.score >= CONFIDENT_SCORE):
+            same, _ = _overlapping(candidate, int(row), reference)
             self._extra += not len(same)
 
     def figures(self) -> dict[str, Any]:
         """The fields of a Comparison that come from counting."""
         return {
-            "reference_sure": self.sure.total(),
+            "reference_sure": self.confident.total(),
             "matched": self.matched.total(),
             "missed": self._missed,
             "swapped": dict(sorted(self._swapped.items())),
@@ -182,8 +210,8 @@ class _Tally:
             "iou_mean": float(np.mean(self._ious)) if self._ious else None,
         }
 
-    def _find(self, reference: Detections, row: int, candidate: Detections) -> None:
-        same, other = _partners(reference, row, candidate)
+    def _match(self, reference: Detections, row: int, candidate: Detections) -> None:
+        same, other = _overlapping(reference, row, candidate)
         if len(same):
             overlap = pairwise_iou(reference.xyxy[row : row + 1], candidate.xyxy[same])[0]
             best = same[int(np.argmax(overlap))]
@@ -200,10 +228,10 @@ class _Tally:
             self._missed_small += bool((x1 - x0) * (y1 - y0) < SMALL_PX2)
 
 
-def _partners(a: Detections, row: int, b: Detections) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of ``b`` that see what row ``row`` of ``a`` sees: of the same class, and of another."""
+def _overlapping(a: Detections, row: int, b: Detections) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of ``b`` that overlap row ``row`` of ``a``: those of its class, and those of other classes."""
     overlap = pairwise_iou(a.xyxy[row : row + 1], b.xyxy)[0]
-    near = (overlap >= SAME_BOX) & (b.score >= SEEN)
+    near = (overlap >= MATCH_IOU) & (b.score >= MATCH_SCORE)
     same = b.class_id == a.class_id[row]
     return np.flatnonzero(near & same), np.flatnonzero(near & ~same)
 

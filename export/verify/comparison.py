@@ -1,27 +1,30 @@
-"""What is said of a model file beside its source: facts; ``export.verify.gate`` gives the verdict."""
+"""The measurements of a comparison; ``export.verify.gate`` holds them against limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SURE = 0.5  # a detection of one side above this ...
-SEEN = 0.25  # ... must be found by the other above that: nothing hangs on a threshold's edge
-SAME_BOX = 0.5  # IoU
-TRUE = 0.3  # what the reference finds above it stands for the truth where there are no labels
-CONFIDENCE = 0.9  # of the interval of what is lost: one loss in twenty is beyond its lower end by chance
+CONFIDENT_SCORE = 0.5  # detections with this score or more are matched with the other side's
+#: A match needs less, so that a detection whose score falls from 0.51 to 0.49 is not counted as missed.
+MATCH_SCORE = 0.25
+MATCH_IOU = 0.5
+GROUND_TRUTH_SCORE = (
+    0.3  # without labels, detections of the reference from this score on are the ground truth
+)
+INTERVAL = 0.9  # confidence of the interval of the drop: 5 % of drops lie below its lower end by chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassFigures:
-    """One class of both sides.
+    """The figures of one class.
 
     Attributes:
-        labels: True boxes; None where there are no labels for the model.
+        labels: Labelled boxes; None where the data set has no labels for the model.
         reference_map50_95: AP50-95 of the reference, a fraction; None without labels of the class.
         candidate_map50_95: The same of the candidate.
-        sure: Detections of the reference above ``SURE``.
-        matched: Of those, found again.
+        sure: Confident detections of the reference.
+        matched: Those of them that the candidate matches.
     """
 
     labels: int | None
@@ -32,7 +35,7 @@ class ClassFigures:
 
     @property
     def drop_points(self) -> float | None:
-        """AP50-95 lost, in points of 100; negative when the candidate is better."""
+        """AP50-95 lost, in points of 100; negative where the candidate is better."""
         return _points_lost(self.reference_map50_95, self.candidate_map50_95)
 
 
@@ -42,25 +45,27 @@ class Comparison:
 
     Attributes:
         images: Images compared.
-        reference_sure: Detections of the reference above ``SURE``.
-        matched: Of those, found again: same class, IoU above ``SAME_BOX``, score above ``SEEN``.
-        missed: Of those, found by nothing.
-        swapped: Of those, found as another class only, by ``"class -> class"``.
-        missed_small: Of the missed, smaller than 32 x 32 pixels.
-        extra: Detections of the candidate above ``SURE`` that the reference does not see.
-        score_drift_mean: Mean of candidate minus reference score over the matched; None without any.
-        score_drift_max: Largest absolute one.
-        iou_mean: Mean overlap of the matched.
+        reference_sure: Confident detections of the reference: a score of ``CONFIDENT_SCORE`` or more.
+        matched: Those of them that a detection of the candidate matches: the same class, an IoU of
+            ``MATCH_IOU`` and a score of ``MATCH_SCORE`` or more.
+        missed: Those of them that no detection of the candidate overlaps.
+        swapped: Those of them that detections of other classes overlap only, by ``"class -> class"``.
+        missed_small: The missed ones smaller than 32 x 32 pixels of the image.
+        extra: Confident detections of the candidate that the reference does not match.
+        score_drift_mean: Mean over the matches of candidate score minus reference score; None without any.
+        score_drift_max: The largest absolute difference.
+        iou_mean: Mean IoU of the matches.
         reference_map50_95: mAP of the reference, a fraction; None where there are no labels for it.
         candidate_map50_95: The same of the candidate.
         reference_map50: mAP at IoU 0.5 of the reference.
         candidate_map50: The same of the candidate.
-        kept_map50_95: mAP of the candidate with what the reference finds above ``TRUE`` as the truth, a
-            fraction: how much of the reference it kept, needing no labels; None where that finds nothing.
-        drop_low_points: Of the interval that holds ``drop_points`` in ``CONFIDENCE`` of resamplings of the
-            images, both sides on the same ones; None without labels.
-        drop_high_points: Its other end.
-        by_class: By name, the classes with labels or sure detections of the reference.
+        kept_map50_95: Agreement mAP50-95, a fraction: the candidate's, with the detections of the reference
+            from ``GROUND_TRUTH_SCORE`` on as the ground truth. It needs no labels; None where the reference
+            has no such detection.
+        drop_low_points: Lower end of the ``INTERVAL`` interval of ``drop_points``, by resampling the images
+            for both sides alike; None without labels.
+        drop_high_points: Its upper end.
+        by_class: By name, the classes with labels or confident detections of the reference.
     """
 
     images: int
@@ -84,12 +89,12 @@ class Comparison:
 
     @property
     def drop_points(self) -> float | None:
-        """mAP50-95 lost, in points of 100; negative when the candidate is better."""
+        """mAP50-95 lost, in points of 100; negative where the candidate is better."""
         return _points_lost(self.reference_map50_95, self.candidate_map50_95)
 
     @property
     def drop_by_label_points(self) -> float | None:
-        """The same in the mean over labels: a class counts as often as it is there."""
+        """The drop as a mean over labels in place of classes: a class weighs as much as it has labels."""
         drops = [(c.drop_points, c.labels) for c in self.by_class.values()]
         known = [(drop, labels) for drop, labels in drops if drop is not None and labels]
         if not known:
@@ -98,7 +103,7 @@ class Comparison:
 
     @property
     def red_green_swaps(self) -> int:
-        """Detections that changed between red and green."""
+        """Confident detections of the reference that changed between red and green."""
         return sum(self.swapped.get(key, 0) for key in ("red -> green", "green -> red"))
 
 

@@ -1,4 +1,4 @@
-"""Proof of precision: what a file stores and its compiled model executes, against what was asked."""
+"""Proof of precision: the data types that a file stores and its compiled model executes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from edgestill.spec import Precision
 from runtime.backend import Backend
 from runtime.onnx_guard.model import open_onnx
 
-#: Share of the convolutions and matrix products that INT8 must reach; the head's few stay in float by design.
+#: Share of convolutions and matrix products that must run in INT8; the detection outputs are float by design.
 MIN_INT8_SHARE = 0.8
-#: Share of the stored weight elements that FP16 must reach; offenders whose range is too wide stay FP32.
+#: Share of weight elements that must be stored as FP16; layers beyond its range stay FP32.
 MIN_FP16_SHARE = 0.8
-MIN_WEIGHT_ELEMENTS = 16  # scalars and shapes are no weights
+MIN_WEIGHT_ELEMENTS = 16  # fewer are scalars and shapes, not weights
 
 Proof = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
-    """What was left out of a precision on purpose, and so need not be found in it.
+class Excluded:
+    """Layers that were left at a higher precision on purpose; the proof does not count them.
 
     Attributes:
-        layers: Convolutions.
-        elements: Weights in them.
+        layers: Number of convolutions.
+        elements: Number of their weights.
     """
 
     layers: int = 0
@@ -37,48 +37,54 @@ class Moved:
 
 
 def prove(
-    path: Path, backend: Backend, precision: Precision, moved: Moved = Moved()
+    path: Path, backend: Backend, precision: Precision, excluded: Excluded = Excluded()
 ) -> dict[str, dict[str, int]]:
-    """Read the precision out of a built file and hold it against the request.
+    """Read the precision of a built file and compare it with the requested one.
 
     Args:
         path: The model file.
         backend: The same file, loaded.
-        precision: What was asked for.
-        moved: What was left out of it on purpose.
+        precision: The requested precision.
+        excluded: Layers that were left at a higher precision on purpose.
 
     Returns:
         ``executed``: arithmetic layers of the compiled model by data type; ``stored``: weight elements of the
-        file by data type. A CPU executes stored FP16 in another type: both are facts, neither is the other.
+        file by data type. The two can differ: a CPU executes stored FP16 in FP32.
 
     Raises:
-        VerificationError: The file is not of the precision that was asked for.
+        VerificationError: The file is not of the requested precision.
     """
     proof = {"executed": backend.layers_by_dtype(), "stored": stored_elements(path)}
-    if problem := _problem(proof, precision, moved):
+    if problem := _problem(proof, precision, excluded):
         raise VerificationError(
-            f"{path.name} was asked for as {precision}: {problem}",
+            f"{path.name} is not {precision}: {problem}",
             hint=f"edgestill inspect {path} lists the layers by precision",
         )
     return proof
 
 
 def stored_elements(path: Path) -> dict[str, int]:
-    """Weight elements of a model file by data type; none for an engine, which does not tell."""
+    """Weight elements of a model file by data type; empty for an engine, whose format is not public.
+
+    Raises:
+        ArtifactError: The file is neither ``.onnx``, ``.xml`` nor ``.engine``.
+    """
     if path.suffix == ".engine":
-        return {}  # its form is nobody's but TensorRT's
+        return {}
     count = {".onnx": _onnx_elements, ".xml": _openvino_elements}.get(path.suffix)
     if count is None:
         raise ArtifactError(f"{path} is neither .onnx nor .xml", hint="name a model file")
     return dict(count(path).most_common())
 
 
-def _problem(proof: Proof, precision: Precision, moved: Moved) -> str:
+def _problem(proof: Proof, precision: Precision, excluded: Excluded) -> str:
     executed, stored = proof["executed"], proof["stored"]
     layers, elements = sum(executed.values()), sum(stored.values())
-    if precision == "int8" and executed.get("int8", 0) < MIN_INT8_SHARE * max(layers - moved.layers, 1):
+    if precision == "int8" and executed.get("int8", 0) < MIN_INT8_SHARE * max(layers - excluded.layers, 1):
         return f"only {executed.get('int8', 0)} of {layers} layers run in int8"
-    if precision == "fp16" and stored.get("float16", 0) < MIN_FP16_SHARE * max(elements - moved.elements, 1):
+    if precision == "fp16" and stored.get("float16", 0) < MIN_FP16_SHARE * max(
+        elements - excluded.elements, 1
+    ):
         return f"only {stored.get('float16', 0)} of {elements} weights are stored as float16"
     if precision == "fp32" and (executed.get("float32", 0) < layers or not layers):
         return f"its {layers} layers run as {dict(executed)}"
@@ -99,7 +105,7 @@ def _onnx_elements(path: Path) -> Counter[str]:
 
 
 def _openvino_elements(path: Path) -> Counter[str]:
-    import openvino  # noqa: PLC0415 (an ONNX file is inspected without it)
+    import openvino  # noqa: PLC0415 (not needed for an ONNX file)
 
     counts: Counter[str] = Counter()
     names = {"f32": "float32", "f16": "float16", "i8": "int8", "u8": "uint8", "bf16": "bfloat16"}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from devices.int8_saturation import saturates_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
-from edgestill.quantization import needs_wide_sums
+from edgestill.quantization import overflows_int16
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
 from runtime.onnx_guard.model import check_onnx
@@ -53,7 +53,7 @@ class OrtBackend:
 
     def __init__(self, path: Path, provider: str, threads: int | None) -> None:
         self._path, self._threads = path, threads
-        self._exact = provider == PROVIDERS["cpu"] and saturates_here() and _needs_wide_sums(path)
+        self._exact = provider == PROVIDERS["cpu"] and saturates_here() and _overflows_int16(path)
         self._session: ort.InferenceSession | None = _session(path, provider, self._options())
         if (active := self._session.get_providers()[0]) != provider:
             # ONNX Runtime falls back to the CPU with a warning only, which would falsify a benchmark.
@@ -127,10 +127,10 @@ def open_model(path: Path, *, device: str, threads: int | None) -> OrtBackend:
     return OrtBackend(path, PROVIDERS[device], threads)
 
 
-def _needs_wide_sums(path: Path) -> bool:
+def _overflows_int16(path: Path) -> bool:
     """Whether INT8 kernels with 16-bit sums would saturate with the weights of a file."""
     stored = (t for t in onnx.load(str(path)).graph.initializer if t.data_type == onnx.TensorProto.INT8)
-    return any(needs_wide_sums(onnx.numpy_helper.to_array(tensor)) for tensor in stored)
+    return any(overflows_int16(onnx.numpy_helper.to_array(tensor)) for tensor in stored)
 
 
 def _session(path: Path, provider: str, options: Any) -> Any:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from devices.int8_saturation import saturates_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.progress import say
-from edgestill.quantization import needs_wide_sums
+from edgestill.quantization import overflows_int16
 from edgestill.spec import TensorSpec
 from runtime.backend import check_feed
 from runtime.onnx_guard.model import check_onnx
@@ -98,7 +98,7 @@ def open_model(
         )
     model = _read(core, path)
     metadata = _metadata(model, path)
-    if target == "CPU" and saturates_here() and _needs_wide_sums(model):
+    if target == "CPU" and saturates_here() and _overflows_int16(model):
         say(
             f"{path}: its INT8 weights use the full 8-bit range, and INT8 kernels on this CPU saturate: "
             "detections may be wrong. Export it again, or as .onnx, which is run exactly here"
@@ -131,10 +131,10 @@ def _read(core: Any, path: Path) -> Any:
         ) from error
 
 
-def _needs_wide_sums(model: Any) -> bool:
+def _overflows_int16(model: Any) -> bool:
     """Whether INT8 kernels with 16-bit sums would saturate with the weights of a model."""
     stored = (op for op in model.get_ops() if op.get_type_name() == "Constant")
-    return any(needs_wide_sums(op.data) for op in stored if op.get_element_type() == ov.Type.i8)
+    return any(overflows_int16(op.data) for op in stored if op.get_element_type() == ov.Type.i8)
 
 
 def _check_xml(path: Path) -> None:

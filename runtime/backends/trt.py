@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.manifest import Manifest, read_manifest
 from edgestill.spec import TensorSpec
+from edgestill.target import EngineTarget
 from runtime.backend import check_feed
 from runtime.tensorrt.cuda_driver import Driver, Session, open_driver
 from runtime.tensorrt.engine_identity import check_home, home_here, trusted_manifest
 from runtime.tensorrt.engine_layers import LayerList, read_layers
-from runtime.tensorrt.library import Family, Library, load_library
+from runtime.tensorrt.library import Library, load_library
 
 DTYPES: Mapping[str, str] = {
     "FLOAT": "float32",
@@ -164,19 +165,19 @@ def open_model(path: Path, *, device: str, threads: int | None, trust_engine: bo
             f"{path} is not an engine", hint="edgestill export CKPT --to tensorrt --precision fp16 builds one"
         )
     manifest = read_manifest(path) if trust_engine else trusted_manifest(path)
-    library = load_library(_family(path, manifest))
+    library = load_library(_target(path, manifest))
     driver = open_driver(int(index or 0))
     gpu = driver.facts()
     library.refuse_gpu(gpu.name, gpu.compute_capability)
     if manifest and manifest.built_on and not trust_engine:
-        check_home(path, manifest.built_on, home_here(library.family, library.version, gpu))
+        check_home(path, manifest.built_on, home_here(library.target, library.version, gpu))
     data, metadata = _content(path, manifest)
     portable = manifest.built_on["portable"] if manifest and manifest.built_on else []
     engine = _deserialise(library, data, path, host_code="version" in portable)
     return TrtBackend(library, engine, driver, metadata)
 
 
-def _family(path: Path, manifest: Manifest | None) -> Family:
+def _target(path: Path, manifest: Manifest | None) -> EngineTarget:
     """The library of the engine: from its manifest, else from its file name."""
     if manifest and manifest.built_on:
         return "tensorrt-rtx" if manifest.built_on["family"] == "tensorrt-rtx" else "tensorrt"

@@ -21,8 +21,8 @@ from devices.detect import detect
 from edgestill.errors import ArtifactError, DataError
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, read_manifest
+from edgestill.target import EngineTarget
 from runtime.tensorrt.cuda_driver import GpuFacts
-from runtime.tensorrt.library import Family
 
 MARK = "mark"
 REBUILD = "build it on this machine: edgestill export CKPT --to tensorrt --precision P"
@@ -47,7 +47,7 @@ class Home:
         system: Version of the driver or of Jetson Linux; ``"any"`` if built ahead of time.
     """
 
-    family: Family
+    family: EngineTarget
     version: str
     gpu: str
     compute_capability: str
@@ -55,7 +55,7 @@ class Home:
     system: str
 
 
-def home_here(family: Family, version: str, gpu: GpuFacts) -> Home:
+def home_here(family: EngineTarget, version: str, gpu: GpuFacts) -> Home:
     """The platform of this machine."""
     snapshot = detect()
     if snapshot.jetson:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 from devices.tensorrt_support import LAST, RTX_CAPABILITIES, is_too_new
 from edgestill.errors import DeviceError
+from edgestill.target import EngineTarget
 
-Family = Literal["tensorrt", "tensorrt-rtx"]
-MODULES: Mapping[Family, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-INSTALL: Mapping[Family, str] = {
+MODULES: Mapping[EngineTarget, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+INSTALL: Mapping[EngineTarget, str] = {
     "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer, in a venv with --system-site-packages; "
     "elsewhere: pip install 'edgestill[tensorrt]', on a V100 'tensorrt-cu12==10.4.*'; with no GPU: "
     "--to tensorrt-rtx",
@@ -29,19 +29,19 @@ class Library:
     """An imported TensorRT package.
 
     Attributes:
-        family: TensorRT or TensorRT-RTX.
+        target: TensorRT or TensorRT-RTX.
         module: The imported module.
         version: Full version.
     """
 
-    family: Family
+    target: EngineTarget
     module: Any
     version: str
 
     @property
     def is_rtx(self) -> bool:
         """Whether this is TensorRT-RTX, which builds without a GPU and for several kinds of GPU at once."""
-        return self.family == "tensorrt-rtx"
+        return self.target == "tensorrt-rtx"
 
     def refuse_gpu(self, name: str, compute_capability: str) -> None:
         """Raise DeviceError if this library does not support a GPU."""
@@ -63,20 +63,20 @@ class Library:
             )
 
 
-def load_library(family: Family) -> Library:
+def load_library(target: EngineTarget) -> Library:
     """Import TensorRT.
 
     Raises:
         DeviceError: It is not installed, cannot be loaded, or is older than 8.5.
     """
-    name = MODULES[family]
+    name = MODULES[target]
     try:
         module = import_module(name)
     except (ImportError, OSError) as error:  # OSError: a shared library of another CUDA version
         missing = isinstance(error, ModuleNotFoundError) and error.name == name
         raise DeviceError(
             f"{name} is not installed" if missing else f"{name} is installed and cannot be loaded: {error}",
-            hint=INSTALL[family],
+            hint=INSTALL[target],
         ) from error
     version = str(getattr(module, "__version__", "unknown"))
     if not hasattr(module.ICudaEngine, "num_io_tensors"):
@@ -86,4 +86,4 @@ def load_library(family: Family) -> Library:
             "--precision fp32`: /usr/src/tensorrt/bin/trtexec --onnx=FILE.onnx --fp16 --workspace=1024 "
             "--saveEngine=FILE.engine",
         )
-    return Library(family, module, version)
+    return Library(target, module, version)

@@ -44,7 +44,7 @@ def test_a_person_reads_every_class_and_every_doubt(
     shown = io.StringIO()
     Console(file=shown, width=200).print(verify.show(json.loads(capsys.readouterr().out)))
     told = shown.getvalue()
-    assert "2 of 2 found again; AP50-95 100.0, 100.0 in B, on 2 labels" in told
+    assert "2 of 2 matched; AP50-95 100.0, 100.0 in B, on 2 labels" in told
     assert "0.00 to 0.00" in told
     assert "too few labels" in told
 
@@ -62,7 +62,7 @@ def test_a_file_that_sees_nothing_fails_with_six_and_still_tells_what_it_saw(
     out, err = capsys.readouterr()
     assert json.loads(out)["missed"] == 2
     assert "edgestill verify: " in err
-    assert "0 of 2 detections were found again" in err
+    assert "0 of 2 detections are matched" in err
 
 
 def test_other_classes_cannot_be_compared(

@@ -15,7 +15,7 @@ from edgestill import architecture
 from edgestill.checkpoint import Checkpoint
 from edgestill.dataset import Dataset
 from edgestill.spec import ModelSpec
-from export.quantize.calibration.observer import Statistics, gather
+from export.quantize.calibration.observer import TensorStatistics, observe
 from runtime.backends.ort import EXACT
 
 HW = (64, 96)
@@ -135,11 +135,13 @@ def float_model(checkpoint: Checkpoint) -> Any:
 
 
 @pytest.fixture(scope="session")
-def statistics(float_model: Any, spec: ModelSpec, feeds: list[NDArray[np.float32]]) -> Statistics:
-    from export.graph.index import Graph
+def statistics(float_model: Any, spec: ModelSpec, feeds: list[NDArray[np.float32]]) -> TensorStatistics:
+    from export.graph.detector_graph import DetectorGraph
 
-    graph = Graph(float_model, spec.scale)
-    return gather(float_model, feeds, histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)
+    graph = DetectorGraph(float_model, spec.scale)
+    return observe(
+        float_model, feeds, histograms=graph.observed_tensors(), means=graph.convolution_inputs(), threads=1
+    )
 
 
 @pytest.fixture

@@ -22,12 +22,12 @@ from edgestill.checkpoint import Checkpoint
 from edgestill.files import sha256_file
 from edgestill.spec import ModelSpec
 from export.artifact import parts, write_graph
-from export.graph.index import Graph
-from export.graph.interface import Form
+from export.graph.detector_graph import DetectorGraph
+from export.graph.interface import Interface
 from export.graph.yolov5 import build_onnx
-from export.job import FAMILY, SUFFIX, Job
-from export.quantize.calibration.observer import gather
-from export.quantize.fp16 import to_half
+from export.job import INT8_SETTINGS, SUFFIX, Job
+from export.quantize.calibration.observer import observe
+from export.quantize.fp16 import to_fp16
 from export.quantize.int8 import make_int8
 
 COUPLED = ModelSpec(name="yolov5n", input_hw=(32, 64), classes=("red", "green"))
@@ -44,7 +44,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "free-both": {"batch": None, "free_hw": True},
 }
 FORMS = {
-    f"{output}-{pixels}-{shape}": Form(output=output, pixels=pixels, **SHAPES[shape])  # type: ignore[arg-type]
+    f"{output}-{pixels}-{shape}": Interface(output=output, pixels=pixels, **SHAPES[shape])  # type: ignore[arg-type]
     for output, pixels, shape in itertools.product(("raw", "compact"), ("float32", "uint8"), SHAPES)
 }
 KINDS = [*itertools.product(("onnx", "openvino"), ("fp32", "fp16", "int8")), ("tensorrt", "int8")]
@@ -70,7 +70,7 @@ def write_all(out: Path) -> dict[str, str]:
             made[head, target, precision] = _model(spec, weights[head], target, precision)
         checkpoint = Checkpoint(spec=spec, weights=weights[head], sha256="0" * 64)
         kind: Any = "onnx" if target == "tensorrt" else target  # of an engine it is its graph
-        job = Job(checkpoint=checkpoint, target=kind, precision=precision, form=FORMS[form])  # type: ignore[arg-type]
+        job = Job(checkpoint=checkpoint, target=kind, precision=precision, interface=FORMS[form])  # type: ignore[arg-type]
         folder = out / f"{head}-{target}-{precision}-{form}"
         folder.mkdir()
         path = folder / f"m{SUFFIX[kind]}"
@@ -82,13 +82,15 @@ def write_all(out: Path) -> dict[str, str]:
 def _model(spec: ModelSpec, weights: Any, target: Any, precision: str) -> Any:
     source = build_onnx(spec, weights)
     if precision == "fp16" and target != "openvino":
-        return to_half(source, spec.scale, {}).model
+        return to_fp16(DetectorGraph(source, spec.scale), {}).model
     if precision != "int8":
         return source
-    graph = Graph(source, spec.scale)
+    graph = DetectorGraph(source, spec.scale)
     feed = np.random.default_rng(0).random((1, 3, *spec.input_hw), dtype=np.float32)
-    seen = gather(source, [feed], histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)
-    return make_int8(source, graph, seen, FAMILY[target])[0]
+    seen = observe(
+        source, [feed], histograms=graph.observed_tensors(), means=graph.convolution_inputs(), threads=1
+    )
+    return make_int8(graph, seen, INT8_SETTINGS[target])[0]
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from edgestill.dataset import Dataset
 from edgestill.errors import UsageError, VerificationError
 from edgestill.files import sha256_file
 from edgestill.manifest import check_files, read_manifest
-from export.build import Exported, export
+from export.build import ExportResult, export
 from export.job import Job
-from export.quantize.calibration.images import Calibration, choose
+from export.quantize.calibration.images import Calibration, choose_images
 from runtime.detector import open_detector
 
 
@@ -30,7 +30,7 @@ def fails(built: Path, source: Path) -> Mapping[str, Any]:
 
 def publish(
     checkpoint: Checkpoint, out: Path, *, to: Any = "onnx", precision: Any = "fp32", **options: Any
-) -> Exported:
+) -> ExportResult:
     job = Job(
         checkpoint=checkpoint, target=to, precision=precision, calibration=options.pop("calibration", None)
     )
@@ -51,7 +51,7 @@ def publish(
 def test_the_files_and_their_manifest_are_published(
     to: str, precision: str, names: list[str], tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset
 ) -> None:
-    calibration = choose(dataset, checkpoint.spec, count=4) if precision == "int8" else None
+    calibration = choose_images(dataset, checkpoint.spec, count=4) if precision == "int8" else None
     made = publish(checkpoint, tmp_path / "out", to=to, precision=precision, calibration=calibration)
     assert [path.name for path in made.files] == names
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*names, made.manifest.name])
@@ -76,7 +76,7 @@ def test_the_manifest_tells_parent_hashes_and_what_was_proved(tmp_path: Path, ch
 def test_the_calibration_record_is_in_the_manifest(
     tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset
 ) -> None:
-    calibration = choose(dataset, checkpoint.spec, count=4)
+    calibration = choose_images(dataset, checkpoint.spec, count=4)
     made = publish(checkpoint, tmp_path / "out", precision="int8", calibration=calibration)
     record = made.record.calibration
     assert record is not None
@@ -91,7 +91,7 @@ def test_the_calibration_record_is_in_the_manifest(
 def test_both_int8_files_come_from_one_record(
     tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset
 ) -> None:
-    calibration = choose(dataset, checkpoint.spec, count=4)
+    calibration = choose_images(dataset, checkpoint.spec, count=4)
     records = [
         publish(
             checkpoint, tmp_path / to, to=to, precision="int8", calibration=calibration
@@ -106,7 +106,7 @@ def test_both_int8_files_come_from_one_record(
 def test_a_second_export_is_the_same_to_the_byte_without_a_look_at_an_image(
     tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calibration = choose(dataset, checkpoint.spec, count=2)
+    calibration = choose_images(dataset, checkpoint.spec, count=2)
     job = Job(
         checkpoint=checkpoint,
         target="onnx",

@@ -1,4 +1,4 @@
-"""The flags of ``edgestill export`` about calibration: which images, and how ranges come from them."""
+"""The calibration flags of ``edgestill export``: images and range method."""
 
 from __future__ import annotations
 
@@ -13,47 +13,59 @@ from edgestill.errors import UsageError
 if TYPE_CHECKING:
     from edgestill.checkpoint import Checkpoint
     from edgestill.spec import ModelSpec
-    from export.quantize.calibration.auto_method import Trial
+    from export.quantize.calibration.auto_method import MethodTrial
     from export.quantize.calibration.images import Calibration
     from export.quantize.calibration.range_methods import Method
+    from export.verify.source_check import EvaluationSet
 
-RANGE_IMAGES = 16  # that FP16's range is checked on where no --calib names others
+RANGE_IMAGES = 16  # for the range check of FP16 without --calib
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Choice:
-    """What was asked for; the fields are those of ``export.job.Job``."""
+    """The calibration of a job; the fields are those of ``export.job.Job``."""
 
     calibration: Calibration | None = None
     method: Method | None = None
-    trial: Trial | None = None
+    trial: MethodTrial | None = None
     cache: Path | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add = parser.add_argument_group("calibration").add_argument
-    add("--calib", type=Path, metavar="DATA.yaml", help="INT8: images to calibrate on, of its train split")
-    add("--calib-images", type=int, default=128, metavar="N", help="how many of them (default 128)")
+    add(
+        "--calib",
+        type=Path,
+        metavar="DATA.yaml",
+        help="INT8: data set to calibrate on; its train split is used",
+    )
+    add(
+        "--calib-images",
+        type=int,
+        default=128,
+        metavar="N",
+        help="number of calibration images (default 128)",
+    )
     add(
         "--calib-method",
         choices=["mse", "max", "entropy", "percentile", "auto"],
-        help="INT8: what a byte covers of a tensor (default mse, the best that was measured); auto tries all "
-        "four by mAP on 100 images that are neither calibrated nor verified on, which costs four builds "
-        "and 500 looks at an image",
+        help="INT8: range method of activations (default mse, the best measured); auto compares all four by "
+        "mAP on 100 images that are used neither for calibration nor for verification, with four builds and "
+        "up to 500 inferences",
     )
     add(
         "--calib-anew",
         action="store_true",
-        help="INT8 of a checkpoint that was trained with rounding: calibrate, and leave its trained scales",
+        help="INT8 of a QAT checkpoint: calibrate again and ignore its trained scales",
     )
 
 
-def refuse_senseless(args: argparse.Namespace) -> None:
-    """Tell of flags that do not go together before anything is opened.
+def refuse_conflicts(args: argparse.Namespace) -> None:
+    """Refuse contradicting flags before a file is opened.
 
     Raises:
-        UsageError: A method, or to calibrate anew, for another precision.
+        UsageError: A calibration flag is given for another precision than INT8.
     """
     if args.precision != "int8" and args.calib_anew:
         raise UsageError(
@@ -66,10 +78,10 @@ def refuse_senseless(args: argparse.Namespace) -> None:
 
 
 def with_scales(args: argparse.Namespace, checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with the scales that an export uses: those it was trained with, unless told otherwise.
+    """The checkpoint with its trained scales, or without them for ``--calib-anew``.
 
     Raises:
-        UsageError: INT8 without scales and without images, or a method for scales that are trained.
+        UsageError: INT8 has neither scales nor images, or a range method is given for trained scales.
     """
     if args.calib_anew:
         checkpoint = replace(checkpoint, scheme=None)
@@ -79,57 +91,59 @@ def with_scales(args: argparse.Namespace, checkpoint: Checkpoint) -> Checkpoint:
         )
     if checkpoint.scheme is not None and args.calib_method is not None:
         raise UsageError(
-            f"--calib-method {args.calib_method}, and the checkpoint's scales are trained",
-            hint="leave it out, or add --calib-anew to leave the trained scales",
+            f"--calib-method {args.calib_method}: the checkpoint's scales are trained",
+            hint="leave it out, or add --calib-anew to ignore the trained scales",
         )
     return checkpoint
 
 
-def read(args: argparse.Namespace, checkpoint: Checkpoint, held: tuple[Dataset, str] | None) -> Choice:
-    """Choose images, and the method or what to try methods on.
+def read(args: argparse.Namespace, checkpoint: Checkpoint, evaluation: EvaluationSet | None) -> Choice:
+    """Choose the calibration images, and the range method or the images to choose it on.
 
     Args:
         args: The parsed flags of the verb.
-        checkpoint: What is exported, from ``with_scales``.
-        held: The data set and the split that the file is compared on; None if it is not.
+        checkpoint: The checkpoint, from ``with_scales``.
+        evaluation: The images that the file is compared on; None if it is not.
 
     Raises:
-        DataError: An image is calibrated and verified on, or none are left to try methods on.
+        DataError: An image is used for calibration and verification, or none is left to choose a method on.
     """
     from edgestill.cache import cache_folder  # noqa: PLC0415
-    from export.quantize.calibration.images import choose  # noqa: PLC0415 (brings onnxruntime)
+    from export.quantize.calibration.images import choose_images  # noqa: PLC0415 (brings onnxruntime)
 
     cache, spec = cache_folder("calibration"), checkpoint.spec
     is_trained = checkpoint.scheme is not None
     if args.precision == "int8" and not is_trained:
         dataset, auto = Dataset.open(args.calib), args.calib_method == "auto"
-        judges = held[0].images(held[1]) if held else []
-        chosen = choose(dataset, spec, count=args.calib_images, verified_on=judges)
-        trial = _trial(dataset, spec, chosen, judges) if auto else None
+        verified_on = evaluation.images if evaluation else []
+        chosen = choose_images(dataset, spec, count=args.calib_images, verified_on=verified_on)
+        trial = _trial(dataset, spec, chosen, verified_on) if auto else None
         return Choice(
             calibration=chosen, method=None if auto else args.calib_method, trial=trial, cache=cache
         )
     if _is_checked(args, is_trained=is_trained):
-        # Nothing is fitted to them: whether a number overflows may be asked of any image.
+        # The range check fits nothing, so that evaluation images may be used.
         if args.calib:
             dataset = Dataset.open(args.calib)
-            return Choice(calibration=choose(dataset, spec, count=args.calib_images, fits=False), cache=cache)
-        if held:
-            dataset, split = held
-            chosen = choose(dataset, spec, split=split, count=RANGE_IMAGES, fits=False)
+            return Choice(
+                calibration=choose_images(dataset, spec, count=args.calib_images, fits=False), cache=cache
+            )
+        if evaluation:
+            dataset, split = evaluation.dataset, evaluation.split
+            chosen = choose_images(dataset, spec, split=split, count=RANGE_IMAGES, fits=False)
             return Choice(calibration=chosen, cache=cache)
     return Choice()
 
 
 def _is_checked(args: argparse.Namespace, *, is_trained: bool) -> bool:
-    """Whether images are looked at that nothing is fitted to: for FP16's range, or to rank blocks on."""
+    """Whether images are needed to which nothing is fitted: for the range of FP16, or to rank blocks."""
     if args.precision == "int8":
         has_half = args.to in {"tensorrt", "tensorrt-rtx"}
         return is_trained and (has_half or (args.repair and args.calib is not None))
     return bool(args.precision == "fp16" and args.to != "openvino")
 
 
-def _trial(dataset: Dataset, spec: ModelSpec, chosen: Calibration, judges: list[Path]) -> Trial:
-    from export.quantize.calibration.auto_method import third_split  # noqa: PLC0415
+def _trial(dataset: Dataset, spec: ModelSpec, chosen: Calibration, verified_on: list[Path]) -> MethodTrial:
+    from export.quantize.calibration.auto_method import trial_images  # noqa: PLC0415
 
-    return third_split(dataset, spec.classes, chosen, judges)
+    return trial_images(dataset, spec.classes, chosen, verified_on)

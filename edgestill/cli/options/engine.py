@@ -1,4 +1,4 @@
-"""The flags of ``edgestill export`` that are for engines only."""
+"""The engine flags of ``edgestill export``."""
 
 from __future__ import annotations
 
@@ -26,15 +26,25 @@ _FLAGS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add = parser.add_argument_group("TensorRT engines").add_argument
-    add("--workspace-mib", type=int, metavar="MIB", help="GPU memory for a layer's scratch (default 1024)")
-    add("--build-memory-mib", type=int, metavar="MIB", help="memory for the builder (default: 80%% of free)")
-    add("--dla", type=int, metavar="CORE", help="build for a DLA core; what it cannot do runs on the GPU")
+    add(
+        "--workspace-mib",
+        type=int,
+        metavar="MIB",
+        help="GPU memory for the scratch space of a layer (default 1024)",
+    )
+    add(
+        "--build-memory-mib",
+        type=int,
+        metavar="MIB",
+        help="memory limit of the builder (default: 80%% of free)",
+    )
+    add("--dla", type=int, metavar="CORE", help="build for a DLA core; unsupported layers run on the GPU")
     add(
         "--hardware",
         choices=["this", "same-capability", "ampere-plus"],
-        help="GPUs that may run the engine (default this; others cost speed, and exist on no Jetson)",
+        help="GPUs that can run the engine (default this; the others are slower, and not for a Jetson)",
     )
-    add("--version-compatible", action="store_true", help="let later TensorRT versions run it (costs speed)")
+    add("--version-compatible", action="store_true", help="allow later TensorRT versions to run it (slower)")
     add(
         "--compute-capability",
         metavar="CC[,CC]",
@@ -43,22 +53,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--profile-batch",
         metavar="LEAST,BEST,MOST",
-        help="images at once with --dynamic batch (default 1,1,8); memory is taken for the most",
+        help="batch sizes with --dynamic batch: smallest, optimal, largest (default 1,1,8)",
     )
     add(
         "--profile-size",
         metavar="HxW,HxW,HxW",
-        help="sizes with --dynamic size: least, best, most (default: half, whole and 1.5 of --imgsz)",
+        help="sizes with --dynamic size: smallest, optimal, largest (default: 0.5, 1 and 1.5 of --imgsz)",
     )
 
 
 def read(args: argparse.Namespace) -> EngineOptions:
-    """The options that the flags mean.
+    """The engine options.
 
     Raises:
-        UsageError: A flag has a wrong value, or is for an engine and none is made.
+        UsageError: A flag has an invalid value, or the target is no engine.
     """
-    from export.tensorrt.options import EngineOptions  # noqa: PLC0415 (after the arguments are checked)
+    from export.tensorrt.options import EngineOptions  # noqa: PLC0415 (not needed for --help)
 
     given = {n: v for n in _FLAGS if (v := getattr(args, n)) is not None and v is not False}
     if given and not args.to.startswith("tensorrt"):

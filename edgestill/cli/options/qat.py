@@ -1,4 +1,4 @@
-"""Joins training with rounding to the export that says where its numbers are rounded."""
+"""Connects QAT with the export that decides what its target quantises."""
 
 from __future__ import annotations
 
@@ -14,33 +14,32 @@ if TYPE_CHECKING:
     from edgestill.quantization import PostTraining
 
 
-def place(checkpoint: Checkpoint, settings: QatConfig, data: tuple[str, ...]) -> PostTraining:
-    """Where an export for a recipe's engines would round a network, and the scales that it would choose.
+def quantise_for_qat(checkpoint: Checkpoint, settings: QatConfig, data: tuple[str, ...]) -> PostTraining:
+    """Quantise a network after training for the target of a recipe, as the start of QAT.
 
     Args:
-        checkpoint: The network, in float.
+        checkpoint: The float network.
         settings: The recipe's; ``family`` is set.
-        data: The recipe's data sets; ranges come from the training split of the first, unless ``calib`` names
-            another.
+        data: The recipe's data sets; the training split of the first is calibrated on, unless ``calib`` names
+            another data set.
 
     Raises:
-        DataError: An image to calibrate on is also one that the result is judged by.
+        DataError: A calibration image is also in an evaluation split.
         UsageError: The data set has no training split.
     """
     from edgestill.cache import cache_folder  # noqa: PLC0415
-    from export.graph.index import Graph  # noqa: PLC0415
+    from export.graph.detector_graph import DetectorGraph  # noqa: PLC0415
     from export.graph.yolov5 import build_onnx  # noqa: PLC0415
-    from export.job import FAMILY  # noqa: PLC0415
-    from export.quantize.calibration.images import choose  # noqa: PLC0415 (brings onnxruntime)
-    from export.quantize.calibration.observer_cache import Watched, gathered  # noqa: PLC0415
+    from export.job import INT8_SETTINGS  # noqa: PLC0415
+    from export.quantize.calibration.images import choose_images  # noqa: PLC0415 (brings onnxruntime)
+    from export.quantize.calibration.observer_cache import ObservedTensors, observe_cached  # noqa: PLC0415
     from export.quantize.qat_scales import begin  # noqa: PLC0415
 
     assert settings.family
-    source = build_onnx(checkpoint.spec, checkpoint.weights)
-    graph = Graph(source, checkpoint.spec.scale)
+    graph = DetectorGraph(build_onnx(checkpoint.spec, checkpoint.weights), checkpoint.spec.scale)
     dataset = Dataset.open(Path(settings.calib or data[0]))
-    calibration = choose(dataset, checkpoint.spec, count=settings.calib_images)
-    family = FAMILY[settings.family]
-    watched = Watched.to_quantise(graph, family.weight_limit)
-    seen = gathered(source, watched, calibration, cache_folder("calibration"))
-    return begin(source, graph, seen, family, record=asdict(calibration.record))
+    calibration = choose_images(dataset, checkpoint.spec, count=settings.calib_images)
+    int8 = INT8_SETTINGS[settings.family]
+    observed = ObservedTensors.for_int8(graph, int8.weight_limit)
+    statistics = observe_cached(graph.model, observed, calibration, cache_folder("calibration"))
+    return begin(graph, statistics, int8, record=asdict(calibration.record))

@@ -1,4 +1,4 @@
-"""The flag of ``edgestill export`` that gives a file of fewer bits the scores of its source."""
+"""The flag of ``edgestill export`` that calibrates the scores of an INT8 or FP16 file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
     from export.quantize.calibration.images import Calibration
-    from export.verify.score_calibration import HeldOut
+    from export.verify.score_calibration import HeldOutImages
+    from export.verify.source_check import EvaluationSet
 
 SPLITS = ("train", "val", "test")
 SIDES = {"reference": "FP32", "before": "without the map", "after": "with it"}
@@ -23,52 +24,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recalibrate",
         metavar="DATA.yaml[:SPLIT]",
-        help="INT8, FP16: fit a rising map of scores to FP32's on images that are neither calibrated nor "
-        "verified on (default val, or train where val is verified on); the runtime applies it",
+        help="INT8, FP16: fit a map from the file's scores to those of FP32, on images that are used neither "
+        "for calibration nor for verification (default val, or train if val is used); the runtime "
+        "applies it",
     )
 
 
-def refuse_senseless(args: argparse.Namespace) -> None:
-    """Raise UsageError if a map was asked for that would map nothing."""
+def refuse_conflicts(args: argparse.Namespace) -> None:
+    """Raise UsageError for a map of FP32, which would be the identity."""
     if args.recalibrate is not None and args.precision == "fp32":
-        raise UsageError("--recalibrate maps scores to those of fp32", hint="leave it out")
+        raise UsageError("--recalibrate is for INT8 and FP16, not for fp32", hint="leave it out")
 
 
 def read(
-    args: argparse.Namespace, calibration: Calibration | None, held: tuple[Dataset, str] | None
-) -> HeldOut | None:
-    """Choose the images; None if no map was asked for.
+    args: argparse.Namespace, calibration: Calibration | None, evaluation: EvaluationSet | None
+) -> HeldOutImages | None:
+    """Choose the images to fit a score map on; None without ``--recalibrate``.
 
     Args:
         args: The parsed flags of the verb.
-        calibration: The images that ranges come from.
-        held: The data set and the split that the file is compared on; None if it is not.
+        calibration: The calibration images.
+        evaluation: The images that the file is compared on; None if it is not.
 
     Raises:
-        DataError: An image is also verified on, or none are left.
+        DataError: An image is also used for verification, or none is left.
         UsageError: The data set has no such split.
     """
     if args.recalibrate is None:
         return None
-    from export.verify.score_calibration import held_out  # noqa: PLC0415 (brings onnxruntime)
+    from export.verify.score_calibration import choose_held_out  # noqa: PLC0415 (brings onnxruntime)
 
     name, colon, split = args.recalibrate.rpartition(":")
     if not colon or split not in SPLITS:
         name, split = args.recalibrate, None
-    return held_out(
+    return choose_held_out(
         Dataset.open(Path(name)),
         split,
         calibrated=calibration.paths if calibration and args.precision == "int8" else (),
-        verified=held[0].images(held[1]) if held else (),
+        verified=evaluation.images if evaluation else (),
     )
 
 
 def rows(recalibration: Mapping[str, Any] | None, verify: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """The lines of a table that a person reads."""
+    """Rows for the table."""
     if recalibration is None:
         return []
     knots = ", ".join(f"{a:.3f} -> {b:g}" for a, b in recalibration["score_map"])
-    found = [("map of scores", knots or "none: the file finds too little to fit one")]
+    found = [("score map", knots or "none: the file has too few detections to fit one")]
     effect = (verify or {}).get("recalibration")
     if effect is None:
         return found
@@ -78,6 +80,6 @@ def rows(recalibration: Mapping[str, Any] | None, verify: Mapping[str, Any] | No
             f"{kind} {point[kind]:.3f}" for kind in ("precision", "recall", "f1") if point[kind] is not None
         )
         drift = effect["score_drift_mean"].get(name)
-        told = "" if drift is None else f", score drift {drift:+.4f}"
-        found.append((f"at {effect['conf']} {label}", f"{point['boxes']} boxes, {figures}{told}"))
+        suffix = "" if drift is None else f", score drift {drift:+.4f}"
+        found.append((f"at {effect['conf']} {label}", f"{point['boxes']} boxes, {figures}{suffix}"))
     return found

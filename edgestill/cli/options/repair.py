@@ -1,4 +1,4 @@
-"""The flag of ``edgestill export`` that repairs a file which is beyond its limits."""
+"""The flag of ``edgestill export`` that repairs a file beyond its limits with blocks of higher precision."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
-    from export.build import Exported
-    from export.quantize.fallback import Pace
+    from export.build import ExportResult
+    from export.quantize.fallback import MeasureLatency
 
-NOT_NEEDED = "the limits were held without"
+NOT_NEEDED = "the file is within the limits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,48 +21,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="beyond the limits: rank blocks by what rounding does to detections, and move the worst ones "
-        "out of INT8 or FP16 until the limits are held; tells what that costs",
+        help="if the file exceeds the limits: rank blocks by the sensitivity of detections to them, move the "
+        "most sensitive ones out of INT8 or FP16 until it is within the limits, and measure the latency",
     )
 
 
-def refuse_senseless(args: argparse.Namespace) -> None:
-    """Tell of a repair that cannot be before anything is opened.
+def refuse_conflicts(args: argparse.Namespace) -> None:
+    """Refuse an impossible repair before a file is opened.
 
     Raises:
-        UsageError: The precision has nothing to repair, or there are no images to judge by.
+        UsageError: The precision has no blocks to move, or there are no images to compare on.
     """
     if not args.repair:
         return
     if args.precision == "fp32" or (args.precision == "fp16" and args.to == "openvino"):
         raise UsageError(
-            f"--repair has nothing to move in {args.precision} for {args.to}",
+            f"--repair has no blocks to move in {args.precision} for {args.to}",
             hint="it is for INT8, and for FP16 in an ONNX file or an engine",
         )
     if args.verify is None and args.calib is None:
-        raise UsageError("--repair needs images to judge by", hint="add --verify DATA.yaml")
+        raise UsageError("--repair needs images to compare on", hint="add --verify DATA.yaml")
 
 
-def read(args: argparse.Namespace, pictures: Path | None) -> Pace | None:
-    """What measures the cost of a repair; None if none was asked for.
+def read(args: argparse.Namespace, images: Path | None) -> MeasureLatency | None:
+    """The measurement of latency for a repair; None without ``--repair``.
 
     Args:
         args: The parsed flags of the verb.
-        pictures: A folder of what is shown while time is taken.
+        images: A folder of images to run on; None for synthetic ones.
     """
     if not args.repair:
         return None
 
     def measure(a: Path, b: Path) -> Mapping[str, Any]:
-        from benchmarks.pace import pace  # noqa: PLC0415 (only where something was repaired)
+        from benchmarks.pace import pace  # noqa: PLC0415 (needed for a repair only)
 
-        return pace(a, b, None if pictures is None else str(pictures))
+        return pace(a, b, None if images is None else str(images))
 
     return measure
 
 
-def told(args: argparse.Namespace, made: Exported) -> dict[str, Any] | None:
-    """What a repair did, for the result; None if none was asked for."""
+def summary(args: argparse.Namespace, made: ExportResult) -> dict[str, Any] | None:
+    """The record of a repair for the result; None without ``--repair``."""
     if not args.repair:
         return None
     record = made.record.repair
@@ -72,20 +72,20 @@ def told(args: argparse.Namespace, made: Exported) -> dict[str, Any] | None:
 
 
 def rows(repair: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """The lines of a table that a person reads."""
+    """Rows for the table."""
     if repair is None:
         return []
     if not repair["needed"]:
         return [("repair", f"not needed: {repair['why']}")]
-    found = [("repair", f"{', '.join(repair['moved'])} moved out, as {'; '.join(repair['because'])}")]
+    found = [("repair", f"{', '.join(repair['moved'])} moved, as {'; '.join(repair['because'])}")]
     for step in repair["steps"]:
         gain, latency = step["gain_points"], step["latency"]
         parts = [
             f"{len(step['moved'])} moved, {step['work']:.0%} of the work",
             "" if gain is None else f"{gain:+.2f} points of mAP50-95",
-            f"{latency['ratio']:.3f} x the time ({latency['low']:.3f} to {latency['high']:.3f})"
+            f"{latency['ratio']:.3f} x the latency ({latency['low']:.3f} to {latency['high']:.3f})"
             if "ratio" in latency
-            else f"time {latency['unproved']}",
+            else f"latency: {latency['unproved']}",
             "; ".join(step["failures"]) or "within the limits",
         ]
         found.append(("repair step", ", ".join(part for part in parts if part)))

@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"out": str(out), "recipe": recipe.to_json()}
     from distill.train import train  # noqa: PLC0415
     from distill.training.distributed import is_main_process  # noqa: PLC0415 (imports torch)
-    from edgestill.cli.options.qat import place  # noqa: PLC0415
+    from edgestill.cli.options.qat import quantise_for_qat  # noqa: PLC0415
 
-    result = train(recipe, out, resume=args.resume, force=args.force, calibrate=place)
+    result = train(recipe, out, resume=args.resume, force=args.force, calibrate=quantise_for_qat)
     return result if is_main_process() else None
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgestill.cli.options import backend
 from edgestill.errors import ArtifactError, UsageError, VerificationError
-from export.lint.linter import FAMILIES
+from export.lint.linter import LINT_NAMES
 
 if TYPE_CHECKING:
-    from export.lint.linter import Family
     from runtime.detector import ModelDetector
 
 SUMMARY = "Show a model file's spec, manifest, tensors, hashes and layers by precision; lint an .onnx"
@@ -32,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--for",
-        dest="family",
-        choices=FAMILIES,
-        help="with --lint: only the rules for this engine; exit code 6 if a finding is an error",
+        dest="target",
+        choices=[*LINT_NAMES.values()],
+        help="with --lint: rules of this engine only; exit 6 if one of them is broken as an error",
     )
 
 
@@ -44,20 +43,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from export.model_file import resolve  # noqa: PLC0415
 
     if args.lint:
-        return _lint(resolve(args.file), args.family)
-    if args.family:
-        raise UsageError("--for applies to --lint only", hint="add --lint")
+        return _lint(resolve(args.file), args.target)
+    if args.target:
+        raise UsageError("--for says for whom to --lint", hint="add --lint")
     path = checkpoint_folder(args.file)
     return _checkpoint(path) if path.is_dir() else _model(path, args)
 
 
 def verdict(result: dict[str, Any]) -> None:
-    """Raise VerificationError, after the result was printed, if ``--for`` was given and errors were found."""
-    family = result.get("for")
-    if family and (errors := result["errors"][family]):
+    """Raise VerificationError, after the result was printed, if errors were found for who was asked for."""
+    target = result.get("for")
+    if target and (errors := result["errors"][target]):
         raise VerificationError(
-            f"{result['file']} has {errors} errors for {family}",
-            hint="apply the remedy of each finding, or export with `edgestill export`",
+            f"{result['file']} has {errors} errors for {target}",
+            hint="each finding names its remedy; `edgestill export` writes files without them",
         )
 
 
@@ -127,7 +126,7 @@ def _free(detector: ModelDetector) -> list[str]:
     return [axis for axis, side in zip(axes, sides, strict=True) if axis and side is None]
 
 
-def _lint(path: Path, family: Family | None) -> dict[str, Any]:
+def _lint(path: Path, wanted: str | None) -> dict[str, Any]:
     from edgestill.files import sha256_file  # noqa: PLC0415
     from edgestill.manifest import checked_manifest  # noqa: PLC0415
     from export.lint.linter import lint, read, rules  # noqa: PLC0415
@@ -138,9 +137,9 @@ def _lint(path: Path, family: Family | None) -> dict[str, Any]:
             hint="lint the .onnx file that it was built from",
         )
     checked_manifest(path)
-    families = FAMILIES if family is None else (family,)
+    names = {target: name for target, name in LINT_NAMES.items() if wanted in {None, name}}
     graph = read(path)
-    found = list(lint(graph, families))
+    found = list(lint(graph, names))
     return {
         "kind": "lint",
         "file": str(path),
@@ -148,19 +147,21 @@ def _lint(path: Path, family: Family | None) -> dict[str, Any]:
         "producer": f"{graph.model.producer_name} {graph.model.producer_version}".strip(),
         "opset": graph.opset,
         "convolutions": len(graph.convolutions),
-        "convolutions_in_bytes": sum(map(graph.in_bytes, graph.convolutions)),
-        "for": family,
-        "rules": [rule.id for rule in rules() if set(families) & set(rule.matters)],
-        "errors": {f: sum(p.matters.get(f) == "error" for p in found) for f in families},
+        "convolutions_in_bytes": sum(map(graph.computes_int8, graph.convolutions)),
+        "for": wanted,
+        "rules": [rule.id for rule in rules() if names.keys() & rule.severities.keys()],
+        "errors": {
+            name: sum(p.severities.get(target) == "error" for p in found) for target, name in names.items()
+        },
         "findings": [
             {
-                "rule": problem.rule.id,
-                "severity": dict(problem.matters),
-                "node": problem.finding.node,
-                "what": problem.finding.what,
-                "remedy": problem.rule.remedy,
+                "rule": violation.rule.id,
+                "severity": {names[target]: level for target, level in violation.severities.items()},
+                "node": violation.finding.node,
+                "what": violation.finding.what,
+                "remedy": violation.rule.remedy,
             }
-            for problem in found
+            for violation in found
         ],
     }
 

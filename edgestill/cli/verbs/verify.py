@@ -1,4 +1,4 @@
-"""``edgestill verify``: two model files on the same images."""
+"""``edgestill verify``: compare two model files on the same images."""
 
 from __future__ import annotations
 
@@ -11,35 +11,47 @@ from edgestill.dataset import Dataset
 from edgestill.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
-    from export.verify.compare import Seen
-    from runtime.detector import ModelDetector
+    from export.verify.compare import DetectorRun
 
-SUMMARY = "Compare two model files on images: matched boxes, score drift, class swaps, mAP"
+SUMMARY = "Compare two model files on images: matched detections, score drift, class changes, mAP"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "reference", metavar="A", help="the source: a model file, a checkpoint folder, `student`"
+        "reference", metavar="A", help="the reference: a model file, a checkpoint folder or `student`"
     )
-    parser.add_argument("candidate", metavar="B", help="the file that should do the same")
+    parser.add_argument("candidate", metavar="B", help="the file to compare with it")
     parser.add_argument("--data", required=True, type=Path, metavar="DATA.yaml", help="images to compare on")
     parser.add_argument("--split", default="val", help="train, val (default) or test")
-    parser.add_argument("--max-drop", type=float, default=0.5, help="mAP50-95 points of 100 (default 0.5)")
-    parser.add_argument("--images", type=int, metavar="N", help="use N images, spread over the split")
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        default=0.5,
+        help="limit of the loss of mAP50-95, in points of 100 (default 0.5)",
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="compare on N images, spread evenly over the split (default: all)",
+    )
     parser.add_argument("--backend", default="auto", help="ort, ov, or auto (by the file; default)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: the library's choice")
-    parser.add_argument("--trust-engine", action="store_true", help="run an .engine that others built")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: the library's choice)"
+    )
+    parser.add_argument("--trust-engine", action="store_true", help="run an .engine that was built elsewhere")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Compare; the result says what was measured and what is beyond the limits."""
+    """Compare; the result holds the measurements and the limits that are exceeded."""
     from export.model_file import resolve  # noqa: PLC0415
     from export.verify import compare, gate  # noqa: PLC0415
 
     dataset = Dataset.open(args.data)
     paths = [resolve(name) for name in (args.reference, args.candidate)]
-    detectors = [_open(path, args) for path in paths]
+    options = {"backend": args.backend, "threads": args.threads, "trust_engine": args.trust_engine}
+    detectors = [compare.open_for_evaluation(path, **options) for path in paths]
     classes = detectors[0].spec.classes
     if classes != detectors[1].spec.classes:
         raise UsageError(
@@ -47,21 +59,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             hint="compare a file with the one that it was made from",
         )
     samples = compare.load_samples(dataset, args.split, classes, limit=args.images)
-    seen: list[Seen] = [compare.look(d, samples, path.name) for d, path in zip(detectors, paths, strict=True)]
-    comparison = compare.compare(seen[0], seen[1], samples, classes)
-    held_to = replace(gate.LIMITS["int8"], max_drop=args.max_drop)
+    runs: list[DetectorRun] = [
+        compare.run_detector(d, samples, path.name) for d, path in zip(detectors, paths, strict=True)
+    ]
+    comparison = compare.compare(runs[0], runs[1], samples, classes)
+    limits = replace(gate.LIMITS["int8"], max_drop=args.max_drop)
     return {
         "kind": "verify",
         "reference": str(paths[0]),
         "candidate": str(paths[1]),
         "data": str(args.data),
         "split": args.split,
-        **gate.describe(comparison, held_to),
+        **gate.describe(comparison, limits),
     }
 
 
 def verdict(result: dict[str, Any]) -> None:
-    """Raise VerificationError, after the result was printed, if something is beyond the limits."""
+    """Raise VerificationError, after the result was printed, if a limit is exceeded."""
     if result["failures"]:
         raise VerificationError(
             f"{result['candidate']} differs from {result['reference']}: {'; '.join(result['failures'])}",
@@ -70,7 +84,7 @@ def verdict(result: dict[str, Any]) -> None:
 
 
 def show(result: dict[str, Any]) -> Any:
-    """A table of the figures."""
+    """A table of the measurements."""
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415 (only a person needs it)
 
@@ -85,26 +99,18 @@ def show(result: dict[str, Any]) -> Any:
         table.add_row("drop points by label", f"{result['drop_by_label_points']:.3f}")
     for name, figures in result["by_class"].items():
         table.add_row(escape(name), _class_words(figures))
-    kept = result["kept_map50_95"]
-    table.add_row("mAP50-95 against what A finds", "-" if kept is None else f"{100 * kept:.1f}")
-    table.add_row("beyond the limits", "; ".join(result["failures"]) or "nothing")
+    agreement = result["kept_map50_95"]
+    table.add_row("agreement mAP50-95", "-" if agreement is None else f"{100 * agreement:.1f}")
+    table.add_row("limits exceeded", "; ".join(result["failures"]) or "none")
     for doubt in result["doubts"]:
         table.add_row("doubt", escape(doubt))
     return table
 
 
 def _class_words(figures: dict[str, Any]) -> str:
-    """What became of one class, for a person."""
-    words = f"{figures['matched']} of {figures['sure']} found again"
+    """The figures of one class as text."""
+    words = f"{figures['matched']} of {figures['sure']} matched"
     one, other = figures["reference_map50_95"], figures["candidate_map50_95"]
     if one is None or other is None:
         return words
     return f"{words}; AP50-95 {100 * one:.1f}, {100 * other:.1f} in B, on {figures['labels']} labels"
-
-
-def _open(path: Path, args: argparse.Namespace) -> ModelDetector:
-    from runtime.detector import open_detector  # noqa: PLC0415
-    from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
-
-    options = {"backend": args.backend, "threads": args.threads, "trust_engine": args.trust_engine}
-    return open_detector(path, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True, **options)

@@ -1,9 +1,10 @@
-"""One file per detection head; the file name is the head's name in a spec.
+"""Detection heads, one module each; its name is the head's name in a spec.
 
-Each writes itself in two parts, so that a file may have another decode than the one it was quantised with:
+A head and its decode are written separately, so that a file may have another decode than the one with which
+it was quantised. Each module has
 
-- ``emit(writer, weights, spec, levels)``: the head behind the neck's maps ``levels``, up to its own
-  ``maps(spec)``, the names of the tensors that a decode begins with, float32 at every precision;
-- ``every_box(writer, spec, grid, output)``: all boxes in the head's raw layout, as the tensor ``output``;
-- ``best_boxes(writer, spec, grid, limit)``: the boxes with the best scores, see ``export.graph.topk.Boxes``.
+- ``write_head(writer, weights, spec, levels)``: the layers behind the neck's feature maps ``levels``;
+- ``maps(spec)``: the names of their outputs, the inputs of a decode, float32 at every precision;
+- ``write_all_boxes(writer, spec, grid, output)``: the decode of all boxes in the raw layout, as ``output``;
+- ``write_best_boxes(writer, spec, grid, limit)``: the decode of the best boxes, see ``export.graph.topk``.
 """

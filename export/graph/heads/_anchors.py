@@ -1,4 +1,4 @@
-"""What the heads over anchors share: the decode, and that the anchors are the trained ones.
+"""The decode of anchor-based heads, and the check of their anchors.
 
 With s = sigmoid(map): centre = (2 s - 0.5 + cell) * stride, size = (2 s)^2 * anchor, and s itself for
 objectness and classes. The rows are ordered level, anchor, y, x.
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from edgestill import architecture
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from export.graph.cells import Axis, Grid
-from export.graph.topk import Boxes, alarm
+from export.graph.cells import Axis, CellGrid
+from export.graph.topk import BestBoxes, nan_guard
 from export.graph.weights import Weights
 from export.graph.writer import BATCH, GraphWriter
 
@@ -24,12 +24,12 @@ ANCHORS = f"model.{architecture.HEAD_INDEX}.anchors"
 DECODE = f"model.{architecture.HEAD_INDEX}.decode"
 
 
-def rows(writer: GraphWriter, spec: ModelSpec, grid: Grid, level: int, s: str) -> str:
+def rows(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, level: int, s: str) -> str:
     """One level's probabilities ``[B, h, w, anchors * (5 + nc)]`` as rows ``[B, anchors * h * w, 5 + nc]``.
 
-    Every column is s * (m + k * s) + cell, with m and k by column: one pass for an engine that fuses, and no
-    split and join of narrow pieces. It is done with the channels last, which is how a CPU engine holds the
-    map, so that this order costs nothing there.
+    Every column is s * (m + k * s) + cell, with m and k by column: one fused pass without split and concat of
+    narrow tensors. Channels are last, which is the memory layout of a CPU runtime, so that the transpose
+    costs nothing there.
     """
     anchors, stride = np.asarray(spec.anchors_px[level], np.float32), spec.strides[level]
     name, n, columns = f"{DECODE}.{level}", len(anchors), PER_BOX + spec.nc
@@ -42,7 +42,7 @@ def rows(writer: GraphWriter, spec: ModelSpec, grid: Grid, level: int, s: str) -
         return writer.constant(f"{name}.{label}.by", value.reshape(1, 1, 1, n * columns))
 
     def cell(axis: Axis, column: int) -> str:
-        """What is added along an axis, to one column of each box."""
+        """The cell coordinates along an axis, for one column of each box."""
         only = np.zeros((n, columns), np.float32)
         only[:, column] = 1
         shape = (1, 1, -1, 1) if axis == "x" else (1, -1, 1, 1)
@@ -59,38 +59,40 @@ def rows(writer: GraphWriter, spec: ModelSpec, grid: Grid, level: int, s: str) -
     return writer.reshape(f"{name}.rows", boxes, (BATCH, -1, columns))
 
 
-def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, levels: Sequence[str], limit: int) -> Boxes:
+def write_best_boxes(
+    writer: GraphWriter, spec: ModelSpec, grid: CellGrid, levels: Sequence[str], limit: int
+) -> BestBoxes:
     """The best boxes of all levels, each given as probabilities ``[B, anchors, 5 + nc, h * w]``.
 
-    Which boxes are best is told by maps as the convolutions leave them, where the values of one kind lie side
-    by side; the arithmetic of the decode is done for these boxes only.
+    They are selected in the layout of the convolutions, where the values of one channel are contiguous; only
+    the selected boxes are decoded.
     """
     found, columns = [], []
     for i, s in enumerate(levels):
         name = f"{DECODE}.{i}"
         best = writer.part(f"{name}.classes", s, 2, PER_BOX, PER_BOX + spec.nc)
         best = writer.node("ReduceMax", f"{name}.best", [best], axes=[2], keepdims=1)
-        sure = writer.part(f"{name}.objectness", s, 2, 4, PER_BOX)
-        best = writer.node("Mul", f"{name}.score", [best, sure])
+        objectness = writer.part(f"{name}.objectness", s, 2, 4, PER_BOX)
+        best = writer.node("Mul", f"{name}.score", [best, objectness])
         found.append(writer.reshape(f"{name}.scores", best, (BATCH, -1)))
         turned = writer.node("Transpose", f"{name}.by_box", [s], perm=[0, 1, 3, 2])
         columns.append(writer.reshape(f"{name}.rows", turned, (BATCH, -1, PER_BOX + spec.nc)))
-    everything = writer.node("Concat", f"{DECODE}.rows", columns, axis=1)
+    all_rows = writer.node("Concat", f"{DECODE}.rows", columns, axis=1)
     scores = writer.node("Concat", f"{DECODE}.scores", found, axis=1)
-    _, places = writer.top(f"{DECODE}.best", scores, grid.at_most(f"{DECODE}.count", limit))
-    return _decoded(writer, spec, grid, everything, places)
+    _, indices = writer.top(f"{DECODE}.best", scores, grid.at_most(f"{DECODE}.count", limit))
+    return _decoded(writer, spec, grid, all_rows, indices)
 
 
-def _decoded(writer: GraphWriter, spec: ModelSpec, grid: Grid, everything: str, places: str) -> Boxes:
-    """The rows ``[B, A, 5 + nc]`` at places ``[B, K]`` as boxes."""
+def _decoded(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, all_rows: str, indices: str) -> BestBoxes:
+    """The rows of ``[B, A, 5 + nc]`` at indices ``[B, K]`` as boxes."""
     name = f"{DECODE}.best"
-    s = writer.pick(f"{name}.rows", everything, places)
-    middle, kind, stride = grid.find(name, places, -0.5)
+    s = writer.pick(f"{name}.rows", all_rows, indices)
+    middle, kind, stride = grid.find(name, indices, -0.5)
 
     def times(label: str, a: str, b: str) -> str:
         return writer.node("Mul", f"{name}.{label}", [a, b])
 
-    # In the order of ``rows``, so that the numbers are the same in every bit.
+    # In the order of operations of ``rows``, so that the results are bit-identical.
     two = writer.constant(f"{name}.two", np.asarray(2, np.float32))
     reach = times("reach", times("twice", writer.part(f"{name}.s.centre", s, 2, 0, 2), two), stride)
     anchors = np.asarray(spec.anchors_px, np.float32).reshape(-1, 2) * 2  # 4 s^2 of each, and half of that
@@ -98,21 +100,21 @@ def _decoded(writer: GraphWriter, spec: ModelSpec, grid: Grid, everything: str, 
     anchor = writer.node("Gather", f"{name}.anchor_size", [stored, kind], axis=0)
     size = writer.part(f"{name}.s.size", s, 2, 2, 4)
     classes = writer.part(f"{name}.s.classes", s, 2, PER_BOX, PER_BOX + spec.nc)
-    sure = writer.part(f"{name}.s.objectness", s, 2, 4, PER_BOX)
-    return Boxes(
+    objectness = writer.part(f"{name}.s.objectness", s, 2, 4, PER_BOX)
+    return BestBoxes(
         centre=writer.node("Add", f"{name}.centre", [reach, middle]),
         half=times("half", size, times("square", size, anchor)),
-        scores=times("scores", classes, sure),
-        alarm=alarm(writer, DECODE, everything),
+        scores=times("scores", classes, objectness),
+        nan_guard=nan_guard(writer, DECODE, all_rows),
     )
 
 
 def check_anchors(weights: Weights, spec: ModelSpec) -> None:
-    """The anchors that the network was trained with must be those that the spec decodes with."""
+    """Raise ArtifactError unless the network was trained with the anchors of the spec."""
     wanted = np.asarray(spec.anchors_px)
     trained = weights.take(ANCHORS, wanted.shape) * np.asarray(spec.strides)[:, None, None]
     if not np.allclose(trained, wanted, rtol=2e-3):  # FP16 storage rounds by 5e-4
         raise ArtifactError(
-            f"the checkpoint was trained with anchors {trained.round(1).tolist()}, its spec says others",
+            f"the checkpoint was trained with anchors {trained.round(1).tolist()}, its spec has others",
             hint="write the checkpoint again with the anchors of the model",
         )

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from edgestill import architecture
 from edgestill.spec import ModelSpec
-from export.graph.cells import Grid
+from export.graph.cells import CellGrid
 from export.graph.heads import _anchors
 from export.graph.heads._anchors import DECODE, PER_BOX, check_anchors
-from export.graph.topk import Boxes
+from export.graph.topk import BestBoxes
 from export.graph.weights import Weights, conv_only
 from export.graph.writer import BATCH, GraphWriter
 
 HEAD = f"model.{architecture.HEAD_INDEX}"
 
 
-def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
+def write_head(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
     """Write the head; see ``export.graph.heads``."""
     check_anchors(weights, spec)
     channels = architecture.level_channels(architecture.size_of(spec.name)).values()
@@ -27,12 +27,12 @@ def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequenc
 
 
 def maps(spec: ModelSpec) -> tuple[str, ...]:
-    """Probabilities ``[B, anchors * (5 + nc), h, w]``, one map a level."""
+    """Names of the probabilities ``[B, anchors * (5 + nc), h, w]`` of each level."""
     return tuple(f"{DECODE}.{i}.sigmoid" for i in range(len(spec.strides)))
 
 
-def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> None:
-    """Write the raw output."""
+def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output: str) -> None:
+    """Write the decode of all boxes; see ``export.graph.heads``."""
     found = []
     for i, s in enumerate(maps(spec)):
         last = writer.node("Transpose", f"{DECODE}.{i}.last", [s], perm=[0, 2, 3, 1])
@@ -40,10 +40,10 @@ def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> 
     writer.node("Concat", output, found, axis=1)
 
 
-def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> Boxes:
-    """Write the choice of the best boxes."""
+def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
+    """Write the decode of the best boxes; see ``export.graph.heads``."""
     levels = [
         writer.reshape(f"{DECODE}.{i}.apart", s, (BATCH, len(spec.anchors_px[i]), PER_BOX + spec.nc, -1))
         for i, s in enumerate(maps(spec))
     ]
-    return _anchors.best_boxes(writer, spec, grid, levels, limit)
+    return _anchors.write_best_boxes(writer, spec, grid, levels, limit)

@@ -1,6 +1,6 @@
-"""YOLOX-style towers over the original's anchors: the same rows as the coupled head, from three branches.
+"""Decoupled head: YOLOX-style towers over YOLOv5's anchors, with the output rows of the coupled head.
 
-A level's map goes through a 1x1 stem, then two 3x3 for the classes and two for box and objectness.
+Each level has a 1x1 stem, then two 3x3 convolutions for the classes and two for box and objectness.
 
 Source: Ge et al., YOLOX, https://arxiv.org/abs/2107.08430 (structure and names only).
 """
@@ -13,10 +13,10 @@ import numpy as np
 
 from edgestill import architecture
 from edgestill.spec import ModelSpec
-from export.graph.cells import Grid
+from export.graph.cells import CellGrid
 from export.graph.heads import _anchors
 from export.graph.heads._anchors import DECODE, check_anchors
-from export.graph.topk import Boxes
+from export.graph.topk import BestBoxes
 from export.graph.weights import Weights, conv_only, conv_silu
 from export.graph.writer import BATCH, GraphWriter
 
@@ -25,10 +25,11 @@ TOWER = 2  # 3x3 convolutions
 BRANCHES = ("reg_preds", "obj_preds", "cls_preds")  # in the order of a row: box, objectness, classes
 
 
-def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
+def write_head(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
     """Write the head; see ``export.graph.heads``.
 
-    Towers that serve all levels are written once for each: ranges, and the biases of INT8, are a level's own.
+    Towers that all levels share are written once for each level, since ranges and INT8 biases differ by
+    level.
     """
     check_anchors(weights, spec)
     size = architecture.size_of(spec.name)
@@ -39,12 +40,12 @@ def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequenc
 
 
 def maps(spec: ModelSpec) -> tuple[str, ...]:
-    """Probabilities ``[B, anchors * columns, h, w]``: of each level box, objectness and classes."""
+    """Names of the probabilities ``[B, anchors * columns, h, w]``: box, objectness, classes of each level."""
     return tuple(f"{DECODE}.{i}.{kind}.sigmoid" for i in range(len(spec.strides)) for kind in BRANCHES)
 
 
-def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> None:
-    """Write the raw output."""
+def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output: str) -> None:
+    """Write the decode of all boxes; see ``export.graph.heads``."""
     found = []
     for i in range(len(spec.strides)):
         columns = []
@@ -57,8 +58,8 @@ def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> 
     writer.node("Concat", output, found, axis=1)
 
 
-def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> Boxes:
-    """Write the choice of the best boxes."""
+def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
+    """Write the decode of the best boxes; see ``export.graph.heads``."""
     levels = []
     for i in range(len(spec.strides)):
         parts = [
@@ -70,11 +71,11 @@ def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> 
             for kind, width in _columns(spec).items()
         ]
         levels.append(writer.node("Concat", f"{DECODE}.{i}.joined", parts, axis=2))
-    return _anchors.best_boxes(writer, spec, grid, levels, limit)
+    return _anchors.write_best_boxes(writer, spec, grid, levels, limit)
 
 
 def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int, stem: str) -> None:
-    """The towers of one level, up to its maps."""
+    """The towers of one level, up to its outputs."""
     hidden = architecture.tower_channels(architecture.size_of(spec.name))
     owner, anchors = 0 if spec.share_levels else level, len(spec.anchors_px[level])
 
@@ -94,11 +95,11 @@ def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int
 
 
 def _columns(spec: ModelSpec) -> dict[str, int]:
-    """Columns of each branch."""
+    """Number of columns of each branch."""
     return dict(zip(BRANCHES, (4, 1, spec.nc), strict=True))
 
 
-def _as_map(writer: GraphWriter, grid: Grid, level: int, joined: str) -> str:
+def _as_map(writer: GraphWriter, grid: CellGrid, level: int, joined: str) -> str:
     """``[B, h * w, anchors, 5 + nc]`` as ``[B, h, w, anchors * (5 + nc)]``."""
     name = f"{DECODE}.{level}.grid"
     parts = [

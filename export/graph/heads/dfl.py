@@ -1,4 +1,4 @@
-"""YOLOv5u's anchor-free head: four distances from the cell's centre, each a distribution over 16 bins.
+"""The anchor-free head of YOLOv5u: four distances from the cell's centre, each a distribution over 16 bins.
 
 With d = sum of bin * softmax, in cells: centre = (cell + 0.5 + (right - left, bottom - top) / 2) * stride,
 size = (left + right, top + bottom) * stride. The columns are ordered level, y, x.
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from edgestill import architecture
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from export.graph.cells import Axis, Grid
-from export.graph.topk import Boxes, alarm
+from export.graph.cells import Axis, CellGrid
+from export.graph.topk import BestBoxes, nan_guard
 from export.graph.weights import Weights, conv_only, conv_silu
 from export.graph.writer import BATCH, GraphWriter
 
@@ -28,10 +28,10 @@ BINS = 16
 SIDES = 4  # left, top, right, bottom
 #: cx, cy, w, h by left, top, right, bottom.
 BOX_OF_SIDES = ((-0.5, 0, 0.5, 0), (0, -0.5, 0, 0.5), (1, 0, 1, 0), (0, 1, 0, 1))
-TO_BOX = np.kron(np.asarray(BOX_OF_SIDES), np.arange(BINS)).astype(np.float32)  # [4, 64], of the bins' shares
+TO_BOX = np.kron(np.asarray(BOX_OF_SIDES), np.arange(BINS)).astype(np.float32)  # [4, 64], by bin
 
 
-def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
+def write_head(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequence[str]) -> None:
     """Write the head; see ``export.graph.heads``."""
     _check_bins(weights)
     channels = architecture.level_channels(architecture.size_of(spec.name))
@@ -45,12 +45,12 @@ def emit(writer: GraphWriter, weights: Weights, spec: ModelSpec, levels: Sequenc
 
 
 def maps(spec: ModelSpec) -> tuple[str, ...]:
-    """Logits: of each level the bins ``[B, 4, 16, cells]``, then the classes ``[B, nc, cells]``."""
+    """Names of the logits of each level: bins ``[B, 4, 16, cells]``, then classes ``[B, nc, cells]``."""
     return tuple(f"{DECODE}.{i}.{kind}" for i in range(len(spec.strides)) for kind in ("sides", "classes"))
 
 
-def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> None:
-    """Write the raw output."""
+def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output: str) -> None:
+    """Write the decode of all boxes; see ``export.graph.heads``."""
     sides = writer.node("Concat", f"{DECODE}.sides", maps(spec)[::2], axis=3)
     box = _boxes(writer, spec, grid, sides)
     score = writer.node("Concat", f"{DECODE}.classes", maps(spec)[1::2], axis=2)
@@ -58,57 +58,57 @@ def every_box(writer: GraphWriter, spec: ModelSpec, grid: Grid, output: str) -> 
     writer.node("Concat", output, [box, score], axis=1)
 
 
-def best_boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, limit: int) -> Boxes:
+def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
     """Write the choice of the best boxes.
 
-    By the probability of the best class and not by its logit, so that boxes that are equally sure stay in the
-    order that they have in the raw output.
+    They are sorted by the probability of the best class, not by its logit, so that boxes with equal scores
+    keep the order of the raw output.
     """
     name = f"{DECODE}.best"
     logits = writer.node("Concat", f"{DECODE}.classes", maps(spec)[1::2], axis=2)
     best = writer.node("ReduceMax", f"{DECODE}.logit", [logits], axes=[1], keepdims=0)
     best = writer.node("Sigmoid", f"{DECODE}.score", [best])
-    _, places = writer.top(name, best, grid.at_most(f"{DECODE}.count", limit))
+    _, indices = writer.top(name, best, grid.at_most(f"{DECODE}.count", limit))
     rows = []
     for i, sides in enumerate(maps(spec)[::2]):
         flat = writer.reshape(f"{DECODE}.{i}.flat", sides, (BATCH, SIDES * BINS, -1))
         rows.append(writer.node("Transpose", f"{DECODE}.{i}.by_box", [flat], perm=[0, 2, 1]))
-    bins = writer.pick(f"{name}.bins", writer.node("Concat", f"{DECODE}.bins", rows, axis=1), places)
+    bins = writer.pick(f"{name}.bins", writer.node("Concat", f"{DECODE}.bins", rows, axis=1), indices)
     by_box = writer.node("Transpose", f"{DECODE}.classes.by_box", [logits], perm=[0, 2, 1])
-    scores = writer.node("Sigmoid", f"{name}.scores", [writer.pick(f"{name}.classes", by_box, places)])
+    scores = writer.node("Sigmoid", f"{name}.scores", [writer.pick(f"{name}.classes", by_box, indices)])
     p = writer.reshape(f"{name}.sides", bins, (BATCH, -1, SIDES, BINS))
     p = writer.reshape(
         f"{name}.p", writer.node("Softmax", f"{name}.softmax", [p], axis=3), (BATCH, -1, SIDES * BINS)
     )
-    middle, _, stride = grid.find(name, places, 0.5)
+    middle, _, stride = grid.find(name, indices, 0.5)
 
     def pixels(label: str, sums: NDArray[np.float32]) -> str:
-        """Two sums over the bins, in pixels."""
+        """Two weighted sums over the bins, in pixels."""
         stored = writer.constant(f"{name}.{label}.by", np.ascontiguousarray(sums.T))
         cells = writer.node("MatMul", f"{name}.{label}.cells", [p, stored])
         return writer.node("Mul", f"{name}.{label}", [cells, stride])
 
-    return Boxes(
+    return BestBoxes(
         centre=writer.node("Add", f"{name}.centre", [pixels("moved", TO_BOX[:2]), middle]),
         half=pixels("half", (TO_BOX[2:] / 2).astype(np.float32)),
         scores=scores,
-        alarm=alarm(writer, DECODE, logits),
+        nan_guard=nan_guard(writer, DECODE, logits),
     )
 
 
 def _tower(writer: GraphWriter, weights: Weights, name: str, x: str, channels: tuple[int, int, int]) -> str:
-    """Two 3x3 with SiLU and a 1x1; channels are (in, within, out)."""
+    """Two 3x3 convolutions with SiLU and a 1x1; channels are (in, hidden, out)."""
     entry, within, out = channels
     x = conv_silu(writer, weights, f"{name}.0", x, channels=(entry, within), kernel=3, padding=1)
     x = conv_silu(writer, weights, f"{name}.1", x, channels=(within, within), kernel=3, padding=1)
     return conv_only(writer, weights, f"{name}.2", x, channels=(within, out))
 
 
-def _boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, x: str) -> str:
+def _boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, x: str) -> str:
     """Logits of all levels ``[B, 4, 16, A]`` as ``[B, 4, A]``: cx, cy, w, h in pixels.
 
-    The expectation over the bins and the sums of sides are one matrix product, and no axis changes place: on
-    ONNX Runtime's CPU a sixth of the time of a transpose, a softmax and a convolution over the bins.
+    The expectation over the bins and the sums of sides are one matrix product without a transpose: on ONNX
+    Runtime's CPU it takes a sixth of the time of transpose, softmax and convolution over the bins.
     """
     p = writer.node("Softmax", f"{DECODE}.softmax", [x], axis=2)
     p = writer.reshape(f"{DECODE}.flat", p, (BATCH, SIDES * BINS, -1))
@@ -118,8 +118,8 @@ def _boxes(writer: GraphWriter, spec: ModelSpec, grid: Grid, x: str) -> str:
     return writer.node("Add", f"{DECODE}.placed", [box, centres])
 
 
-def _cells(writer: GraphWriter, spec: ModelSpec, grid: Grid) -> tuple[str, str]:
-    """Of all cells: their strides ``[1, 1, A]``; their middles as cx, cy, 0, 0 in pixels, ``[1, 4, A]``."""
+def _cells(writer: GraphWriter, spec: ModelSpec, grid: CellGrid) -> tuple[str, str]:
+    """Strides ``[1, 1, A]`` and centres as cx, cy, 0, 0 in pixels ``[1, 4, A]`` of all cells."""
     strides, middles = [], []
     for i, stride in enumerate(spec.strides):
         spread: dict[str, str] = {}
@@ -143,10 +143,10 @@ def _cells(writer: GraphWriter, spec: ModelSpec, grid: Grid) -> tuple[str, str]:
 
 
 def _check_bins(weights: Weights) -> None:
-    """The package stores the bins as a frozen convolution; others than 0 to 15 would be another network."""
+    """Raise ArtifactError unless the bins, which ultralytics stores as a convolution, are 0 to 15."""
     bins = weights.take(f"{HEAD}.dfl.conv.weight", (1, BINS, 1, 1)).reshape(-1)
     if not np.array_equal(bins, np.arange(BINS)):
         raise ArtifactError(
             f"the bins of {HEAD}.dfl are {bins.tolist()}, not 0 to {BINS - 1}",
-            hint="they are not trained: write the checkpoint again with the package's own",
+            hint="they are constants: write the checkpoint again with those of ultralytics",
         )

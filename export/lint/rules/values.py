@@ -1,8 +1,8 @@
-"""What a rounding may look like: types, zero points, scales.
+"""Rules for types, zero points and scales of Q/DQ pairs.
 
 Sources: NVIDIA's explicit quantisation chapter
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html),
-and what the parser of TensorRT-RTX 1.7 accepts.
+and the behaviour of the parser of TensorRT-RTX 1.7.
 """
 
 from __future__ import annotations
@@ -11,123 +11,125 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgestill.quantization import needs_wide_sums
-from export.lint.linter import Finding, Rule, everywhere, on_tensorrt
-from export.lint.qdq_graph import CONVOLUTIONS, LintGraph, label
-from export.lint.qdq_pair import Pair
+from edgestill.quantization import overflows_int16
+from export.lint.linter import Finding, LintRule, on_all_targets, on_tensorrt
+from export.lint.qdq_graph import CONVOLUTIONS, QdqGraph, label
+from export.lint.qdq_pair import QdqPair
 
-BYTES_OF_TENSORRT = frozenset({"INT8", "FLOAT8E4M3FN", "FLOAT4E2M1"})
-WEIGHTS_OF_TENSORRT = BYTES_OF_TENSORRT | {"INT4"}
+TENSORRT_TYPES = frozenset({"INT8", "FLOAT8E4M3FN", "FLOAT4E2M1"})
+TENSORRT_WEIGHT_TYPES = TENSORRT_TYPES | {"INT4"}
 
 
-def _activations(graph: LintGraph) -> Iterator[Pair]:
+def _activations(graph: QdqGraph) -> Iterator[QdqPair]:
     return (pair for pair in graph.pairs if pair.is_activation)
 
 
-def _weights(graph: LintGraph) -> Iterator[tuple[Pair, str]]:
+def _weights(graph: QdqGraph) -> Iterator[tuple[QdqPair, str]]:
     """The pairs of weights, with the operator that reads them."""
     for pair in graph.pairs:
-        for reader in graph.readers(pair.output):
+        for reader in graph.readers_of(pair.output):
             if not pair.is_activation and reader.op_type in CONVOLUTIONS and _reads(graph, reader, 1, pair):
                 yield pair, str(reader.op_type)
 
 
-def _reads(graph: LintGraph, node: object, place: int, pair: Pair) -> bool:
-    return graph.pair_behind(node.input[place]) is pair  # type: ignore[attr-defined]
+def _reads(graph: QdqGraph, node: object, place: int, pair: QdqPair) -> bool:
+    return graph.pair_making(node.input[place]) is pair  # type: ignore[attr-defined]
 
 
-def _activation_zero_point(graph: LintGraph) -> Iterator[Finding]:
+def _activation_zero_point(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
-        if pair.zero is not None and pair.zero.any():
-            yield Finding(node=label(pair.node), what=f"zero point {pair.zero[0]} ({pair.kind})")
+        if pair.zero_point is not None and pair.zero_point.any():
+            yield Finding(node=label(pair.node), what=f"zero point {pair.zero_point[0]} ({pair.dtype})")
 
 
-def _activation_type(graph: LintGraph) -> Iterator[Finding]:
+def _activation_type(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
-        if pair.kind and pair.kind not in BYTES_OF_TENSORRT:
-            yield Finding(node=label(pair.node), what=f"rounds to {pair.kind}")
+        if pair.dtype and pair.dtype not in TENSORRT_TYPES:
+            yield Finding(node=label(pair.node), what=f"quantises to {pair.dtype}")
 
 
-def _activation_per_tensor(graph: LintGraph) -> Iterator[Finding]:
+def _activation_per_tensor(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
         if not pair.is_per_tensor and pair.scale is not None:
-            yield Finding(node=label(pair.node), what=f"{pair.scale.size} scales for what is computed")
+            yield Finding(node=label(pair.node), what=f"{pair.scale.size} scales for an activation")
 
 
-def _signed_activation(graph: LintGraph) -> Iterator[Finding]:
+def _signed_activation(graph: QdqGraph) -> Iterator[Finding]:
     for pair in _activations(graph):
-        at_zero = pair.zero is None or not pair.zero.any()
-        read = [n for n in graph.readers(pair.output) if n.op_type in CONVOLUTIONS]
-        if pair.kind == "INT8" and at_zero and read:
-            yield Finding(node=label(pair.node), what=f"signed bytes about zero go into {label(read[0])}")
+        at_zero = pair.zero_point is None or not pair.zero_point.any()
+        read = [n for n in graph.readers_of(pair.output) if n.op_type in CONVOLUTIONS]
+        if pair.dtype == "INT8" and at_zero and read:
+            yield Finding(node=label(pair.node), what=f"{label(read[0])} reads INT8 with zero point 0")
 
 
-def _weight_zero_point(graph: LintGraph) -> Iterator[Finding]:
+def _weight_zero_point(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
-        if pair.zero is not None and pair.zero.any():
-            zero = pair.zero[np.flatnonzero(pair.zero)[0]]
-            yield Finding(node=label(pair.node), what=f"zero point {zero} ({pair.kind})")
+        if pair.zero_point is not None and pair.zero_point.any():
+            zero = pair.zero_point[np.flatnonzero(pair.zero_point)[0]]
+            yield Finding(node=label(pair.node), what=f"zero point {zero} ({pair.dtype})")
 
 
-def _weight_type(graph: LintGraph) -> Iterator[Finding]:
+def _weight_type(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
-        if pair.kind and pair.kind not in WEIGHTS_OF_TENSORRT:
-            yield Finding(node=label(pair.node), what=f"weights are {pair.kind}")
+        if pair.dtype and pair.dtype not in TENSORRT_WEIGHT_TYPES:
+            yield Finding(node=label(pair.node), what=f"weights are {pair.dtype}")
 
 
-def _weight_axis(graph: LintGraph) -> Iterator[Finding]:
+def _weight_axis(graph: QdqGraph) -> Iterator[Finding]:
     for pair, operator in _weights(graph):
         wanted = 1 if operator == "ConvTranspose" else 0
         if not pair.is_per_tensor and pair.axis % len(pair.dims or (0,)) != wanted:
             yield Finding(node=label(pair.node), what=f"scales along axis {pair.axis}, outputs are {wanted}")
 
 
-def _weight_per_channel(graph: LintGraph) -> Iterator[Finding]:
+def _weight_per_channel(graph: QdqGraph) -> Iterator[Finding]:
     for pair, operator in _weights(graph):
         channels = (pair.dims or (1, 1))[1 if operator == "ConvTranspose" else 0]
         if pair.is_per_tensor and pair.scale is not None and channels > 1:
             yield Finding(node=label(pair.node), what=f"one scale for {channels} output channels")
 
 
-def _weight_bits(graph: LintGraph) -> Iterator[Finding]:
+def _weight_bits(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
-        stored = graph.constant(pair.source) if pair.is_stored and pair.kind == "INT8" else None
-        unsigned = (graph.pair_behind(node.input[0]) for node in graph.readers(pair.output))
-        if stored is None or not any(a and a.kind == "UINT8" for a in unsigned):
+        stored = graph.constant(pair.source) if pair.is_stored and pair.dtype == "INT8" else None
+        unsigned = (graph.pair_making(node.input[0]) for node in graph.readers_of(pair.output))
+        if stored is None or not any(a and a.dtype == "UINT8" for a in unsigned):
             continue
-        if needs_wide_sums(stored):
+        if overflows_int16(stored):
             largest = np.abs(stored.astype(np.int16)).max()
-            yield Finding(node=label(pair.node), what=f"bytes up to {largest}, two of which may be added")
+            yield Finding(
+                node=label(pair.node), what=f"weights up to {largest}, pairs of which can saturate INT16"
+            )
 
 
-def _integer_bias(graph: LintGraph) -> Iterator[Finding]:
+def _integer_bias(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
-        if pair.kind == "INT32" and not pair.is_activation:
-            yield Finding(node=label(pair.node), what=f"{pair.source} is a bias of 32-bit integers")
+        if pair.dtype == "INT32" and not pair.is_activation:
+            yield Finding(node=label(pair.node), what=f"{pair.source} is an INT32 bias")
 
 
-def _sane_scale(graph: LintGraph) -> Iterator[Finding]:
+def _sane_scale(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
         if pair.scale is None:
-            yield Finding(node=label(pair.node), what="the scale is computed, not stored")
+            yield Finding(node=label(pair.node), what="the scale is not a constant")
         elif not (np.isfinite(pair.scale) & (pair.scale > 0)).all():
             wrong = pair.scale[~(np.isfinite(pair.scale) & (pair.scale > 0))][0]
             yield Finding(node=label(pair.node), what=f"a scale of {wrong:g}")
 
 
-def _half_scale(graph: LintGraph) -> Iterator[Finding]:
+def _half_scale(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
         if pair.scale_type in {"FLOAT16", "BFLOAT16"}:
             yield Finding(node=label(pair.node), what=f"its scale is stored as {pair.scale_type}")
 
 
-def _missing_zero(graph: LintGraph) -> Iterator[Finding]:
+def _missing_zero(graph: QdqGraph) -> Iterator[Finding]:
     for pair in graph.pairs:
-        if not pair.has_zero and not pair.kind:
-            yield Finding(node=label(pair.node), what="no zero point, and so no type")
+        if not pair.has_zero_point and not pair.dtype:
+            yield Finding(node=label(pair.node), what="no zero point, and therefore no type")
 
 
-def _float_weights(graph: LintGraph) -> Iterator[Finding]:
+def _float_weights(graph: QdqGraph) -> Iterator[Finding]:
     for pair, _ in _weights(graph):
         if not pair.is_stored:
             yield Finding(
@@ -135,108 +137,109 @@ def _float_weights(graph: LintGraph) -> Iterator[Finding]:
             )
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(
+RULES: tuple[LintRule, ...] = (
+    LintRule(
         id="activation-zero-point",
         name="activations have zero point 0",
-        matters=on_tensorrt("error"),
-        remedy="calibrate symmetrically: signed bytes with zero point 0 (ActivationSymmetric=True in ONNX "
-        "Runtime's quantiser)",
+        severities=on_tensorrt("error"),
+        remedy="calibrate symmetrically: INT8 with zero point 0 (ActivationSymmetric=True in ONNX Runtime's "
+        "quantiser)",
         check=_activation_zero_point,
     ),
-    Rule(
+    LintRule(
         id="activation-type",
-        name="activations are signed bytes",
-        matters=on_tensorrt("error"),
-        remedy="round to INT8 (activation_type=QInt8 in ONNX Runtime's quantiser): NVIDIA describes no other "
-        "bytes, though the parser of TensorRT-RTX 1.7 takes UINT8 with zero point 0 without a word",
+        name="activations are INT8",
+        severities=on_tensorrt("error"),
+        remedy="quantise to INT8 (activation_type=QInt8 in ONNX Runtime's quantiser): NVIDIA documents no "
+        "other 8-bit integer, though the parser of TensorRT-RTX 1.7 accepts UINT8 with zero point 0",
         check=_activation_type,
     ),
-    Rule(
+    LintRule(
         id="activation-per-tensor",
         name="activations have one scale",
-        matters=on_tensorrt("warning", onnxruntime="warning"),
-        remedy="give what is computed one scale; only weights may have one for each channel",
+        severities=on_tensorrt("warning", onnx="warning"),
+        remedy="use one scale for an activation; only weights may have one for each channel",
         check=_activation_per_tensor,
     ),
-    Rule(
+    LintRule(
         id="activation-signed-on-openvino",
-        name="activations of convolutions are unsigned bytes with a zero point",
-        matters={"openvino": "error"},
-        remedy="export for openvino: its CPU plugin runs signed bytes about zero fast and wrongly (mAP50-95 "
-        "of 0.01 to 0.06 where the float file has 0.32)",
+        name="activations of convolutions are UINT8 with a zero point",
+        severities={"openvino": "error"},
+        remedy="export for openvino: its CPU plugin computes wrong results with symmetric INT8 (mAP50-95 of "
+        "0.01 to 0.06 where the float file has 0.32)",
         check=_signed_activation,
     ),
-    Rule(
+    LintRule(
         id="weight-zero-point",
         name="weights have zero point 0",
-        matters=on_tensorrt("error"),
-        remedy="round weights symmetrically (WeightSymmetric=True in ONNX Runtime's quantiser)",
+        severities=on_tensorrt("error"),
+        remedy="quantise weights symmetrically (WeightSymmetric=True in ONNX Runtime's quantiser)",
         check=_weight_zero_point,
     ),
-    Rule(
+    LintRule(
         id="weight-type",
-        name="weights are signed bytes",
-        matters=on_tensorrt("error"),
-        remedy="round weights to INT8 (weight_type=QInt8 in ONNX Runtime's quantiser)",
+        name="weights are INT8",
+        severities=on_tensorrt("error"),
+        remedy="quantise weights to INT8 (weight_type=QInt8 in ONNX Runtime's quantiser)",
         check=_weight_type,
     ),
-    Rule(
+    LintRule(
         id="weight-bits",
-        name="two weights beside unsigned bytes fit 16 bits together",
-        matters={"onnxruntime": "note", "openvino": "note"},
-        remedy="nothing is wrong on ARM, nor on an x86 CPU with VNNI. Others cut off sums of products: for "
-        "them let edgestill export the file, or set reduce_range=True in ONNX Runtime's quantiser",
+        name="products of two weights and UINT8 activations fit INT16",
+        severities={"onnx": "note", "openvino": "note"},
+        remedy="correct on ARM and on x86 with VNNI. Other x86 CPUs saturate sums of products: for them let "
+        "edgestill export the file, or set reduce_range=True in ONNX Runtime's quantiser",
         check=_weight_bits,
     ),
-    Rule(
+    LintRule(
         id="weight-axis",
-        name="scales of weights lie along the output channels",
-        matters=on_tensorrt("error", onnxruntime="warning"),
+        name="scales of weights are along the output channels",
+        severities=on_tensorrt("error", onnx="warning"),
         remedy="set axis to 0 for Conv, 1 for ConvTranspose",
         check=_weight_axis,
     ),
-    Rule(
+    LintRule(
         id="weight-per-channel",
         name="weights have one scale for each output channel",
-        matters=everywhere("warning"),
-        remedy="quantise weights per channel (per_channel=True): it costs no time and loses less",
+        severities=on_all_targets("warning"),
+        remedy="quantise weights per channel (per_channel=True): it is as fast and more accurate",
         check=_weight_per_channel,
     ),
-    Rule(
+    LintRule(
         id="integer-bias",
-        name="biases stay in float",
-        matters=on_tensorrt("error"),
-        remedy="leave biases alone (QuantizeBias=False in ONNX Runtime's quantiser)",
+        name="biases are float",
+        severities=on_tensorrt("error"),
+        remedy="do not quantise biases (QuantizeBias=False in ONNX Runtime's quantiser)",
         check=_integer_bias,
     ),
-    Rule(
+    LintRule(
         id="scale-sane",
         name="scales are constants, finite and above zero",
-        matters=everywhere("error"),
-        remedy="calibrate again; a tensor or channel that was always zero needs a small positive scale",
+        severities=on_all_targets("error"),
+        remedy="calibrate again; a tensor or channel of zeros needs a small positive scale",
         check=_sane_scale,
     ),
-    Rule(
+    LintRule(
         id="scale-half",
         name="scales are stored in FP32",
-        matters=on_tensorrt("note"),
-        remedy="nothing is wrong: the parser widens them, with a warning for each",
+        severities=on_tensorrt("note"),
+        remedy="no action needed: the parser converts them, with a warning for each",
         check=_half_scale,
     ),
-    Rule(
+    LintRule(
         id="zero-point-given",
-        name="the type of the bytes is written down",
-        matters=everywhere("warning"),
-        remedy="give each QuantizeLinear a zero point of its type: without, ONNX says UINT8, TensorRT INT8",
+        name="the type of quantised values is explicit",
+        severities=on_all_targets("warning"),
+        remedy="give each QuantizeLinear a zero point of its type: the default is UINT8 in ONNX, INT8 in "
+        "TensorRT",
         check=_missing_zero,
     ),
-    Rule(
+    LintRule(
         id="weights-stored-in-bytes",
-        name="weights are stored as bytes",
-        matters=everywhere("note"),
-        remedy="nothing is wrong: with the rounded weights and a DequantizeLinear alone, the file is a "
-        "quarter as large",
+        name="weights are stored as integers",
+        severities=on_all_targets("note"),
+        remedy="no action needed: with quantised weights and DequantizeLinear only, the file is a quarter of "
+        "the size",
         check=_float_weights,
     ),
 )

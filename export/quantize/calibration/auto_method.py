@@ -1,8 +1,8 @@
-"""Choose the way to clip by what it does to detections, on images that nothing else was asked of.
+"""Choose the range method by mAP, on images that are used neither for calibration nor for verification.
 
-Each candidate is written as the file that would be published, opened by its backend and scored by mAP50-95:
-by the labels where they are of the model's classes, else with what the FP32 graph finds as the truth, see
-``verify.as_truth``.
+The file of each method is written as it would be published, opened by its backend and scored by mAP50-95. The
+ground truth is the labels where they are of the model's classes, else the detections of the FP32 graph, see
+``export.verify.compare.as_ground_truth``.
 """
 
 from __future__ import annotations
@@ -18,23 +18,29 @@ from edgestill.errors import DataError
 from edgestill.files import sha256_file
 from export.quantize.calibration.images import Calibration, same_content
 from export.quantize.calibration.range_methods import METHODS, Method
-from export.verify.compare import Sample, Seen, as_truth, look, samples_of
-from export.verify.comparison import TRUE
-from runtime.detector import open_detector
-from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, score, spread
+from export.verify.compare import (
+    DetectorRun,
+    Sample,
+    as_ground_truth,
+    make_samples,
+    open_for_evaluation,
+    run_detector,
+)
+from export.verify.comparison import GROUND_TRUTH_SCORE
+from runtime.metrics.evaluate import score, spread
 
 IMAGES = 100
-WORTH = 0.001  # mAP50-95 that another method must gain over the default
+WORTH = 0.001  # gain of mAP50-95 over the default method that another one needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trial:
-    """What methods are tried on.
+class MethodTrial:
+    """The images to try range methods on.
 
     Attributes:
         samples: The images.
-        classes: The model's.
-        where: Says which images these are, for the record.
+        classes: The model's classes.
+        where: Description of the images, for the record.
     """
 
     samples: Sequence[Sample]
@@ -42,65 +48,68 @@ class Trial:
     where: str
 
 
-def third_split(
-    dataset: Dataset, classes: Sequence[str], calibration: Calibration, held: Sequence[Path]
-) -> Trial:
-    """Images that are neither calibrated nor verified on, by content: of ``val``, else others of ``train``.
+def trial_images(
+    dataset: Dataset, classes: Sequence[str], calibration: Calibration, verified: Sequence[Path]
+) -> MethodTrial:
+    """Choose images that are used neither for calibration nor for verification, by content.
 
-    Never of ``test``, which is for the figure at the end.
+    They come from ``val``, else from ``train``; never from ``test``, which is for the final result.
 
     Args:
-        dataset: That of the calibration images.
-        classes: The model's.
-        calibration: The images that ranges come from.
-        held: All images of the split that the result is verified on.
+        dataset: The data set of the calibration images.
+        classes: The model's classes.
+        calibration: The calibration images.
+        verified: All images of the split of the verification.
 
     Raises:
-        DataError: There are none.
+        DataError: No image is left.
     """
-    taken = {*calibration.paths, *held}
+    used = {*calibration.paths, *verified}
     for split in ("val", calibration.record.split):
-        images = [p for p in dataset.images(split) if p not in taken] if split in dataset.splits else []
+        images = [p for p in dataset.images(split) if p not in used] if split in dataset.splits else []
         some = {path: sha256_file(path) for path in spread(images, IMAGES)}
-        twins = same_content(some, [*taken])
-        if free := [path for path in some if path not in twins]:
-            samples = samples_of(dataset, free, classes)
-            return Trial(
+        duplicates = same_content(some, [*used])
+        if free := [path for path in some if path not in duplicates]:
+            samples = make_samples(dataset, free, classes)
+            return MethodTrial(
                 samples=samples, classes=tuple(classes), where=f"{len(free)} other images of {split}"
             )
     raise DataError(
-        f"{dataset.path} holds no images to choose a method on: all are calibrated or verified on",
+        f"{dataset.path} has no images to choose a method on: all are used for calibration or verification",
         hint="add a val split, lower --calib-images, or name a method with --calib-method",
     )
 
 
 def choose_method(
-    trial: Trial, source: Path, make: Callable[[Method], Path], default: Method
+    trial: MethodTrial, source: Path, make: Callable[[Method], Path], default: Method
 ) -> tuple[Method, dict[str, Any]]:
-    """The method of the best mAP50-95, and the record of the trial.
+    """Choose the range method of the best mAP50-95.
 
     Args:
-        trial: What to try on.
-        source: The FP32 graph.
-        make: Writes the file of one method.
-        default: Kept unless another gains ``WORTH`` over it.
+        trial: The images.
+        source: The FP32 ONNX.
+        make: Writes the file of a method.
+        default: The method to keep unless another one gains ``WORTH``.
+
+    Returns:
+        The method, and the record of the trial for the manifest.
     """
     truths = [sample.truth for sample in trial.samples if sample.truth is not None]
     by_labels = len(truths) == len(trial.samples) and any(len(truth.class_id) for truth in truths)
     if not by_labels:
-        truths = [as_truth(found) for found in _found(trial, source, "FP32").found]
+        truths = [as_ground_truth(found) for found in _run(trial, source, "FP32").found]
     scores: dict[Method, float] = {}
     for method in METHODS:
-        seen = _found(trial, make(method), method)
-        found = score(seen.found, truths, trial.classes, seen.image_hws).map50_95
-        scores[method] = 0.0 if found is None else found
+        run = _run(trial, make(method), method)
+        map50_95 = score(run.found, truths, trial.classes, run.image_hws).map50_95
+        scores[method] = 0.0 if map50_95 is None else map50_95
     best = max(scores, key=lambda method: scores[method])
     if scores[best] < scores[default] + WORTH:
         best = default
-    truth = "labels" if by_labels else f"FP32's detections above {TRUE}"
+    truth = "labels" if by_labels else f"FP32's detections above {GROUND_TRUTH_SCORE}"
     return best, {"map50_95": dict(scores), "images": trial.where, "truth": truth}
 
 
-def _found(trial: Trial, path: Path, what: str) -> Seen:
-    with closing(open_detector(path, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)) as detector:
-        return look(detector, trial.samples, f"try {what}")
+def _run(trial: MethodTrial, path: Path, what: str) -> DetectorRun:
+    with closing(open_for_evaluation(path)) as detector:
+        return run_detector(detector, trial.samples, f"try {what}")

@@ -1,8 +1,8 @@
-"""What the tensors of a network hold on real images: gathered one image at a time, in little memory.
+"""Observe the tensors of a network on calibration images, one image at a time.
 
-A tensor costs its histogram and its channel means, and one image at a time is in memory with all its tensors:
-memory does not grow with the number of images. The COCO YOLOv5n at 640 x 640, two threads, had its peak of
-594 MiB at the second image and the same at the 64th; 355 MiB of it is Python with torch, to read the ``.pt``:
+Memory holds a histogram and channel means for each tensor, and all tensors of one image, so that it does not
+grow with the number of images. The COCO YOLOv5n at 640 x 640 with two threads has its peak of 594 MiB at the
+second image and at the 64th; 355 MiB of it is Python with torch, to read the ``.pt``:
 
     python -c "
     import resource, sys
@@ -10,18 +10,19 @@ memory does not grow with the number of images. The COCO YOLOv5n at 640 x 640, t
     from distill.checkpoints.yolov5_pt import load_yolov5_pt
     from edgestill.dataset import read_image
     from export.graph.yolov5 import build_onnx
-    from export.graph.index import Graph
-    from export.quantize.calibration.observer import gather
+    from export.graph.detector_graph import DetectorGraph
+    from export.quantize.calibration.observer import observe
     from runtime.letterbox import prepare
     def peak(when): print(when, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 'MiB')
     def feeds():
         for i, path in enumerate(sorted(Path(sys.argv[2]).glob('*.jpg'))[:65]):
             peak(f'{i} images')
             yield prepare(read_image(path), checkpoint.spec)[0]
-    checkpoint = load_yolov5_pt(Path(sys.argv[1]))
-    graph = Graph(model := build_onnx(checkpoint.spec, checkpoint.weights), checkpoint.spec.scale)
+    checkpoint = load_legacy(Path(sys.argv[1]))
+    graph = DetectorGraph(build_onnx(checkpoint.spec, checkpoint.weights), checkpoint.spec.scale)
     peak('before')
-    gather(model, feeds(), histograms=graph.to_watch(), means=graph.conv_inputs(), threads=2)
+    names = {"histograms": graph.observed_tensors(), "means": graph.convolution_inputs()}
+    observe(graph.model, feeds(), **names, threads=2)
     " yolov5n.pt FOLDER
 """
 
@@ -38,20 +39,20 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
-from edgestill.quantization import WIDE_SUMS, WeightRange
-from export.quantize.gptq import Compensation
+from edgestill.quantization import FULL_RANGE, WeightRange
+from export.quantize.gptq import GptqQuantiser
 
 BINS = 8192
 START_WIDTH = 1e-6  # of a bin, in the tensor's unit; the range doubles until everything fits
-SAMPLE = 1 << 15  # values of a tensor and image that enter its histogram; its extremes are exact
+SAMPLE = 1 << 15  # values of a tensor and image that are counted; minimum and maximum are exact
 
 
 class Histogram:
-    """Counts over a range that doubles when a value falls outside.
+    """A histogram whose range doubles when a value falls outside.
 
     Attributes:
-        low: Smallest value that was ever seen.
-        high: Largest value.
+        low: Smallest observed value.
+        high: Largest observed value.
         counts: int64 ``[BINS]``; the middle edge is zero.
         width: Of one bin, in the tensor's unit.
     """
@@ -62,7 +63,7 @@ class Histogram:
         self.width = START_WIDTH
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count the values of one image; a large tensor is sampled evenly, its extremes are exact.
+        """Count the values of one image; a large tensor is sampled evenly, minimum and maximum are exact.
 
         Raises:
             ValueError: A value is infinite or not a number.
@@ -70,9 +71,9 @@ class Histogram:
         flat = values.reshape(-1)
         low, high = float(flat.min()), float(flat.max())
         if not np.isfinite((low, high)).all():
-            raise ValueError("it holds infinities or what is no number")
+            raise ValueError("it has infinities or NaN")
         self.low, self.high = min(self.low, low), max(self.high, high)
-        # Odd, so that it does not fall into step with rows of even length.
+        # An odd step does not sample the same columns of rows of even length.
         sample = flat[:: (flat.size // SAMPLE) | 1]
         while max(-self.low, self.high) >= self.width * (BINS // 2):
             self._double()
@@ -80,13 +81,13 @@ class Histogram:
         self.counts += np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS)
 
     def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The middles of the bins that hold something, and how much they hold."""
+        """The centres of the non-empty bins, and their counts."""
         where = np.flatnonzero(self.counts)
         middles = (where - BINS // 2 + 0.5) * self.width
         return np.clip(middles, self.low, self.high), self.counts[where].astype(np.float64)
 
     def _double(self) -> None:
-        """Merge neighbours, which keeps the middle edge at zero."""
+        """Merge neighbouring bins; the middle edge stays at zero."""
         merged = self.counts.reshape(-1, 2).sum(axis=1)
         self.counts = np.zeros(BINS, np.int64)
         self.counts[BINS // 4 : BINS // 4 + BINS // 2] = merged
@@ -94,14 +95,14 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
-    """What was seen of a network's tensors.
+class TensorStatistics:
+    """Statistics of a network's tensors over the calibration images.
 
     Attributes:
-        histograms: By tensor name.
-        channel_means: By tensor name, float64 ``[C]``: the mean of each channel over images and positions.
-        images: How many images were seen.
-        weights: By convolution, the bytes that its weights are best rounded to, see ``export.quantize.gptq``.
+        histograms: By tensor.
+        channel_means: By tensor, the mean of each channel over images and positions, float64 ``[C]``.
+        images: Number of images.
+        weights: By convolution, its weights quantised by ``export.quantize.gptq``, int8 ``[out, in, k, k]``.
     """
 
     histograms: Mapping[str, Histogram]
@@ -110,57 +111,57 @@ class Statistics:
     weights: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
 
 
-def gather(
+def observe(
     model: onnx.ModelProto,
     feeds: Iterable[NDArray[np.float32]],
     *,
     histograms: Sequence[str],
     means: Sequence[str],
     convolutions: Sequence[str] = (),
-    weight_limit: WeightRange = WIDE_SUMS,
+    weight_limit: WeightRange = FULL_RANGE,
     threads: int | None = None,
-) -> Statistics:
-    """Run a model over images and look at its tensors.
+) -> TensorStatistics:
+    """Run a model on images and accumulate statistics of its tensors.
 
     Args:
         model: An ONNX model with one input.
         feeds: The inputs, float32 ``[1, 3, H, W]``, one at a time.
-        histograms: Tensors whose values are counted.
-        means: Tensors ``[1, C, H, W]`` whose channels are averaged.
-        convolutions: Those whose weights are rounded by what they read.
-        weight_limit: How large the bytes of such weights may be.
-        threads: CPU threads; None leaves the choice to ONNX Runtime.
+        histograms: Names of the tensors to count.
+        means: Names of the tensors ``[1, C, H, W]`` whose channels are averaged.
+        convolutions: Names of the convolutions whose weights are quantised by GPTQ.
+        weight_limit: Limits on the magnitude of these weights.
+        threads: CPU threads; None for ONNX Runtime's choice.
 
     Raises:
-        ArtifactError: The network makes infinities.
-        ValueError: There are no feeds.
+        ArtifactError: A tensor has infinities or NaN.
+        ValueError: There are no images.
     """
     found = {name: Histogram() for name in histograms}
     sums: dict[str, NDArray[np.float64]] = {}
-    rounds = Compensation(model, convolutions)
-    names = sorted({*histograms, *means, *rounds.sources})
+    gptq = GptqQuantiser(model, convolutions)
+    names = sorted({*histograms, *means, *gptq.sources})
     session = _session(model, names, threads)
     source = model.graph.input[0].name
     images = 0
     for feed in feeds:
-        # The input may be asked for as well; a session does not return what it was given.
-        asked = [n for n in names if n != source]
+        # The input may be observed as well; a session does not return its inputs.
+        outputs = [n for n in names if n != source]
         values: dict[str, NDArray[np.float32]] = {source: feed}
-        values |= zip(asked, session.run(asked, {source: feed}), strict=True)
+        values |= zip(outputs, session.run(outputs, {source: feed}), strict=True)
         for name in histograms:
             _count(found[name], values[name], name)
         for name in means:
             mean = values[name].mean(axis=(0, 2, 3), dtype=np.float64)
             sums[name] = sums[name] + mean if name in sums else mean
-        rounds.add(values)
+        gptq.add(values)
         images += 1
     if not images:
-        raise ValueError("no images to gather statistics from")
-    return Statistics(
+        raise ValueError("no images to observe")
+    return TensorStatistics(
         histograms=found,
         channel_means={n: s / images for n, s in sums.items()},
         images=images,
-        weights=rounds.rounded(weight_limit),
+        weights=gptq.quantised(weight_limit),
     )
 
 
@@ -169,13 +170,13 @@ def _count(histogram: Histogram, values: NDArray[np.float32], name: str) -> None
         histogram.add(values)
     except ValueError as error:
         raise ArtifactError(
-            f"on a calibration image, tensor {name} of the float network is broken: {error}",
+            f"on a calibration image, tensor {name} of the float network is invalid: {error}",
             hint="check the checkpoint: its training may have diverged",
         ) from error
 
 
 def _session(model: onnx.ModelProto, names: Sequence[str], threads: int | None) -> Any:
-    """A session that returns the named tensors."""
+    """A session whose outputs are the named tensors."""
     open_model = onnx.ModelProto()
     open_model.CopyFrom(model)
     del open_model.graph.output[:]

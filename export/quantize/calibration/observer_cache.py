@@ -1,12 +1,11 @@
-"""Statistics of earlier exports, so that a second export of the same checkpoint looks at no image again.
+"""Cache of tensor statistics, so that a second export of a checkpoint needs no pass over the images.
 
-An entry is used only where all that it depends on is the same: the graph, the tensors that are looked at,
-the content of each image, pre-processing, the way of counting, the versions of the tools. All of it is in the
-entry and compared in full, so that a renamed entry, or one of a name that collides, is none. How ranges are
-*chosen* from the statistics is no part: ``max``, ``entropy`` and the others are computed anew at each export
-from the same counts.
+An entry is used only if everything that it depends on is the same: the graph, the observed tensors, the
+content of each image, the pre-processing, the parameters of the histograms, the versions of the libraries.
+All of these are stored in the entry and compared in full, so that a renamed entry or a hash collision is
+detected. The range method is not among them: ranges are computed from the statistics at each export.
 
-An entry begins with the SHA-256 of the rest: a damaged one is told, not used, and replaced.
+An entry begins with the SHA-256 of the rest. A damaged one is reported and replaced.
 """
 
 from __future__ import annotations
@@ -25,104 +24,116 @@ import onnx
 
 from edgestill.files import write_bytes
 from edgestill.progress import say
-from edgestill.quantization import WIDE_SUMS, WeightRange
-from export.graph.index import Graph
+from edgestill.quantization import FULL_RANGE, WeightRange
+from export.graph.detector_graph import DetectorGraph
 from export.quantize.calibration.images import Calibration
-from export.quantize.calibration.observer import BINS, SAMPLE, START_WIDTH, Histogram, Statistics, gather
+from export.quantize.calibration.observer import (
+    BINS,
+    SAMPLE,
+    START_WIDTH,
+    Histogram,
+    TensorStatistics,
+    observe,
+)
 from export.quantize.gptq import DAMPING, ENOUGH, LARGEST, POSITIONS
 
 SCHEMA = 3
 SUFFIX = ".statistics"
-KEPT = 32  # entries, of 1 MiB and the bytes of the weights each; the oldest go first
+KEPT = 32  # entries, each of 1 MiB plus the size of the weights; the oldest are removed first
 DIGEST = 64  # hexadecimal digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """What to look at in a graph.
+class ObservedTensors:
+    """The tensors to observe in a graph; the fields are arguments of ``observer.observe``.
 
     Attributes:
-        histograms: Tensors whose values are counted.
-        means: Those whose channels are averaged.
-        convolutions: Those whose weights are rounded by what they read.
-        weight_limit: How large the bytes of such weights may be.
+        histograms: Names of the tensors to count.
+        means: Names of the tensors whose channels are averaged.
+        convolutions: Names of the convolutions whose weights are quantised by GPTQ.
+        weight_limit: Limits on the magnitude of these weights.
     """
 
     histograms: Sequence[str]
     means: Sequence[str] = ()
     convolutions: Sequence[str] = ()
-    weight_limit: WeightRange = WIDE_SUMS
+    weight_limit: WeightRange = FULL_RANGE
 
     @classmethod
-    def to_quantise(cls, graph: Graph, weight_limit: WeightRange) -> Watched:
-        """All that an INT8 graph needs to know of an FP32 one."""
+    def for_int8(cls, graph: DetectorGraph, weight_limit: WeightRange) -> ObservedTensors:
+        """The tensors that post-training quantisation to INT8 needs."""
         return cls(
-            histograms=graph.to_watch(),
-            means=graph.conv_inputs(),
+            histograms=graph.observed_tensors(),
+            means=graph.convolution_inputs(),
             convolutions=tuple(graph.body),
             weight_limit=weight_limit,
         )
 
 
-def gathered(
-    model: onnx.ModelProto, watched: Watched, calibration: Calibration, folder: Path | None
-) -> Statistics:
-    """``statistics.gather``, or what it found in an earlier export.
+def observe_cached(
+    model: onnx.ModelProto, observed: ObservedTensors, calibration: Calibration, folder: Path | None
+) -> TensorStatistics:
+    """``observer.observe``, or its result in an earlier export.
 
     Args:
         model: An ONNX model with one input.
-        watched: What to look at.
+        observed: The tensors to observe.
         calibration: The images.
-        folder: Where entries are kept; None keeps none.
+        folder: Folder of the cache; None for no cache.
     """
     if folder is None:
-        return _gather(model, watched, calibration)
-    depends = depends_on(model, watched, calibration)
+        return _observe(model, observed, calibration)
+    depends = depends_on(model, observed, calibration)
     entry = folder / f"{hashlib.sha256(_text(depends)).hexdigest()[:24]}{SUFFIX}"
     found = read_entry(entry, depends)
     if found is not None:
-        say("same graph, images and pre-processing as in an earlier export: its statistics are used")
+        say("same graph, images and pre-processing as in an earlier export: using its tensor statistics")
         return found
-    seen = _gather(model, watched, calibration)
+    statistics = _observe(model, observed, calibration)
     try:
-        write_bytes(entry, _packed(seen, depends))
+        write_bytes(entry, _packed(statistics, depends))
         _keep_newest(folder)
     except OSError as error:
-        say(f"statistics are not kept for the next export, {entry} cannot be written: {error.strerror}")
-    return seen
+        say(f"tensor statistics are not cached, {entry} cannot be written: {error.strerror}")
+    return statistics
 
 
-def depends_on(model: onnx.ModelProto, watched: Watched, calibration: Calibration) -> dict[str, Any]:
-    """All that statistics depend on, as plain JSON data."""
+def depends_on(model: onnx.ModelProto, observed: ObservedTensors, calibration: Calibration) -> dict[str, Any]:
+    """Everything that tensor statistics depend on, as plain JSON data."""
     record = calibration.record
     return {
         "schema": SCHEMA,
         "graph": hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(),
-        "histograms": sorted(watched.histograms),
-        "means": sorted(watched.means),
-        "convolutions": sorted(watched.convolutions),
-        "weight_limit": asdict(watched.weight_limit),
+        "histograms": sorted(observed.histograms),
+        "means": sorted(observed.means),
+        "convolutions": sorted(observed.convolutions),
+        "weight_limit": asdict(observed.weight_limit),
         "images": list(record.images.values()),
         "preprocessing": record.preprocessing,
-        "first_input": calibration.probe(),  # a letterbox that was changed in code is in no setting
+        "first_input": calibration.probe(),  # changes with the code of the letterbox, which is in no setting
         "counting": {"bins": BINS, "start_width": START_WIDTH, "sample": SAMPLE},
         "rounding": {"positions": POSITIONS, "damping": DAMPING, "largest": LARGEST, "enough": ENOUGH},
         "tools": record.tools,
     }
 
 
-def read_entry(path: Path, depends: dict[str, Any]) -> Statistics | None:
-    """What an entry holds; None if there is none, it is damaged, or it depends on anything else."""
+def read_entry(path: Path, depends: dict[str, Any]) -> TensorStatistics | None:
+    """The statistics of an entry; None if it is missing, damaged, or of other dependencies.
+
+    Args:
+        path: The entry.
+        depends: From ``depends_on``.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        say(f"{path} cannot be read, images are looked at again: {error.strerror}")
+        say(f"{path} cannot be read, observing the images again: {error.strerror}")
         return None
     body = data[DIGEST:]
     if hashlib.sha256(body).hexdigest().encode() != data[:DIGEST]:
-        say(f"{path} is damaged, images are looked at again")
+        say(f"{path} is damaged, observing the images again")
         return None
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
@@ -131,14 +142,14 @@ def read_entry(path: Path, depends: dict[str, Any]) -> Statistics | None:
         return None
 
 
-def _gather(model: onnx.ModelProto, watched: Watched, calibration: Calibration) -> Statistics:
-    return gather(
+def _observe(model: onnx.ModelProto, observed: ObservedTensors, calibration: Calibration) -> TensorStatistics:
+    return observe(
         model,
         calibration.tensors(),
-        histograms=watched.histograms,
-        means=watched.means,
-        convolutions=watched.convolutions,
-        weight_limit=watched.weight_limit,
+        histograms=observed.histograms,
+        means=observed.means,
+        convolutions=observed.convolutions,
+        weight_limit=observed.weight_limit,
     )
 
 
@@ -146,26 +157,26 @@ def _text(depends: dict[str, Any]) -> bytes:
     return json.dumps(depends, sort_keys=True).encode()
 
 
-def _packed(seen: Statistics, depends: dict[str, Any]) -> bytes:
-    histograms = seen.histograms.values()
+def _packed(statistics: TensorStatistics, depends: dict[str, Any]) -> bytes:
+    histograms = statistics.histograms.values()
     arrays: dict[str, Any] = {
         "depends": np.frombuffer(_text(depends), np.uint8),
-        "images": np.int64(seen.images),
-        "names": np.array(list(seen.histograms), np.str_),
+        "images": np.int64(statistics.images),
+        "names": np.array(list(statistics.histograms), np.str_),
         "extents": np.array([(h.low, h.high, h.width) for h in histograms], np.float64),
         "counts": np.array([h.counts for h in histograms], np.int64),
-        "mean_names": np.array(list(seen.channel_means), np.str_),
+        "mean_names": np.array(list(statistics.channel_means), np.str_),
     }
-    arrays |= {f"mean_{i}": values for i, values in enumerate(seen.channel_means.values())}
-    arrays["weight_names"] = np.array(list(seen.weights), np.str_)
-    arrays |= {f"weight_{i}": values for i, values in enumerate(seen.weights.values())}
+    arrays |= {f"mean_{i}": values for i, values in enumerate(statistics.channel_means.values())}
+    arrays["weight_names"] = np.array(list(statistics.weights), np.str_)
+    arrays |= {f"weight_{i}": values for i, values in enumerate(statistics.weights.values())}
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     body = stream.getvalue()
     return hashlib.sha256(body).hexdigest().encode() + body
 
 
-def _unpacked(arrays: Any) -> Statistics:
+def _unpacked(arrays: Any) -> TensorStatistics:
     histograms = {}
     counts = arrays["counts"]
     extents = arrays["extents"].tolist()
@@ -176,7 +187,7 @@ def _unpacked(arrays: Any) -> Statistics:
         histograms[name] = histogram
     means = {name: arrays[f"mean_{i}"] for i, name in enumerate(arrays["mean_names"].tolist())}
     weights = {name: arrays[f"weight_{i}"] for i, name in enumerate(arrays["weight_names"].tolist())}
-    return Statistics(
+    return TensorStatistics(
         histograms=histograms, channel_means=means, images=int(arrays["images"]), weights=weights
     )
 

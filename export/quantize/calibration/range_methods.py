@@ -1,12 +1,12 @@
-"""Ways to say which part of a tensor's values 8 bits should cover, and what each family of engines uses.
+"""Range methods of INT8 activations, and the settings of each target.
 
 ``mse``         the widest range within ``widen`` times the least squared error, see ``ranges.best_range``
-``max``         everything that was seen
-``entropy``     the range whose rounded values tell least apart from the values as they were
-                (Kullback-Leibler divergence). Source: S. Migacz, "8-bit Inference with TensorRT", GTC 2017
+``max``         the observed minimum and maximum
+``entropy``     the range of the least Kullback-Leibler divergence of the quantised from the observed
+                distribution. Source: S. Migacz, "8-bit Inference with TensorRT", GTC 2017
 ``percentile``  all but ``1 - PERCENTILE`` of the values
 
-All work on a ``Histogram``, so that trying another one looks at no image again.
+All work on a ``Histogram``, so that another method needs no further pass over the images.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from export.quantize.ranges import (
 Method = Literal["mse", "max", "entropy", "percentile"]
 METHODS: tuple[Method, ...] = get_args(Method)
 _ERROR = {2.0: "squared error", 3.0: "cubed error"}
-PERCENTILE = 0.9999  # of the values; in an unsigned range one half of the rest is left out at each end
+PERCENTILE = 0.9999  # share of the values; an asymmetric range clips half of the rest at each end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """What was tuned for one family of engines. Change a family's numbers here and nowhere else.
+    """Settings of ranges for one target.
 
     Attributes:
-        signed: Whether its bytes are signed with zero for zero, else unsigned with a zero point.
-        method: How a range is found.
-        widen: For ``mse``: the factor on the least error that a wider range may cost.
-        power: For ``mse`` on signed bytes: of the error; the squared one's is 2.
-        min_signal_db: A tensor stays float if 8 bits would leave it with less than this.
-        float_share: Of the body's multiplications, the share that may stay float for it, worst first.
-        front_signal_db: As ``min_signal_db``, on the finest maps (``tensor_ranges.FRONT_STRIDE``): what is
-            lost there goes through all of the network.
-        front_share: As ``float_share``, for them.
+        signed: Whether activations are symmetric INT8, else UINT8 with a zero point.
+        method: The range method.
+        widen: For ``mse``: the factor on the least error that a wider range may have.
+        power: For ``mse`` with symmetric INT8: the exponent of the error; 2 is the squared error.
+        min_signal_db: A tensor stays float if its signal-to-noise ratio in INT8 would be lower.
+        float_share: Share of the body's multiplications that may stay float for it, the noisiest first.
+        front_signal_db: As ``min_signal_db``, for the finest feature maps (``tensor_ranges.FRONT_STRIDE``),
+            whose errors pass through the whole network.
+        front_share: As ``float_share``, for the finest feature maps.
     """
 
     signed: bool = False
@@ -63,7 +63,7 @@ class Tuning:
     front_share: float = 0.06
 
     def range_of(self, histogram: Histogram) -> Range:
-        """What a byte of this family should cover of a tensor's values."""
+        """The range of a tensor with these settings."""
         if self.method == "mse" and self.signed:
             return best_symmetric(histogram, widen=self.widen, power=self.power)
         if self.method == "mse":
@@ -71,54 +71,53 @@ class Tuning:
         return _SIGNED[self.method](histogram) if self.signed else _UNSIGNED[self.method](histogram)
 
     def unsigned(self) -> Tuning:
-        """The same for a byte that has a zero point, with the numbers that were tuned for such bytes."""
+        """The settings for tensors with a zero point, tuned for UINT8."""
         return replace(self, signed=False, widen=ONNXRUNTIME.widen, power=ONNXRUNTIME.power)
 
     @property
-    def words(self) -> str:
-        """The method as a record tells it."""
-        grid = "s8 symmetric" if self.signed else "u8 asymmetric"
+    def description(self) -> str:
+        """The method as text, for the manifest."""
+        dtype = "s8 symmetric" if self.signed else "u8 asymmetric"
         shifted = ", shifted where 1 x 1 convolutions read them" if self.signed else ""
         how = {
             "mse": f"widest range within {self.widen} x least {_ERROR.get(self.power, 'error')}",
-            "max": "everything that was seen",
+            "max": "observed minimum and maximum",
             "entropy": "least Kullback-Leibler divergence",
             "percentile": f"{PERCENTILE:.2%} of the values",
         }[self.method]
-        return f"activations {grid} per tensor{shifted}, {how}, float below {self.min_signal_db:.0f} dB"
+        return f"activations {dtype} per tensor{shifted}, {how}, float below {self.min_signal_db:.0f} dB"
 
 
 #: Tuned on the COCO YOLOv5n and the student of this project, by mAP. One tensor of the YOLOv5n, on its
-#: finest maps, has 24 to 29 dB (by the images; the next has 31), and it alone makes more than half of the
-#: error. In the depth of the network a tensor in float costs more than it gives: kernels for bytes and for
-#: floats lay memory out in two ways, and all that crosses is turned over. Bytes leave nine tensors of the
-#: student with 23 to 27 dB; with them in bytes too its files are 4 % (OpenVINO) and 5 % (ONNX Runtime)
-#: faster, and boxes are off by 2 % more.
+#: finest maps, has 24 to 29 dB (depending on the images; the next has 31) and alone makes more than half of
+#: the error. Deep in the network a float tensor costs more than it gains: INT8 and float kernels have
+#: different memory layouts, and every crossing is a reorder. Nine tensors of the student have 23 to 27 dB in
+#: INT8; with them quantised its files are 4 % (OpenVINO) and 5 % (ONNX Runtime) faster, and the box error is
+#: 2 % larger.
 ONNXRUNTIME = Tuning()
 OPENVINO = Tuning()
-#: A signed byte's step is twice as wide, and clipping and rounding must be weighed anew: cubes of errors do
-#: that better than squares with a margin, see docs/results/int8-methods.md. Nothing is left float for its
-#: own noise: the tensors of the student that have the least dB (18.6 to 26) lie deep in it, and make a
-#: twentieth of the noise in its boxes. What matters is where a tensor lies, which ``placement.for_tensorrt``
-#: knows.
+#: The scale of symmetric INT8 is twice as large, which changes the balance of clipping and rounding: cubed
+#: errors are better than squared errors with a margin, see docs/results/int8-methods.md. No tensor stays
+#: float for its own noise: those of the student with the lowest ratio (18.6 to 26 dB) lie deep in it and make
+#: a twentieth of the noise of its boxes. The position of a tensor matters, see ``qdq_placement.for_tensorrt``.
 TENSORRT = Tuning(signed=True, widen=1.0, power=3.0, float_share=0.0, front_share=0.0)
 
 
-def _everything(histogram: Histogram) -> Range:
+def _min_max(histogram: Histogram) -> Range:
     return whole_range(histogram)
 
 
-def _everything_signed(histogram: Histogram) -> Range:
+def _min_max_signed(histogram: Histogram) -> Range:
     return symmetric(max(histogram.high, -histogram.low, LEAST_STEP))
 
 
-def _most(histogram: Histogram) -> Range:
+def _percentile(histogram: Histogram) -> Range:
     values, counts = histogram.points()
     rest = (1 - PERCENTILE) / 2
     return Range(min(_quantile(values, counts, rest), 0.0), max(_quantile(values, counts, 1 - rest), 0.0))
 
 
-def _most_signed(histogram: Histogram) -> Range:
+def _percentile_signed(histogram: Histogram) -> Range:
     values, counts = histogram.points()
     magnitudes = np.abs(values)
     order = np.argsort(magnitudes, kind="stable")
@@ -126,7 +125,7 @@ def _most_signed(histogram: Histogram) -> Range:
 
 
 def _quantile(values: Values, counts: Values, share: float) -> float:
-    """The value below or at which that share of the counts lies; values ascend."""
+    """The value at or below which a share of the counts lies; values ascend."""
     below = np.cumsum(counts)
     return float(values[min(int(np.searchsorted(below, share * below[-1])), len(values) - 1)])
 
@@ -144,32 +143,32 @@ def _least_divergence_signed(histogram: Histogram) -> Range:
 
 
 def _divergence(used: Range, values: Values, counts: Values) -> float:
-    """Kullback-Leibler divergence of what a byte can tell from what was there, in nats.
+    """Kullback-Leibler divergence of the quantised from the observed distribution, in nats.
 
-    What is clipped is added to the ends of what was there, and not to what the byte tells: so clipping costs.
+    Clipped values are added to the ends of the observed distribution only, so that clipping has a cost.
     """
     inside = (values >= used.low) & (values <= used.high)
-    kept = counts[inside]
-    if not len(kept):
+    inner = counts[inside]
+    if not len(inner):
         return float("inf")
-    there = kept.copy()
-    there[0] += counts[values < used.low].sum()
-    there[-1] += counts[values > used.high].sum()
+    observed = inner.copy()
+    observed[0] += counts[values < used.low].sum()
+    observed[-1] += counts[values > used.high].sum()
     level: NDArray[np.int64] = np.rint(values[inside] / used.scale).astype(np.int64)
     level -= level.min()
     bins = np.bincount(level)
-    told = (np.bincount(level, weights=kept) / np.maximum(bins, 1))[level]
-    p, q = there / there.sum(), told / told.sum()
+    quantised = (np.bincount(level, weights=inner) / np.maximum(bins, 1))[level]
+    p, q = observed / observed.sum(), quantised / quantised.sum()
     return float(p @ np.log(p / q))
 
 
 _UNSIGNED: Mapping[Method, Callable[[Histogram], Range]] = {
-    "max": _everything,
+    "max": _min_max,
     "entropy": _least_divergence,
-    "percentile": _most,
+    "percentile": _percentile,
 }
 _SIGNED: Mapping[Method, Callable[[Histogram], Range]] = {
-    "max": _everything_signed,
+    "max": _min_max_signed,
     "entropy": _least_divergence_signed,
-    "percentile": _most_signed,
+    "percentile": _percentile_signed,
 }

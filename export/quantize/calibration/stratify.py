@@ -1,12 +1,12 @@
-"""A choice of images that covers what a data set holds: dark and bright ones, small lights and large ones.
+"""Stratified sampling of images by brightness and object size.
 
-A candidate's stratum is its third in mean brightness, and its third in the mean height of what is labelled
-in it, both among the candidates; images without labels are strata of their own. The strata give one image
-each in turn until there are enough, so that a rare one (a few nights among many days) gives all that it has.
-Without labels in the data set, brightness alone decides.
+The stratum of an image is its tercile of mean brightness and its tercile of mean box height, both among the
+candidates; images without labels are strata of their own. One image is taken from each stratum in turn until
+there are enough, so that a rare stratum (a few nights among many days) is taken completely. In a data set
+without labels, brightness alone defines the strata.
 
-The order within a stratum is that of a hash of the file names: it is the same every time and everywhere, and
-has nothing to do with what the names say, such as a scene or a camera.
+Within a stratum images are ordered by a hash of the file name: the order is reproducible, and independent of
+what names say, such as a scene or a camera.
 """
 
 from __future__ import annotations
@@ -21,28 +21,33 @@ import numpy as np
 from edgestill.dataset import Dataset, read_image
 from edgestill.progress import track
 
-CANDIDATES_PER_IMAGE = 4  # images that are looked at for each that is taken
+CANDIDATES_PER_IMAGE = 4  # candidates for each image that is taken
 BRIGHTNESS = ("dark", "medium", "bright")
 SIZES = ("small", "middling", "large")
 NO_LIGHTS = "no lights"
-EVERY = 8  # rows and columns of an image that count for its brightness: one in so many
+EVERY = 8  # step of rows and columns that are averaged for the brightness
 
 
 @dataclass(frozen=True, slots=True)
-class Stratified:
-    """Images that were taken.
+class StratifiedImages:
+    """A stratified sample.
 
     Attributes:
-        paths: In the order in which they were taken.
-        strata: How many were taken of each stratum, by a name such as ``"dark, small lights"``.
+        paths: The images, in the order in which they were taken.
+        strata: Number of images by stratum, by a name such as ``"dark, small lights"``.
     """
 
     paths: tuple[Path, ...]
     strata: Mapping[str, int]
 
 
-def stratified(dataset: Dataset, images: Sequence[Path], count: int) -> Stratified:
-    """Take at most ``count`` of the images, from all strata in turn.
+def stratify(dataset: Dataset, images: Sequence[Path], count: int) -> StratifiedImages:
+    """Sample at most ``count`` images, from all strata in turn.
+
+    Args:
+        dataset: Has the labels.
+        images: The images to sample from.
+        count: Number of images.
 
     Raises:
         DataError: An image or its labels cannot be read.
@@ -55,35 +60,35 @@ def stratified(dataset: Dataset, images: Sequence[Path], count: int) -> Stratifi
         queues.setdefault(stratum, []).append(path)
     deepest = max(len(queue) for queue in queues.values())
     in_turn = [(name, queue[i]) for i in range(deepest) for name, queue in queues.items() if i < len(queue)]
-    taken = in_turn[:count]
-    names = [name for name, _ in taken]
-    return Stratified(
-        tuple(path for _, path in taken), {name: names.count(name) for name in sorted(set(names))}
+    sample = in_turn[:count]
+    names = [name for name, _ in sample]
+    return StratifiedImages(
+        tuple(path for _, path in sample), {name: names.count(name) for name in sorted(set(names))}
     )
 
 
 def _strata(dataset: Dataset, images: Sequence[Path]) -> list[str]:
     """The stratum of each image."""
-    looks = [_look(dataset, path) for path in track(images, "choose images", len(images))]
-    light = _thirds([brightness for brightness, _ in looks])
-    heights = [height for _, height in looks if height is not None]
+    measured = [_measure(dataset, path) for path in track(images, "choose images", len(images))]
+    light = _thirds([brightness for brightness, _ in measured])
+    heights = [height for _, height in measured if height is not None]
     size = iter(_thirds(heights))
     return [
         f"{BRIGHTNESS[third]}, {NO_LIGHTS if height is None else f'{SIZES[next(size)]} lights'}"
         if heights
         else BRIGHTNESS[third]
-        for third, (_, height) in zip(light, looks, strict=True)
+        for third, (_, height) in zip(light, measured, strict=True)
     ]
 
 
-def _look(dataset: Dataset, path: Path) -> tuple[float, float | None]:
-    """Mean brightness, and the mean height of what is labelled as a fraction of the image; None without."""
+def _measure(dataset: Dataset, path: Path) -> tuple[float, float | None]:
+    """Mean brightness, and mean box height as a fraction of the image; None without labels."""
     heights = dataset.labels(path).cxcywh[:, 3]
     return float(read_image(path)[::EVERY, ::EVERY].mean()), float(heights.mean()) if len(heights) else None
 
 
 def _thirds(values: list[float]) -> list[int]:
-    """Which third each value falls in: 0, 1 or 2."""
+    """The tercile of each value: 0, 1 or 2."""
     if not values:
         return []
     edges = np.quantile(values, [1 / 3, 2 / 3])

@@ -45,8 +45,8 @@ def test_auto_tries_all_and_the_next_export_uses_the_same_statistics(
     assert told["calibration"]["images"] == 2
     told, err = export(capsys, *words, "--calib-method", "max", "--out", tmp_path / "b")
     assert told["calibration"]["tuning"]["method"] == "max"
-    assert "its statistics are used" in err
-    assert "look at activations" not in err
+    assert "using its tensor statistics" in err
+    assert "observe activations" not in err
 
 
 def test_an_image_of_the_verify_split_under_another_name_is_refused(
@@ -60,8 +60,8 @@ def test_an_image_of_the_verify_split_under_another_name_is_refused(
     words = ("--precision", "int8", "--calib", data, "--verify", other / "data.yaml", "--images", "1")
     assert main([*WORDS, *map(str, words), "--out", str(tmp_path / "out")]) == 3
     error = capsys.readouterr().err.splitlines()
-    assert "1 of 4 calibration images are also verified on, e.g. 3.png is zz.png" in error[-2]
-    assert error[-1].startswith("  hint: calibrate on images that val, test and --verify do not hold")
+    assert "1 of 4 calibration images are also used for verification, e.g. 3.png is zz.png" in error[-2]
+    assert error[-1].startswith("  hint: calibrate on images that are not in val, test or --verify")
     assert not (tmp_path / "out").exists()
 
 

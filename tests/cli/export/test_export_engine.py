@@ -150,13 +150,13 @@ def test_an_engine_of_free_sizes_says_for_which_it_was_built(
     [
         (("--to", "onnx", "--profile-batch", "1,2,3"), "--profile-batch: only for engines"),
         (("--to", "tensorrt", "--profile-batch", "1,2,x"), "is not numbers"),
-        (("--to", "tensorrt", "--profile-batch", "1,2"), "not least, best and most"),
-        (("--to", "tensorrt", "--profile-size", "64,100,128"), "not HxW in multiples of 32"),
+        (("--to", "tensorrt", "--profile-batch", "1,2"), "not the smallest, optimal and largest"),
+        (("--to", "tensorrt", "--profile-size", "64,100,128"), "not HxW in steps of 32"),
         (("--to", "tensorrt-rtx", "--profile-batch", "1,2,4"), "is for a free batch"),
         (("--to", "onnx", "--dla", "0"), "--dla: only for engines"),
         (("--to", "openvino", "--version-compatible"), "--version-compatible: only for engines"),
         (("--to", "tensorrt", "--workspace-mib", "0"), "workspace mib is 0"),
-        (("--to", "tensorrt-rtx", "--compute-capability", "8.7"), "no compute capability 8.7"),
+        (("--to", "tensorrt-rtx", "--compute-capability", "8.7"), "not build for compute capability 8.7"),
     ],
 )
 def test_flags_that_make_no_sense_are_usage_errors(

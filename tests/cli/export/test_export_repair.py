@@ -19,7 +19,7 @@ from edgestill.cli.main import main
 from edgestill.cli.options import recalibrate
 from edgestill.cli.verbs import export
 from edgestill.spec import ModelSpec
-from export.quantize.blocks import Block
+from export.quantize.blocks import PrecisionBlock
 from export.quantize.sensitivity import Sensitivity
 
 WORDS = ("export", "student", "--to", "onnx", "--imgsz", "64x96")
@@ -50,7 +50,7 @@ def moves_one(monkeypatch: pytest.MonkeyPatch) -> None:
             ("3 lights changed between red and green",) if len(asked) <= 2 else ()
         )  # judged, then described
 
-    def in_order(source: Any, blocks: Sequence[Block], *_: Any) -> tuple[Sensitivity, ...]:
+    def in_order(source: Any, blocks: Sequence[PrecisionBlock], *_: Any) -> tuple[Sensitivity, ...]:
         return tuple(Sensitivity(block=block, error=0.5) for block in blocks)
 
     monkeypatch.setattr("export.verify.gate.failures", failures)
@@ -79,19 +79,19 @@ def test_a_repair_is_told_with_its_picture(
     assert told["calibration"]["left_float"]["model.0.conv"].startswith("repair")
     kept = json.loads(Path(told["manifest"]).read_text())["repair"]
     assert kept["steps"] == repair["steps"]
-    assert "repair: without model.0: the limits are held" in err
+    assert "repair: moved model.0: within the limits" in err
     shown = StringIO()
     Console(file=shown, width=240).print(export.show(told))
-    assert "model.0 moved out, as 3 lights changed" in shown.getvalue()
+    assert "model.0 moved, as 3 lights changed" in shown.getvalue()
     assert "1.250 x the time (1.200 to 1.300)" in shown.getvalue()
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("--precision", "fp32", "--repair"), 2, "--repair has nothing to move in fp32 for onnx"),
-        (("--precision", "fp16", "--repair"), 2, "--repair needs images to judge by"),
-        (("--precision", "fp32", "--recalibrate", "x.yaml"), 2, "--recalibrate maps scores to those of fp32"),
+        (("--precision", "fp32", "--repair"), 2, "--repair has no blocks to move in fp32 for onnx"),
+        (("--precision", "fp16", "--repair"), 2, "--repair needs images to compare on"),
+        (("--precision", "fp32", "--recalibrate", "x.yaml"), 2, "--recalibrate is for INT8 and FP16"),
         (("--precision", "fp16", "--recalibrate", "nowhere.yaml"), 3, "nowhere.yaml does not exist"),
     ],
 )
@@ -106,7 +106,7 @@ def test_what_makes_no_sense_is_told_before_anything_is_built(
 @pytest.mark.parametrize(
     ("split", "code", "message"),
     [
-        (":val", 3, "2 of 2 images of val are also verified on"),
+        (":val", 3, "2 of 2 images of val are also used for verification"),
         (":test", 2, "flatters the test"),
         ("", 3, "images of train: too few to fit a map"),
     ],
@@ -139,14 +139,14 @@ def test_inspect_shows_the_map_and_run_reports_by_it(
 
 def test_the_effect_of_a_map_is_a_few_rows() -> None:
     point = {"boxes": 40, "precision": 0.9, "recall": 0.5, "f1": 0.643}
-    effect = {
+    measure_effect = {
         "conf": 0.25,
         "reference": point,
         "before": {**point, "recall": None},
         "after": point,
         "score_drift_mean": {"before": -0.02, "after": 0.001},
     }
-    rows = dict(recalibrate.rows({"score_map": [[0.2, 0.25]]}, {"recalibration": effect}))
-    assert rows["map of scores"] == "0.200 -> 0.25"
+    rows = dict(recalibrate.rows({"score_map": [[0.2, 0.25]]}, {"recalibration": measure_effect}))
+    assert rows["score map"] == "0.200 -> 0.25"
     assert rows["at 0.25 without the map"] == "40 boxes, precision 0.900, f1 0.643, score drift -0.0200"
     assert rows["at 0.25 FP32"] == "40 boxes, precision 0.900, recall 0.500, f1 0.643"

@@ -14,7 +14,7 @@ import pytest
 from distill.qat.settings import QatConfig
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgestill.cli.main import main
-from edgestill.cli.options.qat import place
+from edgestill.cli.options.qat import quantise_for_qat
 from edgestill.manifest import read_manifest
 from edgestill.shipped import checkpoint_folder
 
@@ -38,13 +38,13 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped student with scales for ONNX Runtime that no calibration would choose."""
     student = read_checkpoint(checkpoint_folder("student"))
     small = Checkpoint(spec=student.spec.resized((64, 96)), weights=student.weights)
-    found = place(small, QatConfig(family="onnx", calib_images=2), (str(data),)).scheme
+    found = quantise_for_qat(small, QatConfig(family="onnx", calib_images=2), (str(data),)).scheme
     grids = {
-        name: replace(grid, step=float(np.float32(grid.step * 1.01)) if grid.is_learnt else grid.step)
-        for name, grid in found.grids.items()
+        name: replace(grid, scale=float(np.float32(grid.scale * 1.01)) if grid.is_learnt else grid.scale)
+        for name, grid in found.quant_params.items()
     }
     folder = tmp_path_factory.mktemp("qat") / "best"
-    write_checkpoint(folder, replace(small, scheme=replace(found, grids=grids)))
+    write_checkpoint(folder, replace(small, scheme=replace(found, quant_params=grids)))
     return folder
 
 
@@ -59,7 +59,7 @@ def test_trained_scales_are_exported_as_they_are_without_images(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told, err = export(capsys, trained, "--to", "onnx", "--precision", "int8", "--out", tmp_path)
-    assert "scales are those that were trained for onnx" in err
+    assert "the scales are those trained for onnx" in err
     record = read_manifest(Path(told["files"][0]))
     assert record is not None
     assert record.calibration is not None
@@ -67,7 +67,9 @@ def test_trained_scales_are_exported_as_they_are_without_images(
     grids = read_checkpoint(trained).scheme
     assert grids is not None
     low, high, origin = record.calibration["ranges"]["model.5.act"]
-    assert (high - low) / 255 == pytest.approx(grids.grids[grids.activations["model.5.act"]].step, rel=1e-9)
+    assert (high - low) / 255 == pytest.approx(
+        grids.quant_params[grids.activations["model.5.act"]].scale, rel=1e-9
+    )
     assert origin == "trained"
     assert record.calibration["ranges"]["images"][2] == "known"
 
@@ -77,7 +79,7 @@ def test_the_file_is_compared_with_the_network_as_it_was_trained(
 ) -> None:
     words = ("--precision", "int8", "--verify", data, "--out", tmp_path)
     told, _ = export(capsys, trained, "--to", "onnx", *words)
-    assert told["verify"]["reference"] == "torch checkpoint, rounded as it was trained"
+    assert told["verify"]["reference"] == "torch checkpoint, quantised as it was trained"
 
 
 def test_scales_of_another_family_are_refused_unless_they_are_left(
@@ -86,7 +88,7 @@ def test_scales_of_another_family_are_refused_unless_they_are_left(
     words = ["export", str(trained), "--to", "openvino", "--precision", "int8", "--out", str(tmp_path / "x")]
     assert main(words) == 2
     error = capsys.readouterr().err.splitlines()
-    assert "scales were trained for onnx, and not for openvino" in error[-2]
+    assert "scales were trained for onnx, not for openvino" in error[-2]
     assert error[-1].startswith("  hint: --to onnx, or --calib-anew")
     assert not (tmp_path / "x").exists()
     assert main([*words, "--calib-anew"]) == 2

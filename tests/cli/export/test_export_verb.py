@@ -160,7 +160,7 @@ def test_data_of_other_classes_compares_boxes_and_says_so(
         (("--precision", "fp32", "--imgsz", "100x100"), 2, "not HxW in multiples of 32"),
         (("--precision", "fp32", "--verify", "nowhere.yaml"), 3, "nowhere.yaml does not exist"),
         (("--precision", "fp32", "--images", "0"), 2, "leaves nothing to compare on"),
-        (("--precision", "fp32", "--batch", "0"), 2, "a batch of 0 holds no image"),
+        (("--precision", "fp32", "--batch", "0"), 2, "a batch of 0 is empty"),
         (("--precision", "fp32", "--batch", "2", "--dynamic"), 2, "contradict each other"),
         (("--precision", "fp32", "--dynamic", "width"), 2, "invalid choice: 'width'"),
     ],
@@ -204,7 +204,7 @@ def test_a_file_beyond_the_limits_is_not_published(
     def refuse(*_: object) -> None:
         raise VerificationError("red became green", hint="keep FP32")
 
-    monkeypatch.setattr("export.verify.gate.refuse_beyond", refuse)
+    monkeypatch.setattr("export.verify.source_check.refuse_beyond", refuse)
     words = ("--to", "onnx", "--precision", "int8", "--calib", data, "--out", tmp_path / "out")
     assert main(["export", str(trained), *map(str, words)]) == 6
     assert not (tmp_path / "out").exists()
@@ -231,4 +231,4 @@ def test_calibration_images_that_are_verified_on_are_refused(
     data.write_text("train: images/train\nval: images/train\nnames: [red, green]\n")
     words = ("--to", "onnx", "--precision", "int8", "--calib", data, "--out", tmp_path / "out")
     assert main(["export", str(trained), *map(str, words)]) == 3
-    assert "3 of 3 calibration images are also verified on" in capsys.readouterr().err
+    assert "3 of 3 calibration images are also used for verification" in capsys.readouterr().err

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from distill.models.yolov5 import build, model_spec
-from edgestill.quantization import EngineFamily, PostTraining
+from edgestill.quantization import PostTraining
 from edgestill.spec import HeadKind
-from export.graph.index import Graph
+from edgestill.target import QdqTarget
+from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
-from export.job import FAMILY
-from export.quantize.calibration.observer import Statistics, gather
+from export.job import INT8_SETTINGS
+from export.quantize.calibration.observer import TensorStatistics, observe
 from export.quantize.int8 import make_int8
 from export.quantize.qat_scales import begin
 from runtime.backends.ort import EXACT
@@ -57,26 +58,26 @@ def make(head: HeadKind) -> Any:
             model(torch.from_numpy(draw(4, seed)))
     contract = model_spec(model.eval(), CLASSES, HW)
     source = build_onnx(contract, {n: t.numpy() for n, t in model.state_dict().items()})
-    graph = Graph(source, contract.scale)
+    graph = DetectorGraph(source, contract.scale)
     feeds = [image[None] for image in draw(4, 3)]
 
     @cache
-    def seen(family: EngineFamily) -> Statistics:
-        return gather(
+    def seen(family: QdqTarget) -> TensorStatistics:
+        return observe(
             source,
             feeds,
-            histograms=graph.to_watch(),
-            means=graph.conv_inputs(),
+            histograms=graph.observed_tensors(),
+            means=graph.convolution_inputs(),
             convolutions=tuple(graph.body),
-            weight_limit=FAMILY[family].weight_limit,
+            weight_limit=INT8_SETTINGS[family].weight_limit,
             threads=1,
         )
 
-    def post_training(family: EngineFamily) -> PostTraining:
-        return begin(source, graph, seen(family), FAMILY[family], record={"images": {}})
+    def post_training(family: QdqTarget) -> PostTraining:
+        return begin(graph, seen(family), INT8_SETTINGS[family], record={"images": {}})
 
-    def exported(family: EngineFamily) -> onnx.ModelProto:
-        return make_int8(source, graph, seen(family), FAMILY[family])[0]
+    def exported(family: QdqTarget) -> onnx.ModelProto:
+        return make_int8(graph, seen(family), INT8_SETTINGS[family])[0]
 
     return SimpleNamespace(model=model, spec=contract, begin=post_training, exported=exported)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distill.qat.fake_quantize import FakeQuantize
-from edgestill.quantization import ANY_CPU, WIDE_SUMS, WeightRange, needs_wide_sums
+from edgestill.quantization import ANY_CPU_RANGE, FULL_RANGE, WeightRange, overflows_int16
 from export.quantize.weight_scale import nearest, weight_scale
 
 
@@ -46,10 +46,10 @@ def test_a_weight_has_a_step_for_each_output_channel() -> None:
     out.sum().backward()
     assert out[:, 0, 0, 0].tolist() == pytest.approx([0.5, 0.3])
     assert one.growth.grad is not None
-    alone = FakeQuantize(torch.tensor(0.1), -127, 127, speed=1.0)
-    alone(weight[1:]).sum().backward()
-    assert alone.growth.grad is not None
-    torch.testing.assert_close(one.growth.grad[1], alone.growth.grad)
+    only = FakeQuantize(torch.tensor(0.1), -127, 127, speed=1.0)
+    only(weight[1:]).sum().backward()
+    assert only.growth.grad is not None
+    torch.testing.assert_close(one.growth.grad[1], only.growth.grad)
 
 
 def test_a_known_step_is_not_learnt() -> None:
@@ -91,11 +91,11 @@ def test_of_two_weights_that_are_too_large_together_the_second_gives_way() -> No
     assert one.growth.grad.item() == pytest.approx((28 - 58) / math.sqrt(8 * 127), rel=1e-5)
 
 
-@pytest.mark.parametrize("limit", [ANY_CPU, WIDE_SUMS], ids=["pairs", "wide"])
+@pytest.mark.parametrize("limit", [ANY_CPU_RANGE, FULL_RANGE], ids=["pairs", "wide"])
 def test_weights_are_rounded_as_an_export_rounds_them(limit: WeightRange) -> None:
     weight = np.random.default_rng(0).normal(0, 1, (6, 8, 3, 3)).astype(np.float32)
     scale = weight_scale(weight, limit) * np.float32(0.7)  # as a training may leave it: too fine
     one = FakeQuantize(torch.tensor(scale), -limit.largest, limit.largest, speed=1.0, pair=limit.pair)
     ours = one(torch.tensor(weight)).detach().numpy()
     np.testing.assert_array_equal(ours, nearest(weight, scale, limit) * scale.reshape(-1, 1, 1, 1))
-    assert limit is WIDE_SUMS or not needs_wide_sums(nearest(weight, scale, limit))
+    assert limit is FULL_RANGE or not overflows_int16(nearest(weight, scale, limit))

@@ -26,23 +26,25 @@ from distill.qat.network import QuantizedYolov5
 from distill.qat.settings import QatConfig
 from distill.teacher import InitialStudent
 from edgestill.checkpoint import read_checkpoint
-from edgestill.quantization import FAMILIES, EngineFamily, QuantizationScheme
+from edgestill.quantization import QuantizationScheme
 from edgestill.spec import HeadKind, ModelSpec
+from edgestill.target import QDQ_TARGETS, QdqTarget
+from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
-from export.job import FAMILY
-from export.quantize.qat_scales import Trained
+from export.job import INT8_SETTINGS
+from export.quantize.qat_scales import QatVariants
 
 SAME = 5e-4  # logits
 Floats = NDArray[np.float32]
 
 
-def graph(model: Yolov5, spec: ModelSpec, scheme: QuantizationScheme, *, halves: bool = False) -> Any:
+def graph(model: Yolov5, spec: ModelSpec, scheme: QuantizationScheme, *, float_is_fp16: bool = False) -> Any:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    family = replace(FAMILY[scheme.family], halves=halves)
-    return Trained(build_onnx(spec, weights), spec.scale, scheme, family).make().model
+    family = replace(INT8_SETTINGS[scheme.family], float_is_fp16=float_is_fp16)
+    return QatVariants(DetectorGraph(build_onnx(spec, weights), spec.scale), scheme, family).make().model
 
 
-def trained(started: Any, family: EngineFamily) -> QuantizedYolov5:
+def trained(started: Any, family: QdqTarget) -> QuantizedYolov5:
     """A network whose weights and steps have moved, as training moves them."""
     network = QuantizedYolov5(started.model, started.begin(family).scheme)
     torch.manual_seed(1)
@@ -65,8 +67,8 @@ def decoded(model: Yolov5, images: Floats) -> Floats:
         return model.decode(model(torch.from_numpy(images))).numpy()
 
 
-CASES: list[tuple[EngineFamily, HeadKind]] = [
-    *((family, "coupled") for family in FAMILIES),
+CASES: list[tuple[QdqTarget, HeadKind]] = [
+    *((family, "coupled") for family in QDQ_TARGETS),
     ("tensorrt", "decoupled"),
     ("onnx", "dfl"),
 ]
@@ -74,7 +76,7 @@ CASES: list[tuple[EngineFamily, HeadKind]] = [
 
 @pytest.mark.parametrize(("family", "head"), CASES)
 def test_the_file_computes_what_was_trained(
-    family: EngineFamily,
+    family: QdqTarget,
     head: HeadKind,
     students: Callable[[HeadKind], Any],
     pictures: Callable[[int, int], Floats],
@@ -93,24 +95,24 @@ def test_the_file_computes_what_was_trained(
     assert np.median(rounding) > 10 * SAME
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_file_holds_the_scales_bit_for_bit(family: EngineFamily, student: Any) -> None:
-    plain, scheme = trained(student, family).to_float(student.spec)
-    made = graph(plain, student.spec, scheme, halves=FAMILY[family].halves)
+@pytest.mark.parametrize("family", QDQ_TARGETS)
+def test_the_file_holds_the_scales_bit_for_bit(family: QdqTarget, student: Any) -> None:
+    plain, scheme = trained(student, family).settled(student.spec)
+    made = graph(plain, student.spec, scheme, float_is_fp16=INT8_SETTINGS[family].float_is_fp16)
     stored = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
     rounded = [name for name in scheme.activations if f"{name}.scale" in stored]
     assert len(rounded) > 30
     for name in rounded:
-        grid = scheme.grids[scheme.activations[name]]
-        assert stored[f"{name}.scale"] == np.float32(grid.step)
-        assert stored[f"{name}.zero"] == (0 if family == "tensorrt" else grid.zero)
+        grid = scheme.quant_params[scheme.activations[name]]
+        assert stored[f"{name}.scale"] == np.float32(grid.scale)
+        assert stored[f"{name}.zero"] == (0 if family == "tensorrt" else grid.zero_point)
     for name, steps in scheme.weights.items():
         np.testing.assert_array_equal(stored[f"{name}.weight.scale"], steps)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", QDQ_TARGETS)
 def test_training_begins_with_the_file_that_an_export_writes(
-    family: EngineFamily, student: Any, tmp_path: Path
+    family: QdqTarget, student: Any, tmp_path: Path
 ) -> None:
     """Byte by byte, through the checkpoint, which stores weights as FP16."""
     start, settings = InitialStudent(model=student.model, spec=student.spec), QatConfig(family=family)
@@ -118,7 +120,11 @@ def test_training_begins_with_the_file_that_an_export_writes(
     kept = read_checkpoint(tmp_path / "begin")
     assert kept.scheme is not None
     source = build_onnx(kept.spec, kept.weights)
-    made = Trained(source, kept.spec.scale, kept.scheme, replace(FAMILY[family], halves=False)).make()
+    made = QatVariants(
+        DetectorGraph(source, kept.spec.scale),
+        kept.scheme,
+        replace(INT8_SETTINGS[family], float_is_fp16=False),
+    ).make()
     ours, theirs = (
         {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
         for model in (made.model, student.exported(family))
@@ -129,9 +135,9 @@ def test_training_begins_with_the_file_that_an_export_writes(
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", QDQ_TARGETS)
 def test_the_first_step_computes_what_that_file_computes(
-    family: EngineFamily,
+    family: QdqTarget,
     student: Any,
     pictures: Callable[[int, int], Floats],
     run_onnx: Callable[[Any, Floats], Floats],

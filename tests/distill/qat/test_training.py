@@ -17,7 +17,7 @@ from distill.recipe import load_recipe
 from distill.train import train
 from distill.training.run_folder import HISTORY
 from edgestill.checkpoint import Checkpoint, read_checkpoint
-from edgestill.cli.options.qat import place
+from edgestill.cli.options.qat import quantise_for_qat
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.files import sha256_file
 from edgestill.history import read_history, without_timing
@@ -48,7 +48,7 @@ def whole(settings: list[str], data: Path, tmp_path_factory: pytest.TempPathFact
     """A run that nothing disturbed: its folder and its result."""
     out = tmp_path_factory.mktemp("qat") / "run"
     recipe = load_recipe("traffic-lights-qat", settings, [str(data)])
-    return out, train(recipe, out, calibrate=place)
+    return out, train(recipe, out, place=quantise_for_qat)
 
 
 def test_the_student_learns_from_itself_before_rounding(whole: Any, teacher: Path) -> None:
@@ -64,9 +64,9 @@ def test_scales_begin_with_a_calibration_and_are_learnt(whole: Any) -> None:
     assert first is not None
     assert last is not None
     assert last.family == "tensorrt"
-    moved = [name for name, grid in first.grids.items() if grid.step != last.grids[name].step]
+    moved = [name for name, grid in first.quant_params.items() if grid.scale != last.quant_params[name].scale]
     assert len(moved) > 10  # maps of a network that has learnt nothing fade with depth, and gradients too
-    assert all(abs(last.grids[n].step / first.grids[n].step - 1) < 0.2 for n in moved)
+    assert all(abs(last.quant_params[n].scale / first.quant_params[n].scale - 1) < 0.2 for n in moved)
     assert any((first.weights[n] != last.weights[n]).any() for n in first.weights)
     assert (first.activations, first.reads) == (last.activations, last.reads)
 
@@ -127,9 +127,9 @@ def test_broken_scales_are_told(whole: Any, tmp_path: Path) -> None:
 
     good = read_checkpoint(whole[0] / "best")
     assert good.scheme is not None
-    grids = dict(good.scheme.grids)
+    grids = dict(good.scheme.quant_params)
     grids.popitem()
-    without = replace(good.scheme, grids=grids)
+    without = replace(good.scheme, quant_params=grids)
     write_checkpoint(tmp_path, Checkpoint(spec=good.spec, weights=good.weights, scheme=without))
-    with pytest.raises(ArtifactError, match="scales are broken"):
+    with pytest.raises(ArtifactError, match="scales are invalid"):
         read_checkpoint(tmp_path)

@@ -16,10 +16,10 @@ from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 from edgestill.spec import ModelSpec
 from export.build import export
-from export.graph.interface import Form, reform
+from export.graph.interface import Interface, apply_interface
 from export.graph.yolov5 import build_onnx
 from export.job import Job
-from export.quantize.calibration.images import choose
+from export.quantize.calibration.images import choose_images
 from runtime.backend import open_backend
 from runtime.decode import decode
 from runtime.detector import open_detector
@@ -32,7 +32,7 @@ SPECS = {
     "dfl": replace(COUPLED, head="dfl", anchors_px=(), layout="yolov8"),
 }
 SIZES = ((64, 96), (160, 128))
-RAW, ROWS = Form(batch=None, free_hw=True), Form(output="compact", batch=None, free_hw=True)
+RAW, ROWS = Interface(batch=None, free_hw=True), Interface(output="compact", batch=None, free_hw=True)
 SAME = Letterbox(scale=1.0, pad_xy=(0, 0))
 EVERY_HEAD = pytest.mark.parametrize("head", SPECS)
 
@@ -61,8 +61,8 @@ def truth(weights: dict[str, Any]) -> dict[tuple[str, tuple[int, int]], NDArray[
     return found
 
 
-def made(head: str, weights: dict[str, Any], form: Form) -> onnx.ModelProto:
-    return reform(build_onnx(SPECS[head], weights[head]), SPECS[head], form)
+def made(head: str, weights: dict[str, Any], form: Interface) -> onnx.ModelProto:
+    return apply_interface(build_onnx(SPECS[head], weights[head]), SPECS[head], form)
 
 
 @EVERY_HEAD
@@ -140,11 +140,11 @@ def test_the_number_of_rows_is_fixed_where_the_smallest_input_has_them_all(weigh
 def test_bytes_inside_run_at_any_size_on_onnx_runtime(
     checkpoint: Checkpoint, dataset: Dataset, tmp_path: Path
 ) -> None:
-    calibration = choose(dataset, checkpoint.spec, count=2)
+    calibration = choose_images(dataset, checkpoint.spec, count=2)
     job = Job(checkpoint=checkpoint, target="onnx", precision="int8", calibration=calibration)
     detectors = {}
-    for name, form in {"fixed": Form(output="compact"), "free": replace(ROWS, batch=1)}.items():
-        files = export(replace(job, form=form), tmp_path / name, "m", check=lambda a, b: None).files
+    for name, form in {"fixed": Interface(output="compact"), "free": replace(ROWS, batch=1)}.items():
+        files = export(replace(job, interface=form), tmp_path / name, "m", check=lambda a, b: None).files
         detectors[name] = open_detector(files[0], conf=0.3, threads=1)
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     fixed, free = (detectors[name](image) for name in ("fixed", "free"))

@@ -12,7 +12,7 @@ from edgestill.checkpoint import Checkpoint
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.spec import HeadKind, ModelSpec
 from export.build import export
-from export.graph.interface import Form, reform
+from export.graph.interface import Interface, apply_interface
 from export.graph.yolov5 import HEADS, build_onnx
 from export.job import Job
 from runtime.decode import decode
@@ -95,16 +95,16 @@ def test_a_dfl_file_is_the_network_that_the_package_builds(
     assert_float32_close(*(by_row(output, spec) for output in (ours, theirs, exact)))
 
 
-@pytest.mark.parametrize("form", [Form(), Form(batch=None, free_hw=True)], ids=["fixed", "free"])
+@pytest.mark.parametrize("form", [Interface(), Interface(batch=None, free_hw=True)], ids=["fixed", "free"])
 def test_the_package_opens_a_dfl_file_and_finds_what_we_find(
-    form: Form, tmp_path: Path, make_weights: Any
+    form: Interface, tmp_path: Path, make_weights: Any
 ) -> None:
     torch = pytest.importorskip("torch")
     autobackend = pytest.importorskip("ultralytics.nn.autobackend")
     from ultralytics.utils.nms import non_max_suppression
 
     path = tmp_path / "x.onnx"
-    path.write_bytes(reform(build_onnx(DFL, make_weights(DFL)), DFL, form).SerializeToString())
+    path.write_bytes(apply_interface(build_onnx(DFL, make_weights(DFL)), DFL, form).SerializeToString())
     opened = autobackend.AutoBackend(str(path), device=torch.device("cpu"), verbose=False)
     assert (opened.names, opened.stride, opened.task) == (dict(enumerate(NAMES)), 32, "detect")
     output = opened(torch.from_numpy(picture(DFL)))
@@ -169,7 +169,7 @@ def test_a_spec_that_forgets_that_levels_share_is_refused(make_weights: Any) -> 
 
 def test_a_spec_that_invents_that_levels_share_is_refused(make_weights: Any) -> None:
     spec = SPECS["decoupled"]
-    with pytest.raises(ArtifactError, match=r"fit nowhere, e\.g\. model\.24\.cls_convs\.1"):
+    with pytest.raises(ArtifactError, match=r"are not used, e\.g\. model\.24\.cls_convs\.1"):
         build_onnx(replace(spec, share_levels=True), make_weights(spec))
 
 

@@ -20,10 +20,10 @@ from edgestill.detections import Detections
 from edgestill.errors import UsageError
 from edgestill.spec import ModelSpec
 from export.build import export
-from export.graph.interface import ROWS, Form, reform
+from export.graph.interface import ROWS, Interface, apply_interface
 from export.graph.yolov5 import build_onnx
 from export.job import Job
-from export.quantize.calibration.images import choose
+from export.quantize.calibration.images import choose_images
 from runtime.decode import decode
 from runtime.detector import ModelDetector, open_detector
 from runtime.letterbox import Letterbox, prepare
@@ -37,12 +37,12 @@ SPECS = {
     "one-class": replace(COUPLED, classes=("light",)),
 }
 FORMS = {
-    "raw": Form(),
-    "compact": Form(output="compact"),
-    "uint8": Form(pixels="uint8"),
-    "batch": Form(output="compact", batch=3),
-    "free": Form(output="compact", pixels="uint8", batch=None),
-    "few": Form(output="compact", rows=40),
+    "raw": Interface(),
+    "compact": Interface(output="compact"),
+    "uint8": Interface(pixels="uint8"),
+    "batch": Interface(output="compact", batch=3),
+    "free": Interface(output="compact", pixels="uint8", batch=None),
+    "few": Interface(output="compact", rows=40),
 }
 SAME = Letterbox(scale=1.0, pad_xy=(0, 0))
 IMAGES = np.random.default_rng(4).integers(0, 256, (5, 64, 96, 3), np.uint8)
@@ -88,7 +88,7 @@ def test_every_form_finds_what_the_raw_file_finds(
     spec, wanted = SPECS[name], FORMS[form]
     count = 3 if wanted.batch is None else wanted.batch
     contract = wanted.spec(spec)
-    together = run_onnx(reform(models[name], spec, wanted), fed(count, contract))
+    together = run_onnx(apply_interface(models[name], spec, wanted), fed(count, contract))
     assert len(together) == count
     for i in range(count):
         for multi_label in (False, True):
@@ -100,7 +100,7 @@ def test_every_form_finds_what_the_raw_file_finds(
 def test_few_rows_are_the_best_pairs_of_box_and_class(models: Any, raw: Any, run_onnx: Any) -> None:
     spec, form = SPECS["coupled"], FORMS["few"]
     cells = raw["coupled"][0][0]
-    rows = run_onnx(reform(models["coupled"], spec, form), fed(1, spec))[0]
+    rows = run_onnx(apply_interface(models["coupled"], spec, form), fed(1, spec))[0]
     scores = cells[:, 5:] * cells[:, 4:5]
     np.testing.assert_array_equal(rows[:, 4], np.sort(scores, axis=None)[::-1][:40])
     corners = cxcywh_to_xyxy(cells[:, :4])
@@ -112,7 +112,7 @@ def test_few_rows_are_the_best_pairs_of_box_and_class(models: Any, raw: Any, run
 def test_there_are_never_more_rows_than_pairs(models: Any) -> None:
     for name, rows in {"coupled": ROWS, "dfl": 3 * 126, "one-class": 378}.items():
         spec = SPECS[name]
-        made = reform(models[name], spec, Form(output="compact"))
+        made = apply_interface(models[name], spec, Interface(output="compact"))
         dims = made.graph.output[0].type.tensor_type.shape.dim
         assert [d.dim_value for d in dims] == [1, min(rows, spec.cells * spec.nc), 6]
 
@@ -122,7 +122,7 @@ def test_a_number_that_overflowed_is_not_lost_among_the_rows(name: str, models: 
     spec = SPECS[name]
     feed = fed(1, spec)
     feed[0, 0, 30, 30] = np.nan
-    assert np.isnan(run_onnx(reform(models[name], spec, FORMS["few"]), feed)).any()
+    assert np.isnan(run_onnx(apply_interface(models[name], spec, FORMS["few"]), feed)).any()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -131,14 +131,14 @@ def test_the_same_form_twice_is_the_same_bytes(name: str, form: str, make_weight
     spec = SPECS[name]
     weights = make_weights(spec)
     first, second = (
-        reform(build_onnx(spec, weights), spec, FORMS[form]).SerializeToString(deterministic=True)
+        apply_interface(build_onnx(spec, weights), spec, FORMS[form]).SerializeToString(deterministic=True)
         for _ in range(2)
     )
     assert first == second
 
 
 def test_the_file_says_what_form_it_has(models: Any) -> None:
-    made = reform(models["dfl"], SPECS["dfl"], FORMS["batch"])
+    made = apply_interface(models["dfl"], SPECS["dfl"], FORMS["batch"])
     stored = {p.key: p.value for p in made.metadata_props}
     assert json.loads(stored["edgestill.spec"])["layout"] == "compact"
     assert (stored["batch"], stored["imgsz"]) == ("3", "[64, 96]")
@@ -146,7 +146,7 @@ def test_the_file_says_what_form_it_has(models: Any) -> None:
 
 
 def test_no_operator_is_younger_than_the_opset_or_suppresses(models: Any) -> None:
-    made = reform(models["dfl"], SPECS["dfl"], FORMS["free"])
+    made = apply_interface(models["dfl"], SPECS["dfl"], FORMS["free"])
     assert made.opset_import[0].version <= 18
     assert "NonMaxSuppression" not in {node.op_type for node in made.graph.node}
     names = [node.name for node in made.graph.node]
@@ -156,16 +156,16 @@ def test_no_operator_is_younger_than_the_opset_or_suppresses(models: Any) -> Non
 @pytest.fixture
 def open_as(
     checkpoint: Checkpoint, dataset: Dataset, tmp_path: Path
-) -> Callable[[Any, Any, Form], ModelDetector]:
+) -> Callable[[Any, Any, Interface], ModelDetector]:
     """Exports in a precision and a form, and opens the file."""
 
-    def make(target: Any, precision: Any, form: Form) -> ModelDetector:
+    def make(target: Any, precision: Any, form: Interface) -> ModelDetector:
         job = Job(
             checkpoint=checkpoint,
             target=target,
             precision=precision,
-            calibration=choose(dataset, checkpoint.spec, count=2) if precision != "fp32" else None,
-            form=form,
+            calibration=choose_images(dataset, checkpoint.spec, count=2) if precision != "fp32" else None,
+            interface=form,
         )
         name = f"m{len(list(tmp_path.iterdir()))}"
         made = export(job, tmp_path / name, "m", check=lambda built, source: None)
@@ -177,8 +177,8 @@ def open_as(
 
 @pytest.mark.parametrize(("target", "precision"), [("onnx", "fp16"), ("onnx", "int8"), ("openvino", "int8")])
 def test_every_precision_takes_bytes_and_gives_rows(target: Any, precision: Any, open_as: Any) -> None:
-    plain = open_as(target, precision, Form())
-    formed = open_as(target, precision, Form(output="compact", pixels="uint8", batch=2))
+    plain = open_as(target, precision, Interface())
+    formed = open_as(target, precision, Interface(output="compact", pixels="uint8", batch=2))
     assert formed.backend.inputs[0].dtype == "uint8"
     assert formed.spec.layout == "compact"
     truth = [plain(image) for image in IMAGES[:3]]
@@ -194,22 +194,22 @@ def test_every_precision_takes_bytes_and_gives_rows(target: Any, precision: Any,
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_rows_put_no_more_layers_into_bytes(target: Any, open_as: Any) -> None:
     """The head stays float, and what chooses the rows is not rounded."""
-    raw, rows = (open_as(target, "int8", Form(output=output)) for output in ("raw", "compact"))
+    raw, rows = (open_as(target, "int8", Interface(output=output)) for output in ("raw", "compact"))
     assert rows.backend.layers_by_dtype() == raw.backend.layers_by_dtype()
 
 
 def test_rows_are_decoded_only_once_they_are_chosen(models: Any) -> None:
     """Of the decode, nothing but the choice reads what is there for every cell."""
     for name, spec in SPECS.items():
-        made = reform(models[name], spec, FORMS["few"])
+        made = apply_interface(models[name], spec, FORMS["few"])
         shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in made.graph.value_info}
         centre = shapes["model.24.decode.best.centre"]
         assert centre == [1, 40, 2]
 
 
 def test_a_free_batch_runs_all_images_at_once(open_as: Any) -> None:
-    plain = open_as("onnx", "fp32", Form())
-    free = open_as("onnx", "fp32", Form(output="compact", batch=None))
+    plain = open_as("onnx", "fp32", Interface())
+    free = open_as("onnx", "fp32", Interface(output="compact", batch=None))
     assert free.backend.inputs[0].shape == (None, 3, 64, 96)
     for a, image in zip(free.timed_batch(IMAGES)[0], IMAGES, strict=True):
         assert_same(a, plain(image))
@@ -219,7 +219,7 @@ def test_a_free_batch_runs_all_images_at_once(open_as: Any) -> None:
 def test_a_free_size_that_cannot_be_is_refused(
     free: dict[str, Any], checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
-    job = Job(checkpoint=checkpoint, target="openvino", precision="int8", form=Form(**free))
+    job = Job(checkpoint=checkpoint, target="openvino", precision="int8", interface=Interface(**free))
     with pytest.raises(UsageError, match="crashes OpenVINO"):
         export(job, tmp_path / "out", "m", check=lambda built, source: None)
     assert not (tmp_path / "out").exists()
@@ -228,4 +228,4 @@ def test_a_free_size_that_cannot_be_is_refused(
 @pytest.mark.parametrize("options", [{"batch": 0}, {"rows": 0}, {"rows": 4000}])
 def test_sizes_that_cannot_be_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(UsageError):
-        Form(**options)  # type: ignore[arg-type]
+        Interface(**options)  # type: ignore[arg-type]

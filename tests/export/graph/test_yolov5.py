@@ -91,7 +91,7 @@ def test_a_missing_tensor_is_named(checkpoint: Checkpoint) -> None:
 
 def test_a_tensor_that_fits_nowhere_is_named(checkpoint: Checkpoint) -> None:
     weights = {**checkpoint.weights, "model.25.extra": np.zeros(3, np.float32)}
-    with pytest.raises(ArtifactError, match=r"fit nowhere, e\.g\. model\.25\.extra"):
+    with pytest.raises(ArtifactError, match=r"are not used, e\.g\. model\.25\.extra"):
         build_onnx(checkpoint.spec, weights)
 
 

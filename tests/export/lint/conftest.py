@@ -141,7 +141,7 @@ class Editor:
         for step, node in enumerate(made):
             self.graph.node.insert(place + step, node)
 
-    def pair_behind(self, name: str, *, scale: float = 0.05, readers: list[str]) -> None:
+    def pair_making(self, name: str, *, scale: float = 0.05, readers: list[str]) -> None:
         """Put a pair behind a node, and let some readers read it."""
         values = [self.put(f"{name}.new.scale", np.float32(scale)), self.put(f"{name}.new.zero", np.int8(0))]
         rounded, back = f"{name}.new.round", f"{name}.new"
@@ -261,7 +261,7 @@ def _detect_in_single(e: Editor) -> None:
 
 def _detect_in_bytes(e: Editor) -> None:
     _detect_in_single(e)
-    e.pair_behind("cv4.act", readers=["detect"])
+    e.pair_making("cv4.act", readers=["detect"])
     s = Sketch()
     weight = s.weight("bytes", (ROWS, CHANNELS, 1, 1), is_byte=True)
     e.graph.initializer.extend(s.constants.values())
@@ -318,11 +318,11 @@ BREAKS: Mapping[str, tuple[Change, str]] = {
     "convolution-wholly-rounded": (lambda e: e.read("cv1", "stem.act.pair", "stem.act"), "cv1"),
     "convolution-own-pair": (lambda e: e.read("cv3", "up.pair", "up"), "cv3"),
     "convolution-output-open": (
-        lambda e: e.pair_behind("cv1", readers=["cv1.sigmoid", "cv1.act"]),
+        lambda e: e.pair_making("cv1", readers=["cv1.sigmoid", "cv1.act"]),
         "cv1.new.round",
     ),
-    "silu-whole": (lambda e: e.pair_behind("cv1.sigmoid", readers=["cv1.act"]), "cv1.sigmoid.new.round"),
-    "residual-branch-float": (lambda e: e.pair_behind("cv2.act", readers=["add"]), "add"),
+    "silu-whole": (lambda e: e.pair_making("cv1.sigmoid", readers=["cv1.act"]), "cv1.sigmoid.new.round"),
+    "residual-branch-float": (lambda e: e.pair_making("cv2.act", readers=["add"]), "add"),
     "residual-shortcut-rounded": (lambda e: e.read("add", "stem.act.pair", "stem.act"), "add"),
     "concat-one-scale": (_put("cv3.act.pair.scale", np.float32(0.07)), "cat"),
     "concat-not-rounded-again": (_put("cat.pair.scale", np.float32(0.07)), "cat"),
@@ -330,13 +330,13 @@ BREAKS: Mapping[str, tuple[Change, str]] = {
     "pool-rounded-before": (lambda e: e.read("pool", "add.pair", "add"), "pool"),
     "resize-same-scale": (_put("up.pair.scale", np.float32(0.07)), "up"),
     "rounded-once": (
-        lambda e: e.pair_behind("cv1.act.pair", scale=0.07, readers=["cv2"]),
+        lambda e: e.pair_making("cv1.act.pair", scale=0.07, readers=["cv2"]),
         "cv1.act.pair.new.round",
     ),
     "enough-channels": (_stem_in_bytes, "stem"),
     "body-in-bytes": (_float_body, "stem"),
     "detection-outputs-float": (_detect_in_bytes, "detect"),
-    "decode-float": (lambda e: e.pair_behind("single", readers=["scores"]), "single.new.round"),
+    "decode-float": (lambda e: e.pair_making("single", readers=["scores"]), "single.new.round"),
     "detection-outputs-half": (_detect_in_single, "detect"),
     "opset-parsed": (lambda e: e.opset(21), ""),
     "opset-with-kernels": (lambda e: e.opset(19), ""),

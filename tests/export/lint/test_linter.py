@@ -11,34 +11,32 @@ from onnx import TensorProto, helper
 
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
-from export.job import FAMILY
-from export.lint.linter import FAMILIES, Family, lint, read
-from export.lint.qdq_graph import LintGraph
-from export.quantize.calibration.observer import Statistics
+from edgestill.target import TARGETS, Target, qdq_target
+from export.graph.detector_graph import DetectorGraph
+from export.job import INT8_SETTINGS
+from export.lint.linter import LINT_NAMES, lint, read
+from export.lint.qdq_graph import QdqGraph
+from export.quantize.calibration.observer import TensorStatistics
 from export.quantize.int8 import make_int8
 
-FAMILY_OF = {"onnx": "onnxruntime"}
 
-
-def found(model: Any, family: Family, severity: str = "error") -> set[str]:
-    """The rules that a model breaks, of one severity for one family."""
-    return {p.rule.id for p in lint(LintGraph(model), [family]) if p.matters[family] == severity}
+def found(model: Any, target: Target, severity: str = "error") -> set[str]:
+    """The rules that a model breaks, of one severity for one target."""
+    return {p.rule.id for p in lint(QdqGraph(model), [target]) if p.severities[target] == severity}
 
 
 @pytest.fixture(scope="module")
-def ours(float_model: Any, spec: ModelSpec, statistics: Statistics) -> dict[str, Any]:
+def ours(float_model: Any, spec: ModelSpec, statistics: TensorStatistics) -> dict[str, Any]:
     """The INT8 graph of every target that there is."""
-    graph = Graph(float_model, spec.scale)
-    return {target: make_int8(float_model, graph, statistics, family)[0] for target, family in FAMILY.items()}
+    graph = DetectorGraph(float_model, spec.scale)
+    return {t: make_int8(graph, statistics, INT8_SETTINGS[qdq_target(t)])[0] for t in TARGETS}
 
 
-@pytest.mark.parametrize("target", list(FAMILY))
-def test_what_we_export_for_an_engine_has_no_errors_for_it(target: str, ours: dict[str, Any]) -> None:
-    family: Any = FAMILY_OF.get(target, target)
-    assert found(ours[target], family) == set()
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_we_export_for_an_engine_has_no_errors_for_it(target: Target, ours: dict[str, Any]) -> None:
+    assert found(ours[target], target) == set()
     allowed = {"residual-shortcut-rounded", "detection-outputs-half"}  # left float for its range; FP32
-    assert found(ours[target], family, "warning") <= allowed
+    assert found(ours[target], target, "warning") <= allowed
 
 
 def test_our_file_for_one_engine_is_wrong_for_the_others(ours: dict[str, Any]) -> None:
@@ -48,12 +46,12 @@ def test_our_file_for_one_engine_is_wrong_for_the_others(ours: dict[str, Any]) -
 
 
 def test_a_float_file_breaks_nothing(float_model: Any) -> None:
-    assert list(lint(LintGraph(float_model))) == []
+    assert list(lint(QdqGraph(float_model))) == []
 
 
 def test_the_outputs_are_told_from_the_body(float_model: Any, ours: dict[str, Any]) -> None:
     for model in (float_model, *ours.values()):
-        assert {n.name for n in LintGraph(model).outputs.values()} == {f"model.24.m.{i}" for i in range(3)}
+        assert {n.name for n in QdqGraph(model).outputs.values()} == {f"model.24.m.{i}" for i in range(3)}
 
 
 def test_the_projection_of_a_dfl_head_is_no_output(
@@ -65,7 +63,7 @@ def test_the_projection_of_a_dfl_head_is_no_output(
 
     anchor_free = replace(spec, head="dfl", anchors_px=(), layout="yolov8")
     model = build_onnx(anchor_free, make_weights(anchor_free))
-    names = {n.name for n in LintGraph(model).outputs.values()}
+    names = {n.name for n in QdqGraph(model).outputs.values()}
     assert names == {f"model.24.cv{branch}.{level}.2" for branch in (2, 3) for level in range(3)}
 
 
@@ -92,8 +90,8 @@ def by_onnxruntime(in_float: Any, tmp_path_factory: pytest.TempPathFactory) -> A
 
 def test_onnxruntimes_quantiser_left_alone_is_caught(by_onnxruntime: Any) -> None:
     model = by_onnxruntime()
-    for family in FAMILIES:
-        assert "decode-float" in found(model, family)
+    for target in LINT_NAMES:
+        assert "decode-float" in found(model, target)
     refused = {"activation-zero-point", "integer-bias", "detection-outputs-float"}
     assert refused <= found(model, "tensorrt")
 
@@ -141,7 +139,7 @@ def test_nodes_without_names_are_called_by_what_they_make(failing: Callable[[str
     model, _ = failing("activation-zero-point")
     for node in model.graph.node:
         node.ClearField("name")
-    problems = [p for p in lint(LintGraph(model)) if p.rule.id == "activation-zero-point"]
+    problems = [p for p in lint(QdqGraph(model)) if p.rule.id == "activation-zero-point"]
     assert [p.finding.node for p in problems] == ["stem.act.pair.round"]
 
 
@@ -185,8 +183,8 @@ def test_values_outside_the_folder_are_not(tmp_path: Path, failing: Callable[[st
 def test_a_graph_that_runs_in_a_circle_is_refused(kind: str, passing: Callable[[str], Any]) -> None:
     model = passing("decode-float")
     model.graph.node.append(helper.make_node(kind, ["round"], ["round"], name="circle"))
-    with pytest.raises(ArtifactError, match="circle reads round, which nothing in front of it makes"):
-        LintGraph(model)
+    with pytest.raises(ArtifactError, match="circle reads round, which no earlier node makes"):
+        QdqGraph(model)
 
 
 @pytest.mark.parametrize(
@@ -231,4 +229,4 @@ def test_a_long_chain_of_casts_is_followed(passing: Callable[[str], Any]) -> Non
     scores.input[0] = "i3000"
     model.graph.node.remove(scores)
     model.graph.node.extend([*links, scores])
-    assert list(lint(LintGraph(model), ["tensorrt"])) == []
+    assert list(lint(QdqGraph(model), ["tensorrt"])) == []

@@ -6,8 +6,8 @@ from typing import Any
 import onnx
 import pytest
 
-from export.lint.linter import FAMILIES, RULE_FAMILIES, SEVERITIES, Rule, lint, rules
-from export.lint.qdq_graph import LintGraph
+from export.lint.linter import LINT_NAMES, RULE_FAMILIES, SEVERITIES, LintRule, lint, rules
+from export.lint.qdq_graph import QdqGraph
 
 RULES = {rule.id: rule for rule in rules()}
 #: What TensorRT-RTX's parser refuses; the other errors are of results, or of what comes after parsing.
@@ -28,13 +28,13 @@ def test_there_are_rules_in_every_family() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
-def test_a_rule_says_what_should_hold_for_whom_and_what_to_do(rule: Rule) -> None:
+def test_a_rule_says_what_should_hold_for_whom_and_what_to_do(rule: LintRule) -> None:
     assert rule.id == rule.id.lower().replace(" ", "-").strip("-")
     assert rule.name
     assert len(rule.remedy) > 15
-    assert rule.matters
-    assert set(rule.matters) <= set(FAMILIES)
-    assert set(rule.matters.values()) <= set(SEVERITIES)
+    assert rule.severities
+    assert set(rule.severities) <= set(LINT_NAMES)
+    assert set(rule.severities.values()) <= set(SEVERITIES)
 
 
 def test_every_rule_has_graphs_and_every_graph_a_rule(covered: set[str]) -> None:
@@ -43,13 +43,13 @@ def test_every_rule_has_graphs_and_every_graph_a_rule(covered: set[str]) -> None
 
 @pytest.mark.parametrize("rule", list(RULES))
 def test_a_rule_finds_nothing_where_nothing_is_wrong(rule: str, passing: Callable[[str], Any]) -> None:
-    assert list(RULES[rule].check(LintGraph(passing(rule)))) == []
+    assert list(RULES[rule].check(QdqGraph(passing(rule)))) == []
 
 
 @pytest.mark.parametrize("rule", list(RULES))
 def test_a_rule_names_the_node_that_breaks_it(rule: str, failing: Callable[[str], tuple[Any, str]]) -> None:
     model, where = failing(rule)
-    found = list(RULES[rule].check(LintGraph(model)))
+    found = list(RULES[rule].check(QdqGraph(model)))
     assert [f.node for f in found][:1] == [where]
     assert all(f.what for f in found)
 
@@ -58,11 +58,11 @@ def test_a_rule_names_the_node_that_breaks_it(rule: str, failing: Callable[[str]
 def test_a_graph_that_breaks_a_rule_can_be_run_through_all_of_them(
     rule: str, failing: Callable[[str], tuple[Any, str]]
 ) -> None:
-    found = list(lint(LintGraph(failing(rule)[0])))
+    found = list(lint(QdqGraph(failing(rule)[0])))
     assert rule in {p.rule.id for p in found}
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if RULES[r].matters.get("tensorrt-rtx") == "error"])
+@pytest.mark.parametrize("rule", [r for r in RULES if RULES[r].severities.get("tensorrt-rtx") == "error"])
 def test_what_is_an_error_for_tensorrt_is_one_and_what_passes_parses(
     rule: str, passing: Callable[[str], Any], failing: Callable[[str], tuple[Any, str]]
 ) -> None:

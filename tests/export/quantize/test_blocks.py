@@ -9,20 +9,20 @@ import numpy as np
 import onnx
 import pytest
 
-from edgestill.quantization import WIDE_SUMS
+from edgestill.quantization import FULL_RANGE
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.lint.linter import lint, read
-from export.quantize.blocks import MOVED, Block, blocks_of, nodes_in, spare
-from export.quantize.calibration.observer import Statistics
+from export.quantize.blocks import TOO_SENSITIVE, PrecisionBlock, blocks_of, keep_float, nodes_of
+from export.quantize.calibration.observer import TensorStatistics
 from export.quantize.calibration.range_methods import ONNXRUNTIME, OPENVINO, TENSORRT
-from export.quantize.fp16 import to_half
+from export.quantize.fp16 import to_fp16
 from export.quantize.qdq import quantise
-from export.quantize.qdq_placement import Plan, for_onnxruntime, for_openvino, for_tensorrt
+from export.quantize.qdq_placement import QdqPlan, for_onnxruntime, for_openvino, for_tensorrt
 from runtime.backend import open_backend
 
-PLACES: dict[str, tuple[Callable[..., Plan], Any]] = {
-    "onnxruntime": (for_onnxruntime, ONNXRUNTIME),
+PLACES: dict[str, tuple[Callable[..., QdqPlan], Any]] = {
+    "onnx": (for_onnxruntime, ONNXRUNTIME),
     "openvino": (for_openvino, OPENVINO),
     "tensorrt": (for_tensorrt, TENSORRT),
 }
@@ -31,21 +31,21 @@ Run = Callable[[Any, Any], Any]
 
 
 class Made(NamedTuple):
-    graph: Graph
-    plan: Plan
-    blocks: dict[str, Block]
+    graph: DetectorGraph
+    plan: QdqPlan
+    blocks: dict[str, PrecisionBlock]
 
 
 @pytest.fixture
-def made(family: str, float_model: onnx.ModelProto, spec: ModelSpec, statistics: Statistics) -> Made:
+def made(family: str, float_model: onnx.ModelProto, spec: ModelSpec, statistics: TensorStatistics) -> Made:
     place, tuning = PLACES[family]
-    graph = Graph(float_model, spec.scale)
+    graph = DetectorGraph(float_model, spec.scale)
     plan = place(graph, statistics, tuning)
-    return Made(graph, plan, {b.name: b for b in blocks_of(float_model, graph, plan.convolutions)})
+    return Made(graph, plan, {b.name: b for b in blocks_of(graph, plan.convolutions)})
 
 
-def without(made: Made, *names: str) -> Plan:
-    return spare(made.plan, made.graph, nodes_in(made.blocks[name] for name in names))
+def without(made: Made, *names: str) -> QdqPlan:
+    return keep_float(made.plan, made.graph, nodes_of(made.blocks[name] for name in names))
 
 
 @EVERY_FAMILY
@@ -64,8 +64,8 @@ def test_a_tower_of_a_head_is_a_block(make_weights: Any) -> None:
         name="yolov5n", input_hw=(64, 96), classes=("a",), head="dfl", anchors_px=(), layout="yolov8"
     )
     model = build_onnx(spec, make_weights(spec))
-    graph = Graph(model, spec.scale)
-    found = {b.name: b for b in blocks_of(model, graph, {*graph.body, *graph.outputs})}
+    graph = DetectorGraph(model, spec.scale)
+    found = {b.name: b for b in blocks_of(graph, {*graph.body, *graph.outputs})}
     assert found["model.24.cv3.1"].convolutions == (
         "model.24.cv3.1.0.conv",
         "model.24.cv3.1.1.conv",
@@ -76,7 +76,7 @@ def test_a_tower_of_a_head_is_a_block(make_weights: Any) -> None:
 
 @EVERY_FAMILY
 def test_nothing_moved_changes_nothing(made: Made, family: str) -> None:
-    assert spare(made.plan, made.graph, frozenset()) is made.plan
+    assert keep_float(made.plan, made.graph, frozenset()) is made.plan
 
 
 @EVERY_FAMILY
@@ -91,7 +91,7 @@ def test_inside_a_moved_block_nothing_is_rounded(name: str, made: Made, family: 
         assert any(r.name not in plan.float_readers for r in readers[tensor]), tensor
     within = {n.output[0] for n in made.graph.nodes if n.name in inside}
     assert all({r.name for r in readers[t]} - inside for t in within & set(plan.activations))
-    assert {plan.left_float[conv] for conv in made.blocks[name].convolutions} == {MOVED}
+    assert {plan.left_float[conv] for conv in made.blocks[name].convolutions} == {TOO_SENSITIVE}
 
 
 @EVERY_FAMILY
@@ -110,43 +110,48 @@ def test_a_file_without_blocks_has_no_lint_and_says_nearly_the_same(
     made: Made,
     family: str,
     float_model: onnx.ModelProto,
-    statistics: Statistics,
+    statistics: TensorStatistics,
     tmp_path: Path,
     feeds: Any,
     run_onnx: Run,
 ) -> None:
     plan = without(made, *names)
     path = tmp_path / "m.onnx"
-    model = quantise(float_model, plan, statistics, WIDE_SUMS)
+    model = quantise(float_model, plan, statistics, FULL_RANGE)
     path.write_bytes(model.SerializeToString())
     written = {n.name for n in model.graph.node if n.op_type == "QuantizeLinear"}
     assert written <= {f"{tensor}.quantise" for tensor in plan.activations}
-    assert not [p for p in lint(read(path), (family,)) if p.matters.get(family) == "error"]
+    assert not [p for p in lint(read(path), (family,)) if p.severities.get(family) == "error"]
     true, ours = run_onnx(float_model, feeds[0]), run_onnx(model, feeds[0])
     assert np.square(ours - true)[..., 4:].mean() < 0.05 * true[..., 4:].var()
     with closing(open_backend(path, threads=1)) as backend:
-        in_bytes = backend.layers_by_dtype().get("int8", 0)
-    assert in_bytes <= len(plan.convolutions) < len(made.plan.convolutions)
+        computes_int8 = backend.layers_by_dtype().get("int8", 0)
+    assert computes_int8 <= len(plan.convolutions) < len(made.plan.convolutions)
 
 
 @EVERY_FAMILY
 def test_all_blocks_moved_is_the_float_network(
-    made: Made, family: str, float_model: onnx.ModelProto, statistics: Statistics, feeds: Any, run_onnx: Run
+    made: Made,
+    family: str,
+    float_model: onnx.ModelProto,
+    statistics: TensorStatistics,
+    feeds: Any,
+    run_onnx: Run,
 ) -> None:
     plan = without(made, *made.blocks)
     assert not plan.convolutions
     assert not plan.activations
-    model = quantise(float_model, plan, statistics, WIDE_SUMS)
+    model = quantise(float_model, plan, statistics, FULL_RANGE)
     true, ours = run_onnx(float_model, feeds[0]), run_onnx(model, feeds[0])
     np.testing.assert_allclose(ours, true, rtol=1e-4, atol=1e-3)
 
 
 def test_moved_nodes_stay_single_in_fp16(float_model: onnx.ModelProto, spec: ModelSpec) -> None:
-    graph = Graph(float_model, spec.scale)
-    blocks = {b.name: b for b in blocks_of(float_model, graph, {*graph.body, *graph.outputs})}
+    graph = DetectorGraph(float_model, spec.scale)
+    blocks = {b.name: b for b in blocks_of(graph, {*graph.body, *graph.outputs})}
     assert "model.24.m.0" in blocks
     moved = [blocks["model.4"], blocks["model.24.m.0"]]
-    made = to_half(float_model, spec.scale, {}, moved=nodes_in(moved)).model
+    made = to_fp16(DetectorGraph(float_model, spec.scale), {}, excluded=nodes_of(moved)).model
     kinds = {t.name: t.data_type for t in made.graph.initializer}
     single = {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT}
     stayed = [name for name in single if name.endswith("weight")]

@@ -17,12 +17,12 @@ from edgestill.dataset import Dataset
 from edgestill.errors import UsageError, VerificationError
 from edgestill.manifest import Manifest, read_manifest
 from edgestill.spec import ModelSpec
-from export.build import Exported, export
+from export.build import ExportResult, export
 from export.job import Job
 from export.quantize import sensitivity_plot
-from export.quantize.blocks import Block
-from export.quantize.calibration.images import Calibration, choose
-from export.quantize.fallback import MAX_WORK, NO_LATENCY, Candidate, Repaired, repair
+from export.quantize.blocks import PrecisionBlock
+from export.quantize.calibration.images import Calibration, choose_images
+from export.quantize.fallback import MAX_WORK, NO_LATENCY, FallbackResult, TriedBuild, find_fallback
 from export.quantize.sensitivity import Sensitivity, rank
 from export.verify.gate import BeyondLimitsError
 
@@ -40,17 +40,19 @@ class Bench:
         self.needed, self.spec, self.builds = needed, spec, 0
         self.ranking = [
             Sensitivity(
-                block=Block(name=f"b{i}", nodes=frozenset(), convolutions=(), work=1 / count, elements=1),
+                block=PrecisionBlock(
+                    name=f"b{i}", nodes=frozenset(), convolutions=(), work=1 / count, elements=1
+                ),
                 error=1 / (i + 1),
             )
             for i in range(count)
         ]
 
-    def attempt(self, moved: Sequence[Block]) -> Candidate:
+    def attempt(self, moved: Sequence[PrecisionBlock]) -> TriedBuild:
         self.builds += 1
         return self.candidate(len(moved))
 
-    def candidate(self, count: int, *, runs: bool = True) -> Candidate:
+    def candidate(self, count: int, *, runs: bool = True) -> TriedBuild:
         figures = told(3.0 - count / 10, [] if count >= self.needed else ["mAP50-95 fell"])
         record = Manifest(
             spec=self.spec,
@@ -65,15 +67,15 @@ class Bench:
             verify=None if count < self.needed else figures,
         )
         path = Path(f"{count}/m.onnx")
-        return Candidate(
+        return TriedBuild(
             path=path,
             record=record,
-            judged=path if runs else Path("graph.onnx"),
-            refusal=BeyondLimitsError("far", hint="no", told=figures) if count < self.needed else None,
+            compared=path if runs else Path("graph.onnx"),
+            refusal=BeyondLimitsError("far", hint="no", comparison=figures) if count < self.needed else None,
         )
 
-    def repaired(self) -> Repaired:
-        return repair(self.candidate(0), self.ranking, self.attempt, lambda a, b: PACE)
+    def repaired(self) -> FallbackResult:
+        return find_fallback(self.candidate(0), self.ranking, self.attempt, lambda a, b: PACE)
 
 
 @pytest.mark.parametrize("needed", range(1, 7))
@@ -92,12 +94,12 @@ def test_a_repair_beyond_half_of_the_work_is_given_up_with_the_last_state(
     bench = Bench(spec, needed=7)
     with pytest.raises(VerificationError, match="cannot be repaired") as caught:
         bench.repaired()
-    assert "with 6 of 12 blocks, 50% of the work, moved out (b0, b1, b2, b3, b4, b5): mAP50-95 fell" in (
+    assert "with 6 of 12 blocks, 50% of the work, moved (b0, b1, b2, b3, b4, b5): mAP50-95 fell" in (
         caught.value.what
     )
     assert caught.value.exit_code == 6
     assert bench.builds == 4  # 1, 2, 4, 6
-    assert "repair: without b0, b1: mAP50-95 fell" in capsys.readouterr().err
+    assert "repair: moved b0, b1: mAP50-95 fell" in capsys.readouterr().err
     assert pytest.approx(0.5) == MAX_WORK
 
 
@@ -128,7 +130,7 @@ def test_what_cannot_run_here_has_no_latency_and_says_why(
 
 def test_one_moved_score_is_its_share_of_all(float_model: onnx.ModelProto, calibration: Calibration) -> None:
     """All scores fall by a tenth, and nothing else: the error is a tenth of the mean score by score."""
-    block = Block(name="x", nodes=frozenset(), convolutions=(), work=1, elements=1)
+    block = PrecisionBlock(name="x", nodes=frozenset(), convolutions=(), work=1, elements=1)
     same, less = (
         rank(float_model, [block], lambda b: float_model, calibration),
         rank(float_model, [block], lambda b: scaled(float_model, 0.9), calibration),
@@ -152,7 +154,7 @@ def scaled(model: onnx.ModelProto, factor: float) -> onnx.ModelProto:
 def test_a_block_that_kills_all_scores_is_worse_than_any(
     factor: float, float_model: onnx.ModelProto, calibration: Calibration
 ) -> None:
-    block = Block(name="x", nodes=frozenset(), convolutions=(), work=1, elements=1)
+    block = PrecisionBlock(name="x", nodes=frozenset(), convolutions=(), work=1, elements=1)
     found = rank(float_model, [block], lambda b: scaled(float_model, factor), calibration)
     assert found[0].error > 0.1
     assert np.isfinite(found[0].error)
@@ -160,7 +162,7 @@ def test_a_block_that_kills_all_scores_is_worse_than_any(
 
 @pytest.fixture
 def calibration(dataset: Dataset, checkpoint: Checkpoint) -> Calibration:
-    return choose(dataset, checkpoint.spec, count=2)
+    return choose_images(dataset, checkpoint.spec, count=2)
 
 
 # Through the whole export
@@ -179,13 +181,13 @@ def gate(most: int) -> Any:
         left = bytes_left(built)
         figures = told(left / 10, [] if left <= most else [f"{left} blocks in bytes"])
         if left > most:
-            raise BeyondLimitsError("too far", hint="repair it", told=figures)
+            raise BeyondLimitsError("too far", hint="repair it", comparison=figures)
         return figures
 
     return check
 
 
-def publish(checkpoint: Checkpoint, calibration: Calibration, out: Path, most: int) -> Exported:
+def publish(checkpoint: Checkpoint, calibration: Calibration, out: Path, most: int) -> ExportResult:
     job = Job(checkpoint=checkpoint, target="onnx", precision="int8", calibration=calibration)
     return export(job, out, "m", check=gate(most), repair_with=lambda a, b: PACE)
 
@@ -227,7 +229,7 @@ def test_a_file_that_holds_is_the_one_without_repair(
 def ranked_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks in the order of the network; looking at each has its own tests."""
 
-    def in_order(source: Any, blocks: Sequence[Block], *_: Any) -> tuple[Sensitivity, ...]:
+    def in_order(source: Any, blocks: Sequence[PrecisionBlock], *_: Any) -> tuple[Sensitivity, ...]:
         return tuple(Sensitivity(block=block, error=1.0) for block in blocks)
 
     monkeypatch.setattr("export.build.rank", in_order)
@@ -248,7 +250,7 @@ def test_fp16_blocks_move_to_fp32(checkpoint: Checkpoint, calibration: Calibrati
         kinds = {t.data_type for t in onnx.load(built).graph.initializer if t.name.endswith("conv.weight")}
         figures = told(0.2, [] if len(kinds) == 2 else ["all in FP16"])
         if figures["failures"]:
-            raise BeyondLimitsError("too far", hint="repair it", told=figures)
+            raise BeyondLimitsError("too far", hint="repair it", comparison=figures)
         return figures
 
     job = Job(checkpoint=checkpoint, target="onnx", precision="fp16", calibration=calibration)
@@ -259,10 +261,10 @@ def test_fp16_blocks_move_to_fp32(checkpoint: Checkpoint, calibration: Calibrati
 
 def test_fp32_has_nothing_to_repair(checkpoint: Checkpoint, tmp_path: Path) -> None:
     def check(built: Path, source: Path) -> Mapping[str, Any]:
-        raise BeyondLimitsError("too far", hint="no", told=told(1, ["far"]))
+        raise BeyondLimitsError("too far", hint="no", comparison=told(1, ["far"]))
 
     job = Job(checkpoint=checkpoint, target="onnx", precision="fp32")
-    with pytest.raises(VerificationError, match="nothing of it can be moved"):
+    with pytest.raises(VerificationError, match="no block of it can be moved"):
         export(job, tmp_path / "out", "m", check=check, repair_with=lambda a, b: PACE)
 
 

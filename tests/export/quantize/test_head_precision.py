@@ -11,14 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from edgestill.quantization import WIDE_SUMS
+from edgestill.quantization import FULL_RANGE
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
+from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import OUTPUT, build_onnx
-from export.quantize.calibration.observer import Statistics, gather
-from export.quantize.fp16 import to_half
+from export.quantize.calibration.observer import TensorStatistics, observe
+from export.quantize.fp16 import to_fp16
 from export.quantize.qdq import quantise
-from export.quantize.qdq_placement import Plan, for_onnxruntime, for_openvino
+from export.quantize.qdq_placement import QdqPlan, for_onnxruntime, for_openvino
 from export.verify.precision_proof import prove
 from runtime.backend import open_backend
 
@@ -43,9 +43,9 @@ Run = Callable[[Any, Any], Any]
 class Built(NamedTuple):
     spec: ModelSpec
     model: onnx.ModelProto
-    graph: Graph
-    statistics: Statistics
-    plans: Mapping[str, Plan]
+    graph: DetectorGraph
+    statistics: TensorStatistics
+    plans: Mapping[str, QdqPlan]
 
     def scores(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
         return output[0, :, 4:] if self.spec.layout == "yolov5" else output[0, 4:]
@@ -55,8 +55,10 @@ class Built(NamedTuple):
 def built(request: pytest.FixtureRequest, make_weights: Any, feeds: Any) -> Built:
     spec = SPECS[request.param]
     model = build_onnx(spec, make_weights(spec))
-    graph = Graph(model, spec.scale)
-    seen = gather(model, feeds, histograms=graph.to_watch(), means=graph.conv_inputs(), threads=1)
+    graph = DetectorGraph(model, spec.scale)
+    seen = observe(
+        model, feeds, histograms=graph.observed_tensors(), means=graph.convolution_inputs(), threads=1
+    )
     plans = {engine: place(graph, seen) for engine, place in PLACEMENTS.items()}
     return Built(spec, model, graph, seen, plans)
 
@@ -68,7 +70,7 @@ def test_the_predictors_are_the_detection_outputs(built: Built) -> None:
 @EVERY_ENGINE
 def test_predictors_and_decode_stay_float(built: Built, engine: str) -> None:
     plan = built.plans[engine]
-    behind = built.graph.behind_outputs()
+    behind = built.graph.decode_tensors
     assert OUTPUT in behind
     assert not behind & set(plan.activations)
     assert not plan.convolutions & PREDICTORS[built.spec.head]
@@ -87,7 +89,7 @@ def test_an_int8_file_is_proved_and_says_nearly_the_same(
     built: Built, engine: str, tmp_path: Path, feeds: Any, run_onnx: Run
 ) -> None:
     path = tmp_path / "x.onnx"
-    made = quantise(built.model, built.plans[engine], built.statistics, WIDE_SUMS)
+    made = quantise(built.model, built.plans[engine], built.statistics, FULL_RANGE)
     path.write_bytes(made.SerializeToString())
     with closing(open_backend(path, engine, threads=1)) as backend:
         proof = prove(path, backend, "int8")
@@ -98,7 +100,7 @@ def test_an_int8_file_is_proved_and_says_nearly_the_same(
 
 
 def test_an_fp16_file_decodes_in_fp32_and_says_the_same(built: Built, feeds: Any, run_onnx: Run) -> None:
-    made = to_half(built.model, built.spec.scale, {}).model
+    made = to_fp16(DetectorGraph(built.model, built.spec.scale), {}).model
     kinds = {t.name: t.data_type for t in made.graph.initializer}
     assert {kinds[f"{name}.weight"] for name in PREDICTORS[built.spec.head]} == {TensorProto.FLOAT16}
     decode = [kinds[name] for name in kinds if ".decode." in name and not name.endswith(".shape")]

@@ -9,26 +9,26 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgestill.quantization import WIDE_SUMS
+from edgestill.quantization import FULL_RANGE
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
-from export.quantize.calibration.observer import Statistics
-from export.quantize.qdq import byte_weights, quantise
-from export.quantize.qdq_placement import Plan, for_onnxruntime, for_openvino, for_tensorrt
+from export.graph.detector_graph import DetectorGraph
+from export.quantize.calibration.observer import TensorStatistics
+from export.quantize.qdq import quantise, quantise_weights
+from export.quantize.qdq_placement import QdqPlan, for_onnxruntime, for_openvino, for_tensorrt
 
 Run = Callable[[Any, Any], Any]
 
 
 @pytest.fixture(scope="session")
-def plans(float_model: Any, spec: ModelSpec, statistics: Statistics) -> dict[str, Plan]:
-    graph = Graph(float_model, spec.scale)
+def plans(float_model: Any, spec: ModelSpec, statistics: TensorStatistics) -> dict[str, QdqPlan]:
+    graph = DetectorGraph(float_model, spec.scale)
     places = {"ort": for_onnxruntime, "ov": for_openvino, "trt": for_tensorrt}
     return {name: place(graph, statistics) for name, place in places.items()}
 
 
 @pytest.fixture(scope="session")
-def models(float_model: Any, plans: dict[str, Plan], statistics: Statistics) -> dict[str, Any]:
-    return {name: quantise(float_model, plan, statistics, WIDE_SUMS) for name, plan in plans.items()}
+def models(float_model: Any, plans: dict[str, QdqPlan], statistics: TensorStatistics) -> dict[str, Any]:
+    return {name: quantise(float_model, plan, statistics, FULL_RANGE) for name, plan in plans.items()}
 
 
 def stored(model: Any) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def stored(model: Any) -> dict[str, Any]:
 def test_weights_are_rounded_by_half_a_step_at_most() -> None:
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 1, (8, 4, 3, 3)).astype(np.float32)
-    made = byte_weights(weight, np.zeros(8, np.float32), np.zeros(4), WIDE_SUMS)
+    made = quantise_weights(weight, np.zeros(8, np.float32), np.zeros(4), FULL_RANGE)
     back = made.values * made.scale.reshape(-1, 1, 1, 1)
     assert np.all(np.abs(back - weight).max(axis=(1, 2, 3)) <= made.scale * 0.5001)
 
@@ -47,7 +47,7 @@ def test_the_bias_gives_the_layer_its_mean_back() -> None:
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 1, (8, 16, 1, 1)).astype(np.float32)
     inputs = rng.normal(3, 1, (16, 5000))  # far from zero, as behind SiLU
-    made = byte_weights(weight, np.ones(8, np.float32), inputs.mean(axis=1), WIDE_SUMS)
+    made = quantise_weights(weight, np.ones(8, np.float32), inputs.mean(axis=1), FULL_RANGE)
     back = (made.values * made.scale.reshape(-1, 1, 1, 1)).reshape(8, 16)
     wanted = weight.reshape(8, 16) @ inputs + 1
     got = back @ inputs + made.bias[:, None]
@@ -57,7 +57,7 @@ def test_the_bias_gives_the_layer_its_mean_back() -> None:
 def test_a_channel_of_zeros_stays_zero() -> None:
     weight = np.zeros((2, 3, 1, 1), np.float32)
     weight[1] = 1
-    made = byte_weights(weight, np.zeros(2, np.float32), np.ones(3), WIDE_SUMS)
+    made = quantise_weights(weight, np.zeros(2, np.float32), np.ones(3), FULL_RANGE)
     assert not made.values[0].any()
     assert np.isfinite(made.bias).all()
 
@@ -73,10 +73,12 @@ def test_the_network_in_bytes_says_nearly_what_it_said_in_float(
 
 @pytest.mark.parametrize("family", ["ort", "ov", "trt"])
 def test_the_same_statistics_give_the_same_bytes(
-    family: str, models: dict[str, Any], float_model: Any, spec: ModelSpec, statistics: Statistics
+    family: str, models: dict[str, Any], float_model: Any, spec: ModelSpec, statistics: TensorStatistics
 ) -> None:
     place = {"ort": for_onnxruntime, "ov": for_openvino, "trt": for_tensorrt}[family]
-    again = quantise(float_model, place(Graph(float_model, spec.scale), statistics), statistics, WIDE_SUMS)
+    again = quantise(
+        float_model, place(DetectorGraph(float_model, spec.scale), statistics), statistics, FULL_RANGE
+    )
     assert again.SerializeToString(deterministic=True) == models[family].SerializeToString(deterministic=True)
 
 
@@ -117,7 +119,7 @@ def test_the_float_model_is_left_alone(float_model: Any, models: dict[str, Any])
 
 
 def test_onnxruntime_executes_the_bytes_that_were_planned(
-    tmp_path: Path, models: dict[str, Any], plans: dict[str, Plan]
+    tmp_path: Path, models: dict[str, Any], plans: dict[str, QdqPlan]
 ) -> None:
     from runtime.backend import open_backend
 
@@ -127,7 +129,7 @@ def test_onnxruntime_executes_the_bytes_that_were_planned(
 
 
 def test_openvino_executes_the_bytes_that_were_planned(
-    tmp_path: Path, models: dict[str, Any], plans: dict[str, Plan], spec: ModelSpec
+    tmp_path: Path, models: dict[str, Any], plans: dict[str, QdqPlan], spec: ModelSpec
 ) -> None:
     pytest.importorskip("openvino")
     from export.graph.openvino import write_openvino

@@ -24,18 +24,18 @@ def histogram_of(values: np.ndarray) -> Histogram:
 
 @pytest.mark.parametrize("used", [Range(-0.28, 17.3), Range(0.0, 1.0), Range(-8.0, 3.1), Range(0.0, 0.0)])
 def test_zero_is_exact(used: Range) -> None:
-    assert used.rounded(np.zeros(1))[0] == 0
+    assert used.fake_quantised(np.zeros(1))[0] == 0
 
 
 def test_rounding_moves_a_value_by_half_a_step_at_most() -> None:
     used = Range(-0.28, 17.3)
     values = np.linspace(-0.27, 17.2, 1000)
-    assert np.abs(used.rounded(values) - values).max() <= used.scale * 0.5001
+    assert np.abs(used.fake_quantised(values) - values).max() <= used.scale * 0.5001
 
 
 def test_pixels_are_exact_bytes() -> None:
     pixels = np.arange(256) / 255
-    np.testing.assert_allclose(Range(0.0, 1.0).rounded(pixels), pixels, atol=1e-12)
+    np.testing.assert_allclose(Range(0.0, 1.0).fake_quantised(pixels), pixels, atol=1e-12)
 
 
 def test_a_lonely_outlier_is_clipped() -> None:
@@ -83,7 +83,7 @@ def test_a_symmetric_range_is_the_grid_of_a_signed_byte() -> None:
     assert used.zero == 128
     np.testing.assert_allclose(used.scale, 0.1)
     np.testing.assert_allclose(
-        used.rounded(np.array([-20.0, -0.04, 0.0, 0.06, 20.0])), [-12.8, 0, 0, 0.1, 12.7]
+        used.fake_quantised(np.array([-20.0, -0.04, 0.0, 0.06, 20.0])), [-12.8, 0, 0, 0.1, 12.7]
     )
 
 
@@ -108,7 +108,7 @@ def test_cubes_clip_less_than_squares_and_count_rounding_as_it_is() -> None:
     squares, cubes = (best_symmetric(histogram, power=power) for power in (2.0, 3.0))
     assert squares.high < cubes.high
     errors = {
-        used.high: float((np.abs(used.rounded(values) - values) ** 3).mean())
+        used.high: float((np.abs(used.fake_quantised(values) - values) ** 3).mean())
         for used in map(symmetric, np.linspace(2, 20, 60))
     }
     best = min(errors, key=lambda high: errors[high])

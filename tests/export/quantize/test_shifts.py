@@ -9,31 +9,31 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgestill.quantization import WIDE_SUMS
+from edgestill.quantization import FULL_RANGE
 from edgestill.spec import ModelSpec
-from export.graph.index import Graph
-from export.quantize.blocks import blocks_of, nodes_in, spare
-from export.quantize.calibration.observer import Statistics
+from export.graph.detector_graph import DetectorGraph
+from export.quantize.blocks import blocks_of, keep_float, nodes_of
+from export.quantize.calibration.observer import TensorStatistics
 from export.quantize.qdq import quantise
-from export.quantize.qdq_placement import Plan, for_tensorrt
+from export.quantize.qdq_placement import QdqPlan, for_tensorrt
 
 Run = Callable[[Any, Any], Any]
 
 
 @pytest.fixture(scope="module")
-def graph(float_model: Any, spec: ModelSpec) -> Graph:
-    return Graph(float_model, spec.scale)
+def graph(float_model: Any, spec: ModelSpec) -> DetectorGraph:
+    return DetectorGraph(float_model, spec.scale)
 
 
 @pytest.fixture(scope="module")
-def plan(graph: Graph, statistics: Statistics) -> Plan:
+def plan(graph: DetectorGraph, statistics: TensorStatistics) -> QdqPlan:
     return for_tensorrt(graph, statistics)
 
 
-def both(model: Any, plan: Plan, statistics: Statistics) -> tuple[Any, Any]:
+def both(model: Any, plan: QdqPlan, statistics: TensorStatistics) -> tuple[Any, Any]:
     """The graph in signed bytes, and the same grid as unsigned bytes with zero points and no shift."""
-    return quantise(model, plan, statistics, WIDE_SUMS), quantise(
-        model, replace(plan, signed=False), statistics, WIDE_SUMS
+    return quantise(model, plan, statistics, FULL_RANGE), quantise(
+        model, replace(plan, signed=False), statistics, FULL_RANGE
     )
 
 
@@ -42,7 +42,7 @@ def of_kind(model: Any, kind: str) -> list[Any]:
 
 
 def test_signed_bytes_say_what_unsigned_ones_say(
-    float_model: Any, plan: Plan, statistics: Statistics, feeds: Any, run_onnx: Run
+    float_model: Any, plan: QdqPlan, statistics: TensorStatistics, feeds: Any, run_onnx: Run
 ) -> None:
     signed, unsigned = both(float_model, plan, statistics)
     assert len(of_kind(signed, "Sub")) > 20
@@ -55,10 +55,16 @@ def test_signed_bytes_say_what_unsigned_ones_say(
 
 @pytest.mark.parametrize("stage", ["model.4", "model.9", "model.13", "model.20"])
 def test_a_block_that_left_the_bytes_reads_whole_numbers(
-    stage: str, float_model: Any, graph: Graph, plan: Plan, statistics: Statistics, feeds: Any, run_onnx: Run
+    stage: str,
+    float_model: Any,
+    graph: DetectorGraph,
+    plan: QdqPlan,
+    statistics: TensorStatistics,
+    feeds: Any,
+    run_onnx: Run,
 ) -> None:
-    block = next(b for b in blocks_of(float_model, graph, plan.convolutions) if b.name == stage)
-    left = spare(plan, graph, nodes_in([block]))
+    block = next(b for b in blocks_of(graph, plan.convolutions) if b.name == stage)
+    left = keep_float(plan, graph, nodes_of([block]))
     signed, unsigned = both(float_model, left, statistics)
     ours, theirs = run_onnx(signed, feeds[0]), run_onnx(unsigned, feeds[0])
     rounding = np.abs(ours - run_onnx(float_model, feeds[0]))
@@ -66,7 +72,7 @@ def test_a_block_that_left_the_bytes_reads_whole_numbers(
 
 
 def test_an_engine_reads_zero_as_zero_and_needs_one_subtraction_a_tensor(
-    float_model: Any, plan: Plan, statistics: Statistics
+    float_model: Any, plan: QdqPlan, statistics: TensorStatistics
 ) -> None:
     signed, _ = both(float_model, plan, statistics)
     shifted = {n.input[0] for n in of_kind(signed, "Sub")}

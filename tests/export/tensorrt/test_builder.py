@@ -92,7 +92,7 @@ def test_progress_is_told_where_the_version_has_a_way(
     version: str, library_of: Libraries, graphs: dict[str, bytes]
 ) -> None:
     told: list[tuple[Any, ...]] = []
-    build(library_of(version), graphs["fp32"], "fp32", PLAIN, tell=lambda *event: told.append(event))
+    build(library_of(version), graphs["fp32"], "fp32", PLAIN, report=lambda *event: told.append(event))
     assert told == (
         []
         if version in WEAK
@@ -121,7 +121,7 @@ def test_layers_that_fall_back_from_the_dla_are_named(
 def test_without_a_dla_there_is_none_to_fall_back_from(
     library_of: Libraries, graphs: dict[str, bytes]
 ) -> None:
-    with pytest.raises(DeviceError, match="has 0 DLA cores, none of number 0"):
+    with pytest.raises(DeviceError, match="has 0 DLA cores, no core 0"):
         build(library_of("10.3.0"), graphs["fp16"], "fp16", EngineOptions(dla_core=0))
 
 
@@ -160,7 +160,7 @@ def test_without_a_gpu_the_library_does_not_start_and_the_way_out_is_told(
     version: str, library_of: Libraries, graphs: dict[str, bytes]
 ) -> None:
     with pytest.raises(
-        DeviceError, match="cannot start: CUDA initialization failure with error: 35"
+        DeviceError, match="does not start: CUDA initialization failure with error: 35"
     ) as caught:
         build(library_of(version, gpu=False), graphs["fp32"], "fp32", PLAIN)
     assert "--to tensorrt-rtx" in caught.value.hint
@@ -179,14 +179,14 @@ def test_a_graph_that_does_not_parse_is_told_with_the_parsers_words(
     spec: Any,
     statistics: Any,
 ) -> None:
-    from edgestill.quantization import WIDE_SUMS
-    from export.graph.index import Graph
+    from edgestill.quantization import FULL_RANGE
+    from export.graph.detector_graph import DetectorGraph
     from export.quantize.qdq import quantise
     from export.quantize.qdq_placement import for_openvino
 
     if data is None:  # the file for x86 in the place of the one for TensorRT
-        plan = for_openvino(Graph(float_model, spec.scale), statistics)
-        data = quantise(float_model, plan, statistics, WIDE_SUMS).SerializeToString()
+        plan = for_openvino(DetectorGraph(float_model, spec.scale), statistics)
+        data = quantise(float_model, plan, statistics, FULL_RANGE).SerializeToString()
     with pytest.raises(ArtifactError, match=said):
         build(library_of(version), data, "int8", PLAIN)
 

@@ -39,16 +39,16 @@ def test_the_answer_is_the_engine_its_layers_and_the_timing_cache(
     assert answer.timing_cache.read_bytes() == b"seen."
     assert answer.strongly_typed
     assert capfd.readouterr().out == ""  # what the library prints is not among our results
-    assert "a line that TensorRT prints" in (folder / "said.txt").read_text()
+    assert "a line that TensorRT prints" in (folder / "log.txt").read_text()
 
 
 def test_a_crash_is_an_error_with_the_last_words(
     graph: Path, folder: Path, on_gpu: Callable[..., Any]
 ) -> None:
     on_gpu(VERSION, breaks="abort")
-    with pytest.raises(DeviceError, match="was ended by SIGABRT: terminate called after throwing") as caught:
+    with pytest.raises(DeviceError, match="was killed by SIGABRT: terminate called after throwing") as caught:
         build_in_child("tensorrt", graph, "fp16", EngineOptions(memory_mib=2000), folder)
-    assert "it may take 2000 MiB: --build-memory-mib" in caught.value.hint
+    assert "its memory limit is 2000 MiB: raise --build-memory-mib" in caught.value.hint
     assert caught.value.exit_code == 5
 
 

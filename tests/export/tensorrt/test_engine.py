@@ -11,7 +11,7 @@ import pytest
 
 from edgestill.errors import DeviceError, UsageError, VerificationError
 from export.tensorrt import engine as engines
-from export.tensorrt.engine import engine_folder, make_engine, workplace
+from export.tensorrt.engine import engine_folder, find_build_target, make_engine
 from export.tensorrt.options import EngineOptions
 from runtime.tensorrt.engine_identity import Home
 
@@ -33,29 +33,29 @@ def graph(graphs: dict[str, bytes], tmp_path: Path) -> Path:
 def test_a_v100_is_refused_by_what_has_left_it_behind(version: str, on_gpu: OnGpu) -> None:
     on_gpu(version, cuda=V100)
     with pytest.raises(DeviceError, match=r"no kernels for Tesla V100.*10\.4 is the last") as caught:
-        workplace("tensorrt", "fp16", PLAIN)
+        find_build_target("tensorrt", "fp16", PLAIN)
     assert "pip install 'tensorrt-cu12==10.4.*'" in caught.value.hint
 
 
 def test_a_v100_builds_int8_with_a_doubt(on_gpu: OnGpu) -> None:
     on_gpu("10.4.0", cuda=V100)
-    (doubt,) = workplace("tensorrt", "int8", PLAIN).doubts
+    (doubt,) = find_build_target("tensorrt", "int8", PLAIN).doubts
     assert "no INT8 tensor cores" in doubt
-    assert workplace("tensorrt", "fp16", PLAIN).doubts == ()
+    assert find_build_target("tensorrt", "fp16", PLAIN).doubts == ()
 
 
 def test_a_nano_is_sent_to_its_own_tool(on_gpu: OnGpu) -> None:
     on_gpu("8.2.1", cuda=NANO)
-    with pytest.raises(DeviceError, match=r"TensorRT 8\.2\.1 has no named tensors") as caught:
-        workplace("tensorrt", "fp16", PLAIN)
+    with pytest.raises(DeviceError, match=r"TensorRT 8\.2\.1 has the older interface") as caught:
+        find_build_target("tensorrt", "fp16", PLAIN)
     assert "trtexec --onnx=FILE.onnx --fp16" in caught.value.hint
     assert "edgestill export CKPT --to onnx" in caught.value.hint
 
 
 def test_int8_is_refused_where_there_is_no_such_arithmetic(on_gpu: OnGpu) -> None:
     on_gpu("8.5.2", cuda={"name": "Tesla P100", "capability": (6, 0)})
-    with pytest.raises(DeviceError, match="has no INT8 arithmetic"):
-        workplace("tensorrt", "int8", PLAIN)
+    with pytest.raises(DeviceError, match="does not support INT8"):
+        find_build_target("tensorrt", "int8", PLAIN)
 
 
 def test_without_a_driver_the_way_out_is_told(on_gpu: OnGpu, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,8 +65,10 @@ def test_without_a_driver_the_way_out_is_told(on_gpu: OnGpu, monkeypatch: pytest
         raise OSError(name)
 
     monkeypatch.setattr("ctypes.CDLL", absent)
-    with pytest.raises(DeviceError, match=r"on the GPU that its engine is for; .*no NVIDIA driver") as caught:
-        workplace("tensorrt", "fp16", PLAIN)
+    with pytest.raises(
+        DeviceError, match=r"on the GPU that will run the engine; .*no NVIDIA driver"
+    ) as caught:
+        find_build_target("tensorrt", "fp16", PLAIN)
     assert "--to tensorrt-rtx" in caught.value.hint
     assert caught.value.exit_code == 5
 
@@ -75,18 +77,23 @@ def test_without_a_driver_the_way_out_is_told(on_gpu: OnGpu, monkeypatch: pytest
     ("family", "precision", "options", "said"),
     [
         ("tensorrt", "fp32", EngineOptions(dla_core=0), "FP16 and INT8 only"),
-        ("tensorrt", "fp16", EngineOptions(capabilities=("8.6",)), "the GPU that it runs on"),
+        ("tensorrt", "fp16", EngineOptions(capabilities=("8.6",)), "the GPU of this machine"),
         ("tensorrt-rtx", "fp16", EngineOptions(dla_core=0), "has no DLA"),
         ("tensorrt-rtx", "fp16", EngineOptions(version_compatible=True), "--compute-capability"),
-        ("tensorrt-rtx", "fp16", EngineOptions(capabilities=("8.7", "8.6")), r"no compute capability 8\.7"),
-        ("tensorrt-rtx", "fp16", EngineOptions(capabilities=("7.5", "8.6")), r"7\.5 is for nothing else"),
+        (
+            "tensorrt-rtx",
+            "fp16",
+            EngineOptions(capabilities=("8.7", "8.6")),
+            r"not build for compute capability 8\.7",
+        ),
+        ("tensorrt-rtx", "fp16", EngineOptions(capabilities=("7.5", "8.6")), r"7\.5 cannot be for others"),
     ],
 )
 def test_options_that_do_not_go_together(
     family: Any, precision: Any, options: EngineOptions, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        workplace(family, precision, options)
+        find_build_target(family, precision, options)
 
 
 @pytest.mark.parametrize("field", ["workspace_mib", "memory_mib", "dla_core"])
@@ -97,14 +104,16 @@ def test_an_option_without_sense_is_refused(field: str) -> None:
 
 def test_the_home_is_all_that_an_engine_depends_on(on_gpu: OnGpu) -> None:
     on_gpu("10.3.0", cuda=ORIN)
-    home = workplace("tensorrt", "fp16", PLAIN).home
+    home = find_build_target("tensorrt", "fp16", PLAIN).home
     assert (home.gpu, home.compute_capability, home.sms, home.version) == ("Orin", "8.7", 8, "10.3.0")
     assert home.system.startswith(("driver ", "L4T "))
 
 
 def test_an_engine_is_proved_by_its_inspector(graph: Path, tmp_path: Path, on_gpu: OnGpu) -> None:
     on_gpu("10.3.0")
-    made = make_engine(workplace("tensorrt", "fp16", PLAIN), graph, "fp16", PLAIN, tmp_path / "m.trt.engine")
+    made = make_engine(
+        find_build_target("tensorrt", "fp16", PLAIN), graph, "fp16", PLAIN, tmp_path / "m.trt.engine"
+    )
     assert made.proved == {"executed": {"float16": 60}}
     assert made.unproved == {}
     assert made.runs_here
@@ -118,8 +127,8 @@ def test_a_builder_that_silently_builds_fp32_is_found_out(
     version: str, graph: Path, tmp_path: Path, on_gpu: OnGpu
 ) -> None:
     on_gpu(version, obeys=False)
-    place = workplace("tensorrt", "fp16", PLAIN)
-    with pytest.raises(VerificationError, match="of 60 convolutions 0 are executed in float16") as caught:
+    place = find_build_target("tensorrt", "fp16", PLAIN)
+    with pytest.raises(VerificationError, match="0 of 60 convolutions are executed in float16") as caught:
         make_engine(place, graph, "fp16", PLAIN, tmp_path / "m.trt.engine")
     assert caught.value.exit_code == 6
 
@@ -128,7 +137,7 @@ def test_the_same_request_is_answered_from_the_cache(
     graph: Path, tmp_path: Path, on_gpu: OnGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_gpu("10.3.0")
-    place = workplace("tensorrt", "fp16", PLAIN)
+    place = find_build_target("tensorrt", "fp16", PLAIN)
     first = make_engine(place, graph, "fp16", PLAIN, tmp_path / "a.trt.engine")
     assert [path.name[:7] for path in engine_folder().glob("*.cache")] == ["timing-"]
     monkeypatch.setattr(engines, "build_in_child", None)  # nothing is built any more
@@ -140,7 +149,7 @@ def test_the_same_request_is_answered_from_the_cache(
 
 def test_a_damaged_engine_of_the_cache_does_not_count(graph: Path, tmp_path: Path, on_gpu: OnGpu) -> None:
     on_gpu("10.3.0")
-    place = workplace("tensorrt", "fp16", PLAIN)
+    place = find_build_target("tensorrt", "fp16", PLAIN)
     make_engine(place, graph, "fp16", PLAIN, tmp_path / "a.trt.engine")
     (kept,) = engine_folder().glob("*.engine")
     kept.write_bytes(b"x")
@@ -164,7 +173,7 @@ def test_layers_that_fell_back_are_in_the_papers(graph: Path, tmp_path: Path, on
     on_gpu("10.3.0", dla_cores=1)
     options = EngineOptions(dla_core=0)
     made = make_engine(
-        workplace("tensorrt", "fp16", options), graph, "fp16", options, tmp_path / "m.trt.engine"
+        find_build_target("tensorrt", "fp16", options), graph, "fp16", options, tmp_path / "m.trt.engine"
     )
     assert "model.0.act.sigmoid" in made.fallbacks
     assert made.built_on["dla_fallbacks"] == list(made.fallbacks)

@@ -14,7 +14,7 @@ import pytest
 from edgestill.errors import DeviceError, UsageError
 from edgestill.spec import ModelSpec
 from export.build import export
-from export.graph.interface import Form
+from export.graph.interface import Interface
 from export.job import Job
 from export.tensorrt.builder import build
 from export.tensorrt.options import EngineOptions
@@ -25,7 +25,7 @@ from runtime.tensorrt.library import load_library
 
 VERSIONS = pytest.mark.parametrize("version", ["8.5.2", "8.6.1", "10.3.0", "10.4.0", "10.16.1", "11.4.0"])
 PLAIN = EngineOptions()
-FREE = Form(output="compact", batch=None, free_hw=True)
+FREE = Interface(output="compact", batch=None, free_hw=True)
 SMALL = EngineOptions(batches=(1, 2, 3), sizes=((32, 64), (64, 96), (128, 96)))
 
 
@@ -35,26 +35,26 @@ def shapes(profile: Profile | None) -> list[list[int]]:
 
 
 def test_a_fixed_graph_has_no_profile(spec: ModelSpec) -> None:
-    form = Form(output="compact", batch=4)
+    form = Interface(output="compact", batch=4)
     assert fit(spec, form, PLAIN) == (form, None)
 
 
 @pytest.mark.parametrize(
     ("form", "options", "wanted"),
     [
-        (Form(batch=None), PLAIN, [[1, 3, 64, 96], [1, 3, 64, 96], [8, 3, 64, 96]]),
+        (Interface(batch=None), PLAIN, [[1, 3, 64, 96], [1, 3, 64, 96], [8, 3, 64, 96]]),
         (
-            Form(batch=None),
+            Interface(batch=None),
             EngineOptions(batches=(1, 4, 16)),
             [[1, 3, 64, 96], [4, 3, 64, 96], [16, 3, 64, 96]],
         ),
-        (Form(free_hw=True, batch=2), PLAIN, [[2, 3, 32, 32], [2, 3, 64, 96], [2, 3, 96, 128]]),
+        (Interface(free_hw=True, batch=2), PLAIN, [[2, 3, 32, 32], [2, 3, 64, 96], [2, 3, 96, 128]]),
         (replace(FREE, pixels="uint8"), SMALL, [[1, 32, 64, 3], [2, 64, 96, 3], [3, 128, 96, 3]]),
     ],
     ids=["batch", "given", "size", "both"],
 )
 def test_a_profile_is_that_of_the_flags_or_the_usual(
-    form: Form, options: EngineOptions, wanted: list[list[int]], spec: ModelSpec
+    form: Interface, options: EngineOptions, wanted: list[list[int]], spec: ModelSpec
 ) -> None:
     assert shapes(fit(spec, form, options)[1]) == wanted
 
@@ -70,15 +70,15 @@ def test_the_rows_are_as_many_as_the_smallest_input_gives(spec: ModelSpec) -> No
 @pytest.mark.parametrize(
     ("form", "options", "said"),
     [
-        (Form(), {"batches": (1, 2, 4)}, "--profile-batch is for a free batch"),
-        (Form(batch=None), {"sizes": ((64, 96),) * 3}, "--profile-size is for a free size"),
-        (FREE, {"batches": (2, 4, 8)}, "does not take one"),
-        (FREE, {"sizes": ((96, 96), (128, 128), (160, 160))}, "does not hold the file's own size 64x96"),
-        (FREE, {"dla_core": 0}, "fixed sizes only"),
+        (Interface(), {"batches": (1, 2, 4)}, "--profile-batch is for a free batch"),
+        (Interface(batch=None), {"sizes": ((64, 96),) * 3}, "--profile-size is for a free size"),
+        (FREE, {"batches": (2, 4, 8)}, "does not contain a single image"),
+        (FREE, {"sizes": ((96, 96), (128, 128), (160, 160))}, "does not contain the file's own size 64x96"),
+        (FREE, {"dla_core": 0}, "fixed shapes only"),
     ],
 )
 def test_a_profile_that_cannot_be_is_a_usage_error(
-    form: Form, options: dict[str, Any], said: str, spec: ModelSpec
+    form: Interface, options: dict[str, Any], said: str, spec: ModelSpec
 ) -> None:
     with pytest.raises(UsageError, match=said):
         fit(spec, form, EngineOptions(**options))
@@ -88,7 +88,7 @@ def test_a_profile_that_cannot_be_is_a_usage_error(
     "options", [{"batches": (4, 2, 1)}, {"batches": (1, 2)}, {"batches": (0, 1, 2)}, {"sizes": ((64, 64),)}]
 )
 def test_a_profile_out_of_order_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="not least, best and most"):
+    with pytest.raises(UsageError, match="not the smallest, optimal and largest"):
         EngineOptions(**options)
 
 
@@ -129,7 +129,7 @@ def test_an_engine_of_free_sizes_through_the_door(
 ) -> None:
     """Built in a process of its own, on record, and run at other sizes than its own."""
     on_gpu("8.5.2")
-    job = Job(checkpoint=checkpoint, target="tensorrt", precision="fp16", form=FREE, engine=SMALL)
+    job = Job(checkpoint=checkpoint, target="tensorrt", precision="fp16", interface=FREE, engine=SMALL)
     made = export(job, tmp_path, "m", check=lambda built, source: None)
     assert made.record.built_on is not None
     assert made.record.built_on["profile"] == [[1, 3, 32, 64], [2, 3, 64, 96], [3, 3, 128, 96]]
@@ -155,7 +155,7 @@ def test_another_profile_is_another_engine(
     from export.tensorrt.engine import engine_folder
 
     on_gpu("10.3.0")
-    job = Job(checkpoint=checkpoint, target="tensorrt", precision="fp16", form=Form(batch=None))
+    job = Job(checkpoint=checkpoint, target="tensorrt", precision="fp16", interface=Interface(batch=None))
     for i, most in enumerate((2, 4, 4)):
         wanted = replace(job, engine=EngineOptions(batches=(1, 1, most)))
         export(wanted, tmp_path / str(i), "m", check=lambda built, source: None)

@@ -97,7 +97,7 @@ def test_where_no_gpu_can_load_it_nothing_is_claimed_of_the_engine(
 
 def test_progress_is_told(rtx: Library, graphs: dict[str, bytes]) -> None:
     told: list[tuple[Any, ...]] = []
-    build(rtx, graphs["fp32"], "fp32", ONE, tell=lambda *event: told.append(event))
+    build(rtx, graphs["fp32"], "fp32", ONE, report=lambda *event: told.append(event))
     outermost = [(done, steps) for _, parent, steps, done in told if parent is None]
     assert outermost[0][0] == 0
     assert outermost[-1][0] == outermost[-1][1]
@@ -111,12 +111,12 @@ def test_the_same_graph_gives_the_same_engine(rtx: Library, graphs: dict[str, by
 def test_the_graph_for_x86_is_refused_with_the_parsers_reason(
     rtx: Library, float_model: Any, spec: ModelSpec, statistics: Any
 ) -> None:
-    from edgestill.quantization import WIDE_SUMS
-    from export.graph.index import Graph
+    from edgestill.quantization import FULL_RANGE
+    from export.graph.detector_graph import DetectorGraph
     from export.quantize.qdq import quantise
     from export.quantize.qdq_placement import for_openvino
 
-    plan = for_openvino(Graph(float_model, spec.scale), statistics)
-    data = quantise(float_model, plan, statistics, WIDE_SUMS).SerializeToString()
+    plan = for_openvino(DetectorGraph(float_model, spec.scale), statistics)
+    data = quantise(float_model, plan, statistics, FULL_RANGE).SerializeToString()
     with pytest.raises(ArtifactError, match="cannot read the graph"):
         build(rtx, data, "int8", ONE)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgestill.detections import Detections
-from export.verify.compare import Sample, Seen, compare
+from export.verify.compare import DetectorRun, Sample, compare
 from export.verify.comparison import ClassFigures, Comparison
 from export.verify.gate import LIMITS, failures
 from runtime.metrics.coco import Truth
@@ -21,8 +21,8 @@ def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:
     return Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
 
 
-def seen(*images: Detections) -> Seen:
-    return Seen(images, ((100, 100),) * len(images))
+def seen(*images: Detections) -> DetectorRun:
+    return DetectorRun(images, ((100, 100),) * len(images))
 
 
 def samples(count: int, truth: Truth | None = None) -> list[Sample]:
@@ -53,7 +53,7 @@ def test_a_light_found_in_the_other_colour_is_a_swap_not_a_miss() -> None:
     result = measured(found(RED), found((*RED[:5], 2)))
     assert (result.matched, result.missed) == (0, 0)
     assert result.swapped == {"red -> green": 1}
-    assert "1 lights changed between red and green" in failures(result, LIMITS["int8"])
+    assert "1 detections changed between red and green" in failures(result, LIMITS["int8"])
 
 
 def test_a_yellow_seen_as_red_is_a_swap_but_not_between_red_and_green() -> None:

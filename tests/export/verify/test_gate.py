@@ -9,7 +9,7 @@ import pytest
 
 from edgestill.detections import Detections
 from edgestill.errors import VerificationError
-from export.verify.compare import Sample, Seen, compare
+from export.verify.compare import DetectorRun, Sample, compare
 from export.verify.comparison import Comparison
 from export.verify.gate import LIMITS, describe, doubts, failures, refuse_beyond
 from runtime.metrics.coco import Truth
@@ -31,7 +31,12 @@ def judged(truth: Sequence[Sequence[Row]], candidate: Sequence[Sequence[Row]]) -
     there = [found(*rows) for rows in truth]
     shown = [Sample(Path("x.png"), Truth(d.xyxy, d.class_id)) for d in there]
     size = ((100, 100),) * len(there)
-    return compare(Seen(tuple(there), size), Seen(tuple(found(*r) for r in candidate), size), shown, CLASSES)
+    return compare(
+        DetectorRun(tuple(there), size),
+        DetectorRun(tuple(found(*r) for r in candidate), size),
+        shown,
+        CLASSES,
+    )
 
 
 def lower(row: Row, by: float) -> Row:
@@ -68,7 +73,7 @@ def test_a_rare_class_that_is_worse_in_every_image_is_beyond_the_limit() -> None
 def test_a_class_that_is_gone_is_found_among_many_of_another() -> None:
     truth = [[RED]] * 300 + [[YELLOW]] * 4
     result = replace(judged(truth, [[RED]] * 300 + [[]] * 4), drop_low_points=0.0)
-    assert any("0 of 4 yellow were found again" in line for line in failures(result, LIMITS["int8"]))
+    assert any("0 of 4 yellow are matched" in line for line in failures(result, LIMITS["int8"]))
 
 
 def test_one_lost_box_of_a_rare_class_is_on_the_edge() -> None:
@@ -99,7 +104,7 @@ def test_one_lost_of_twenty_is_too_many_and_one_of_two_hundred_is_not() -> None:
 
 def test_beyond_the_limits_is_an_error_that_names_the_figures() -> None:
     result = judged([[RED]], [[]])
-    with pytest.raises(VerificationError, match=r"x\.onnx: .*; 0 of 1 detections were found again") as caught:
+    with pytest.raises(VerificationError, match=r"x\.onnx: .*; 0 of 1 detections are matched") as caught:
         refuse_beyond(result, LIMITS["fp16"], "x.onnx", "keep FP32")
     assert caught.value.exit_code == 6
 

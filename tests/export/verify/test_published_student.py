@@ -16,18 +16,19 @@ from edgestill.checkpoint import Checkpoint, read_checkpoint
 from edgestill.dataset import Dataset
 from edgestill.errors import VerificationError
 from edgestill.shipped import SHIPPED
+from edgestill.target import Target
 from export.build import export
-from export.graph.index import Graph
-from export.graph.interface import Form
+from export.graph.detector_graph import DetectorGraph
+from export.graph.interface import Interface
 from export.graph.yolov5 import build_onnx
-from export.job import FAMILY, Job, Target
+from export.job import INT8_SETTINGS, Job
 from export.quantize.calibration import observer_cache
-from export.quantize.calibration.images import Calibration, choose
-from export.quantize.calibration.observer import Statistics
+from export.quantize.calibration.images import Calibration, choose_images
+from export.quantize.calibration.observer import TensorStatistics
 from export.quantize.calibration.observer_cache import SUFFIX
-from export.quantize.qdq_placement import Plan, for_onnxruntime
+from export.quantize.qdq_placement import QdqPlan, for_onnxruntime
 from export.quantize.ranges import Range
-from export.verify.compare import Sample, Seen, compare, look
+from export.verify.compare import DetectorRun, Sample, compare, run_detector
 from export.verify.gate import LIMITS, describe, refuse_beyond
 from runtime.detector import open_detector
 from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU
@@ -47,7 +48,7 @@ def opened(path: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def street(student: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Seen]:
+def street(student: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, DetectorRun]:
     """Drawn streets: six to calibrate on, and those in which FP32 is sure of lights, with what it finds."""
     folder = tmp_path_factory.mktemp("street")
     source = folder / "source.onnx"
@@ -69,30 +70,32 @@ def street(student: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tup
             break
     words = "train: images/train\nval: images/val\nnames: [red, yellow, green, off]\n"
     (folder / "data.yaml").write_text(words)
-    return Dataset.open(folder / "data.yaml"), Seen(tuple(found.values()), ((SIZE[1], SIZE[0]),) * len(found))
+    return Dataset.open(folder / "data.yaml"), DetectorRun(
+        tuple(found.values()), ((SIZE[1], SIZE[0]),) * len(found)
+    )
 
 
 @pytest.fixture
-def publish(street: tuple[Dataset, Seen], student: Checkpoint, tmp_path: Path) -> Any:
+def publish(street: tuple[Dataset, DetectorRun], student: Checkpoint, tmp_path: Path) -> Any:
     """Exports as the verb does, with INT8's own limits, and the reference looked at once."""
     dataset, true = street
     samples = [Sample(path, None) for path in dataset.images("val")]
 
     def check(built: Path, source: Path) -> Mapping[str, Any]:
-        seen = look(opened(built), samples, "look")
+        seen = run_detector(opened(built), samples, "look")
         comparison = compare(true, seen, samples, student.spec.classes)
         refuse_beyond(comparison, LIMITS["int8"], "it differs", "calibrate again")
         return describe(comparison, LIMITS["int8"])
 
     def run(target: Target = "onnx", name: str = "m", cache: Path | None = None) -> bytes:
-        calibration = choose(dataset, student.spec, count=6)
+        calibration = choose_images(dataset, student.spec, count=6)
         job = Job(
             checkpoint=student,
             target=target,
             precision="int8",
             calibration=calibration,
             cache=cache,
-            form=Form(output="raw"),
+            interface=Interface(output="raw"),
         )
         return export(job, tmp_path / name, "m", check=check).files[0].read_bytes()
 
@@ -123,18 +126,18 @@ def test_calibration_on_images_that_were_not_scaled_is_caught(
     target: Target, publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unscaled(monkeypatch)
-    assert "detections were found again" in refused(publish, tmp_path, target=target)
+    assert "detections are matched" in refused(publish, tmp_path, target=target)
 
 
 def test_a_quantised_head_is_caught(publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Boxes of 640 pixels and scores below 1 on one scale: the classic way to an mAP of 0."""
 
-    def with_head(graph: Graph, statistics: Statistics, tuning: Any) -> Plan:
+    def with_head(graph: DetectorGraph, statistics: TensorStatistics, tuning: Any) -> QdqPlan:
         plan = for_onnxruntime(graph, statistics, tuning)
         decoded = dict.fromkeys(graph.nodes[-1].input, Range(0.0, 640.0))
         return replace(plan, activations={**plan.activations, **decoded})
 
-    monkeypatch.setitem(FAMILY, "onnx", replace(FAMILY["onnx"], place=with_head))
+    monkeypatch.setitem(INT8_SETTINGS, "onnx", replace(INT8_SETTINGS["onnx"], placement=with_head))
     assert "0 of " in refused(publish, tmp_path)
 
 
@@ -142,7 +145,7 @@ def test_a_symmetric_file_on_openvino_is_caught(
     publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The form that TensorRT needs runs fast there, and wrongly."""
-    monkeypatch.setitem(FAMILY, "openvino", replace(FAMILY["tensorrt"], halves=False))
+    monkeypatch.setitem(INT8_SETTINGS, "openvino", replace(INT8_SETTINGS["tensorrt"], float_is_fp16=False))
     assert "scores drifted by" in refused(publish, tmp_path, target="openvino")
 
 
@@ -170,4 +173,4 @@ def test_a_stale_entry_that_was_used_all_the_same_is_caught(
     with monkeypatch.context() as patch:
         unscaled(patch)
         refused(publish, tmp_path, cache=tmp_path / "cache")
-    assert "detections were found again" in refused(publish, tmp_path, cache=tmp_path / "cache")
+    assert "detections are matched" in refused(publish, tmp_path, cache=tmp_path / "cache")

@@ -17,9 +17,17 @@ from edgestill.errors import DataError, UsageError
 from edgestill.manifest import read_manifest
 from export.build import export
 from export.job import Job
-from export.quantize.calibration.images import choose
-from export.verify.compare import Sample, Seen
-from export.verify.score_calibration import BAND, FLOOR, HeldOut, Recalibration, effect, held_out, match
+from export.quantize.calibration.images import choose_images
+from export.verify.compare import DetectorRun, Sample
+from export.verify.score_calibration import (
+    BAND,
+    FLOOR,
+    HeldOutImages,
+    ScoreCalibration,
+    choose_held_out,
+    fit_score_map,
+    measure_effect,
+)
 from runtime.detector import open_detector
 from runtime.metrics.coco import Truth
 from runtime.score_map import reported
@@ -42,7 +50,7 @@ def squeezed(scores: Scores) -> Scores:
 def test_as_many_boxes_are_above_each_threshold_as_in_the_source(threshold: float) -> None:
     true = drawn(2000)
     ours = squeezed(true)
-    told = reported(ours, match(true, ours))
+    told = reported(ours, fit_score_map(true, ours))
     wanted = (true > threshold).sum()
     assert abs((ours > threshold).sum() - wanted) > 50
     assert abs((told > threshold).sum() - wanted) < 0.02 * wanted
@@ -50,36 +58,36 @@ def test_as_many_boxes_are_above_each_threshold_as_in_the_source(threshold: floa
 
 def test_the_map_holds_on_images_that_it_was_not_fitted_on() -> None:
     true, others = drawn(2000), drawn(2000, seed=1)
-    told = reported(squeezed(others), match(true, squeezed(true)))
+    told = reported(squeezed(others), fit_score_map(true, squeezed(true)))
     np.testing.assert_allclose(told, others, atol=0.02)
 
 
 def test_equal_scores_are_left_alone() -> None:
     true = drawn(1000)
-    for network, told in match(true, true):
+    for network, told in fit_score_map(true, true):
         assert network == pytest.approx(told, abs=0.01)
 
 
 def test_few_boxes_make_few_knots_and_too_few_none() -> None:
     true = np.linspace(0.1, 0.9, 2 * BAND)
-    knots = match(true, squeezed(true))
+    knots = fit_score_map(true, squeezed(true))
     assert knots[0] == (FLOOR, FLOOR)
     assert len(knots) == 3
-    assert match(true[: BAND - 1], true[: BAND - 1]) == ()
-    assert match(true, np.zeros(0)) == ()
+    assert fit_score_map(true[: BAND - 1], true[: BAND - 1]) == ()
+    assert fit_score_map(true, np.zeros(0)) == ()
 
 
 def test_one_odd_box_hardly_moves_the_map() -> None:
     """A single rank would: the surest box of the file at 0.6, of FP32 at 0.9."""
     true = drawn(400)
     ours = np.where(true == true.max(), 0.6, true)
-    np.testing.assert_allclose(reported(true, match(true, ours)), true, atol=0.03)
+    np.testing.assert_allclose(reported(true, fit_score_map(true, ours)), true, atol=0.03)
 
 
 def test_a_map_is_the_same_every_time_whatever_the_order() -> None:
     true = drawn(500)
     ours = squeezed(true)
-    assert match(true, ours) == match(true[::-1], np.random.default_rng(3).permutation(ours))
+    assert fit_score_map(true, ours) == fit_score_map(true[::-1], np.random.default_rng(3).permutation(ours))
 
 
 # Which images
@@ -89,26 +97,28 @@ def test_images_that_are_verified_on_are_refused_under_any_name(dataset: Dataset
     other = tmp_path / "other" / "zz.png"
     other.parent.mkdir()
     shutil.copy(dataset.images("val")[0], other)
-    with pytest.raises(DataError, match=r"1 of 4 images of val are also verified on, e.g. 0.png is zz.png"):
-        held_out(dataset, "val", calibrated=(), verified=[other])
+    with pytest.raises(
+        DataError, match=r"1 of 4 images of val are also used for verification, e.g. 0.png is zz.png"
+    ):
+        choose_held_out(dataset, "val", calibrated=(), verified=[other])
 
 
 def test_the_test_split_is_for_the_end(dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="flatters the test"):
-        held_out(dataset, "test", calibrated=(), verified=())
+        choose_held_out(dataset, "test", calibrated=(), verified=())
 
 
 def test_calibrated_images_are_left_out(dataset: Dataset) -> None:
     train = dataset.images("train")
-    made = held_out(dataset, None, calibrated=train[:9], verified=dataset.images("val"))
+    made = choose_held_out(dataset, None, calibrated=train[:9], verified=dataset.images("val"))
     assert made.split == "train"
     assert [sample.path for sample in made.samples] == train[9:]
     with pytest.raises(DataError, match="are left to fit a map on"):
-        held_out(dataset, "train", calibrated=train, verified=())
+        choose_held_out(dataset, "train", calibrated=train, verified=())
 
 
 def test_val_is_taken_where_nothing_judges_by_it(dataset: Dataset) -> None:
-    made = held_out(dataset, None, calibrated=dataset.images("train"), verified=())
+    made = choose_held_out(dataset, None, calibrated=dataset.images("train"), verified=())
     assert (made.split, len(made.samples)) == ("val", 4)
 
 
@@ -125,15 +135,15 @@ def lively(checkpoint: Checkpoint) -> Checkpoint:
 
 
 @pytest.fixture
-def images(dataset: Dataset) -> HeldOut:
-    return held_out(dataset, "val", calibrated=(), verified=())
+def images(dataset: Dataset) -> HeldOutImages:
+    return choose_held_out(dataset, "val", calibrated=(), verified=())
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_the_map_is_in_the_file_its_manifest_and_what_the_runtime_reports(
-    target: Any, lively: Checkpoint, dataset: Dataset, images: HeldOut, tmp_path: Path
+    target: Any, lively: Checkpoint, dataset: Dataset, images: HeldOutImages, tmp_path: Path
 ) -> None:
-    calibration = choose(dataset, lively.spec, count=2)
+    calibration = choose_images(dataset, lively.spec, count=2)
     job = Job(
         checkpoint=lively, target=target, precision="int8", calibration=calibration, recalibration=images
     )
@@ -158,9 +168,9 @@ def test_the_map_is_in_the_file_its_manifest_and_what_the_runtime_reports(
 
 
 def test_the_same_images_make_the_same_file(
-    lively: Checkpoint, dataset: Dataset, images: HeldOut, tmp_path: Path
+    lively: Checkpoint, dataset: Dataset, images: HeldOutImages, tmp_path: Path
 ) -> None:
-    calibration = choose(dataset, lively.spec, count=2)
+    calibration = choose_images(dataset, lively.spec, count=2)
     job = Job(
         checkpoint=lively, target="onnx", precision="fp16", calibration=calibration, recalibration=images
     )
@@ -173,8 +183,8 @@ def test_the_same_images_make_the_same_file(
 def test_too_little_to_see_is_a_data_error(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted = Recalibration(HeldOut(samples=(), data="d", split="val"), tmp_path)
-    monkeypatch.setattr(Recalibration, "_scores", lambda *_: np.zeros(3))
+    fitted = ScoreCalibration(HeldOutImages(samples=(), data="d", split="val"), tmp_path)
+    monkeypatch.setattr(ScoreCalibration, "_scores", lambda *_: np.zeros(3))
     with pytest.raises(DataError, match="FP32 finds 0 boxes on 0 images of val: too few to fit a map"):
         fitted.fit(tmp_path)
 
@@ -182,10 +192,10 @@ def test_too_little_to_see_is_a_data_error(
 # What it does
 
 
-def side(scores: list[float]) -> Seen:
+def side(scores: list[float]) -> DetectorRun:
     boxes = np.array([[10.0 * i, 0, 10.0 * i + 8, 8] for i in range(len(scores))], np.float32)
     found = Detections(boxes, np.array(scores, np.float32), np.zeros(len(scores), np.int64))
-    return Seen((found,), ((100, 100),))
+    return DetectorRun((found,), ((100, 100),))
 
 
 def test_the_effect_is_told_by_labels_before_and_after() -> None:
@@ -194,7 +204,7 @@ def test_the_effect_is_told_by_labels_before_and_after() -> None:
     network = [0.5, 0.2, 0.15]
     true, ours = side([0.7, 0.5, 0.3]), side(reported(np.array(network), knots).tolist())
     truth = Truth(true.found[0].xyxy, true.found[0].class_id)
-    told = effect(true, ours, [Sample(Path("x"), truth)], ("red",), knots)
+    told = measure_effect(true, ours, [Sample(Path("x"), truth)], ("red",), knots)
     assert told["truth"] == "labels"
     assert told["before"]["boxes"] == 1
     assert told["before"]["recall"] == pytest.approx(1 / 3)
@@ -206,7 +216,9 @@ def test_the_effect_is_told_by_labels_before_and_after() -> None:
 
 
 def test_without_labels_the_sources_boxes_are_the_truth() -> None:
-    told = effect(side([0.7, 0.1]), side([0.6, 0.3]), [Sample(Path("x"), None)], ("red",), ((0.2, 0.21),))
+    told = measure_effect(
+        side([0.7, 0.1]), side([0.6, 0.3]), [Sample(Path("x"), None)], ("red",), ((0.2, 0.21),)
+    )
     assert told["truth"] == "the reference's boxes above 0.25"
     assert told["reference"]["precision"] == told["reference"]["recall"] == 1.0
     assert told["after"]["boxes"] == 2
@@ -214,5 +226,5 @@ def test_without_labels_the_sources_boxes_are_the_truth() -> None:
 
 
 def test_nothing_found_has_no_precision() -> None:
-    told = effect(side([0.7]), side([0.1]), [Sample(Path("x"), None)], ("red",), ((0.2, 0.21),))
+    told = measure_effect(side([0.7]), side([0.1]), [Sample(Path("x"), None)], ("red",), ((0.2, 0.21),))
     assert (told["after"]["precision"], told["after"]["recall"], told["after"]["f1"]) == (None, 0.0, 0.0)

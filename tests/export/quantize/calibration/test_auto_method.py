@@ -12,42 +12,42 @@ from edgestill.detections import Detections
 from edgestill.errors import DataError
 from edgestill.spec import ModelSpec
 from export.quantize.calibration import auto_method
-from export.quantize.calibration.auto_method import Trial, choose_method, third_split
-from export.quantize.calibration.images import choose
+from export.quantize.calibration.auto_method import MethodTrial, choose_method, trial_images
+from export.quantize.calibration.images import choose_images
 from export.quantize.calibration.range_methods import METHODS
-from export.verify.compare import samples_of
+from export.verify.compare import make_samples
 
 
-def paths(trial: Trial) -> list[Path]:
+def paths(trial: MethodTrial) -> list[Path]:
     return [sample.path for sample in trial.samples]
 
 
 def test_val_is_the_third_split_where_another_is_verified_on(dataset: Dataset, spec: ModelSpec) -> None:
-    calibration = choose(dataset, spec, count=4)
-    trial = third_split(dataset, spec.classes, calibration, [])
+    calibration = choose_images(dataset, spec, count=4)
+    trial = trial_images(dataset, spec.classes, calibration, [])
     assert paths(trial) == dataset.images("val")
     assert trial.where == "4 other images of val"
 
 
 def test_otherwise_it_is_what_is_left_of_train(dataset: Dataset, spec: ModelSpec) -> None:
-    calibration = choose(dataset, spec, count=4)
-    trial = third_split(dataset, spec.classes, calibration, dataset.images("val"))
+    calibration = choose_images(dataset, spec, count=4)
+    trial = trial_images(dataset, spec.classes, calibration, dataset.images("val"))
     assert set(paths(trial)) == set(dataset.images("train")) - set(calibration.paths)
 
 
 def test_a_copy_of_a_calibrated_image_is_left_out(dataset: Dataset, spec: ModelSpec) -> None:
-    calibration = choose(dataset, spec, count=4)
+    calibration = choose_images(dataset, spec, count=4)
     copy = dataset.path.parent / "images" / "train" / "copy.png"
     shutil.copy(calibration.paths[0], copy)
-    trial = third_split(dataset, spec.classes, calibration, dataset.images("val"))
+    trial = trial_images(dataset, spec.classes, calibration, dataset.images("val"))
     assert copy in dataset.images("train")
     assert copy not in paths(trial)
 
 
 def test_nothing_left_is_told(dataset: Dataset, spec: ModelSpec) -> None:
-    calibration = choose(dataset, spec, count=12)
+    calibration = choose_images(dataset, spec, count=12)
     with pytest.raises(DataError, match="no images to choose a method on"):
-        third_split(dataset, spec.classes, calibration, dataset.images("val"))
+        trial_images(dataset, spec.classes, calibration, dataset.images("val"))
 
 
 @pytest.fixture
@@ -67,14 +67,14 @@ def open_as(monkeypatch: pytest.MonkeyPatch) -> Any:
             pass
 
     def believe(offs: dict[str, float]) -> None:
-        monkeypatch.setattr(auto_method, "open_detector", lambda path, **_: Fake(offs[path.stem]))
+        monkeypatch.setattr(auto_method, "open_for_evaluation", lambda path: Fake(offs[path.stem]))
 
     return believe
 
 
-def trial_of(dataset: Dataset, classes: tuple[str, ...]) -> Trial:
-    samples = samples_of(dataset, dataset.images("val"), classes)
-    return Trial(samples=samples, classes=classes, where="4 images")
+def trial_of(dataset: Dataset, classes: tuple[str, ...]) -> MethodTrial:
+    samples = make_samples(dataset, dataset.images("val"), classes)
+    return MethodTrial(samples=samples, classes=classes, where="4 images")
 
 
 @pytest.mark.parametrize(

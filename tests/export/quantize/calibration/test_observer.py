@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgestill.errors import ArtifactError
-from export.quantize.calibration.observer import BINS, Histogram, gather
+from export.quantize.calibration.observer import BINS, Histogram, observe
 
 
 def test_extremes_are_exact_even_where_the_histogram_samples() -> None:
@@ -39,7 +39,7 @@ def test_zero_stays_an_edge() -> None:
 
 
 def test_channel_means_are_those_of_the_tensors(float_model: Any, feeds: Any) -> None:
-    seen = gather(float_model, feeds, histograms=["output0"], means=["images"], threads=1)
+    seen = observe(float_model, feeds, histograms=["output0"], means=["images"], threads=1)
     np.testing.assert_allclose(
         seen.channel_means["images"], np.mean([f.mean((0, 2, 3)) for f in feeds], axis=0), rtol=1e-6
     )
@@ -49,8 +49,8 @@ def test_channel_means_are_those_of_the_tensors(float_model: Any, feeds: Any) ->
 def test_a_network_that_overflows_is_told_with_the_tensor(float_model: Any, feeds: Any, bad: float) -> None:
     feed = feeds[0].copy()
     feed[0, 0, 5, 5] = bad
-    with pytest.raises(ArtifactError, match="tensor images of the float network is broken"):
-        gather(float_model, [feed], histograms=["images", "output0"], means=[], threads=1)
+    with pytest.raises(ArtifactError, match="tensor images of the float network is invalid"):
+        observe(float_model, [feed], histograms=["images", "output0"], means=[], threads=1)
 
 
 def test_memory_of_statistics_does_not_grow_with_images() -> None:
@@ -62,4 +62,4 @@ def test_memory_of_statistics_does_not_grow_with_images() -> None:
 
 def test_nothing_to_look_at_is_an_error(float_model: Any) -> None:
     with pytest.raises(ValueError, match="no images"):
-        gather(float_model, [], histograms=["images"], means=[], threads=1)
+        observe(float_model, [], histograms=["images"], means=[], threads=1)

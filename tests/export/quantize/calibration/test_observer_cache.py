@@ -14,11 +14,17 @@ from onnx import TensorProto, helper, numpy_helper
 from edgestill.dataset import Dataset, read_image
 from edgestill.spec import ModelSpec
 from export.quantize.calibration import observer_cache
-from export.quantize.calibration.images import Calibration, choose
-from export.quantize.calibration.observer import Statistics
-from export.quantize.calibration.observer_cache import KEPT, SUFFIX, Watched, depends_on, gathered
+from export.quantize.calibration.images import Calibration, choose_images
+from export.quantize.calibration.observer import TensorStatistics
+from export.quantize.calibration.observer_cache import (
+    KEPT,
+    SUFFIX,
+    ObservedTensors,
+    depends_on,
+    observe_cached,
+)
 
-WATCHED = Watched(histograms=["out"], means=["images"])
+WATCHED = ObservedTensors(histograms=["out"], means=["images"])
 
 
 def graph(weight: float = 1.0) -> onnx.ModelProto:
@@ -35,24 +41,24 @@ def graph(weight: float = 1.0) -> onnx.ModelProto:
 
 @pytest.fixture
 def calibration(dataset: Dataset, spec: ModelSpec) -> Calibration:
-    return choose(dataset, spec, count=4)
+    return choose_images(dataset, spec, count=4)
 
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry each time that images are looked at."""
     found: list[int] = []
-    real = observer_cache.gather
+    real = observer_cache.observe
 
-    def gather(*args: Any, **kwargs: Any) -> Statistics:
+    def observe(*args: Any, **kwargs: Any) -> TensorStatistics:
         found.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(observer_cache, "gather", gather)
+    monkeypatch.setattr(observer_cache, "observe", observe)
     return found
 
 
-def same(a: Statistics, b: Statistics) -> bool:
+def same(a: TensorStatistics, b: TensorStatistics) -> bool:
     one, other = a.histograms["out"], b.histograms["out"]
     return (
         (one.low, one.high, one.width) == (other.low, other.high, other.width)
@@ -66,15 +72,15 @@ def same(a: Statistics, b: Statistics) -> bool:
 def test_a_second_export_looks_at_no_image(
     calibration: Calibration, tmp_path: Path, looks: list[int]
 ) -> None:
-    first = gathered(graph(), WATCHED, calibration, tmp_path / "cache")
-    second = gathered(graph(), WATCHED, calibration, tmp_path / "cache")
+    first = observe_cached(graph(), WATCHED, calibration, tmp_path / "cache")
+    second = observe_cached(graph(), WATCHED, calibration, tmp_path / "cache")
     assert len(looks) == 1
     assert same(first, second)
 
 
 def test_without_a_folder_nothing_is_kept(calibration: Calibration, looks: list[int]) -> None:
     for _ in range(2):
-        gathered(graph(), WATCHED, calibration, None)
+        observe_cached(graph(), WATCHED, calibration, None)
     assert len(looks) == 2
 
 
@@ -82,7 +88,7 @@ def other_picture(calibration: Calibration, dataset: Dataset) -> Calibration:
     """The same names, one with other content."""
     image = read_image(calibration.paths[0])
     cv2.imwrite(str(calibration.paths[0]), 255 - image)
-    return choose(dataset, calibration.spec, count=4)
+    return choose_images(dataset, calibration.spec, count=4)
 
 
 def other_tools(calibration: Calibration) -> Calibration:
@@ -98,10 +104,10 @@ def fewer(calibration: Calibration) -> Calibration:
 
 
 def resized(calibration: Calibration, dataset: Dataset) -> Calibration:
-    return choose(dataset, replace(calibration.spec, pad_value=0), count=4)
+    return choose_images(dataset, replace(calibration.spec, pad_value=0), count=4)
 
 
-CHANGES: dict[str, Callable[[Calibration, Dataset], tuple[onnx.ModelProto, Watched, Calibration]]] = {
+CHANGES: dict[str, Callable[[Calibration, Dataset], tuple[onnx.ModelProto, ObservedTensors, Calibration]]] = {
     "graph": lambda c, d: (graph(weight=2.0), WATCHED, c),
     "tensors": lambda c, d: (graph(), replace(WATCHED, means=[]), c),
     "image content": lambda c, d: (graph(), WATCHED, other_picture(c, d)),
@@ -115,30 +121,30 @@ CHANGES: dict[str, Callable[[Calibration, Dataset], tuple[onnx.ModelProto, Watch
 def test_an_entry_with_another_part_is_not_used(
     part: str, calibration: Calibration, dataset: Dataset, tmp_path: Path, looks: list[int]
 ) -> None:
-    gathered(graph(), WATCHED, calibration, tmp_path / "cache")
+    observe_cached(graph(), WATCHED, calibration, tmp_path / "cache")
     changed = CHANGES[part](calibration, dataset)
-    seen = gathered(*changed, tmp_path / "cache")
+    seen = observe_cached(*changed, tmp_path / "cache")
     assert len(looks) == 2
-    assert same(seen, gathered(*changed, None))
+    assert same(seen, observe_cached(*changed, None))
 
 
 def test_a_letterbox_changed_in_code_is_noticed(
     calibration: Calibration, tmp_path: Path, looks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without /255, as calibrators of other projects had it: no setting says so."""
-    gathered(graph(), WATCHED, calibration, tmp_path)
+    observe_cached(graph(), WATCHED, calibration, tmp_path)
     real = Calibration._tensor
     monkeypatch.setattr(Calibration, "_tensor", lambda self, path: real(self, path) * np.float32(255))
-    gathered(graph(), WATCHED, calibration, tmp_path)
+    observe_cached(graph(), WATCHED, calibration, tmp_path)
     assert len(looks) == 2
 
 
 def test_another_way_of_counting_is_noticed(
     calibration: Calibration, tmp_path: Path, looks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gathered(graph(), WATCHED, calibration, tmp_path)
+    observe_cached(graph(), WATCHED, calibration, tmp_path)
     monkeypatch.setattr(observer_cache, "SAMPLE", 1)
-    gathered(graph(), WATCHED, calibration, tmp_path)
+    observe_cached(graph(), WATCHED, calibration, tmp_path)
     assert len(looks) == 2
 
 
@@ -154,26 +160,26 @@ def test_a_damaged_entry_is_told_not_used_and_replaced(
     looks: list[int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first = gathered(graph(), WATCHED, calibration, tmp_path / "cache")
+    first = observe_cached(graph(), WATCHED, calibration, tmp_path / "cache")
     entry = entry_of(tmp_path / "cache")
     data = bytearray(entry.read_bytes())
     if damage == "flipped":
         data[len(data) // 2] ^= 1
     entry.write_bytes({"cut": data[:-100], "flipped": data, "empty": b"", "not ours": b"x" * 500}[damage])
-    assert same(gathered(graph(), WATCHED, calibration, tmp_path / "cache"), first)
+    assert same(observe_cached(graph(), WATCHED, calibration, tmp_path / "cache"), first)
     assert len(looks) == 2
-    assert "is damaged, images are looked at again" in capsys.readouterr().err
-    gathered(graph(), WATCHED, calibration, tmp_path / "cache")
+    assert "is damaged, observing the images again" in capsys.readouterr().err
+    observe_cached(graph(), WATCHED, calibration, tmp_path / "cache")
     assert len(looks) == 2
 
 
 def test_an_entry_under_the_name_of_another_is_not_used(
     calibration: Calibration, tmp_path: Path, looks: list[int]
 ) -> None:
-    gathered(graph(), WATCHED, calibration, tmp_path / "a")
-    gathered(graph(weight=2.0), WATCHED, calibration, tmp_path / "b")
+    observe_cached(graph(), WATCHED, calibration, tmp_path / "a")
+    observe_cached(graph(weight=2.0), WATCHED, calibration, tmp_path / "b")
     entry_of(tmp_path / "b").write_bytes(entry_of(tmp_path / "a").read_bytes())
-    gathered(graph(weight=2.0), WATCHED, calibration, tmp_path / "b")
+    observe_cached(graph(weight=2.0), WATCHED, calibration, tmp_path / "b")
     assert len(looks) == 3
 
 
@@ -181,14 +187,14 @@ def test_a_folder_that_cannot_be_written_stops_nothing(
     calibration: Calibration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert gathered(graph(), WATCHED, calibration, tmp_path / "file" / "cache").images == 4
+    assert observe_cached(graph(), WATCHED, calibration, tmp_path / "file" / "cache").images == 4
     assert "cannot be written" in capsys.readouterr().err
 
 
 def test_the_oldest_entries_go(calibration: Calibration, tmp_path: Path) -> None:
     for i in range(KEPT + 3):
         (tmp_path / f"{i}{SUFFIX}").write_bytes(b"")
-    gathered(graph(), WATCHED, calibration, tmp_path)
+    observe_cached(graph(), WATCHED, calibration, tmp_path)
     assert len(list(tmp_path.glob(f"*{SUFFIX}"))) == KEPT
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgestill.dataset import Dataset
-from export.quantize.calibration.stratify import stratified
+from export.quantize.calibration.stratify import stratify
 
 HEIGHTS = {"small": 0.05, "middling": 0.2, "large": 0.6, "no lights": None}
 LEVELS = {"dark": 20, "medium": 110, "bright": 220}
@@ -39,7 +39,7 @@ def mixed(tmp_path: Path) -> Dataset:
 
 
 def test_every_stratum_that_exists_is_covered(mixed: Dataset) -> None:
-    taken = stratified(mixed, mixed.images("train"), 12).strata
+    taken = stratify(mixed, mixed.images("train"), 12).strata
     assert taken == {
         f"{light}, {size if size == 'no lights' else f'{size} lights'}": 1
         for light in LEVELS
@@ -50,27 +50,27 @@ def test_every_stratum_that_exists_is_covered(mixed: Dataset) -> None:
 def test_many_images_without_lights_do_not_hide_the_sizes_of_the_others(tmp_path: Path) -> None:
     kinds = {("dark", "no lights"): 20, ("dark", "small"): 2, ("dark", "middling"): 2, ("dark", "large"): 2}
     dataset = write(tmp_path, kinds)
-    taken = stratified(dataset, dataset.images("train"), 12)
+    taken = stratify(dataset, dataset.images("train"), 12)
     found = {name.split(", ")[1] for name in taken.strata}
     assert found == {"small lights", "middling lights", "large lights", "no lights"}
 
 
 def test_without_labels_brightness_alone_decides(tmp_path: Path) -> None:
     dataset = write(tmp_path, {(light, "small"): 10 for light in LEVELS}, labels=False)
-    assert stratified(dataset, dataset.images("train"), 9).strata == {"dark": 3, "medium": 3, "bright": 3}
+    assert stratify(dataset, dataset.images("train"), 9).strata == {"dark": 3, "medium": 3, "bright": 3}
 
 
 def test_a_stratum_that_is_used_up_leaves_its_turns_to_the_others(mixed: Dataset) -> None:
-    taken = stratified(mixed, mixed.images("train"), 47)
+    taken = stratify(mixed, mixed.images("train"), 47)
     assert len(taken.paths) == len(set(taken.paths)) == 47
     assert sorted(taken.strata.values()) == [3, *[4] * 11]
 
 
 def test_all_are_taken_where_there_are_fewer(mixed: Dataset) -> None:
     images = mixed.images("train")
-    assert sorted(stratified(mixed, images, 1000).paths) == images
+    assert sorted(stratify(mixed, images, 1000).paths) == images
 
 
 def test_the_order_of_the_folder_does_not_matter(mixed: Dataset) -> None:
     images = mixed.images("train")
-    assert stratified(mixed, images[::-1], 7) == stratified(mixed, images, 7)
+    assert stratify(mixed, images[::-1], 7) == stratify(mixed, images, 7)
