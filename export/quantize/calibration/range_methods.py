@@ -99,7 +99,7 @@ OPENVINO = Tuning()
 #: The scale of symmetric INT8 is twice as large, which changes the balance of clipping and rounding: cubed
 #: errors are better than squared errors with a margin, see docs/results/int8-methods.md. No tensor stays
 #: float for its own noise: those of the student with the lowest ratio (18.6 to 26 dB) lie deep in it and make
-#: a twentieth of the noise of its boxes. The position of a tensor matters, see ``qdq_placement.for_tensorrt``.
+#: a twentieth of the noise of its boxes. The position of a tensor matters: ``qdq_placement.for_tensorrt``.
 TENSORRT = Tuning(signed=True, widen=1.0, power=3.0, float_share=0.0, front_share=0.0)
 
 
