@@ -29,7 +29,7 @@ demo: $(READY)  ## the whole line on embedded data; writes demo-out/report.html
 	$(BIN)/edgestill demo --out demo-out --force
 
 test: $(READY)  ## the default tests: CPU, no network, minutes
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-slow: $(READY)  ## the tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow

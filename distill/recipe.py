@@ -46,6 +46,8 @@ class StudentConfig:
         init: Initial weights: a checkpoint folder, an original YOLOv5 ``.pt`` file, ``student`` or
             ``teacher``. Tensors of another shape (e.g. another number of classes) keep random values. Empty:
             random weights.
+        reset_head: Whether the detection head starts from random weights even if those of ``init`` fit.
+        freeze_body: Whether backbone and neck keep the weights of ``init``, so that only the head is trained.
         head: Kind of detection head.
         share_levels: Whether all levels share the towers of a ``decoupled`` head.
         anchors_px: Anchor width and height in input pixels, three levels of three.
@@ -55,10 +57,23 @@ class StudentConfig:
 
     model: str = "yolov5n"
     init: str = ""
+    reset_head: bool = False
+    freeze_body: bool = False
     head: HeadKind = "coupled"
     share_levels: bool = False
     anchors_px: tuple[tuple[tuple[float, float], ...], ...] = COCO_ANCHORS_PX
     auto_anchor: bool = False
+
+    def __post_init__(self) -> None:
+        if self.auto_anchor and self.head == "dfl":
+            raise UsageError(
+                "student.auto_anchor with student.head = dfl, which has no anchors", hint="leave it out"
+            )
+        if self.freeze_body and not self.init:
+            raise UsageError(
+                "student.freeze_body without student.init: backbone and neck would keep random weights",
+                hint="--set student.init=student, or another checkpoint",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,11 +181,6 @@ class Recipe:
                 raise UsageError(
                     f"augment.{key} = {getattr(self.augment, key)} in recipe {self.name}", hint="from 0 to 1"
                 )
-        if self.student.auto_anchor and self.student.head == "dfl":
-            raise UsageError(
-                f"student.auto_anchor in recipe {self.name}, whose dfl head has no anchors",
-                hint="leave it out",
-            )
         if len(self.loss.balance) != len(self.student.anchors_px):
             raise UsageError(
                 f"loss.balance = {list(self.loss.balance)} in recipe {self.name}",
@@ -188,6 +198,11 @@ class Recipe:
             raise UsageError(
                 f"recipe {self.name} quantises a student with random weights: student.init is empty",
                 hint="train it in float first, then --set student.init=runs/x/best",
+            )
+        if self.quantisation.family and self.student.freeze_body:
+            raise UsageError(
+                f"recipe {self.name} has student.freeze_body and [quantisation], which trains all layers",
+                hint="--set student.freeze_body=false",
             )
         if self.methods and not self.teacher_weights:
             raise UsageError(

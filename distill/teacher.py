@@ -26,7 +26,8 @@ from edgestill.spec import ModelSpec
 
 SEED_OFFSET = 1_000_003  # without it, a random teacher of the student's architecture would equal the student
 CHECKSUMS = 3  # number of hashed tensors: the first, the middle and the last of the network
-ANCHORS = "model.24.anchors"
+HEAD = "model.24."  # prefix of the head's tensors
+ANCHORS = f"{HEAD}anchors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -212,18 +213,23 @@ def make_student(recipe: Recipe, classes: Sequence[str]) -> InitialStudent:
             f"the weights {recipe.student.init} are of {source.name}, but student.model is {model.name}",
             hint=f"--set student.model={source.name}, or name weights of {model.name}",
         )
-    return InitialStudent(model=model, spec=contract, unmatched=_copy_matching(model, source))
+    return InitialStudent(
+        model=model,
+        spec=contract,
+        unmatched=_copy_matching(model, source, reset_head=recipe.student.reset_head),
+    )
 
 
 @torch.no_grad()
-def _copy_matching(model: Yolov5, source: Yolov5) -> tuple[str, ...]:
+def _copy_matching(model: Yolov5, source: Yolov5, *, reset_head: bool) -> tuple[str, ...]:
     """Copy each tensor of the same name and shape except the anchors; returns the names of the others."""
     loaded = source.state_dict()
     unmatched = []
     for name, tensor in model.state_dict().items():
         if name == ANCHORS:
             continue
-        if name in loaded and loaded[name].shape == tensor.shape:
+        is_wanted = not (reset_head and name.startswith(HEAD))
+        if is_wanted and name in loaded and loaded[name].shape == tensor.shape:
             tensor.copy_(loaded[name])
         else:
             unmatched.append(name)

@@ -30,6 +30,7 @@ from distill.training.run_folder import (
     clean_run_folder,
     save_checkpoint,
     save_history,
+    save_initial,
     write_result,
 )
 from distill.training.schedule import method_weight, rates
@@ -89,6 +90,8 @@ def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool, calibrate: C
     recipe = with_anchors(recipe, datasets)
     resumes = resume and (out / STATE).is_file()
     run = build_run(recipe, out, datasets[0].classes, None if resumes else calibrate)
+    if recipe.student.reset_head and not resumes and distributed.is_main_process():
+        save_initial(run)
     disk = open_disk_cache(recipe)
     validation = Validation(
         datasets,

@@ -63,6 +63,7 @@ class Yolov5(nn.Module):
         self.size = size
         self.channels = level_channels(size)
         self.anchors_px = tuple(tuple((float(w), float(h)) for w, h in level) for level in anchors_px)
+        self._is_body_frozen = False
         self.model = nn.ModuleList(build_block(layer) for layer in self._table)
         # The head is built last: for one seed, backbone and neck have the same weights with every head.
         self.model.append(_head(size, nc, self.anchors_px, strides, head, share_levels=share_levels))
@@ -106,6 +107,18 @@ class Yolov5(nn.Module):
                 kept[layer.index] = x
         raw: list[Tensor] = self.head([kept[index] for index in TAPS.values()])
         return raw
+
+    def freeze_body(self) -> None:
+        """Exclude backbone and neck from training: no gradients, batch norms stay in evaluation mode."""
+        self._is_body_frozen = True
+        self.model[:-1].requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Yolov5:
+        """Switch to training or evaluation mode; a frozen backbone and neck stay in evaluation mode."""
+        super().train(mode)
+        if self._is_body_frozen:
+            self.model[:-1].eval()
+        return self
 
     def decode(self, raw: Sequence[Tensor]) -> Tensor:
         """Boxes and probabilities from raw maps, float32, in the head's ``layout``."""

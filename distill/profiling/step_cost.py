@@ -18,9 +18,9 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
-from distill.training.malloc import keep_freed_memory
+from distill.training.process_settings import prepare_process
 
-keep_freed_memory()  # as in a training, before torch is imported
+prepare_process()  # as `edgestill distill` does, before torch is imported
 
 import torch
 

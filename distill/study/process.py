@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from distill.training.process_settings import let_idle_threads_sleep
 from edgestill.files import read_json
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def launch(folder: Path, threads: int, cwd: Path | None = None) -> subprocess.Po
     """
     words = ["-m", "distill.study.cell", str(folder), "--threads", str(threads), "--parent", str(os.getpid())]
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    let_idle_threads_sleep(environment)
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, *words],

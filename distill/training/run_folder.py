@@ -64,6 +64,12 @@ def save_checkpoint(run: TrainingRun, name: str, row: Row) -> None:
     checkpoint.save(run.folder / name, run.ema.model, run.spec, about)
 
 
+def save_initial(run: TrainingRun) -> None:
+    """Write the student before its first step as the checkpoint ``begin/``, to be compared with ``best/``."""
+    about = {"trained_by": f"edgestill {edgestill.__version__}", "recipe": run.recipe.to_json()}
+    checkpoint.save(run.folder / INITIAL_CHECKPOINT, run.ema.model, run.spec, about)
+
+
 def save_history(run: TrainingRun) -> None:
     """Write ``history.csv`` with the rows of all epochs so far."""
     write_history(run.folder / HISTORY, run.counters.rows)

@@ -96,7 +96,8 @@ def build_run(
     student = make_student(recipe, classes)
     if student.unmatched:
         say(
-            f"randomly initialised (no match in {recipe.student.init}): {', '.join(student.unmatched_layers)}"
+            f"randomly initialised (not taken from {recipe.student.init}): "
+            f"{', '.join(student.unmatched_layers)}"
         )
     if recipe.quantisation.family:
         quantized = quantize_student(
@@ -112,6 +113,8 @@ def build_run(
         compute.to_device(teacher.model)
         say(teacher.describe())
     say(f"{student.spec.name}, {compute.describe()}, {torch.get_num_threads()} threads")
+    if recipe.student.freeze_body:
+        student.model.freeze_body()
     # Copied before the batch norms are converted: the average is only evaluated.
     ema = Ema(student.model, recipe.optimiser.ema_decay, recipe.optimiser.ema_steps)
     for module in (student.model, method_losses):
@@ -162,6 +165,8 @@ def make_optimiser(
     biases, weights, others = [], [], []
     for module in (model, method_losses):
         for name, parameter in module.named_parameters():
+            if not parameter.requires_grad:  # a frozen backbone
+                continue
             if parameter.ndim > 1:
                 weights.append(parameter)
             elif module is model and name.endswith(".bias"):

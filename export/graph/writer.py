@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from edgestill import __version__
-
 #: Has Q/DQ per channel, and is read by every supported ONNX Runtime and OpenVINO, and by TensorRT from 8.5
 #: on.
 OPSET = 17
 BATCH = 0  # in the shape of a Reshape: copies the size of the input, here the batch
+#: The version of edgestill that last changed the bytes of exported graphs. It is written into files instead
+#: of the version of the package, so that a release that exports the same graphs gives the same bytes.
+GRAPH_VERSION = "0.1.0"
 IR_VERSION = 8  # the one of opset 17; older runtimes refuse newer ones
 
 
@@ -149,7 +150,7 @@ class GraphWriter:
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="edgestill",
-            producer_version=__version__,
+            producer_version=GRAPH_VERSION,
         )
         helper.set_model_props(model, dict(metadata))
         onnx.checker.check_model(model)

@@ -106,4 +106,4 @@ def test_anchors_are_judged_and_proposed(scenes: Path, capsys: pytest.CaptureFix
     assert tiled["proposed_px"][0][0][0] > 1.5 * tiny["proposed_px"][0][0][0]
     console = Console(width=220, record=True)
     console.print(data_anchors.show(suit))
-    assert "they stay" in console.export_text()
+    assert "the given ones are kept" in console.export_text()

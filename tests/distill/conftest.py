@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import cv2
 import numpy as np
@@ -15,6 +22,9 @@ from distill.models.yolov5 import build, model_spec
 from distill.recipe import Recipe, load_recipe
 
 CLASSES = ("red", "green")
+PATIENCE_S = 300
+WARM = Path(__file__).parent / "scripts" / "warm.py"
+Fork = Callable[..., list["subprocess.CompletedProcess[str]"]]
 INPUT_HW = (96, 160)
 
 
@@ -71,3 +81,44 @@ def recipe(data: Path, teacher: Path) -> Recipe:
 def plain(recipe: Recipe) -> Recipe:
     """One epoch without a teacher."""
     return replace(recipe, teacher="", methods={}, epochs=1, eval_every=1)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of this test leave no plots; those of its module's fixtures still do."""
+    monkeypatch.setattr("distill.training.run_folder.draw", lambda *_: {})
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
+    """Runs a script, or one side by side with itself in other environments, see ``scripts/warm.py``."""
+    logs = tmp_path_factory.mktemp("forked")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, str(WARM)], stdin=pipe, stdout=pipe, text=True, start_new_session=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+
+        def run(
+            *argv: str | Path, env: Sequence[Mapping[str, str]] = ({},)
+        ) -> list[subprocess.CompletedProcess[str]]:
+            words = [str(word) for word in argv]
+            streams = [
+                {name: str(logs / f"{name}{i}") for name in ("stdout", "stderr")} for i in range(len(env))
+            ]
+            commands = [{"argv": words, "env": own, **files} for own, files in zip(env, streams, strict=True)]
+            timer = Timer(PATIENCE_S, os.killpg, (server.pid, signal.SIGKILL))
+            timer.start()
+            print(json.dumps(commands), file=server.stdin, flush=True)
+            codes = json.loads(server.stdout.readline())
+            timer.cancel()
+            return [
+                subprocess.CompletedProcess(
+                    words, code, *(Path(files[name]).read_text() for name in ("stdout", "stderr"))
+                )
+                for code, files in zip(codes, streams, strict=True)
+            ]
+
+        yield run
+        server.stdin.close()

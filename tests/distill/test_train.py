@@ -31,6 +31,7 @@ from edgestill.files import sha256_file
 from edgestill.history import read_history, without_timing
 from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, evaluate
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 CLASSES = ("red", "green")
 INPUT_HW = (96, 160)
 

@@ -161,20 +161,18 @@ def run_onnx() -> Callable[[Any, NDArray[np.float32]], NDArray[np.float32]]:
     return run
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    """Dark and bright pictures with small and large lights: 12 to train on, 4 to validate."""
+def _write_dataset(root: Path) -> Dataset:
     rng = np.random.default_rng(2)
     for split, count in (("train", 12), ("val", 4)):
         for folder in ("images", "labels"):
-            (tmp_path / folder / split).mkdir(parents=True)
+            (root / folder / split).mkdir(parents=True)
         for i in range(count):
             level = 30 if i % 2 else 200
             image = rng.normal(level, 15, (48, 64, 3)).clip(0, 255).astype(np.uint8)
-            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), image)
+            cv2.imwrite(str(root / "images" / split / f"{i}.png"), image)
             side = 0.1 if i % 4 < 2 else 0.4
-            (tmp_path / "labels" / split / f"{i}.txt").write_text(f"{i % 2} 0.5 0.5 {side} {side}\n")
-    path = tmp_path / "data.yaml"
+            (root / "labels" / split / f"{i}.txt").write_text(f"{i % 2} 0.5 0.5 {side} {side}\n")
+    path = root / "data.yaml"
     path.write_text("train: images/train\nval: images/val\nnames: [red, green]\n")
     return Dataset.open(path)
 
@@ -208,6 +206,24 @@ def check_float32(ours: NDArray[Any], theirs: NDArray[Any], exact: NDArray[Any])
 def assert_float32_close() -> Callable[..., None]:
     """``check_float32``."""
     return check_float32
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Dark and bright pictures with small and large lights: 12 to train on, 4 to validate."""
+    return _write_dataset(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def seen_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of statistics, for exports whose calibration is not the point."""
+    return tmp_path_factory.mktemp("seen")
+
+
+@pytest.fixture(scope="session")
+def kept_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The same for tests that share exports of it: nothing of it may be changed."""
+    return _write_dataset(tmp_path_factory.mktemp("dataset"))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Writes a small network in every form and prints the SHA-256 of each file; ``test_same_bytes`` runs it.
 
+Its words are a folder and the heads, all of them if none is named.
+
 It is a process of its own, since what depends on the order of a set differs between processes only.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from export.graph.detector_graph import DetectorGraph
 from export.graph.interface import Interface
 from export.graph.yolov5 import build_onnx
 from export.job import INT8_SETTINGS, SUFFIX, Job
-from export.quantize.calibration.observer import observe
+from export.quantize.calibration.observer import TensorStatistics, observe
 from export.quantize.fp16 import to_fp16
 from export.quantize.int8 import make_int8
 
@@ -59,15 +61,19 @@ def cases() -> Iterator[tuple[str, str, str, str]]:
                 yield head, target, precision, form
 
 
-def write_all(out: Path) -> dict[str, str]:
+def write_all(out: Path, heads: Collection[str]) -> dict[str, str]:
     """SHA-256 by case and file."""
-    weights = {head: random_weights(spec, seed=1) for head, spec in SPECS.items()}
+    weights = {head: random_weights(SPECS[head], seed=1) for head in heads}
+    sources = {head: build_onnx(SPECS[head], weights[head]) for head in heads}
+    statistics = {head: _gathered(SPECS[head], sources[head]) for head in heads}
     made: dict[tuple[str, str, str], Any] = {}
     digests = {}
     for head, target, precision, form in cases():
+        if head not in heads:
+            continue
         spec = SPECS[head]
         if (head, target, precision) not in made:
-            made[head, target, precision] = _model(spec, weights[head], target, precision)
+            made[head, target, precision] = _model(spec, sources[head], statistics[head], target, precision)
         checkpoint = Checkpoint(spec=spec, weights=weights[head], sha256="0" * 64)
         kind: Any = "onnx" if target == "tensorrt" else target  # of an engine it is its graph
         job = Job(checkpoint=checkpoint, target=kind, precision=precision, interface=FORMS[form])  # type: ignore[arg-type]
@@ -79,19 +85,21 @@ def write_all(out: Path) -> dict[str, str]:
     return digests
 
 
-def _model(spec: ModelSpec, weights: Any, target: Any, precision: str) -> Any:
-    source = build_onnx(spec, weights)
+def _gathered(spec: ModelSpec, source: Any) -> TensorStatistics:
+    graph = DetectorGraph(source, spec.scale)
+    feed = np.random.default_rng(0).random((1, 3, *spec.input_hw), dtype=np.float32)
+    return observe(
+        source, [feed], histograms=graph.observed_tensors(), means=graph.convolution_inputs(), threads=1
+    )
+
+
+def _model(spec: ModelSpec, source: Any, seen: TensorStatistics, target: Any, precision: str) -> Any:
     if precision == "fp16" and target != "openvino":
         return to_fp16(DetectorGraph(source, spec.scale), {}).model
     if precision != "int8":
         return source
-    graph = DetectorGraph(source, spec.scale)
-    feed = np.random.default_rng(0).random((1, 3, *spec.input_hw), dtype=np.float32)
-    seen = observe(
-        source, [feed], histograms=graph.observed_tensors(), means=graph.convolution_inputs(), threads=1
-    )
-    return make_int8(graph, seen, INT8_SETTINGS[target])[0]
+    return make_int8(DetectorGraph(source, spec.scale), seen, INT8_SETTINGS[target])[0]
 
 
 if __name__ == "__main__":
-    print(json.dumps(write_all(Path(sys.argv[1]))))
+    print(json.dumps(write_all(Path(sys.argv[1]), sys.argv[2:] or list(SPECS))))

@@ -32,7 +32,11 @@ def publish(
     checkpoint: Checkpoint, out: Path, *, to: Any = "onnx", precision: Any = "fp32", **options: Any
 ) -> ExportResult:
     job = Job(
-        checkpoint=checkpoint, target=to, precision=precision, calibration=options.pop("calibration", None)
+        checkpoint=checkpoint,
+        target=to,
+        precision=precision,
+        calibration=options.pop("calibration", None),
+        cache=options.pop("cache", None),
     )
     return export(job, out, "m", check=options.pop("check", passes), **options)
 
@@ -49,10 +53,18 @@ def publish(
     ],
 )
 def test_the_files_and_their_manifest_are_published(
-    to: str, precision: str, names: list[str], tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset
+    to: str,
+    precision: str,
+    names: list[str],
+    tmp_path: Path,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    seen_before: Path,
 ) -> None:
-    calibration = choose_images(dataset, checkpoint.spec, count=4) if precision == "int8" else None
-    made = publish(checkpoint, tmp_path / "out", to=to, precision=precision, calibration=calibration)
+    calibration = choose_images(dataset, checkpoint.spec, count=2) if precision == "int8" else None
+    made = publish(
+        checkpoint, tmp_path / "out", to=to, precision=precision, calibration=calibration, cache=seen_before
+    )
     assert [path.name for path in made.files] == names
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*names, made.manifest.name])
 
@@ -76,7 +88,7 @@ def test_the_manifest_tells_parent_hashes_and_what_was_proved(tmp_path: Path, ch
 def test_the_calibration_record_is_in_the_manifest(
     tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset
 ) -> None:
-    calibration = choose_images(dataset, checkpoint.spec, count=4)
+    calibration = choose_images(dataset, checkpoint.spec, count=2)
     made = publish(checkpoint, tmp_path / "out", precision="int8", calibration=calibration)
     record = made.record.calibration
     assert record is not None
@@ -91,7 +103,7 @@ def test_the_calibration_record_is_in_the_manifest(
 def test_both_int8_files_come_from_one_record(
     tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset
 ) -> None:
-    calibration = choose_images(dataset, checkpoint.spec, count=4)
+    calibration = choose_images(dataset, checkpoint.spec, count=2)
     records = [
         publish(
             checkpoint, tmp_path / to, to=to, precision="int8", calibration=calibration

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Train; the result is the content of ``result.json``, in the main process only."""
+    from distill.training.process_settings import prepare_process  # noqa: PLC0415
+
+    prepare_process()
     from distill.recipe import load_recipe  # noqa: PLC0415 (imports torch)
     from edgestill.errors import UsageError  # noqa: PLC0415
 

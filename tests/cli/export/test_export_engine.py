@@ -106,7 +106,7 @@ def test_a_silent_fp32_engine_is_not_published(
     out = tmp_path / "out"
     words = ["export", "student", "--to", "tensorrt", "--precision", "fp16", *SMALL, "--out", str(out)]
     assert main(words) == 6
-    assert "0 are executed in float16" in capsys.readouterr().err
+    assert "0 of 60 convolutions are executed in float16" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -151,7 +151,7 @@ def test_an_engine_of_free_sizes_says_for_which_it_was_built(
         (("--to", "onnx", "--profile-batch", "1,2,3"), "--profile-batch: only for engines"),
         (("--to", "tensorrt", "--profile-batch", "1,2,x"), "is not numbers"),
         (("--to", "tensorrt", "--profile-batch", "1,2"), "not the smallest, optimal and largest"),
-        (("--to", "tensorrt", "--profile-size", "64,100,128"), "not HxW in steps of 32"),
+        (("--to", "tensorrt", "--profile-size", "64,100,128"), "not HxW in multiples of 32"),
         (("--to", "tensorrt-rtx", "--profile-batch", "1,2,4"), "is for a free batch"),
         (("--to", "onnx", "--dla", "0"), "--dla: only for engines"),
         (("--to", "openvino", "--version-compatible"), "--version-compatible: only for engines"),

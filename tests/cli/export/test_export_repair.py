@@ -83,7 +83,7 @@ def test_a_repair_is_told_with_its_picture(
     shown = StringIO()
     Console(file=shown, width=240).print(export.show(told))
     assert "model.0 moved, as 3 lights changed" in shown.getvalue()
-    assert "1.250 x the time (1.200 to 1.300)" in shown.getvalue()
+    assert "1.250 x the latency (1.200 to 1.300)" in shown.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -156,10 +156,11 @@ def test_a_recipe_gets_them_only_if_it_asks(tiny_lights: Path) -> None:
 
 
 def test_an_anchor_free_head_has_none_to_find() -> None:
-    with pytest.raises(UsageError, match="dfl head has no anchors"):
+    with pytest.raises(UsageError, match="head = dfl, which has no anchors"):
         build_recipe("x", {"student": {"auto_anchor": True, "head": "dfl"}})
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_training_brings_them_into_the_checkpoint(tiny_lights: Path, plain: Recipe, tmp_path: Path) -> None:
     from distill.checkpoints.native import load
     from distill.train import train

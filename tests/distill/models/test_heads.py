@@ -387,6 +387,7 @@ def student(recipe: Recipe, kind: Kind, init: str = "") -> Recipe:
     return replace(recipe, student=wanted, methods={}, epochs=1, eval_every=1)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("kind", [SHARED, DFL], ids=["shared", "dfl"])
 def test_a_head_trains_and_is_kept(kind: Kind, recipe: Recipe, tmp_path: Path) -> None:
     result = train(student(recipe, kind), tmp_path / "run")

@@ -97,7 +97,7 @@ def test_the_file_computes_what_was_trained(
 
 @pytest.mark.parametrize("family", QDQ_TARGETS)
 def test_the_file_holds_the_scales_bit_for_bit(family: QdqTarget, student: Any) -> None:
-    plain, scheme = trained(student, family).settled(student.spec)
+    plain, scheme = trained(student, family).to_float(student.spec)
     made = graph(plain, student.spec, scheme, float_is_fp16=INT8_SETTINGS[family].float_is_fp16)
     stored = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
     rounded = [name for name in scheme.activations if f"{name}.scale" in stored]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def whole(settings: list[str], data: Path, tmp_path_factory: pytest.TempPathFact
     """A run that nothing disturbed: its folder and its result."""
     out = tmp_path_factory.mktemp("qat") / "run"
     recipe = load_recipe("traffic-lights-qat", settings, [str(data)])
-    return out, train(recipe, out, place=quantise_for_qat)
+    return out, train(recipe, out, calibrate=quantise_for_qat)
 
 
 def test_the_student_learns_from_itself_before_rounding(whole: Any, teacher: Path) -> None:
@@ -83,14 +82,14 @@ def test_weights_are_stored_as_the_numbers_of_their_bytes(whole: Any) -> None:
 
 
 def test_a_run_that_is_killed_and_resumed_ends_with_the_same_weights_and_scales(
-    whole: Any, settings: list[str], data: Path, tmp_path: Path
+    whole: Any, settings: list[str], data: Path, tmp_path: Path, forked: Callable[..., Any]
 ) -> None:
     broken = tmp_path / "broken"
     words = ["distill", "traffic-lights-qat", "--data", str(data), "--out", str(broken), "--resume"]
     flags = [word for setting in settings for word in ("--set", setting)]
     for at, code in ((["step", "2"], -signal.SIGKILL), (["nowhere", "0"], 0)):
-        command = [sys.executable, str(SCRIPT), *at, *words, *flags]
-        assert subprocess.run(command, check=False, capture_output=True).returncode == code
+        (done,) = forked(SCRIPT, *at, *words, *flags)
+        assert done.returncode == code, done.stderr
     histories = [[without_timing(row) for row in read_history(out / HISTORY)] for out in (whole[0], broken)]
     assert histories[0] == histories[1]
     weights = "last/model.safetensors"  # the scales are in it

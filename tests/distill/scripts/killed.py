@@ -1,7 +1,8 @@
 """Run one edgestill verb and be killed, with SIGKILL, at a chosen moment: PLACE COUNT WORDS...
 
 PLACE is ``step`` (behind the COUNT-th one), ``state`` or ``weights`` (when half of the COUNT-th such file is
-written). ``RANK`` in the environment, if it is there, must be the last of ``WORLD_SIZE``.
+written), or ``nowhere``. ``RANK`` in the environment, if it is there, must be the last of ``WORLD_SIZE``.
+A training leaves no plots.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from distill import train
+from distill.training import run_folder
 from edgestill import checkpoint
 from edgestill.cli.main import main
 
@@ -53,6 +55,7 @@ def die_in_weights(path: Path, data: bytes) -> None:
 
 
 step, save, write = train.step, torch.save, checkpoint.write_bytes
+run_folder.draw = lambda *_: {}
 place, count, *words = sys.argv[1:]
 if os.environ.get("RANK", "0") == str(int(os.environ.get("WORLD_SIZE", "1")) - 1):
     if place == "step":

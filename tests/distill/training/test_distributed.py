@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from torch import nn
 from distill.recipe import Recipe, load_recipe
 from distill.train import train
 from distill.training import distributed
+from distill.training.resume import STATE
 from distill.training.run_folder import HISTORY
 from edgestill.files import sha256_file
 from edgestill.history import Row, read_history, without_timing
@@ -26,12 +29,34 @@ WEIGHTS = "last/model.safetensors"
 
 
 def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a script or ``-m`` module in two processes."""
+    """Run a script in two processes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [*command, *words], check=False, capture_output=True, text=True, timeout=300, env=environment
     )
+
+
+@pytest.fixture(scope="module")
+def pair(forked: Callable[..., Any]) -> Callable[..., list[subprocess.CompletedProcess[str]]]:
+    """Runs a script in two processes with what torchrun tells its own, and without the seconds it takes."""
+
+    def run(*words: str | Path) -> list[subprocess.CompletedProcess[str]]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        told = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "WORLD_SIZE": "2",
+            "TORCHELASTIC_RUN_ID": port,
+        }
+        both: list[subprocess.CompletedProcess[str]] = forked(
+            *words, env=[{**told, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+        )
+        return both
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +89,28 @@ def words(settings: list[str], data: Path, out: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def together(
-    settings: list[str], data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    settings: list[str],
+    data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    pair: Callable[..., list[subprocess.CompletedProcess[str]]],
+) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
     out = tmp_path_factory.mktemp("runs") / "two"
-    return out, torchrun("-m", "edgestill", *words(settings, data, out))
+    return out, pair(SCRIPTS / "killed.py", "nowhere", 0, *words(settings, data, out))
 
 
 def losses(out: Path) -> list[Row]:
     return [without_timing(row) for row in read_history(out / HISTORY)]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_processes_have_the_curve_of_one(
-    together: tuple[Path, subprocess.CompletedProcess[str]], settings: list[str], data: Path, tmp_path: Path
+    together: tuple[Path, list[subprocess.CompletedProcess[str]]],
+    settings: list[str],
+    data: Path,
+    tmp_path: Path,
 ) -> None:
-    assert together[1].returncode == 0, together[1].stderr
+    for done in together[1]:
+        assert done.returncode == 0, done.stderr
     train(load_recipe("traffic-lights", settings, [str(data)]), tmp_path / "one")
     for alone, shared in zip(losses(tmp_path / "one"), losses(together[0]), strict=True):
         assert alone.keys() == shared.keys()
@@ -88,28 +121,37 @@ def test_two_processes_have_the_curve_of_one(
             assert shared[name] == wanted, f"{name} in {alone}"
 
 
-def test_one_process_speaks(together: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    out, done = together
-    assert json.loads(done.stdout) == json.loads((out / "result.json").read_text())
-    assert done.stderr.count("epoch 3: mAP50") == 1
+def test_one_process_speaks(together: tuple[Path, list[subprocess.CompletedProcess[str]]]) -> None:
+    out, (first, second) = together
+    assert json.loads(first.stdout) == json.loads((out / "result.json").read_text())
+    assert first.stderr.count("epoch 3: mAP50") == 1
+    assert second.stdout + second.stderr == ""
 
 
 def test_a_process_that_dies_ends_all_and_the_run_goes_on_later(
-    together: tuple[Path, subprocess.CompletedProcess[str]], settings: list[str], data: Path, tmp_path: Path
+    together: tuple[Path, list[subprocess.CompletedProcess[str]]],
+    settings: list[str],
+    data: Path,
+    tmp_path: Path,
+    pair: Callable[..., list[subprocess.CompletedProcess[str]]],
 ) -> None:
     asked = words(settings, data, tmp_path)
     killed = torchrun(str(SCRIPTS / "killed.py"), "step", "2", *asked)
     assert killed.returncode != 0
+    assert (tmp_path / STATE).is_file(), killed.stderr
     assert not (tmp_path / "result.json").exists()
-    assert torchrun("-m", "edgestill", *asked, "--resume").returncode == 0
+    for done in pair(SCRIPTS / "killed.py", "nowhere", 0, *asked, "--resume"):
+        assert done.returncode == 0, done.stderr
     assert losses(tmp_path) == losses(together[0])
     assert sha256_file(tmp_path / WEIGHTS) == sha256_file(together[0] / WEIGHTS)
 
 
-def test_every_loss_of_two_half_batches_is_that_of_the_whole() -> None:
-    done = torchrun(str(SCRIPTS / "halves.py"))
-    assert done.returncode == 0, done.stderr
-    errors = json.loads(done.stdout)
+def test_every_loss_of_two_half_batches_is_that_of_the_whole(
+    pair: Callable[..., list[subprocess.CompletedProcess[str]]],
+) -> None:
+    first, second = pair(SCRIPTS / "halves.py")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    errors = json.loads(first.stdout)
     assert {name: error for name, error in errors.items() if not error < 1e-4} == {}
 
 

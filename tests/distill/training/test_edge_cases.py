@@ -53,6 +53,7 @@ def test_an_epoch_without_any_object_trains(small: Recipe, tmp_path: Path) -> No
     }
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_epoch_without_any_object_is_distilled(small: Recipe, recipe: Recipe, tmp_path: Path) -> None:
     write(tmp_path, {"train": [[], []], "val": [[]]})
     teacher_outputs = replace(small, teacher=recipe.teacher, methods=recipe.methods, batch=2)
@@ -76,11 +77,13 @@ def test_one_class_trains(small: Recipe, tmp_path: Path) -> None:
     assert native.load(Path(result["best"]))[1].classes == ("light",)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_smaller_than_a_cell_train(small: Recipe, tmp_path: Path) -> None:
     write(tmp_path, {"train": [MIDDLE, [], MIDDLE], "val": [MIDDLE]}, hw=(5, 7))
     assert train(small, tmp_path / "run")["images"] == {"train": 3, "unlabelled": 0, "val": 1}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_image_trains_in_a_batch_of_many(small: Recipe, tmp_path: Path) -> None:
     write(tmp_path, {"train": [MIDDLE], "val": [MIDDLE]})
     result = train(replace(small, batch=64), tmp_path / "run")

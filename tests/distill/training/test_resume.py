@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +26,7 @@ def settings(recipe: Recipe) -> list[str]:
         f"teacher={recipe.teacher}",
         "input_hw=[96, 160]",
         "train_hw=[64, 64]",
-        "epochs=3",
+        "epochs=2",
         "batch=2",
         "eval_every=1",
         "save_every_steps=1",
@@ -36,24 +36,21 @@ def settings(recipe: Recipe) -> list[str]:
     ]
 
 
-def run(place: str, count: int, settings: list[str], data: Path, out: Path) -> int:
-    """Train in a process of its own that is killed at a place; gives its exit code."""
-    words = ["distill", "traffic-lights", "--data", str(data), "--out", str(out), "--resume"]
-    flags = [word for setting in settings for word in ("--set", setting)]
-    command = [sys.executable, str(SCRIPT), place, str(count), *words, *flags]
-    return subprocess.run(command, check=False, capture_output=True).returncode
-
-
+@pytest.mark.usefixtures("undrawn")
 def test_a_training_that_is_killed_and_resumed_ends_with_the_same_weights(
-    settings: list[str], data: Path, tmp_path: Path
+    settings: list[str], data: Path, tmp_path: Path, forked: Callable[..., Any]
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
+    flags = [word for setting in settings for word in ("--set", setting)]
+    words = ["distill", "traffic-lights", "--data", data, "--out", broken, "--resume", *flags]
     train(load_recipe("traffic-lights", settings, [str(data)]), whole)
 
     for place, count in (("step", 3), ("state", 2), ("weights", 1), ("step", 5)):
-        assert run(place, count, settings, data, broken) == -signal.SIGKILL
+        (killed,) = forked(SCRIPT, place, count, *words)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert not (broken / "result.json").exists()
-    assert run("nowhere", 0, settings, data, broken) == 0
+    (ended,) = forked(SCRIPT, "nowhere", 0, *words)
+    assert ended.returncode == 0, ended.stderr
 
     histories = [[without_timing(row) for row in read_history(out / HISTORY)] for out in (whole, broken)]
     assert histories[0] == histories[1]
@@ -63,6 +60,7 @@ def test_a_training_that_is_killed_and_resumed_ends_with_the_same_weights(
     assert not list(broken.glob(f".{Path(STATE).stem}.*")), "half a state is left over"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_killed_process_left_behind_is_cleared(
     settings: list[str], data: Path, tmp_path: Path
 ) -> None:

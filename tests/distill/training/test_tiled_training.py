@@ -21,6 +21,7 @@ from runtime.tiling import TiledDetector, Tiling
 TILING = Tiling(columns=2, rows=2, overlap=0.2)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_windows_are_cut_at_the_scale_of_a_tile_and_validation_looks_at_tiles(
     plain: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -153,22 +154,27 @@ def test_no_operator_is_younger_than_the_opset_or_suppresses(models: Any) -> Non
     assert len(set(names)) == len(names)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def open_as(
-    checkpoint: Checkpoint, dataset: Dataset, tmp_path: Path
+    checkpoint: Checkpoint, kept_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Any, Any, Interface], ModelDetector]:
-    """Exports in a precision and a form, and opens the file."""
+    """Exports in a precision and a form, once each, and opens the file."""
+    folder = tmp_path_factory.mktemp("exported")
 
+    @cache
     def make(target: Any, precision: Any, form: Interface) -> ModelDetector:
         job = Job(
             checkpoint=checkpoint,
             target=target,
             precision=precision,
-            calibration=choose_images(dataset, checkpoint.spec, count=2) if precision != "fp32" else None,
+            calibration=choose_images(kept_dataset, checkpoint.spec, count=2)
+            if precision != "fp32"
+            else None,
+            cache=folder / "statistics",
             interface=form,
         )
-        name = f"m{len(list(tmp_path.iterdir()))}"
-        made = export(job, tmp_path / name, "m", check=lambda built, source: None)
+        name = f"m{len(list(folder.iterdir()))}"
+        made = export(job, folder / name, "m", check=lambda built, source: None)
         assert made.record.spec == job.spec
         return open_detector(made.files[0], conf=0.4, threads=1)
 

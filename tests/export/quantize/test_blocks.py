@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,12 +37,25 @@ class Made(NamedTuple):
     blocks: dict[str, PrecisionBlock]
 
 
+@pytest.fixture(scope="module")
+def placed(
+    float_model: onnx.ModelProto, spec: ModelSpec, statistics: TensorStatistics
+) -> Callable[[str], Made]:
+    """The plan of each family, made once."""
+
+    @cache
+    def make(family: str) -> Made:
+        place, tuning = PLACES[family]
+        graph = DetectorGraph(float_model, spec.scale)
+        plan = place(graph, statistics, tuning)
+        return Made(graph, plan, {b.name: b for b in blocks_of(graph, plan.convolutions)})
+
+    return make
+
+
 @pytest.fixture
-def made(family: str, float_model: onnx.ModelProto, spec: ModelSpec, statistics: TensorStatistics) -> Made:
-    place, tuning = PLACES[family]
-    graph = DetectorGraph(float_model, spec.scale)
-    plan = place(graph, statistics, tuning)
-    return Made(graph, plan, {b.name: b for b in blocks_of(graph, plan.convolutions)})
+def made(family: str, placed: Callable[[str], Made]) -> Made:
+    return placed(family)
 
 
 def without(made: Made, *names: str) -> QdqPlan:

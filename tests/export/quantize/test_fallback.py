@@ -187,15 +187,25 @@ def gate(most: int) -> Any:
     return check
 
 
-def publish(checkpoint: Checkpoint, calibration: Calibration, out: Path, most: int) -> ExportResult:
-    job = Job(checkpoint=checkpoint, target="onnx", precision="int8", calibration=calibration)
+def publish(
+    checkpoint: Checkpoint, calibration: Calibration, out: Path, most: int, cache: Path
+) -> ExportResult:
+    job = Job(checkpoint=checkpoint, target="onnx", precision="int8", calibration=calibration, cache=cache)
     return export(job, out, "m", check=gate(most), repair_with=lambda a, b: PACE)
 
 
 def test_a_repaired_file_is_published_with_its_picture_and_the_same_every_time(
-    checkpoint: Checkpoint, calibration: Calibration, tmp_path: Path
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seen_before: Path,
 ) -> None:
-    made = [publish(checkpoint, calibration, tmp_path / name, most=16) for name in ("a", "b")]
+    """Of the blocks, every third can be moved: each is measured by an export of its own."""
+    monkeypatch.setattr("export.build.rank", lambda source, blocks, *of: rank(source, blocks[::3], *of))
+    made = [
+        publish(checkpoint, calibration, tmp_path / name, most=16, cache=seen_before) for name in ("a", "b")
+    ]
     names = ["m.onnx", "m.onnx.manifest.json", "m.onnx.sensitivity.png"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
     for name in names:
@@ -213,11 +223,17 @@ def test_a_repaired_file_is_published_with_its_picture_and_the_same_every_time(
 
 
 def test_a_file_that_holds_is_the_one_without_repair(
-    checkpoint: Checkpoint, calibration: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seen_before: Path,
 ) -> None:
     monkeypatch.setattr("export.build.rank", lambda *_: pytest.fail("it looked"))
-    made = publish(checkpoint, calibration, tmp_path / "a", most=18)
-    job = Job(checkpoint=checkpoint, target="onnx", precision="int8", calibration=calibration)
+    made = publish(checkpoint, calibration, tmp_path / "a", most=18, cache=seen_before)
+    job = Job(
+        checkpoint=checkpoint, target="onnx", precision="int8", calibration=calibration, cache=seen_before
+    )
     export(job, tmp_path / "b", "m", check=gate(18))
     assert made.record.repair is None
     assert made.plot is None
@@ -237,10 +253,10 @@ def ranked_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("ranked_unseen")
 def test_what_cannot_be_repaired_leaves_nothing_behind(
-    checkpoint: Checkpoint, calibration: Calibration, tmp_path: Path
+    checkpoint: Checkpoint, calibration: Calibration, tmp_path: Path, seen_before: Path
 ) -> None:
     with pytest.raises(VerificationError, match="cannot be repaired"):
-        publish(checkpoint, calibration, tmp_path / "out", most=0)
+        publish(checkpoint, calibration, tmp_path / "out", most=0, cache=seen_before)
     assert not (tmp_path / "out").exists()
 
 
@@ -280,8 +296,8 @@ def test_without_matplotlib_there_is_no_picture_and_it_is_said(
 
 
 def test_an_older_picture_is_not_replaced_unasked(
-    checkpoint: Checkpoint, calibration: Calibration, tmp_path: Path
+    checkpoint: Checkpoint, calibration: Calibration, tmp_path: Path, seen_before: Path
 ) -> None:
     (tmp_path / "m.onnx.sensitivity.png").write_bytes(b"older")
     with pytest.raises(UsageError, match="exists already"):
-        publish(checkpoint, calibration, tmp_path, most=18)
+        publish(checkpoint, calibration, tmp_path, most=18, cache=seen_before)

@@ -37,12 +37,12 @@ def quantised(float_model: Any, spec: ModelSpec, statistics: TensorStatistics) -
     return quantise(float_model, plan, replace(statistics, weights={}), ANY_CPU_RANGE)
 
 
-@pytest.fixture(params=FORMS)
+@pytest.fixture(scope="module", params=FORMS)
 def form(request: Any) -> Interface:
     return FORMS[request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pair(quantised: Any, spec: ModelSpec, form: Interface) -> tuple[Any, Any]:
     """A file as it is, and arranged."""
     plain = apply_interface(quantised, spec, form)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,22 @@ from export.graph.index import passed_on
 from export.quantize.calibration.observer import Histogram, TensorStatistics
 from export.quantize.qdq_placement import QdqPlan, for_onnxruntime, for_openvino, for_tensorrt
 
+
+def once(place: Any) -> Any:
+    """The placement, which makes each plan once."""
+    made: dict[tuple[int, int], tuple[DetectorGraph, TensorStatistics, QdqPlan]] = {}
+
+    @wraps(place)
+    def placed(graph: DetectorGraph, statistics: TensorStatistics) -> QdqPlan:
+        key = id(graph), id(statistics)  # of what is kept alive here
+        if key not in made:
+            made[key] = graph, statistics, place(graph, statistics)
+        return made[key][2]
+
+    return placed
+
+
+for_onnxruntime, for_openvino, for_tensorrt = map(once, (for_onnxruntime, for_openvino, for_tensorrt))
 HEAD = {"model.24.m.0", "model.24.m.1", "model.24.m.2"}
 PLACEMENTS = pytest.mark.parametrize("place", [for_openvino, for_onnxruntime])
 
@@ -21,7 +38,7 @@ def kernel(conv: Any) -> int:
     return int(next(a.ints[0] for a in conv.attribute if a.name == "kernel_shape"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def graph(float_model: Any, spec: ModelSpec) -> DetectorGraph:
     return DetectorGraph(float_model, spec.scale)
 

@@ -46,7 +46,7 @@ def test_a_v100_builds_int8_with_a_doubt(on_gpu: OnGpu) -> None:
 
 def test_a_nano_is_sent_to_its_own_tool(on_gpu: OnGpu) -> None:
     on_gpu("8.2.1", cuda=NANO)
-    with pytest.raises(DeviceError, match=r"TensorRT 8\.2\.1 has the older interface") as caught:
+    with pytest.raises(DeviceError, match=r"TensorRT 8\.2\.1 has no named tensors") as caught:
         find_build_target("tensorrt", "fp16", PLAIN)
     assert "trtexec --onnx=FILE.onnx --fp16" in caught.value.hint
     assert "edgestill export CKPT --to onnx" in caught.value.hint

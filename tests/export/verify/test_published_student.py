@@ -49,14 +49,14 @@ def opened(path: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def street(student: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, DetectorRun]:
-    """Drawn streets: six to calibrate on, and those in which FP32 is sure of lights, with what it finds."""
+    """Drawn streets: three to calibrate on, and those in which FP32 is sure of lights, with what it finds."""
     folder = tmp_path_factory.mktemp("street")
     source = folder / "source.onnx"
     source.write_bytes(build_onnx(student.spec, student.weights).SerializeToString())
     detector = opened(source)
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
-    for i in range(MOST, MOST + 6):
+    for i in range(MOST, MOST + 3):
         cv2.imwrite(str(folder / "images" / "train" / f"{i}.png"), render(SEED, i, SIZE).image_bgr)
     found: dict[Path, Any] = {}
     for i in range(MOST):
@@ -76,7 +76,9 @@ def street(student: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 @pytest.fixture
-def publish(street: tuple[Dataset, DetectorRun], student: Checkpoint, tmp_path: Path) -> Any:
+def publish(
+    street: tuple[Dataset, DetectorRun], student: Checkpoint, tmp_path: Path, seen_before: Path
+) -> Any:
     """Exports as the verb does, with INT8's own limits, and the reference looked at once."""
     dataset, true = street
     samples = [Sample(path, None) for path in dataset.images("val")]
@@ -88,13 +90,13 @@ def publish(street: tuple[Dataset, DetectorRun], student: Checkpoint, tmp_path: 
         return describe(comparison, LIMITS["int8"])
 
     def run(target: Target = "onnx", name: str = "m", cache: Path | None = None) -> bytes:
-        calibration = choose_images(dataset, student.spec, count=6)
+        calibration = choose_images(dataset, student.spec, count=3)
         job = Job(
             checkpoint=student,
             target=target,
             precision="int8",
             calibration=calibration,
-            cache=cache,
+            cache=cache or seen_before,
             interface=Interface(output="raw"),
         )
         return export(job, tmp_path / name, "m", check=check).files[0].read_bytes()
