@@ -2,7 +2,7 @@
 
 **Idle threads.** Between two operators the threads of OpenMP spin for a while. Where other programs need
 the cores, the spinning threads take the time that a working thread waits for. ``OMP_WAIT_POLICY=passive``
-lets them sleep; docs/results/training-speed.md has what that costs on a quiet machine and gains on a busy
+lets them sleep; docs/results/shared-machines.md has what that costs on a quiet machine and gains on a busy
 one.
 
 **Freed memory.** Feature maps of a training step are tens of megabytes. glibc returns such blocks to the

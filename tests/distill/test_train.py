@@ -304,6 +304,46 @@ def test_initial_weights_of_another_architecture_are_refused(plain: Recipe, tmp_
         build_run(replace(plain, student=replace(plain.student, init=str(tmp_path / "w"))), tmp_path, CLASSES)
 
 
+def test_a_new_head_on_a_frozen_body_trains_the_head_alone(recipe: Recipe, tmp_path: Path) -> None:
+    """The body keeps its weights and its batch norms; the head starts anew and moves; the start is kept."""
+    n = build("n", len(CLASSES))
+    native.save(tmp_path / "w", n, model_spec(n, CLASSES, INPUT_HW), {})
+    begun = replace(recipe.student, init=str(tmp_path / "w"), reset_head=True, freeze_body=True)
+    short = replace(recipe, student=begun, epochs=1, eval_every=1)
+    result = train.train(short, tmp_path / "run")
+    source, first, best = (
+        native.load(path)[0].state_dict()
+        for path in (tmp_path / "w", tmp_path / "run" / "begin", Path(result["best"]))
+    )
+    head = {name for name in source if name.startswith("model.24.m")}
+    for name in source.keys() - head:
+        assert torch.equal(source[name], first[name]), name
+        assert torch.equal(source[name], best[name]), name
+    weights = {name for name in head if name.endswith("weight")}
+    assert all(not torch.equal(source[name], first[name]) for name in weights)
+    assert all(not torch.equal(first[name], best[name]) for name in weights)
+
+
+def test_a_frozen_body_stays_in_evaluation_mode() -> None:
+    model = build("n", 2)
+    model.freeze_body()
+    model.train()
+    assert model.head.training
+    assert not any(m.training for layer in model.model[:-1] for m in layer.modules())
+    assert {n.split(".")[1] for n, p in model.named_parameters() if p.requires_grad} == {"24"}
+
+
+def test_a_frozen_body_without_weights_is_refused(plain: Recipe) -> None:
+    with pytest.raises(UsageError, match=r"student\.freeze_body without student\.init"):
+        replace(plain.student, init="", freeze_body=True)
+
+
+def test_quantisation_trains_all_layers(plain: Recipe) -> None:
+    frozen = replace(plain.student, init="student", freeze_body=True)
+    with pytest.raises(UsageError, match="which trains all layers"):
+        replace(plain, student=frozen, quantisation=replace(plain.quantisation, family="onnx"))
+
+
 def test_unlabelled_images_change_what_is_learnt_and_are_counted(recipe: Recipe, tmp_path: Path) -> None:
     short = replace(recipe, epochs=1, eval_every=1)
     frames = tmp_path / "frames"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -204,6 +205,9 @@ def _torch_reference(args: argparse.Namespace, checkpoint: Checkpoint) -> OpenRe
     is_quantised = args.precision == "int8" and checkpoint.scheme is not None
 
     def open_reference(_: Path) -> tuple[Detector, str]:
+        from distill.training.process_settings import let_idle_threads_sleep  # noqa: PLC0415
+
+        let_idle_threads_sleep(os.environ)
         from distill.checkpoints import native  # noqa: PLC0415 (brings torch)
         from distill.qat.checkpoint import load  # noqa: PLC0415
         from distill.training.torch_detector import TorchDetector  # noqa: PLC0415
