@@ -113,5 +113,5 @@ def test_a_demo_is_not_written_over_something_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis.txt").write_text("ten years of work")
-    assert "holds something that no demo wrote" in refused(["demo", "--out", tmp_path, "--force"], 2, capsys)
+    assert "was not written by a demo" in refused(["demo", "--out", tmp_path, "--force"], 2, capsys)
     assert (tmp_path / "thesis.txt").exists()
