@@ -25,7 +25,7 @@ constraints/$(TAG).txt:
 	@echo "  hint: make PYTHON=python3.11 <target>" >&2
 	@exit 2
 
-demo: $(READY)  ## the whole line on embedded data; writes demo-out/report.html
+demo: $(READY)  ## every stage on rendered data; writes demo-out/report.html
 	$(BIN)/edgestill demo --out demo-out --force
 
 test: $(READY)  ## the default tests: CPU, no network, minutes
@@ -41,7 +41,7 @@ check: $(READY)  ## lint, types, import contracts, spelling
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-fix: $(READY)  ## let ruff mend what it can
+fix: $(READY)  ## apply ruff's fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -1,1 +1,1 @@
-"""Models, teachers, methods, data and the training loop. torch lives only here."""
+"""Models, teachers, methods, data and the training loop; only this package and the CLI import torch."""

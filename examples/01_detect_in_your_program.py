@@ -6,7 +6,7 @@ MODEL is `student`, an .onnx, .xml or .engine file, or a checkpoint folder. SOUR
 video or a camera number.
 """
 
-import sys
+import argparse
 
 from edgestill import open_detector, open_source
 
@@ -22,4 +22,8 @@ def main(model: str, source: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description="Print the detections in every frame.")
+    parser.add_argument("model", help="student, an .onnx, .xml or .engine file, or a checkpoint folder")
+    parser.add_argument("source", help="an image, a folder, a video or a camera number")
+    args = parser.parse_args()
+    main(args.model, args.source)

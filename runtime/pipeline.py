@@ -32,7 +32,7 @@ class FrameResult:
         frame: The frame.
         detections: Its detections, in its pixels.
         track_id: int64 ``[N]``, ``NO_TRACK`` for detections without a track; None without a tracker.
-        states: The track classifier's word for each detection; None without a classifier.
+        states: The state of each detection, from the track classifier; None without a classifier.
         age_ms: Time from the capture of the frame to this result, milliseconds.
         rate_fps: Moving average of the frame rate, frames per second; None for the first frame.
         stages_ms: Milliseconds by stage, up to this result.

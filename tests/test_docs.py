@@ -178,7 +178,7 @@ def test_the_python_of_the_readme_runs_as_it_is_written(
     cv2.imwrite(str(image), np.zeros((32, 32, 3), np.uint8))
     (block,) = blocks(ROOT / "README.md", "python")
     assert len([line for line in block.splitlines() if line]) == 5
-    program = block.replace('"student"', "model").replace('"street.jpg"', "image")
+    program = block.replace('"student"', "model").replace('"scenes/images/train"', "image")
     exec(program, {"model": tiny_model, "image": str(image)})
     assert capsys.readouterr().out.endswith("['red']\n")
 

@@ -1,1 +1,1 @@
-"""Studies: grids of trainings, their table, and what in it is more than chance."""
+"""Studies: grids of trainings, their table, and significance tests."""

@@ -1,1 +1,1 @@
-"""The traffic-light demonstration: light state, overlay, and the whole line in one run."""
+"""The traffic-light demonstration: light states, overlay, and the whole pipeline in one run."""

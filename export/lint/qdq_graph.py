@@ -1,4 +1,4 @@
-"""The graph of a quantised file with its Q/DQ pairs, and the questions that lint rules ask."""
+"""The graph of a quantised file with its Q/DQ pairs, and the queries of the lint rules."""
 
 from __future__ import annotations
 

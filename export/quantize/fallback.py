@@ -1,4 +1,4 @@
-"""Fallback to a higher precision: move the most sensitive blocks until a file holds its limits.
+"""Fallback to a higher precision: move the most sensitive blocks until a file is within its limits.
 
 Blocks are ranked once, see ``export.quantize.sensitivity``. The smallest number of the most sensitive ones
 with which the limits hold is found by doubling, then by bisection: for n blocks at most 2 log2(n) + 2 builds,

@@ -1,4 +1,4 @@
-"""An INT8 graph for a settings of engines, and the record of how it came about."""
+"""An INT8 graph for one target, and the record of how it was made."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def make_samples(dataset: Dataset, images: Sequence[Path], classes: Sequence[str
 
 
 def open_for_evaluation(path: Path, **options: Any) -> ModelDetector:
-    """Open a model file as COCO evaluation wants it: nearly all scores, several classes a box.
+    """Open a model file with the settings of COCO evaluation: nearly all scores, several classes a box.
 
     Args:
         path: The model file.
