@@ -165,8 +165,6 @@ def make_optimiser(
     biases, weights, others = [], [], []
     for module in (model, method_losses):
         for name, parameter in module.named_parameters():
-            if not parameter.requires_grad:  # a frozen backbone
-                continue
             if parameter.ndim > 1:
                 weights.append(parameter)
             elif module is model and name.endswith(".bias"):

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from distill import train
 from distill.checkpoints import native
@@ -22,7 +23,7 @@ from distill.recipe import Recipe
 from distill.teacher import load_teacher
 from distill.training.resume import STATE
 from distill.training.run_folder import HISTORY
-from distill.training.setup import TrainingRun, build_run
+from distill.training.setup import TrainingRun, build_run, make_optimiser
 from distill.training.torch_detector import TorchDetector
 from distill.training.validation import Validation
 from edgestill.boxes import xyxy_to_cxcywh
@@ -331,6 +332,14 @@ def test_a_frozen_body_stays_in_evaluation_mode() -> None:
     assert model.head.training
     assert not any(m.training for layer in model.model[:-1] for m in layer.modules())
     assert {n.split(".")[1] for n, p in model.named_parameters() if p.requires_grad} == {"24"}
+
+
+def test_a_parameter_without_gradient_keeps_its_place_in_the_optimiser(plain: Recipe) -> None:
+    """A saved state has every parameter; those of a quantised student that are not learnt are among them."""
+    model = build("n", 2)
+    model.freeze_body()
+    optimiser = make_optimiser(model, nn.ModuleDict(), plain.optimiser)
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(model.parameters()))
 
 
 def test_a_frozen_body_without_weights_is_refused(plain: Recipe) -> None:
