@@ -15,6 +15,8 @@ from edgestill.errors import UsageError
 from edgestill.registry import Registry
 
 SOURCES = Registry("runtime.sources", "frame source")
+#: Modules of ``runtime.sources`` that are chosen by the form of the text.
+WITHOUT_SCHEME = frozenset({"images", "video", "webcam"})
 KINDS = "an image, a folder, a glob, a video, a camera number, rtsp://..., v4l2:///dev/videoN"
 
 
@@ -87,16 +89,14 @@ def open_source(source: str | Path) -> FrameSource:
         >>> source.close()
     """
     text = str(source)
-    kind = _kind(text)
-    if kind not in SOURCES.names():
-        raise UsageError(f"no frame source reads {kind}://", hint=f"use {KINDS}")
+    scheme, separator, _ = text.partition("://")
+    if separator and (scheme in WITHOUT_SCHEME or scheme not in SOURCES.names()):
+        raise UsageError(f"no frame source reads {scheme}://", hint=f"use {KINDS}")
+    kind = scheme if separator else _kind(text)
     return cast("FrameSource", SOURCES.load(kind).open_frames(text))
 
 
 def _kind(text: str) -> str:
-    scheme, separator, _ = text.partition("://")
-    if separator:
-        return scheme
     if text.isdecimal():
         return "webcam"
     path = Path(text)

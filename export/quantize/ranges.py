@@ -62,7 +62,7 @@ def best_range(histogram: Histogram, *, widen: float = 1.0) -> Range:
         widen: The factor; 1 takes the range of the least error. Objects are rare and have large activations,
             which a mean over mostly background undervalues.
     """
-    return _cheap(candidates(histogram), histogram, widen)
+    return _widest_within(candidates(histogram), histogram, widen)
 
 
 def candidates(histogram: Histogram) -> list[Range]:
@@ -89,7 +89,7 @@ def best_symmetric(histogram: Histogram, *, widen: float = 1.0, power: float = 2
         power: Exponent of the error. Above 2, clipping a few large values weighs more against the rounding of
             many small ones: an alternative to ``widen``.
     """
-    return _cheap(symmetric_candidates(histogram), histogram, widen, power)
+    return _widest_within(symmetric_candidates(histogram), histogram, widen, power)
 
 
 def symmetric_candidates(histogram: Histogram) -> list[Range]:
@@ -120,7 +120,7 @@ def silu(values: Values) -> Values:
     return np.asarray(values / (1 + np.exp(-np.clip(values, -60, 60))), np.float64)
 
 
-def _cheap(tried: Sequence[Range], histogram: Histogram, widen: float, power: float = 2.0) -> Range:
+def _widest_within(tried: Sequence[Range], histogram: Histogram, widen: float, power: float = 2.0) -> Range:
     """The last, and therefore widest, range whose error is at most ``widen`` times the least."""
     values, counts = histogram.points()
     errors = [_error(r, values, counts, histogram.width, power) for r in tried]

@@ -25,7 +25,7 @@ from export.tensorrt.child import BuildAnswer, build_in_child
 from export.tensorrt.options import RTX_DEFAULT, EngineOptions
 from export.tensorrt.profile import Profile
 from runtime.tensorrt.cuda_driver import GpuFacts, open_driver
-from runtime.tensorrt.engine_identity import Home, built_ahead, home_here, marked
+from runtime.tensorrt.engine_identity import EnginePlatform, built_ahead, marked, this_platform
 from runtime.tensorrt.engine_layers import LayerList, read_layers, read_listing
 from runtime.tensorrt.library import load_library
 
@@ -48,7 +48,7 @@ class BuildTarget:
     """
 
     target: EngineTarget
-    home: Home
+    home: EnginePlatform
     doubts: tuple[str, ...]
 
 
@@ -103,7 +103,7 @@ def find_build_target(target: EngineTarget, precision: Precision, options: Engin
         )
     return BuildTarget(
         target=target,
-        home=home_here(target, library.version, gpu),
+        home=this_platform(target, library.version, gpu),
         doubts=tuple(doubts(library.version, gpu.compute_capability, precision)),
     )
 

@@ -20,7 +20,7 @@ from edgestill.spec import TensorSpec
 from edgestill.target import EngineTarget
 from runtime.backend import check_feed
 from runtime.tensorrt.cuda_driver import Driver, Session, open_driver
-from runtime.tensorrt.engine_identity import check_home, home_here, trusted_manifest
+from runtime.tensorrt.engine_identity import check_platform, this_platform, trusted_manifest
 from runtime.tensorrt.engine_layers import LayerList, read_layers
 from runtime.tensorrt.library import Library, load_library
 
@@ -170,7 +170,7 @@ def open_model(path: Path, *, device: str, threads: int | None, trust_engine: bo
     gpu = driver.facts()
     library.refuse_gpu(gpu.name, gpu.compute_capability)
     if manifest and manifest.built_on and not trust_engine:
-        check_home(path, manifest.built_on, home_here(library.target, library.version, gpu))
+        check_platform(path, manifest.built_on, this_platform(library.target, library.version, gpu))
     data, metadata = _content(path, manifest)
     portable = manifest.built_on["portable"] if manifest and manifest.built_on else []
     engine = _deserialise(library, data, path, host_code="version" in portable)

@@ -27,7 +27,7 @@ from runtime.tensorrt.cuda_driver import GpuFacts
 MARK = "mark"
 REBUILD = "build it on this machine: edgestill export CKPT --to tensorrt --precision P"
 WORDS: Mapping[str, str] = {"gpu": "the GPU", "sms": "multiprocessors", "compute_capability": "capability"}
-#: Fields of ``Home`` that may differ, by the kind of portability that an engine was built with.
+#: Fields of ``EnginePlatform`` that may differ, by the kind of portability that an engine was built with.
 PORTABLE: Mapping[str, tuple[str, ...]] = {
     "version": ("version", "system"),
     "hardware": ("gpu", "compute_capability", "sms"),
@@ -35,7 +35,7 @@ PORTABLE: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Home:
+class EnginePlatform:
     """The platform that an engine is built for.
 
     Attributes:
@@ -55,14 +55,14 @@ class Home:
     system: str
 
 
-def home_here(family: EngineTarget, version: str, gpu: GpuFacts) -> Home:
+def this_platform(family: EngineTarget, version: str, gpu: GpuFacts) -> EnginePlatform:
     """The platform of this machine."""
     snapshot = detect()
     if snapshot.jetson:
         system = f"L4T {snapshot.jetson.l4t or 'unknown'}"
     else:
         system = f"driver {next((card.driver for card in snapshot.gpus if card.driver), 'unknown')}"
-    return Home(
+    return EnginePlatform(
         family=family,
         version=version,
         gpu=gpu.name,
@@ -72,9 +72,9 @@ def home_here(family: EngineTarget, version: str, gpu: GpuFacts) -> Home:
     )
 
 
-def built_ahead(version: str, capabilities: tuple[str, ...]) -> Home:
+def built_ahead(version: str, capabilities: tuple[str, ...]) -> EnginePlatform:
     """The platform of a TensorRT-RTX engine built without a GPU, for some compute capabilities."""
-    return Home(
+    return EnginePlatform(
         family="tensorrt-rtx",
         version=version,
         gpu="any",
@@ -84,7 +84,7 @@ def built_ahead(version: str, capabilities: tuple[str, ...]) -> Home:
     )
 
 
-def marked(home: Home, engine: Path, *, portable: tuple[str, ...] = ()) -> dict[str, Any]:
+def marked(home: EnginePlatform, engine: Path, *, portable: tuple[str, ...] = ()) -> dict[str, Any]:
     """The ``built_on`` of a manifest: the platform, the kinds of portability, and the HMAC of the file."""
     return {**asdict(home), "portable": list(portable), MARK: _mark(sha256_file(engine))}
 
@@ -110,7 +110,7 @@ def trusted_manifest(engine: Path) -> Manifest:
     return manifest
 
 
-def check_home(engine: Path, built_on: Mapping[str, Any], here: Home) -> None:
+def check_platform(engine: Path, built_on: Mapping[str, Any], here: EnginePlatform) -> None:
     """Raise ArtifactError, with the differences, if an engine was built for another platform."""
     free = {name for way in built_on["portable"] for name in PORTABLE[way]}
     if built_on["gpu"] == "any":

@@ -106,7 +106,7 @@ def lamp_engine(
     from edgestill.files import sha256_file
     from edgestill.manifest import Manifest, write_manifest
     from runtime.tensorrt.cuda_driver import open_driver
-    from runtime.tensorrt.engine_identity import home_here, marked
+    from runtime.tensorrt.engine_identity import marked, this_platform
 
     def build(version: str, portable: tuple[str, ...] = (), cuda: dict[str, Any] | None = None) -> Path:
         on_gpu(version, cuda=cuda)
@@ -121,7 +121,7 @@ def lamp_engine(
             config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
         path = tmp_path / "lamps.trt.engine"
         path.write_bytes(builder.build_serialized_network(network, config))
-        home = home_here("tensorrt", version, open_driver().facts())
+        home = this_platform("tensorrt", version, open_driver().facts())
         manifest = Manifest(
             spec=lamp_spec,
             format="tensorrt",

@@ -25,14 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=10.0,
         metavar="S",
-        help="least time to measure each model (default 10)",
+        help="minimum time to measure each model (default 10)",
     )
     add(
         "--min-samples",
         type=int,
         default=50,
         metavar="N",
-        help="least number of timed frames per model (default 50)",
+        help="minimum number of timed frames per model (default 50)",
     )
     add(
         "--warmup-s",

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="compare on N images, spread evenly (default 200)",
     )
-    add("--max-drop", type=float, metavar="POINTS", help="limit of the loss of mAP50-95, in points of 100")
+    add("--max-drop", type=float, metavar="POINTS", help="maximum drop in mAP50-95, percentage points")
     add("--imgsz", metavar="HxW", help="input size, e.g. 384x640 (default: the checkpoint's)")
     add("--out", type=Path, default=Path("exports"), metavar="DIR", help="output folder (default exports)")
     add("--name", help="name of the files (default: checkpoint and precision)")
@@ -63,6 +63,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from export.job import Job  # noqa: PLC0415
     from export.verify.source_check import comparison_doubts  # noqa: PLC0415
 
+    if args.name and Path(args.name).name != args.name:
+        raise UsageError(
+            f"--name {args.name} is a path", hint="--out names the folder, --name the file in it"
+        )
     calibration.refuse_conflicts(args)
     repair.refuse_conflicts(args)
     recalibrate.refuse_conflicts(args)
@@ -82,6 +86,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         engine=engine_options,
         interface=file_interface,
     )
+    if args.name and Path(args.name).name != args.name:
+        raise UsageError(
+            f"--name {args.name} is a path", hint="--out names the folder, --name the file in it"
+        )
     name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
     made = export(
         job,

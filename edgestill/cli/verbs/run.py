@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image, folder, glob, video, camera number, rtsp://..., v4l2:///dev/videoN",
     )
     backend.add_arguments(parser)
-    parser.add_argument("--conf", type=float, default=0.25, help="least confidence score (default 0.25)")
+    parser.add_argument("--conf", type=float, default=0.25, help="minimum confidence score (default 0.25)")
     parser.add_argument("--iou", type=float, default=0.45, help="IoU threshold of the NMS (default 0.45)")
     parser.add_argument(
         "--save",

@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-drop",
         type=float,
         default=0.5,
-        help="limit of the loss of mAP50-95, in points of 100 (default 0.5)",
+        metavar="POINTS",
+        help="maximum drop in mAP50-95, percentage points (default 0.5)",
     )
     parser.add_argument(
         "--images",
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="compare on N images, spread evenly over the split (default: all)",
     )
-    parser.add_argument("--backend", default="auto", help="ort, ov, or auto (by the file; default)")
+    parser.add_argument("--backend", default="auto", help="ort, ov, trt, or auto (by the file; default)")
     parser.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads (default: the library's choice)"
     )

@@ -154,6 +154,7 @@ def test_an_engine_of_free_sizes_says_for_which_it_was_built(
         (("--to", "tensorrt", "--profile-size", "64,100,128"), "not HxW in multiples of 32"),
         (("--to", "tensorrt-rtx", "--profile-batch", "1,2,4"), "is for a free batch"),
         (("--to", "onnx", "--dla", "0"), "--dla: only for engines"),
+        (("--to", "onnx", "--name", "../elsewhere"), "--name ../elsewhere is a path"),
         (("--to", "openvino", "--version-compatible"), "--version-compatible: only for engines"),
         (("--to", "tensorrt", "--workspace-mib", "0"), "workspace mib is 0"),
         (("--to", "tensorrt-rtx", "--compute-capability", "8.7"), "not build for compute capability 8.7"),

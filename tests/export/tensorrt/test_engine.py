@@ -13,7 +13,7 @@ from edgestill.errors import DeviceError, UsageError, VerificationError
 from export.tensorrt import engine as engines
 from export.tensorrt.engine import engine_folder, find_build_target, make_engine
 from export.tensorrt.options import EngineOptions
-from runtime.tensorrt.engine_identity import Home
+from runtime.tensorrt.engine_identity import EnginePlatform
 
 V100 = {"name": "Tesla V100-SXM2-16GB", "capability": (7, 0), "sms": 80}
 NANO = {"name": "NVIDIA Tegra X1", "capability": (5, 3), "sms": 1}
@@ -186,4 +186,4 @@ def test_options_survive_json() -> None:
 
 def test_a_home_has_no_field_that_the_key_forgets() -> None:
     fields = {"family", "version", "gpu", "compute_capability", "sms", "system"}
-    assert set(Home.__slots__) == fields
+    assert set(EnginePlatform.__slots__) == fields
