@@ -43,7 +43,8 @@ from distill.data.bounded_map import bounded_map
 from distill.data.disk_cache import DiskCache
 from distill.data.loader import Batches, TrainingImages, open_datasets
 from distill.profiling.loader_frames import write_frames
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Recipe
+from distill.recipe_toml import load_recipe
 from edgestill.dataset import Dataset, read_image
 from edgestill.files import to_json_text
 from edgestill.progress import track

@@ -25,7 +25,8 @@ prepare_process()  # as `edgestill distill` does, before torch is imported
 import torch
 
 from distill.data.loader import Batch, Batches, TrainingImages, open_datasets
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Recipe
+from distill.recipe_toml import load_recipe
 from distill.training.setup import TrainingRun, build_run
 from distill.training.step import step
 from edgestill.errors import UsageError

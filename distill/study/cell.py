@@ -22,7 +22,8 @@ import torch
 
 import edgestill
 from distill.data.loader import open_datasets
-from distill.recipe import Recipe, build_recipe
+from distill.recipe import Recipe
+from distill.recipe_toml import build_recipe
 from distill.study.grid import NO_TEACHER, Cell, Study
 from distill.study.process import CELL, DETECTIONS, ERROR, HINT, SCORE, folder_lock
 from distill.study.scoring import choose_split, evaluate_checkpoint, save_detections, score_values

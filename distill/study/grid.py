@@ -16,7 +16,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from distill.recipe import METHODS, Recipe, build, build_recipe, override, read_recipe, read_toml
+from distill.recipe import METHODS, Recipe
+from distill.recipe_toml import build, build_recipe, override, read_recipe, read_toml
 from edgestill.errors import UsageError, unknown_name
 
 FOLDER = Path(__file__).parent.parent / "studies"

@@ -19,7 +19,8 @@ import torch
 
 from distill.checkpoints import native
 from distill.models.yolov5 import build, model_spec
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Recipe
+from distill.recipe_toml import load_recipe
 
 CLASSES = ("red", "green")
 PATIENCE_S = 300

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.recipe import FOLDER, load_recipe, recipe_names
+from distill.recipe_toml import FOLDER, load_recipe, recipe_names
 from edgestill.errors import UsageError
 
 

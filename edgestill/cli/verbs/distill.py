@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from distill.training.process_settings import prepare_process  # noqa: PLC0415
 
     prepare_process()
-    from distill.recipe import load_recipe  # noqa: PLC0415 (imports torch)
+    from distill.recipe_toml import load_recipe  # noqa: PLC0415 (imports torch)
     from edgestill.errors import UsageError  # noqa: PLC0415
 
     recipe = load_recipe(args.recipe, args.settings, args.data)

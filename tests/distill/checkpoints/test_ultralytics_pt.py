@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from distill.checkpoints import native
 from distill.checkpoints.ultralytics_pt import is_ultralytics_pt, load_ultralytics_pt
 from distill.data.loader import Batch
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Recipe
+from distill.recipe_toml import load_recipe
 from distill.teacher import Teacher, load_teacher
 from distill.training.precision import ComputeConfig, resolve
 from distill.training.setup import build_run

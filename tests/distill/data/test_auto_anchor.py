@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from distill.data.auto_anchor import AnchorFit, box_sides, check_anchors, fit, propose, with_anchors
-from distill.recipe import Recipe, build_recipe
+from distill.recipe import Recipe
+from distill.recipe_toml import build_recipe
 from edgestill.dataset import Dataset
 from edgestill.errors import DataError, UsageError
 from edgestill.spec import COCO_ANCHORS_PX

@@ -12,7 +12,7 @@ import pytest
 
 from distill.qat.checkpoint import load
 from distill.qat.network import QuantizedYolov5
-from distill.recipe import load_recipe
+from distill.recipe_toml import load_recipe
 from distill.train import train
 from distill.training.run_folder import HISTORY
 from edgestill.checkpoint import Checkpoint, read_checkpoint

@@ -16,7 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Recipe
+from distill.recipe_toml import load_recipe
 from distill.train import train
 from distill.training import distributed
 from distill.training.resume import STATE

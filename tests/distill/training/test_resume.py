@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Recipe
+from distill.recipe_toml import load_recipe
 from distill.train import train
 from distill.training.resume import STATE
 from distill.training.run_folder import HISTORY

@@ -10,7 +10,8 @@ import torch
 
 from distill.data.loader import Batch
 from distill.models.yolov5 import build
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Recipe
+from distill.recipe_toml import load_recipe
 from distill.training.setup import TrainingRun, build_run
 from distill.training.step import losses, step
 from edgestill.errors import UsageError

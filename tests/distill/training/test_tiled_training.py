@@ -10,7 +10,8 @@ import pytest
 
 from distill import train
 from distill.checkpoints import native
-from distill.recipe import Recipe, build_recipe
+from distill.recipe import Recipe
+from distill.recipe_toml import build_recipe
 from distill.training.torch_detector import TorchDetector
 from distill.training.validation import Validation
 from edgestill.dataset import Dataset

@@ -15,7 +15,7 @@ from distill.profiling.against_ultralytics.setting import (
     write_images,
     write_teacher,
 )
-from distill.recipe import load_recipe
+from distill.recipe_toml import load_recipe
 from edgestill.dataset import Dataset
 
 

@@ -1,0 +1,198 @@
+"""Recipes from TOML files: reading, ``--set key=value``, and typed dataclasses from tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from distill.recipe import METHODS, MethodConfig, Recipe
+from edgestill.errors import UsageError, unknown_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parent / "recipes"
+
+T = TypeVar("T")
+
+
+def load_recipe(name: str, settings: Sequence[str] = (), data: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name: A shipped recipe, or a TOML file.
+        settings: ``key=value`` with dots into tables, e.g. ``methods.cwd.weight=2``; they override the file.
+        data: ``data.yaml`` files that replace those of the recipe.
+
+    Raises:
+        UsageError: The recipe does not exist, or a key or value is invalid.
+    """
+    stem, table = read_recipe(name)
+    for setting in settings:
+        override(table, setting)
+    if data:
+        table["data"] = list(data)
+    return build_recipe(stem, table)
+
+
+def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
+    """The name and the unchecked table of a shipped recipe or a TOML file.
+
+    Raises:
+        UsageError: The recipe does not exist, or is not TOML.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = FOLDER / f"{name}.toml"
+        if not path.is_file():
+            raise unknown_name("recipe", name, recipe_names())
+    return path.stem, read_toml(path, f"shipped recipes: {', '.join(recipe_names())}")
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read_toml(path: Path, hint: str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: The file is missing or not TOML; it carries ``hint``.
+    """
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist", hint=hint) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} is not a TOML file: {error}", hint=hint) from error
+    return table
+
+
+def override(table: dict[str, Any], setting: str) -> None:
+    """Set one ``key=value`` in the table; a value that is not TOML is taken as a string.
+
+    Raises:
+        UsageError: The setting is not ``key=value``, or a part of the key is not a table.
+    """
+    key, separator, text = setting.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise UsageError(f"--set {setting} is not key=value", hint="e.g. --set epochs=10")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise UsageError(
+                f"--set {setting}: {part} is not a table", hint="dots separate the names of nested tables"
+            )
+    table[parts[-1]] = value
+
+
+def build_recipe(name: str, table: Mapping[str, Any]) -> Recipe:
+    """Build a recipe from the table of a TOML file.
+
+    Raises:
+        UsageError: A key or value is invalid.
+    """
+    if "name" in table:
+        raise UsageError(
+            f"name = {table['name']!r} in recipe {name}",
+            hint="remove the key: the name of the file is the name of the recipe",
+        )
+    methods = table.get("methods", {})
+    if not isinstance(methods, dict):
+        raise _mismatch("methods", "a table", methods)
+    configs = {method: _method_config(method, settings) for method, settings in methods.items()}
+    paths = {key: [table[key]] for key in ("data", "unlabelled") if isinstance(table.get(key), str)}
+    return build(Recipe, {**table, **paths, "name": name, "methods": configs}, "")
+
+
+def _method_config(method: str, settings: Any) -> MethodConfig:
+    """Build the settings of a method: the keys that all methods have, and those of its ``Config``."""
+    where = f"methods.{method}"
+    if not isinstance(settings, dict):
+        raise _mismatch(where, "a table", settings)
+    module = METHODS.load(method)
+    shared = {f.name for f in fields(MethodConfig)} - {"config"}
+    own = {f.name for f in fields(module.Config)}
+    for key in settings:
+        if key not in shared | own:
+            raise unknown_name(f"key of [{where}]", key, shared | own)
+    config = build(module.Config, {k: v for k, v in settings.items() if k in own}, where)
+    return build(
+        MethodConfig, {**{k: v for k, v in settings.items() if k in shared}, "config": config}, where
+    )
+
+
+def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Build a dataclass from a table and check the type of each value.
+
+    Args:
+        cls: The dataclass; its fields are the keys.
+        table: Values by key; a key with a default may be missing.
+        where: Name of the table in the file; empty for the top level.
+
+    Raises:
+        UsageError: A key is unknown or missing, or a value has the wrong type.
+    """
+    hints = get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # cls is always a dataclass
+    for key in table:
+        if key not in known:
+            raise unknown_name(f"key of [{where}]" if where else "recipe key", key, known)
+    for key, f in known.items():
+        if key not in table and f.default is MISSING and f.default_factory is MISSING:
+            raise UsageError(f"{where or 'the recipe'} has no key {key}", hint=f"add {key} = ...")
+    prefix = f"{where}." if where else ""
+    return cls(**{key: _typed(hints[key], value, f"{prefix}{key}") for key, value in table.items()})
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """``value`` converted to the type ``hint``; UsageError with the key if it has another type."""
+    origin = get_origin(hint)
+    if hint is Any or origin in {dict, Mapping} or _is_mapping(hint):
+        return value
+    if is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise _mismatch(where, "a table", value)
+        return build(hint, value, where)  # type: ignore[arg-type]  # a class, not an instance
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise _mismatch(where, " or ".join(map(str, get_args(hint))), value)
+        return value
+    if origin is tuple:
+        return _tuple(get_args(hint), value, where)
+    if origin in {Union, UnionType}:
+        raise TypeError(f"{where}: recipes do not support union types")
+    wanted = (int, float) if hint is float else hint
+    if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
+        raise _mismatch(
+            where, {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text"), value
+        )
+    return hint(value)
+
+
+def _is_mapping(hint: Any) -> bool:
+    return getattr(get_origin(hint), "__name__", "") == "Mapping"
+
+
+def _tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    any_length = len(items) == 2 and items[1] is Ellipsis
+    if not isinstance(value, (list, tuple)) or (not any_length and len(value) != len(items)):
+        raise _mismatch(where, "a list" if any_length else f"a list of {len(items)}", value)
+    hints = [items[0]] * len(value) if any_length else items
+    return tuple(_typed(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(hints, value, strict=True)))
+
+
+def _mismatch(where: str, wanted: str, value: Any) -> UsageError:
+    return UsageError(f"{where} = {value!r}", hint=f"{where} is {wanted}")
