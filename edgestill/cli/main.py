@@ -10,6 +10,7 @@ prints its own lines returns None.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,10 @@ from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, missing_libra
 from edgestill.files import to_json_text
 from edgestill.registry import Registry
 
+#: Errors of the file system that a user can mend; any other is a bug.
+PATH_ERRORS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+)
 VERBS = Registry("edgestill.cli.verbs", "verb")
 
 
@@ -87,6 +92,11 @@ def _run_and_print(words: list[str]) -> int:
     except BrokenPipeError:
         # The reader closed the pipe (`| head`); Python would report it again while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in PATH_ERRORS or error.filename is None:
+            raise
+        what = f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}"
+        return _print_error(verb, UsageError(what, hint="check the path, its permissions and the free space"))
     return 0
 
 

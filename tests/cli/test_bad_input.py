@@ -74,6 +74,24 @@ def test_an_onnx_that_is_not_ours(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert "neither an edgestill spec nor the class names of a detector" in what
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("data", "synth", "--images", "1", "--out"),
+        ("demo", "--out"),
+        ("data", "clip", "--seconds", "1", "--out"),
+    ],
+    ids=["synth", "demo", "clip"],
+)
+def test_an_output_below_a_file(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    assert str(file) in refused([*words, file / "out.mp4"], 2, capsys)
+    assert file.read_text() == "mine"
+
+
 def test_a_file_that_is_no_onnx_at_all(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
