@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -90,9 +91,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run all steps and write ``report.html``, ``annotated.mp4`` and ``summary.json``."""
     _claim_folder(args.out, force=args.force)
-    from distill.training.process_settings import prepare_process  # noqa: PLC0415
-
-    prepare_process()
     begin = perf_counter()
     steps = Steps()
     out, size = args.out, QUICK if args.quick else FULL
@@ -118,37 +116,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     ]
     exports = [_export(steps, best, data, kind, size) for kind in KINDS]
-    bench = steps.run(
-        "measure FP32 and INT8, interleaved",
-        *(
-            "bench",
-            *map(_model_file, exports),
-            "--interleave",
-            "--source",
-            out / "scenes" / "images" / "test",
-        ),
-        *("--min-samples", size.samples, "--duration-s", 0, "--out", out / "bench.json"),
-    )
-    steps.run(
-        "render a drive",
-        *(
-            "data",
-            "clip",
-            "--out",
-            out / "drive.mp4",
-            "--seconds",
-            size.clip_s,
-            "--size",
-            SIZE,
-            "--seed",
-            CLIP_SEED,
-        ),
-    )
-    clip = steps.run(
-        "detect, track and annotate the lights in it, with the INT8 file",
-        *("run", _model_file(exports[-1]), "--source", out / "drive.mp4"),
-        *("--track", "--save", out / "annotated.mp4"),
-    )
+    bench = _measure(steps, out, [_model_file(export) for export in exports], size)
+    clip = _annotate_clip(steps, out, _model_file(exports[-1]), size)
     from edgestill.demo.demo_report import DemoResults, write_demo_report  # noqa: PLC0415 (imports OpenCV)
 
     results = DemoResults(
@@ -201,6 +170,30 @@ def _export(steps: Steps, checkpoint: Path, data: Path, kind: tuple[str, str], s
         f"export to {target} in {precision}, and compare it with the checkpoint",
         *("export", checkpoint, "--to", target, "--precision", precision, *calibration),
         *("--verify", data, "--split", "test", "--images", size.compared, "--out", out),
+    )
+
+
+def _measure(steps: Steps, out: Path, files: Sequence[Path], size: Size) -> Any:
+    """Time the exported files in turns."""
+    images = out / "scenes" / "images" / "test"
+    return steps.run(
+        "measure FP32 and INT8, interleaved",
+        *("bench", *files, "--interleave", "--source", images),
+        *("--min-samples", size.samples, "--duration-s", 0, "--out", out / "bench.json"),
+    )
+
+
+def _annotate_clip(steps: Steps, out: Path, model: Path, size: Size) -> Any:
+    """Render a drive, and run a model on it."""
+    drive = out / "drive.mp4"
+    steps.run(
+        "render a drive",
+        *("data", "clip", "--out", drive, "--seconds", size.clip_s),
+        *("--size", SIZE, "--seed", CLIP_SEED),
+    )
+    return steps.run(
+        "detect, track and annotate the lights in it, with the INT8 file",
+        *("run", model, "--source", drive, "--track", "--save", out / "annotated.mp4"),
     )
 
 

@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> Any:
     """A table of the files, the proof and the comparison."""
-    from rich.markup import escape  # noqa: PLC0415 (only a person needs it)
+    from rich.markup import escape  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
 
     table = Table("", "", title=escape(f"{result['checkpoint']} to {result['to']}"), show_header=False)

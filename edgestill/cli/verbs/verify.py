@@ -87,7 +87,7 @@ def verdict(result: dict[str, Any]) -> None:
 def show(result: dict[str, Any]) -> Any:
     """A table of the measurements."""
     from rich.markup import escape  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415 (only a person needs it)
+    from rich.table import Table  # noqa: PLC0415 (for the terminal only)
 
     table = Table("", "", title=f"{result['candidate']} against {result['reference']}", show_header=False)
     for key in ("images", "reference_sure", "matched", "missed", "missed_small", "extra", "red_green_swaps"):
