@@ -77,7 +77,7 @@ def test_an_onnx_that_is_not_ours(data: Path, tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     "words",
     [
-        ("data", "synth", "--images", "1", "--out"),
+        ("data", "synth", "--images", "3", "--out"),
         ("demo", "--out"),
         ("data", "clip", "--seconds", "1", "--out"),
     ],

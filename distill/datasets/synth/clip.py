@@ -16,7 +16,7 @@ from distill.datasets.synth.lights.heads import CLASSES
 from distill.datasets.synth.scene import DEFAULT_DETAIL_PX, DEFAULT_SIZE, Scene
 from distill.datasets.synth.sensor import Sensor
 from edgestill.errors import DeviceError, UsageError
-from edgestill.files import refuse_overwrite, replacing, write_json
+from edgestill.files import refuse_overwrite, replacing, temporary_beside, write_json
 from edgestill.progress import progress
 
 
@@ -97,6 +97,7 @@ def write_clip(
     """
     _check(out, seconds, fps, size_wh, seed)
     labels = out.with_suffix(".gt.json")
+    _check_place(labels)
     refuse_overwrite(out, force=force)
     refuse_overwrite(labels, force=force)
     total = max(1, round(seconds * fps))
@@ -134,9 +135,25 @@ def write_clip(
     )
 
 
+def _check_place(path: Path) -> None:
+    """Create the folder of ``path`` and a file in it: OpenCV does not say why it cannot write a video."""
+    temporary = temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        what = f"{error.filename or path}: {error.strerror}"
+        raise UsageError(
+            f"no clip can be written there: {what}", hint="name another place with --out"
+        ) from error
+
+
 def _check(out: Path, seconds: float, fps: float, size_wh: tuple[int, int], seed: int) -> None:
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"--out is {out}, a clip ends in .mp4", hint=f"--out {out.with_suffix('.mp4')}")
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder", hint=f"--out {out / 'drive.mp4'}")
     if not 0 < seconds <= 600 or not 0 < fps <= 120:
         raise UsageError(
             f"--seconds is {seconds:g} and --fps {fps:g}, out of range", hint="e.g. --seconds 8 --fps 15"

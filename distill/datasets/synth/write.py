@@ -13,9 +13,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from distill.datasets.data_yaml import write_data_yaml
 from distill.datasets.synth.lights.heads import CLASSES
 from distill.datasets.synth.scene import DEFAULT_SIZE, Scene, render
 from edgestill.errors import UsageError
@@ -88,7 +88,7 @@ def write_dataset(
                 counts += found
                 empty += not found.sum()
                 advance()
-        _write_yaml(folder / "data.yaml", sorted(set(splits), key=SPLITS.index))
+        write_data_yaml(folder / "data.yaml", sorted(set(splits), key=SPLITS.index), CLASSES)
     return RenderedDataset(
         data_yaml=out / "data.yaml",
         images={split: splits.count(split) for split in SPLITS},
@@ -100,9 +100,17 @@ def write_dataset(
 
 
 def assign_splits(images: int, shares: Sequence[float]) -> list[str]:
-    """The split of each image, in contiguous runs whose lengths follow ``shares``."""
+    """The split of each image, in contiguous runs whose lengths follow ``shares``.
+
+    A split with a share gets an image at least. ``images`` are not fewer than such splits.
+    """
     ends = np.rint(np.cumsum(shares) / sum(shares) * images).astype(int)
-    return [SPLITS[int(np.searchsorted(ends, index, side="right"))] for index in range(images)]
+    counts = np.diff(ends, prepend=0)
+    for index, share in enumerate(shares):
+        if share > 0 and counts[index] == 0:
+            counts[index] += 1
+            counts[np.argmax(counts)] -= 1
+    return [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
 
 
 def label_text(scene: Scene) -> str:
@@ -167,12 +175,6 @@ def _new_folder(out: Path, *, force: bool) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_yaml(path: Path, splits: Sequence[str]) -> None:
-    data: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in splits}}
-    data |= {"nc": len(CLASSES), "names": dict(enumerate(CLASSES))}
-    path.write_text(yaml.safe_dump(data, sort_keys=False), "utf-8")
-
-
 def _check(
     images: int, seed: int, size_wh: tuple[int, int], shares: Sequence[float], workers: int | None
 ) -> None:
@@ -186,8 +188,14 @@ def _check(
         raise UsageError(
             f"--size is {size_wh[0]}x{size_wh[1]}, sides are at least 64", hint="e.g. --size 1280x720"
         )
-    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+    if len(shares) != 3 or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:
         raise UsageError(
             f"--splits is {','.join(map(str, shares))}, three shares must sum to 1",
             hint="e.g. --splits 0.7,0.15,0.15",
+        )
+    least = sum(share > 0 for share in shares)
+    if images < least:
+        raise UsageError(
+            f"--images is {images}, and each of the {least} splits needs at least one",
+            hint=f"--images {least}, or a share of 0 for a split that is not needed: --splits 1,0,0",
         )
