@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new data set")
     parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of the images, where they are not in SRC"
+    )
+    parser.add_argument(
         "--classes",
         metavar="NAME",
         help="class map: state, relevance, pictogram, light or a TOML file (default: state; of coco and voc: "
@@ -73,7 +76,7 @@ def run(args: argparse.Namespace) -> Any:
     from distill.datasets.convert import SplitSettings, WriteOptions, convert_dataset  # noqa: PLC0415 (imports OpenCV)
 
     sequence = None if args.sequence is None else _pattern(args.sequence)
-    given = {"bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": sequence}
+    given = {"images": args.images, "bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": sequence}
     return convert_dataset(
         args.format,
         args.source,

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from distill.datasets.formats._records import UnusableError
+from distill.datasets.formats._records import UnreadableError, UnusableError
 from edgestill.errors import DataError
 
 try:
@@ -73,10 +73,10 @@ def fields(value: Any) -> dict[str, Any]:
     """``value`` if it is an object with named fields.
 
     Raises:
-        UnusableError: It is none.
+        UnreadableError: It is none.
     """
     if not isinstance(value, dict):
-        raise UnusableError("a label is not an object with fields")
+        raise UnreadableError("a label is not an object with fields")
     return value
 
 

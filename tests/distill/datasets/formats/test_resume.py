@@ -241,7 +241,7 @@ def test_links_are_checked_by_the_file_they_lead_to(
     voc: Any, out: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for stem in ("a", "b", "c"):
-        voc.add(stem)
+        voc.add(stem, ["dog 11 5 20 24"])
     assert convert_dataset("voc", voc.root, out.path).pictures == {"linked": 3}
     picture = sorted(out.path.glob("images/*/*"))[0]
     data = picture.read_bytes()
@@ -257,14 +257,14 @@ def test_where_links_cannot_be_made_pictures_are_copied(
     def link(*_: object) -> None:
         raise OSError("another file system")
 
-    voc.add("a")
+    voc.add("a", ["dog 11 5 20 24"])
     monkeypatch.setattr(os, "link", link)
     assert convert_dataset("voc", voc.root, out.path).pictures == {"copied": 1}
     assert convert_dataset("voc", voc.root, out.path, force=True).pictures == {"kept": 1}
 
 
 def test_a_copy_shares_nothing_with_its_source(voc: Any, out: Any) -> None:
-    voc.add("a")
+    voc.add("a", ["dog 11 5 20 24"])
     convert_dataset("voc", voc.root, out.path, write_options=WriteOptions(copy=True))
     (copy,) = out.path.glob("images/*/*")
     (original,) = voc.root.glob("JPEGImages/*")
