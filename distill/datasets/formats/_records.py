@@ -100,11 +100,12 @@ class SkipCounter:
 
     def add(self, reason: str, where: object = "", times: int = 1) -> None:
         """Count ``times`` items; ``where`` is listed as an example."""
+        reason = _printable(reason)
         self.reasons[reason] += times
-        if where and reason not in self.first:
-            self.first[reason] = str(where)
-        if where and len(self.examples) < LISTED:
-            self.examples.append(f"{where}: {reason}")
+        if where:
+            self.first.setdefault(reason, _printable(where))
+            if len(self.examples) < LISTED:
+                self.examples.append(f"{_printable(where)}: {reason}")
 
     def usable(self, items: Iterable[T], make: Callable[[T], R], where: object = "") -> Iterator[R]:
         """Yield ``make(item)`` for each item; unusable ones are counted and listed with ``where``."""
@@ -113,6 +114,11 @@ class SkipCounter:
                 yield make(item)
             except UnusableError as error:  # noqa: PERF203 (one bad item must not stop the others)
                 self.add(error.reason, where and f"{where} {str(item)[:SHOWN]}")
+
+
+def _printable(text: object) -> str:
+    """``text`` with halves of surrogate pairs, which JSON and file names can hold, as escapes."""
+    return str(text).encode(errors="backslashreplace").decode()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +133,7 @@ class SourceDataset:
             sequence.
         objects: How many labelled objects it lists, whether they could be read or not.
         unreadable: Objects that could not be read, by reason; ``skipped_objects`` has them too.
-        without_image: How many of these belong to an image that is not known, so that it cannot be left out.
+        without_image: How many objects belong to an image that is not known, so that it cannot be left out.
         skipped_images: Images that were skipped.
         skipped_objects: Objects that were skipped.
         warnings: Conditions of the labels that are allowed but probably not intended.

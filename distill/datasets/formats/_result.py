@@ -125,7 +125,7 @@ def _object_warnings(found: SourceDataset) -> list[str]:
         )
     if found.without_image:
         warnings.append(
-            f"{found.without_image} objects are of no image in the labels: images without boxes may show them"
+            f"{found.without_image} objects belong to no known image: images without boxes may show them"
         )
     useless = sum(found.skipped_objects.reasons[reason] for reason in (NO_AREA, OUTSIDE))
     if useless > MANY_USELESS * found.objects:

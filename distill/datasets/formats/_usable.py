@@ -147,4 +147,4 @@ def _shortened(name: str) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=4).hexdigest()

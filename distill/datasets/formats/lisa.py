@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PureWindowsPath
@@ -51,6 +51,7 @@ DIALECT: dict[str, Any] = {"delimiter": ";", "quoting": csv.QUOTE_NONE}
 class _Clip:
     """The rows of a clip by the key of their frame: file name, boxes, and how many could not be read."""
 
+    clip: str
     names: dict[str, str] = field(default_factory=dict)
     boxes: dict[str, list[Annotation]] = field(default_factory=lambda: defaultdict(list))
     unreadable: Counter[str] = field(default_factory=Counter)
@@ -79,9 +80,11 @@ def read(source: Path, *, images: Path | None = None, bulbs: bool = False) -> So
         raise DataError(f"{source} holds no {wanted}", hint="unpack the folder Annotations beside the clips")
     frames = _frames(images or source, found.skipped_images)
     for clip, path in sorted(clips.items()):
-        rows, of_clip = _rows(path, found), frames.pop(clip, {})
+        rows, of_clip = _rows(path, clip, found), frames.pop(clip, {})
         for key in sorted(rows.names.keys() - of_clip.keys()):
             found.skipped_images.add(NOT_THERE, rows.names[key])
+            if of_clip:  # the name may be wrong, and the frame one of those without a row
+                found.without_image += len(rows.boxes.get(key, ())) + rows.unreadable[key]
         make = partial(_record, found, clip, rows)
         found.records += found.skipped_images.usable(sorted(of_clip.items()), make, path)
     for clip, paths in frames.items():
@@ -120,13 +123,14 @@ def _record(found: SourceDataset, clip: str, rows: _Clip, frame: tuple[str, Path
     )
 
 
-def _rows(path: Path, found: SourceDataset) -> _Clip:
+def _rows(path: Path, clip: str, found: SourceDataset) -> _Clip:
     """The rows of a clip."""
-    rows = _Clip()
+    rows = _Clip(clip)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             # Without quoting: an unpaired quotation mark would join all rows up to the next one.
             lines = [[_plain(cell) for cell in row] for row in csv.reader(stream, **DIALECT)]
+            lines = [cells for cells in lines if any(cells)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not readable CSV: {error}", hint="download the labels again") from error
     header, *others = lines or [[]]
@@ -136,9 +140,11 @@ def _rows(path: Path, found: SourceDataset) -> _Clip:
             f"{path} lacks the column {min(lacking)!r}",
             hint="columns are separated by semicolons; download the annotations again",
         )
+    if others and len(others[-1]) < min(len(header), max(map(len, others))):
+        # The frames of the rows behind would be frames without lights.
+        raise DataError(f"{path} ends within a row", hint="download the annotations again")
     for cells in others:
-        if any(cells):
-            _add_row(path, dict(zip(header, cells, strict=False)), rows, found)
+        _add_row(path, header, cells, rows=rows, found=found)
     return rows
 
 
@@ -146,25 +152,31 @@ def _plain(cell: str) -> str:
     return cell.strip().strip('"').strip()
 
 
-def _add_row(path: Path, row: Mapping[str, str], rows: _Clip, found: SourceDataset) -> None:
+def _add_row(
+    path: Path, header: Sequence[str], cells: Sequence[str], *, rows: _Clip, found: SourceDataset
+) -> None:
     found.objects += 1
-    where = f"{path} {';'.join(row.values())}"[: len(str(path)) + SHOWN]
+    where = f"{path} {';'.join(cells)[:SHOWN]}"
+    row = dict(zip(header, cells, strict=False))
     # Windows paths know both slashes
     name = PureWindowsPath(row.get(COLUMNS[0], "")).name
     key = _key(name)
-    if not key:
+    if not key.startswith(f"{rows.clip.casefold()}--"):
         found.without_image += 1
-        found.add_unreadable("a row without file name", where)
+        reason = "a row without the name of a frame of its clip" if key else "a row without file name"
+        found.add_unreadable(reason, where)
         return
     rows.names[key] = name
     try:
-        rows.boxes[key].append(_object(row))
+        rows.boxes[key].append(_object(row, joined=len(cells) > len(header)))
     except UnreadableError as error:
         rows.unreadable[key] += 1
         found.add_unreadable(error.reason, where)
 
 
-def _object(row: Mapping[str, str]) -> Annotation:
+def _object(row: Mapping[str, str], *, joined: bool) -> Annotation:
+    if joined:
+        raise UnreadableError("a row of more columns than the header")
     tag = row.get(COLUMNS[1])
     if not tag:
         raise UnreadableError("a row without tag")

@@ -68,6 +68,7 @@ def test_a_row_whose_picture_is_not_there_is_counted(lisa: Any, out: Any) -> Non
     lisa.clip("dayClip1", 1, ["0;stop;10;5;20;25", "7;stop;10;5;20;25"])
     result = convert_dataset("lisa", lisa.root, out.path)
     assert any("--images DIR" in warning for warning in result.warnings)
+    assert any("1 objects belong to no known image" in warning for warning in result.warnings)
     assert result.skipped_pictures == {"the image is not there": 1}
     assert "dayClip1--00007.jpg" in result.examples[0]
 
@@ -83,7 +84,8 @@ def test_a_clip_that_nobody_annotated_is_not_taken_for_empty(lisa: Any, out: Any
 
 def add_rows(lisa: Any, *rows: str) -> None:
     csv = next(lisa.root.rglob("*BOX.csv"))
-    csv.write_text(csv.read_text() + "".join(f"{row}\n" for row in rows), "utf-8")
+    header, *others = csv.read_text().splitlines()
+    csv.write_text("".join(f"{row}\n" for row in (header, *rows, *others)), "utf-8")
 
 
 FRAME = "dayTraining/dayClip1--00000.jpg"
@@ -100,6 +102,7 @@ GOOD = [f"1;stop;{3 * i};5;{3 * i + 2};25" for i in range(20)]
         f"{FRAME};stop;0.1;0.2;0.3;0.4",
         f'{FRAME};"stop;10;5;nan;25',
         f"{FRAME}",
+        f"{FRAME};stop;10;5;20;25;x.avi;0;x;{FRAME};stop;30;5;40;25",
     ],
 )
 def test_a_frame_with_a_row_that_cannot_be_read_is_left_out(lisa: Any, out: Any, row: str) -> None:
@@ -112,11 +115,18 @@ def test_a_frame_with_a_row_that_cannot_be_read_is_left_out(lisa: Any, out: Any,
     assert "dayClip1--00000" in result.warnings[0]
 
 
-def test_a_row_without_a_file_name_is_told_since_its_frame_stays(lisa: Any, out: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "a row without file name"),
+        ("dayTraining/day--00000.jpg", "a row without the name of a frame of its clip"),
+    ],
+)
+def test_a_row_of_no_frame_is_told_since_its_frame_stays(lisa: Any, out: Any, name: str, reason: str) -> None:
     lisa.clip("dayClip1", 2, GOOD)
-    add_rows(lisa, ";stop;10;5;20;25")
+    add_rows(lisa, f"{name};stop;10;5;20;25")
     result = convert_dataset("lisa", lisa.root, out.path)
-    assert result.unreadable_objects == {"a row without file name": 1}
+    assert result.unreadable_objects == {reason: 1}
     assert any("images without boxes may show them" in warning for warning in result.warnings)
 
 
@@ -138,6 +148,14 @@ def test_frames_saved_under_another_suffix_keep_their_rows(lisa: Any, out: Any) 
         path.rename(path.with_suffix(".JPG"))
     result = convert_dataset("lisa", lisa.root, out.path)
     assert result.without_boxes == {"train": 0}
+
+
+def test_a_file_that_ends_within_a_row_is_a_data_error(lisa: Any, out: Any) -> None:
+    lisa.clip("dayClip1", 3, ["0;stop;10;5;20;25", "1;stop;10;5;20;25", "2;stop;10;5;20;25"])
+    csv = next(lisa.root.rglob("*BOX.csv"))
+    csv.write_text(csv.read_text().rpartition(";25;")[0])
+    with pytest.raises(DataError, match="ends within a row"):
+        convert_dataset("lisa", lisa.root, out.path)
 
 
 def test_hidden_copies_of_frames_are_no_frames(lisa: Any, out: Any) -> None:
