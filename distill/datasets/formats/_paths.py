@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -113,25 +113,39 @@ class ImageFinder:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(dict.fromkeys(folders))
         self._names: dict[Path, dict[str, str]] = {}
+        self._only_whole = False
+
+    def learn(self, names: Iterable[PurePosixPath]) -> None:
+        """Look for names only as they are if one of ``names`` leads to an image with its folders.
+
+        ``val/1.jpg`` that is missing is then not taken for another ``1.jpg``.
+        """
+        with_folders = (name for name in names if len(name.parts) > 1)
+        self._only_whole = any((folder / name).is_file() for name in with_folders for folder in self._folders)
 
     def find(self, *names: PurePosixPath) -> tuple[Path, PurePosixPath]:
         """The image of the first name that leads to one, and the part of the name that was found.
 
         The path does not exist where no name leads to an image.
         """
-        tails = [part for name in names for part in _tails(name)]
-        for name in tails:
+        for name in self._candidates(names):
             # COCO has 118,287 images: try the folder of the last one first.
             for i, folder in enumerate(self._folders):
                 if (folder / name).is_file():
                     self._folders.insert(0, self._folders.pop(i))
                     return folder / name, name
-        for name in tails:
+        for name in self._candidates(names):
             for folder in self._folders:
                 actual = self._listing(folder / name.parent).get(name.name.casefold())
                 if actual is not None:
                     return folder / name.with_name(actual), name
         return self._folders[0] / names[0], names[0]
+
+    def _candidates(self, names: Sequence[PurePosixPath]) -> Iterator[PurePosixPath]:
+        for name in names:
+            yield name
+            if not self._only_whole:
+                yield from (PurePosixPath(*name.parts[i:]) for i in range(1, len(name.parts)))
 
     def _listing(self, folder: Path) -> dict[str, str]:
         """File names of a folder by their casefolded form; names that differ only in case are left out."""
@@ -143,8 +157,3 @@ class ImageFinder:
                 names[key] = "" if key in names else path.name
             self._names[folder] = {key: name for key, name in names.items() if name}
         return self._names[folder]
-
-
-def _tails(name: PurePosixPath) -> Iterator[PurePosixPath]:
-    for i in range(len(name.parts)):
-        yield PurePosixPath(*name.parts[i:])

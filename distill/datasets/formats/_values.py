@@ -26,7 +26,8 @@ def number(value: Any, what: str = "a coordinate") -> float:
     """
     try:
         # Python reads True as 1 and "1_0" as 10, which no label means
-        found = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
+        misread = isinstance(value, bool) or (isinstance(value, str) and "_" in value)
+        found = math.nan if misread else float(value)
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
@@ -56,8 +57,8 @@ def flag(value: Any, what: str) -> bool:
     Raises:
         UnreadableError: It is none; ``what`` begins the reason.
     """
-    if value is None:
-        return False
+    if value is None or (isinstance(value, int) and 0 <= value <= 1):
+        return bool(value)
     text = str(value).strip().casefold()
     whole = WHOLE.fullmatch(text)
     text = str(int(whole[1])) if whole else text
@@ -73,10 +74,10 @@ def pixels(*box: float) -> Corners:
         UnreadableError: They are fractions of the image. Whether those count from the centre or from a corner
             is not known, so they are not converted.
     """
-    low, high = FRACTIONS
-    if any(box) and all(low < value < high for value in box):
-        raise UnreadableError("its box is in fractions of the image, not in pixels")
     a, b, c, d = box
+    low, high = FRACTIONS
+    if low < c < high and low < d < high and low < a < high and low < b < high and any(box):
+        raise UnreadableError("its box is in fractions of the image, not in pixels")
     return a, b, c, d
 
 

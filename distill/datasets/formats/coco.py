@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -145,6 +145,7 @@ def _read_one(
     objects = _objects(path, list_of(data["annotations"], path, "annotations"), tags, found)
     match = SPLIT.search(path.stem) or SPLIT.search(path.parent.name)
     entries = list_of(data["images"], path, "images")
+    finder.learn(_names(entries))
     record = partial(
         _record,
         found=found,
@@ -164,6 +165,12 @@ def _read_one(
         found.without_image += len(boxes) + unreadable
         if boxes:
             found.add_unreadable("its image is not listed", f"{path} image_id {image}", len(boxes))
+
+
+def _names(entries: Sequence[Any]) -> Iterator[PurePosixPath]:
+    for entry in entries:
+        with suppress(UnusableError):
+            yield listed(fields(entry).get("file_name"))
 
 
 def _doubled_ids(entries: Sequence[Any]) -> set[Id]:

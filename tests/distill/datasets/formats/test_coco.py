@@ -253,6 +253,15 @@ def test_a_path_of_another_machine_leads_to_the_picture(coco: Any, out: Any, fil
     assert result.skipped_pictures == {}
 
 
+def test_a_missing_picture_is_not_taken_for_another_of_its_name(coco: Any, out: Any) -> None:
+    name = coco.add("train", [BOX], file_name="1.jpg")
+    coco.data["train"]["images"][0]["file_name"] = "b/1.jpg"
+    coco.add("train", [BOX], file_name="a/1.jpg")
+    result = convert_dataset("coco", coco.write(), out.path)
+    assert name not in out.splits()
+    assert result.skipped_pictures == {"the image is not there": 1}
+
+
 def test_two_names_that_lead_to_one_file_are_not_guessed(coco: Any, out: Any) -> None:
     for folder in ("a", "b"):
         coco.add("train", [BOX], file_name="x.jpg")
