@@ -15,7 +15,8 @@ DESCRIPTION = (
     "copies where the file system has no hard links (--copy always copies). Raw images (DTLD, BSTLD's riib) "
     "are decoded to 8 bits: JPEG of quality 95 without chroma subsampling, or PNG with --png. Repeat the "
     "command to continue an interrupted conversion. docs/reference/datasets.md says where each data set is "
-    "available and which records are skipped."
+    "available and which records are skipped. An image with an object that cannot be read is left out; if "
+    "more than 5 % of the objects cannot, or none is converted, the exit code is 3."
 )
 
 

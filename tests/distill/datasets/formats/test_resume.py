@@ -270,3 +270,26 @@ def test_a_copy_shares_nothing_with_its_source(voc: Any, out: Any) -> None:
     (original,) = voc.root.glob("JPEGImages/*")
     assert copy.read_bytes() == original.read_bytes()
     assert not copy.samefile(original)
+
+
+def test_labels_that_cannot_be_read_any_more_leave_the_old_data_set(voc: Any, out: Any) -> None:
+    voc.add("a", ["dog 11 5 20 24"])
+    convert_dataset("voc", voc.root, out.path)
+    before = contents(out.path)
+    voc.add("a", ["dog 11 5 20 x"])
+    with pytest.raises(DataError, match="no object could be converted"):
+        convert_dataset("voc", voc.root, out.path, force=True)
+    assert contents(out.path) == before
+
+
+def test_a_data_set_that_is_being_changed_has_no_data_yaml(
+    convert: Convert, monkeypatch: pytest.MonkeyPatch, out: Any
+) -> None:
+    convert()
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(PulledPlugError):
+            convert(classes="light", force=True)
+    assert not (out.path / "data.yaml").exists()
+    convert(classes="light", force=True)
+    assert (out.path / "data.yaml").exists()
