@@ -189,7 +189,7 @@ def _split(layout: _Layout, stem: str) -> str:
 def _image_folders(root_folder: Path, folder: Path, images: Path | None) -> list[Path]:
     """Candidate folders of the images of XML files in ``folder``."""
     if images is not None:
-        return [images, images / "JPEGImages", images / "images"]
+        return [images / folder.name, images, images / "JPEGImages", images / "images"]
     return [root_folder / "JPEGImages", root_folder / "images", folder, root_folder]
 
 

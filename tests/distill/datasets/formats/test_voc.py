@@ -264,7 +264,7 @@ def test_two_files_for_one_picture_are_joined(voc: Any, out: Any) -> None:
     assert any("several entries" in warning for warning in result.warnings)
 
 
-@pytest.mark.parametrize("where", ["pictures", "pictures/JPEGImages"])
+@pytest.mark.parametrize("where", ["pictures", "pictures/JPEGImages", "pictures/Annotations"])
 def test_pictures_may_lie_elsewhere(voc: Any, out: Any, tmp_path: Path, where: str) -> None:
     name = voc.add("a", ["dog 11 5 20 24"])
     (tmp_path / where).parent.mkdir(exist_ok=True)
