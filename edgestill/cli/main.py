@@ -25,7 +25,10 @@ from edgestill.registry import Registry
 
 #: Errors of the file system that a user can mend; any other is a bug.
 PATH_ERRORS = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+        errno.ENAMETOOLONG,
+    }
 )
 VERBS = Registry("edgestill.cli.verbs", "verb")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgestill.detections import Detections
-from runtime.tracking import NO_TRACK, Tracker, TrackerSettings
+from runtime.tracking import NO_TRACK, Tracked, Tracker, TrackerSettings
 
 LIGHTS = TrackerSettings(by_class=False)
 
@@ -24,7 +24,13 @@ def found(*rows: tuple[float, float, float, int], size: tuple[float, float] = (1
 
 
 def ids(tracker: Tracker, *frames: Detections) -> list[list[int]]:
-    return [tracker.update(frame).track_id.tolist() for frame in frames]
+    return [step(tracker, frame).track_id.tolist() for frame in frames]
+
+
+def step(tracker: Tracker, frame: Detections, period_s: float = 1 / 25) -> Tracked:
+    """The next frame, so many seconds after the one before."""
+    last_s = tracker._last_s
+    return tracker.update(frame, 0.0 if last_s is None else last_s + period_s)
 
 
 def test_an_object_gets_its_id_with_the_second_detection() -> None:
@@ -45,7 +51,7 @@ def test_two_objects_keep_theirs_whatever_their_order() -> None:
     tracker = Tracker()
     a, b = (50, 50, 0.9, 0), (90, 50, 0.8, 0)
     ids(tracker, found(a, b), found(a, b))
-    assert tracker.update(found(b, a)).track_id.tolist() == [2, 1]
+    assert step(tracker, found(b, a)).track_id.tolist() == [2, 1]
 
 
 def test_objects_that_pass_each_other_keep_theirs() -> None:
@@ -58,17 +64,17 @@ def test_a_gap_is_bridged_where_the_velocity_leads() -> None:
     tracker = Tracker()
     ids(tracker, *[found((50 + 6 * i, 50, 0.9, 0)) for i in range(8)])
     ids(tracker, *[Detections.empty()] * 3)
-    assert tracker.update(found((50 + 6 * 11, 50, 0.9, 0))).track_id.tolist() == [1]
+    assert step(tracker, found((50 + 6 * 11, 50, 0.9, 0))).track_id.tolist() == [1]
 
 
 def test_a_track_ends_after_its_age_and_says_so_once() -> None:
-    tracker = Tracker(TrackerSettings(max_age=3))
+    tracker = Tracker(TrackerSettings(max_age_s=3 / 25))
     ids(tracker, *[found((50, 50, 0.9, 0))] * 2)
-    assert [tracker.update(Detections.empty()).ended for _ in range(6)] == [(), (), (), (1,), (), ()]
+    assert [step(tracker, Detections.empty()).ended for _ in range(6)] == [(), (), (), (1,), (), ()]
 
 
 def test_an_id_is_never_used_again() -> None:
-    tracker = Tracker(TrackerSettings(max_age=1))
+    tracker = Tracker(TrackerSettings(max_age_s=1 / 25, min_age_frames=1))
     ids(tracker, *[found((50, 50, 0.9, 0))] * 2, *[Detections.empty()] * 3)
     assert ids(tracker, *[found((50, 50, 0.9, 0))] * 2)[-1] == [2]
 
@@ -92,7 +98,7 @@ def test_a_doubtful_detection_continues_a_track() -> None:
 def test_the_confident_detection_has_the_first_choice() -> None:
     tracker = Tracker()
     ids(tracker, *[found((50, 50, 0.9, 0))] * 2)
-    assert tracker.update(found((52, 50, 0.9, 0), (50, 50, 0.3, 0))).track_id.tolist() == [1, NO_TRACK]
+    assert step(tracker, found((52, 50, 0.9, 0), (50, 50, 0.3, 0))).track_id.tolist() == [1, NO_TRACK]
 
 
 def test_a_light_keeps_its_id_when_it_switches() -> None:
@@ -106,19 +112,19 @@ def test_a_car_is_not_a_person() -> None:
 
 
 def test_a_light_that_is_reported_twice_is_one_light() -> None:
-    tracked = Tracker(LIGHTS).update(found((50, 50, 0.9, 0), (51, 50, 0.6, 1)))
+    tracked = step(Tracker(LIGHTS), found((50, 50, 0.9, 0), (51, 50, 0.6, 1)))
     assert tracked.detections.class_id.tolist() == [0]
 
 
 def test_two_classes_on_one_place_may_be_two_things() -> None:
-    tracked = Tracker(TrackerSettings(by_class=True)).update(found((50, 50, 0.9, 0), (51, 50, 0.6, 1)))
+    tracked = step(Tracker(TrackerSettings(by_class=True)), found((50, 50, 0.9, 0), (51, 50, 0.6, 1)))
     assert len(tracked.detections) == 2
 
 
 def test_a_leap_needs_a_box_of_like_size() -> None:
     tracker = Tracker(LIGHTS)
     ids(tracker, *[found((50, 50, 0.9, 0))] * 2)
-    assert tracker.update(found((68, 50, 0.9, 0), size=(18, 44))).track_id.tolist() == [NO_TRACK]
+    assert step(tracker, found((68, 50, 0.9, 0), size=(18, 44))).track_id.tolist() == [NO_TRACK]
 
 
 def test_a_box_without_area_does_no_harm() -> None:
