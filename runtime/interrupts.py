@@ -62,6 +62,7 @@ class Interrupts:
             self._held = False
         if self._pending is not None:
             error, self._pending = self._pending, None
+            self.ignore()
             raise error
 
     def ignore(self) -> None:
@@ -75,4 +76,5 @@ class Interrupts:
         if self._held and self._pending is None:
             self._pending = error
         else:
+            self.ignore()  # files are closed next
             raise error

@@ -27,7 +27,7 @@ from edgestill.registry import Registry
 PATH_ERRORS = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
-        errno.ENAMETOOLONG,
+        *(errno.ENAMETOOLONG, errno.EDQUOT, errno.EFBIG),
     }
 )
 VERBS = Registry("edgestill.cli.verbs", "verb")

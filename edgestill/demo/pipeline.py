@@ -14,8 +14,9 @@ from edgestill.files import MAX_NAME_BYTES, refuse_overwrite, shortened
 from runtime.detector import ModelDetector
 from runtime.frames import FrameSource
 from runtime.pipeline import Pipeline, Sink
+from runtime.sinks.encoders import has_h264
 from runtime.sinks.image_writer import ImageSink
-from runtime.sinks.video_writer import VIDEO_SUFFIXES, VideoSink, has_h264
+from runtime.sinks.video_writer import VIDEO_SUFFIXES, VideoSink
 from runtime.sources.images import ImageFiles
 from runtime.tiling import TiledDetector, Tiling
 from runtime.tracking import Tracker, TrackerSettings

@@ -11,10 +11,8 @@ from edgestill.errors import DataError
 from edgestill.files import refuse_overwrite
 from edgestill.progress import say
 from runtime.pipeline import FrameResult
-from runtime.sinks._encoders import FORMATS, H264, Encoder, has_h264, open_encoder
-from runtime.sinks._part_file import PartFile, write_error
-
-__all__ = ["VIDEO_SUFFIXES", "VideoSink", "has_h264"]
+from runtime.sinks.encoders import FORMATS, H264, Encoder, open_encoder
+from runtime.sinks.part_file import PartFile, write_error
 
 #: What ``VideoSink`` writes; ``.mp4`` only, where ``has_h264`` is false.
 VIDEO_SUFFIXES = frozenset(FORMATS)

@@ -58,4 +58,6 @@ def _near(path: Path) -> str:
         close = [n for n in names if Path(n).stem.lower() == path.stem.lower()][:NAMES_SHOWN]
     if close:
         return f"did you mean {' or '.join(str(path.with_name(name)) for name in sorted(close))}?"
-    return f"nothing in {path.parent.absolute()} has a name like {path.name}"
+    shown = ", ".join(sorted(n for n in names if not n.startswith("."))[:NAMES_SHOWN])
+    more = ", ..." if len(names) > NAMES_SHOWN else ""
+    return f"{path.parent.absolute()} holds {shown or 'nothing'}{more}"

@@ -20,6 +20,8 @@ UNKNOWN_FPS = 30.0  # assumed for files without a valid frame rate
 #: A file broke off if more is missing at its end than this share of it, and than so many frames. Containers
 #: round their length, and some count frames that no decoder gives.
 MISSING_SHARE, MISSING_FRAMES = 0.05, 3
+#: Containers that count their frames; of others OpenCV computes the number.
+COUNTED = frozenset({".mp4", ".m4v", ".mov", ".avi", ".gif"})
 
 
 class VideoFile:
@@ -36,12 +38,16 @@ class VideoFile:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.total = count if count > 0 else None
         self.broke_off: str | None = None
+        self._lost = 0
         self._clock = StampClock(1 / self._fps)
 
     @property
     def doubts(self) -> list[str]:
-        """What was unusual about the time stamps so far."""
-        return [f"{self._path}: {doubt}" for doubt in self._clock.doubts()]
+        """What was unusual so far."""
+        found = self._clock.doubts()
+        if self._lost:
+            found.append(f"{self._lost} of {self.total} frames could not be decoded")
+        return [f"{self._path}: {doubt}" for doubt in found]
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames up to the last one that can be decoded; DataError if there is none."""
@@ -52,6 +58,8 @@ class VideoFile:
             captured_s = perf_counter()
             if not good:
                 self.broke_off = self._missing(index, time_s)
+                if self.broke_off is None and self._path.suffix.lower() in COUNTED:
+                    self._lost = max((self.total or 0) - index, 0)
                 break
             time_s = self._clock.time_s(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
             yield Frame(

@@ -30,7 +30,7 @@ LONGEST_GAP_S = 2.0
 
 
 class Encoder(Protocol):
-    """Writes frames into a file that is opened already.
+    """Writes frames into one file.
 
     Attributes:
         codec: ``h264`` or ``mp4v``.
@@ -148,7 +148,7 @@ class _WholeFragments:
 
     def __init__(self, path: Path) -> None:
         # Not buffered: what FFmpeg flushed survives the process.
-        self._file = path.open("r+b", buffering=0)
+        self._file = path.open("wb", buffering=0)
         self._whole = 0
         self._failed: OSError | None = None
 
@@ -179,6 +179,8 @@ class _WholeFragments:
 
     def close(self) -> None:
         self._file.close()
+        if self._failed is not None:  # FFmpeg tells no error of the last bytes
+            raise self._failed
 
 
 class Mp4vEncoder:
