@@ -81,11 +81,10 @@ def length_s(path: Path) -> float:
         pytest.param([signal.SIGINT], 0, "drive", id="ctrl-c"),
     ],
 )
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_signal_ends_a_recording_well(
-    tmp_path: Path, signals: list[int], code: int, message: str, suffix: str
+    tmp_path: Path, signals: list[int], code: int, message: str
 ) -> None:
-    target = tmp_path / f"drive{suffix}"
+    target = tmp_path / "drive.mp4"
     got, out, err = recorded(target, *signals)
     assert got == code
     assert message in err
