@@ -136,6 +136,62 @@ def test_nothing_comes_of_nothing() -> None:
     assert ids(Tracker(), Detections.empty()) == [[]]
 
 
+@pytest.mark.parametrize("rate", [2, 5, 25, 60])
+def test_the_same_frames_give_the_same_ids_at_every_constant_rate(rate: float) -> None:
+    rng = np.random.default_rng(7)
+    places = rng.uniform(0, 400, (6, 2))
+    seen = rng.uniform(size=(30, 6)) < 0.8  # one detection in five is missing
+
+    def play(period_s: float) -> list[list[int]]:
+        tracker = Tracker(TrackerSettings(max_age_s=6 * period_s, min_age_frames=0), period_s=period_s)
+        ids_by_frame = []
+        for t, row in enumerate(seen):
+            boxes = [(x + 5 * t, y, 0.9, 0) for (x, y), is_seen in zip(places, row, strict=True) if is_seen]
+            ids_by_frame.append(step(tracker, found(*boxes), period_s).track_id.tolist())
+        return ids_by_frame
+
+    assert play(1 / rate) == play(1 / 30)
+
+
+@pytest.mark.parametrize("rate", [10, 25, 60, 120])
+def test_a_track_lasts_a_second_at_every_rate(rate: int) -> None:
+    tracker = Tracker()
+    for _ in range(2):
+        step(tracker, found((50, 50, 0.9, 0)), 1 / rate)
+    ended = [step(tracker, Detections.empty(), 1 / rate).ended for _ in range(2 * rate)]
+    assert ended.index((1,)) + 1 == rate + 1
+
+
+def test_at_a_low_rate_a_track_survives_three_frames() -> None:
+    tracker = Tracker()
+    for _ in range(2):
+        step(tracker, found((50, 50, 0.9, 0)), 0.5)
+    assert [step(tracker, Detections.empty(), 0.5).ended for _ in range(4)] == [(), (), (), (1,)]
+
+
+def test_a_pause_of_the_stream_is_so_many_frames() -> None:
+    # At 10 frames per second, 30 px a second; then nothing for 0.4 s
+    tracker = Tracker()
+    times = [i / 10 for i in range(10)] + [1.3, 1.4]
+    for time_s in times:
+        tracked = tracker.update(found((50 + 30 * time_s, 50, 0.9, 0)), time_s)
+    assert tracked.track_id.tolist() == [1]
+
+
+def test_a_track_ends_in_a_pause_that_is_longer_than_its_memory() -> None:
+    tracker = Tracker(TrackerSettings(min_age_frames=0))
+    for i in range(10):
+        tracker.update(found((50, 50, 0.9, 0)), i / 10)
+    assert tracker.update(Detections.empty(), 3.0).ended == (1,)
+
+
+def test_frames_with_one_time_do_no_harm() -> None:
+    tracker = Tracker()
+    for time_s in (0.0, 0.0, 0.04, 0.04, 0.0401, 0.08, 0.12):
+        tracked = tracker.update(found((50 + 100 * time_s, 50, 0.9, 0)), time_s)
+    assert tracked.track_id.tolist() == [1]
+
+
 @pytest.mark.parametrize("by_class", [True, False])
 def test_the_same_frames_give_the_same_ids(by_class: bool) -> None:
     rng = np.random.default_rng(3)
