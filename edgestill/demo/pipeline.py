@@ -22,7 +22,8 @@ from runtime.tiling import TiledDetector, Tiling
 from runtime.tracking import Tracker, TrackerSettings
 
 VIDEO_SUFFIX = ".mp4"
-LIVE_FPS = 25.0  # of a recording, for a camera that does not report its frame rate
+LIVE_FPS = 25.0  # assumed for a camera that does not report its frame rate
+SANE_FPS = (0.1, 1000.0)
 
 
 def assemble(
@@ -48,7 +49,7 @@ def assemble(
     tracker = None
     if track:
         settings = TrackerSettings(by_class=not are_lights(classes))
-        tracker = Tracker(settings, period_s=1 / (source.fps or LIVE_FPS))
+        tracker = Tracker(settings, period_s=1 / _rate(source))
     suffix = "" if tiling.is_whole else f"  {tiling} tiles"
     return Pipeline(
         TiledDetector(detector, tiling),
@@ -100,7 +101,13 @@ def file_sink(
 def _video_sink(path: Path, source: FrameSource, *, force: bool) -> VideoSink:
     if path.suffix.lower() != VIDEO_SUFFIX and not has_h264():
         raise UsageError(f"{path.suffix} needs PyAV, which is not installed", hint="pip install av")
-    return VideoSink(path, source.fps or LIVE_FPS, force=force, is_live=source.is_live)
+    return VideoSink(path, _rate(source), force=force, is_live=source.is_live)
+
+
+def _rate(source: FrameSource) -> float:
+    """The frame rate of a source, or ``LIVE_FPS`` for one that has none or, as some cameras, an absurd one."""
+    least, most = SANE_FPS
+    return source.fps if source.fps is not None and least <= source.fps <= most else LIVE_FPS
 
 
 def _may_be_source(target: Path, origin: Path) -> bool:

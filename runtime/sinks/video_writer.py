@@ -83,6 +83,7 @@ class VideoSink:
             failed = write_error(self._path, error) if isinstance(error, OSError) else error
         if encoder is None or not (complete or self._is_live):
             part.discard()
+            say(f"{self._path} was not written, as the run broke off")
             return ()
         if failed is None and complete:
             return (part.finish(),)

@@ -24,9 +24,7 @@ def nothing(ended: tuple[int, ...] = ()) -> Tracked:
     return Tracked(Detections.empty(), np.zeros(0, np.int64), ended)
 
 
-def play(
-    lights: LightStates, names: str, start: int = 0, score: float = 0.6, fps: float = FPS
-) -> list[str]:
+def play(lights: LightStates, names: str, start: int = 0, score: float = 0.6, fps: float = FPS) -> list[str]:
     """The state after each frame of a string such as ``"rrg"``; o is off."""
     word = {name[0]: name for name in CLASSES}
     return [lights.update(one(word[letter], score), (start + i) / fps)[0] for i, letter in enumerate(names)]
