@@ -60,6 +60,15 @@ def shortened(stem: str, most: int) -> str:
     return data[: most - HASH_DIGITS - 1].decode("utf-8", "ignore") + "-" + digest
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether a path is UTF-8. OpenCV's video reader and writer crash with any other name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files that killed writers of ``path`` left; no process may be writing it now."""
     for left in path.parent.glob(f".{escape(path.stem)}.*{escape(path.suffix)}"):

@@ -199,8 +199,8 @@ class Pipeline:
             except BaseException:
                 interrupts.ignore()
                 files, _ = self._close(complete=complete)
-                if source.is_live and files:
-                    _tell_kept(files, totals)
+                if files:
+                    _tell_kept(files, totals, is_live=source.is_live)
                 raise
             interrupts.ignore()
             files, failed = self._close(complete=complete)
@@ -304,6 +304,7 @@ class Pipeline:
         )
 
 
-def _tell_kept(files: Sequence[Path], totals: _RunTotals) -> None:
+def _tell_kept(files: Sequence[Path], totals: _RunTotals, *, is_live: bool) -> None:
     where = str(files[0]) if len(files) == 1 else f"{len(files)} files, the last one {files[-1]}"
-    say(f"kept what was recorded, {totals.frames} frames in {totals.seconds:.1f} s: {where}")
+    length = f", {totals.frames} frames in {totals.seconds:.1f} s" if is_live else ""
+    say(f"kept what was {'recorded' if is_live else 'written'}{length}: {where}")

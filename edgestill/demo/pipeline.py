@@ -105,7 +105,7 @@ def _video_sink(path: Path, source: FrameSource, *, force: bool) -> VideoSink:
 
 
 def _rate(source: FrameSource) -> float:
-    """The frame rate of a source, or ``LIVE_FPS`` for one that has none or, as some cameras, an absurd one."""
+    """The frame rate of a source; ``LIVE_FPS`` if it has none or, as some cameras, an absurd one."""
     least, most = SANE_FPS
     return source.fps if source.fps is not None and least <= source.fps <= most else LIVE_FPS
 

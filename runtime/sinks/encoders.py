@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.errors import DeviceError
+from edgestill.files import is_utf8
 
 H264, MP4V = "h264", "mp4v"
 #: Container formats of FFmpeg by suffix, which PyAV writes.
@@ -193,7 +194,8 @@ class Mp4vEncoder:
 
     def __init__(self, path: Path, size_wh: tuple[int, int], fps: float) -> None:
         self._fps, self._written = fps, 0
-        self._path = path
+        if not is_utf8(path):
+            raise DeviceError(f"OpenCV cannot write {str(path)!a}", hint="give a name in UTF-8")
         fourcc = cv2.VideoWriter.fourcc(*MP4V)
         self._writer = cv2.VideoWriter(str(path.absolute()), cv2.CAP_FFMPEG, fourcc, fps, size_wh)
         if not self._writer.isOpened():

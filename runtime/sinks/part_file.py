@@ -49,6 +49,10 @@ class PartFile:
         """Keep the part: under the target's name, or under its own if there is an older file."""
         return self.path if self._target.exists() else self.finish()
 
+    def is_empty(self) -> bool:
+        """Whether nothing was written."""
+        return self.path.stat().st_size == 0
+
     def discard(self) -> None:
         """Remove the part."""
         self.path.unlink(missing_ok=True)

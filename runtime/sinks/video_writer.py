@@ -75,13 +75,25 @@ class VideoSink:
         self._part = self._encoder = None
         if part is None:
             return ()
+        try:
+            return self._settle(part, encoder, complete=complete)
+        except OSError as error:  # as of a disk that was unplugged
+            raise write_error(part.path, error) from error
+
+    def _settle(self, part: PartFile, encoder: Encoder | None, *, complete: bool) -> tuple[Path, ...]:
+        """Close the encoder, and rename or remove the part."""
         failed: Exception | None = None
         try:
             if encoder is not None:
                 encoder.close()
         except Exception as error:  # as of a full disk; what is in the file stays
             failed = write_error(self._path, error) if isinstance(error, OSError) else error
-        if encoder is None or not (complete or self._is_live):
+        if encoder is None or part.is_empty():
+            part.discard()
+            if failed is not None and complete:
+                raise failed
+            return ()
+        if not (complete or self._is_live):
             part.discard()
             say(f"{self._path} was not written, as the run broke off")
             return ()

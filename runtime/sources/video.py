@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from edgestill.errors import DataError
+from edgestill.files import is_utf8
 from runtime.frames import Frame
 from runtime.sources._capture import open_capture
 from runtime.sources._missing import missing_source, refuse_model
@@ -105,6 +106,8 @@ def open_frames(text: str) -> VideoFile:
     if not path.is_file():
         raise missing_source(text)
     refuse_model(path)
+    if not is_utf8(path):
+        raise DataError(f"{text!a} is not a name in UTF-8, which OpenCV needs", hint="rename the file")
     # Absolute, because FFmpeg takes the start of "12:30.mp4" for the scheme of a URL.
     capture = open_capture(str(path.absolute()), cv2.CAP_FFMPEG)
     if capture is None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgestill.errors import DeviceError
 from runtime.sinks import encoders
 from runtime.sinks.encoders import H264, MP4V, open_encoder
 
@@ -132,6 +133,21 @@ def test_without_pyav_mp4v_keeps_the_time_by_repeating_frames(
     assert levels == [0, 1, 1, 1, 2, 2]
     capture = cv2.VideoCapture(str(path))
     assert int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").lower() in {b"mp4v", b"fmp4"}
+
+
+@pytest.mark.usefixtures("without_pyav")
+def test_a_name_that_crashes_opencv_is_a_device_error(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="OpenCV cannot write"):
+        open_encoder(tmp_path / "\udcff.mp4", (64, 48), 10)
+
+
+@pytest.mark.parametrize("size_wh", [(20_000, 16), (16, 20_000)])
+def test_a_size_that_h264_does_not_have_is_a_device_error(tmp_path: Path, size_wh: tuple[int, int]) -> None:
+    encoder = open_encoder(tmp_path / "x.mp4", size_wh, 10)
+    with pytest.raises(DeviceError, match="libx264 cannot write"):
+        encoder.write(plain(0, (size_wh[1], size_wh[0])), 0.0)
+    with pytest.raises(DeviceError):
+        encoder.close()
 
 
 @pytest.mark.usefixtures("without_pyav")

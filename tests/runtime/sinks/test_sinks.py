@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +214,22 @@ def test_what_a_full_disk_took_stays(tmp_path: Path, monkeypatch: pytest.MonkeyP
         sink.write(result(time_s=1.0), picture())
     assert sink.close(complete=False) == (tmp_path / "x.mp4",)
     assert (tmp_path / "x.mp4").read_bytes() == b"film"
+
+
+def test_a_first_frame_that_no_encoder_takes_leaves_no_file(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "x.mp4", 5, force=False, is_live=True)
+    with pytest.raises(DeviceError, match="20000x2 video"):
+        sink.write(result(), picture(hw=(2, 20_000)))
+    assert sink.close(complete=False) == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_was_unplugged_is_two_lines(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "usb" / "x.mp4", 5, force=False, is_live=True)
+    sink.write(result(), picture())
+    shutil.rmtree(tmp_path / "usb")
+    with pytest.raises(UsageError, match=r"x\.part\.mp4: No such file"):
+        sink.close(complete=True)
 
 
 def test_the_fallback_codec_is_told_once(

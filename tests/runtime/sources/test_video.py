@@ -1,5 +1,6 @@
 """Video files: the times of their frames, and those that are broken."""
 
+import os
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
@@ -144,3 +145,10 @@ def test_any_name_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: s
     film(tmp_path / "x.mp4", STEADY[:3]).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert len(read(Path(name))[1]) == 3
+
+
+def test_a_name_that_is_not_utf_8_is_a_data_error(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.mp4")
+    film(tmp_path / "x.mp4", STEADY[:3]).rename(path)
+    with pytest.raises(DataError, match="is not a name in UTF-8"):
+        open_source(path)
