@@ -88,22 +88,21 @@ class VideoSink:
                 encoder.close()
         except Exception as error:  # as of a full disk; what is in the file stays
             failed = write_error(self._path, error) if isinstance(error, OSError) else error
+        files: tuple[Path, ...] = ()
         if encoder is None or part.is_empty():
             part.discard()
-            if failed is not None and complete:
-                raise failed
-            return ()
-        if not (complete or self._is_live):
+        elif complete and failed is None:
+            files = (part.finish(),)
+        elif self._is_live:
+            files = (part.keep(),)
+        else:
             part.discard()
             say(f"{self._path} was not written, as the run broke off")
-            return ()
-        if failed is None and complete:
-            return (part.finish(),)
-        kept = part.keep()
-        if failed is not None and complete:
-            say(f"kept what was recorded: {kept}")
+        if complete and failed is not None:
+            if files:
+                say(f"kept what was recorded: {files[0]}")
             raise failed
-        return (kept,)
+        return files
 
     def _open(self, image_bgr: NDArray[np.uint8]) -> Encoder:
         height, width = self._hw = image_bgr.shape[:2]

@@ -192,7 +192,10 @@ def test_a_camera_recording_that_broke_off_replaces_no_older_one(tmp_path: Path)
     assert len(list(open_source(tmp_path / "x.part.mp4").frames())) == 1
 
 
-def test_what_a_full_disk_took_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes the first frame."""
+
     class Full:
         codec = "h264"
 
@@ -208,12 +211,26 @@ def test_what_a_full_disk_took_stays(tmp_path: Path, monkeypatch: pytest.MonkeyP
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("runtime.sinks.video_writer.open_encoder", Full)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_what_a_full_disk_took_stays(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "x.mp4", 5, force=False, is_live=True)
     sink.write(result(), picture())
     with pytest.raises(UsageError, match=r"x\.mp4: No space left on device"):
         sink.write(result(time_s=1.0), picture())
     assert sink.close(complete=False) == (tmp_path / "x.mp4",)
     assert (tmp_path / "x.mp4").read_bytes() == b"film"
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize(("is_live", "left"), [(True, ["x.mp4"]), (False, [])])
+def test_a_disk_that_is_full_at_the_end_is_an_error(tmp_path: Path, is_live: bool, left: list[str]) -> None:
+    sink = VideoSink(tmp_path / "x.mp4", 5, force=False, is_live=is_live)
+    sink.write(result(), picture())
+    with pytest.raises(UsageError, match="No space left on device"):
+        sink.close(complete=True)
+    assert [p.name for p in tmp_path.iterdir()] == left
 
 
 def test_a_first_frame_that_no_encoder_takes_leaves_no_file(tmp_path: Path) -> None:
