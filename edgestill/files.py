@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgestill.errors import DataError, UsageError
+
+MAX_NAME_BYTES = 255  # of a file name in the file systems of Linux, macOS and, in UTF-16, Windows
+HASH_DIGITS = 8
 
 
 @contextmanager
@@ -31,6 +35,10 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # as of a write to a full disk
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -38,12 +46,32 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
 def temporary_beside(path: Path) -> Path:
     """The temporary name of a file that is renamed to ``path`` when it is complete."""
     # The suffix stays last, because image, video and model writers choose their format by it.
-    return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    end = f".{os.getpid()}{path.suffix}"
+    stem = shortened(path.name.removesuffix(path.suffix), MAX_NAME_BYTES - len(os.fsencode(end)) - 1)
+    return path.with_name(f".{stem}{end}")
+
+
+def shortened(stem: str, most: int) -> str:
+    """A file name without suffix of at most ``most`` bytes; the end of a longer one becomes a hash of all."""
+    data = os.fsencode(stem)
+    if len(data) <= most:
+        return stem
+    digest = hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
+    return data[: most - HASH_DIGITS - 1].decode("utf-8", "ignore") + "-" + digest
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a path is UTF-8. OpenCV's video reader and writer crash with any other name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files that killed writers of ``path`` left; no process may be writing it now."""
-    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+    for left in path.parent.glob(f".{escape(path.stem)}.*{escape(path.suffix)}"):
         left.unlink(missing_ok=True)
 
 

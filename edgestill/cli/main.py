@@ -25,7 +25,10 @@ from edgestill.registry import Registry
 
 #: Errors of the file system that a user can mend; any other is a bug.
 PATH_ERRORS = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+        *(errno.ENAMETOOLONG, errno.EDQUOT, errno.EFBIG),
+    }
 )
 VERBS = Registry("edgestill.cli.verbs", "verb")
 
@@ -90,14 +93,21 @@ def _run_and_print(words: list[str]) -> int:
         print(f"edgestill {verb}: interrupted\n  hint: {hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader closed the pipe (`| head`); Python would report it again while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()  # the reader closed the pipe (`| head`)
     except OSError as error:
-        if error.errno not in PATH_ERRORS or error.filename is None:
+        if error.errno not in PATH_ERRORS:
             raise
-        what = f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}"
+        if error.filename is None:  # a write, not an open: most often the result itself, as `> /full/disk`
+            _drop_stdout()
+        where = "the output" if error.filename is None else os.fsdecode(error.filename)
+        what = f"{where}: {os.strerror(error.errno)}"
         return _print_error(verb, UsageError(what, hint="check the path, its permissions and the free space"))
     return 0
+
+
+def _drop_stdout() -> None:
+    """Forget what stdout holds back: Python would report the same error again while it closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(verb: str, error: ToolchainError) -> int:

@@ -10,19 +10,20 @@ from edgestill.dataset import IMAGE_SUFFIXES
 from edgestill.demo.lights import LightStates, are_lights
 from edgestill.demo.overlay import FrameOverlay
 from edgestill.errors import UsageError
-from edgestill.files import refuse_overwrite
+from edgestill.files import MAX_NAME_BYTES, refuse_overwrite, shortened
 from runtime.detector import ModelDetector
 from runtime.frames import FrameSource
 from runtime.pipeline import Pipeline, Sink
+from runtime.sinks.encoders import has_h264
 from runtime.sinks.image_writer import ImageSink
-from runtime.sinks.video_writer import VideoSink
+from runtime.sinks.video_writer import VIDEO_SUFFIXES, VideoSink
+from runtime.sources.images import ImageFiles
 from runtime.tiling import TiledDetector, Tiling
 from runtime.tracking import Tracker, TrackerSettings
 
 VIDEO_SUFFIX = ".mp4"
-LIVE_FPS = 25.0  # of a recording, for a camera that does not report its frame rate
-TRACK_MEMORY_S = 1.0  # a track ends after this time without a detection
-TRACK_MEMORY_FRAMES = (3, 30)  # smallest and largest number of frames of that time
+LIVE_FPS = 25.0  # assumed for a camera that does not report its frame rate
+SANE_FPS = (0.1, 1000.0)
 
 
 def assemble(
@@ -38,7 +39,7 @@ def assemble(
 
     Args:
         detector: The model.
-        source: Its frame rate determines the lifetime of tracks.
+        source: Its frame rate is what the tracker expects until it has seen some frames.
         title: Name of the model in the overlay.
         track: Whether to track objects, and to classify tracked traffic lights.
         sinks: Receivers of the results.
@@ -47,9 +48,8 @@ def assemble(
     classes = detector.spec.classes
     tracker = None
     if track:
-        least, most = TRACK_MEMORY_FRAMES
-        max_age = min(max(round(TRACK_MEMORY_S * (source.fps or LIVE_FPS)), least), most)
-        tracker = Tracker(TrackerSettings(by_class=not are_lights(classes), max_age=max_age))
+        settings = TrackerSettings(by_class=not are_lights(classes))
+        tracker = Tracker(settings, period_s=1 / _rate(source))
     suffix = "" if tiling.is_whole else f"  {tiling} tiles"
     return Pipeline(
         TiledDetector(detector, tiling),
@@ -80,19 +80,34 @@ def file_sink(
     if _may_be_source(target.resolve(), origin):
         raise UsageError(f"--save {target} may overwrite the source", hint="give another path")
     is_video = source.is_live or source.fps is not None
-    if is_video and suffix in {"", VIDEO_SUFFIX}:
-        name = origin.stem if origin.is_file() else "camera"
-        path = target if suffix else target / f"{name}{VIDEO_SUFFIX}"
-        return VideoSink(path, source.fps or LIVE_FPS, force=force)
+    if is_video and (not suffix or target.is_dir()):
+        stem = origin.stem if origin.is_file() else "camera"
+        name = shortened(stem, MAX_NAME_BYTES - len(VIDEO_SUFFIX)) + VIDEO_SUFFIX
+        return _video_sink(target / name, source, force=force)
+    if is_video and suffix in VIDEO_SUFFIXES:
+        return _video_sink(target, source, force=force)
+    paths = source.paths if isinstance(source, ImageFiles) else ()
     if suffix in IMAGE_SUFFIXES and 1 in {source.total, max_frames}:
-        return ImageSink(target, is_folder=False, force=force)
-    if not suffix and not is_video:
+        return ImageSink(target, sources=paths, force=force)
+    if (not suffix or target.is_dir()) and isinstance(source, ImageFiles):
         refuse_overwrite(target, force=force)
-        return ImageSink(target, is_folder=True, force=force)
+        return ImageSink(target, names=source.names, sources=paths, force=force)
     raise UsageError(
         f"--save {target} does not suit {'a video' if is_video else f'{source.total} images'}",
-        hint="a video is saved as .mp4, one image as .png or .jpg, several images into a folder",
+        hint="a video is saved as .mp4 or .mkv, one image as .png or .jpg, several images into a folder",
     )
+
+
+def _video_sink(path: Path, source: FrameSource, *, force: bool) -> VideoSink:
+    if path.suffix.lower() != VIDEO_SUFFIX and not has_h264():
+        raise UsageError(f"{path.suffix} needs PyAV, which is not installed", hint="pip install av")
+    return VideoSink(path, _rate(source), force=force, is_live=source.is_live)
+
+
+def _rate(source: FrameSource) -> float:
+    """The frame rate of a source; ``LIVE_FPS`` if it has none or, as some cameras, an absurd one."""
+    least, most = SANE_FPS
+    return source.fps if source.fps is not None and least <= source.fps <= most else LIVE_FPS
 
 
 def _may_be_source(target: Path, origin: Path) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from distill.datasets.synth.canvas import Canvas
@@ -15,9 +15,10 @@ from distill.datasets.synth.labels import visible
 from distill.datasets.synth.lights.heads import CLASSES
 from distill.datasets.synth.scene import DEFAULT_DETAIL_PX, DEFAULT_SIZE, Scene
 from distill.datasets.synth.sensor import Sensor
-from edgestill.errors import DeviceError, UsageError
+from edgestill.errors import UsageError
 from edgestill.files import refuse_overwrite, replacing, temporary_beside, write_json
 from edgestill.progress import progress
+from runtime.sinks.encoders import open_encoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,8 @@ class RenderedClip:
     """A rendered clip on disk.
 
     Attributes:
-        video: The clip, MPEG-4 Part 2 (``mp4v``) in MP4.
+        video: The clip, MP4.
+        codec: ``h264``, or ``mp4v`` without PyAV.
         labels: Its boxes by frame, JSON.
         frames: Number of frames.
         fps: Frames a second.
@@ -35,6 +37,7 @@ class RenderedClip:
     """
 
     video: Path
+    codec: str
     labels: Path
     frames: int
     fps: float
@@ -93,7 +96,7 @@ def write_clip(
 
     Raises:
         UsageError: An argument is out of range, or a file exists and ``force`` is false.
-        DeviceError: This OpenCV cannot write MP4.
+        DeviceError: Neither PyAV nor OpenCV can write the video.
     """
     _check(out, seconds, fps, size_wh, seed)
     labels = out.with_suffix(".gt.json")
@@ -103,19 +106,17 @@ def write_clip(
     total = max(1, round(seconds * fps))
     frames: dict[str, list[list[float]]] = {}
     counts = np.zeros(len(CLASSES), np.int64)
-    with replacing(out, force=force) as temporary, progress("render clip", total) as advance:
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
-        if not writer.isOpened():
-            raise DeviceError(
-                "this OpenCV cannot write mp4v video", hint="pip install --force-reinstall opencv-python"
-            )
+    with (
+        replacing(out, force=force) as temporary,
+        progress("render clip", total) as advance,
+        closing(open_encoder(temporary, size_wh, fps)) as encoder,
+    ):
         for number, scene in enumerate(render_clip(seconds, fps, size_wh, seed)):
-            writer.write(scene.image_bgr)
+            encoder.write(scene.image_bgr, number / fps)
             boxes = scene.xyxy.round(2).tolist()
             frames[str(number)] = [[int(c), *b] for c, b in zip(scene.class_id, boxes, strict=True)]
             counts += np.bincount(scene.class_id, minlength=len(CLASSES))
             advance()
-        writer.release()
     truth = {
         "video": out.name,
         "width": size_wh[0],
@@ -126,6 +127,7 @@ def write_clip(
     write_json(labels, truth, force=force)
     return RenderedClip(
         video=out,
+        codec=encoder.codec,
         labels=labels,
         frames=total,
         fps=fps,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgestill.cli.options import backend, sizes, tiles
-from edgestill.errors import UsageError
+from edgestill.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save",
         type=Path,
         metavar="FILE|DIR",
-        help="write annotated frames: an .mp4 file, an image, or a folder of images",
+        help="write annotated frames: a video (.mp4, .mkv, .mov), an image, or a folder of images",
     )
     parser.add_argument("--show", action="store_true", help="show the annotated frames in a window; q quits")
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object per frame on stdout")
@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from export.model_file import resolve  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
     from runtime.frames import open_source  # noqa: PLC0415
+    from runtime.sinks.video_writer import VideoSink  # noqa: PLC0415
 
     tiling = tiles.tiling(args)
     path = resolve(args.model)
@@ -78,11 +79,29 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
             tiling=tiling,
         )
         summary = _run(pipeline, source, args)
+    broke_off = _broke_off(source, summary, args)
+    for doubt in source.doubts:
+        say(doubt)
     if args.json_lines:
         say(_line(summary))
+        _refuse_incomplete(broke_off)
         return None
     about = {"model": path, "source": args.source, "tile": str(tiling), "backend": detector.backend.name}
-    return {**about, "device": detector.backend.device, "source_frames": source.total, **asdict(summary)}
+    outcome = {
+        "device": detector.backend.device,
+        "source_frames": source.total,
+        **asdict(summary),
+        "codec": next((sink.codec for sink in sinks if isinstance(sink, VideoSink)), None),
+        "complete": broke_off is None,
+        "doubts": [*source.doubts, *([broke_off] if broke_off else [])],
+    }
+    return {**about, **outcome}
+
+
+def verdict(result: Mapping[str, Any] | None) -> None:
+    """Raise DataError for a video file that ended before its declared end."""
+    if result is not None and not result["complete"]:
+        _refuse_incomplete(result["doubts"][-1])
 
 
 def show(result: Mapping[str, Any]) -> Table:
@@ -102,9 +121,13 @@ def show(result: Mapping[str, Any]) -> Table:
     table.add_row("median time, ms", stages)
     files = result["files"]
     if files:
+        codec = f", {result['codec']}" if result["codec"] else ""
         table.add_row(
-            "written", str(files[0]) if len(files) == 1 else f"{len(files)} files in {files[0].parent}"
+            "written",
+            f"{files[0]}{codec}" if len(files) == 1 else f"{len(files)} files in {files[0].parent}",
         )
+    for doubt in result["doubts"]:
+        table.add_row("doubt", doubt)
     return table
 
 
@@ -147,13 +170,18 @@ def _run(pipeline: Pipeline, source: FrameSource, args: argparse.Namespace) -> S
         say(f"{args.source}: running until interrupted (Ctrl-C)")
         return pipeline.run(source)
     with progress("run", min(ends)) as advance:
-        summary = pipeline.run(source, max_frames=args.max_frames, advance=advance)
-    if not source.is_live and summary.frames < min(ends):
-        say(
-            f"{args.source}: only {summary.frames} of {min(ends)} frames were decoded; "
-            "the file may be truncated"
-        )
-    return summary
+        return pipeline.run(source, max_frames=args.max_frames, advance=advance)
+
+
+def _broke_off(source: FrameSource, summary: Summary, args: argparse.Namespace) -> str | None:
+    """Where a file ended too early; None if no frame beyond that was asked for."""
+    return None if summary.frames == args.max_frames else source.broke_off
+
+
+def _refuse_incomplete(broke_off: str | None) -> None:
+    if broke_off is not None:
+        hint = "the results up to there are good; copy the file again, or repair it: ffmpeg -i IN -c copy OUT"
+        raise DataError(broke_off, hint=hint)
 
 
 def _line(summary: Summary) -> str:
