@@ -36,6 +36,10 @@ ScoreMap = tuple[tuple[float, float], ...]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SPEC_KEY = "edgestill.spec"
+#: In place of the batch size in files that the ``ultralytics`` package would read other boxes from: it takes
+#: each output of 6 columns for end-to-end and skips NMS, and it knows no objectness and no ``score_map``. It
+#: converts the batch size to a number when it opens a file, so that it refuses these and shows the text.
+NOT_FOR_ULTRALYTICS = "run it with edgestill: the ultralytics package would read other boxes from this file"
 OPTIONAL_FIELDS = frozenset(
     {"share_levels", "pixels", "score_map"}
 )  # added later: older specs lack them, and mean their default
@@ -173,15 +177,20 @@ class ModelSpec:
         frozen["score_map"] = tuple((float(a), float(b)) for a, b in data.get("score_map", ()))
         return cls(**frozen)
 
-    def to_metadata(self) -> dict[str, str]:
-        """Metadata of a model file: the spec as JSON, and the keys that Ultralytics' tools read."""
+    def to_metadata(self, batch: int = 1) -> dict[str, str]:
+        """Metadata of a model file: the spec as JSON, and the keys that Ultralytics' tools read.
+
+        Args:
+            batch: Images in one run.
+        """
+        opens_there = self.layout == "yolov8" and self.pixels == "float32" and not self.score_map
         return {
             SPEC_KEY: json.dumps(self.to_json(), sort_keys=True),
             "names": repr(dict(enumerate(self.classes))),
             "stride": str(max(self.strides)),
             "imgsz": repr(list(self.input_hw)),
             "task": "detect",
-            "batch": "1",
+            "batch": str(batch) if opens_there else NOT_FOR_ULTRALYTICS,
         }
 
     @classmethod

@@ -1,8 +1,9 @@
 """The layout of an output of another exporter, from its shape or from what it holds for a grey image.
 
 A shape tells a layout only if it fits no other one. Boxes of YOLOv5 are ``[B, 3 * cells, 5 + nc]``, of YOLOv8
-``[B, 4 + nc, cells]``. End-to-end detections are ``[B, N, 6]``, with the angle of rotated boxes ``[B, N, 7]``:
-with one or two classes these are the columns of YOLOv5, too, and the number of rows has to decide.
+``[B, 4 + nc, cells]``. End-to-end detections are ``[B, N, 6]``, with the angle of rotated boxes
+``[B, N, 7]``: with one or two classes these are the columns of YOLOv5, too, and the number of rows has to
+decide.
 """
 
 from __future__ import annotations

@@ -343,3 +343,18 @@ def test_the_stride_of_the_file_bounds_its_sizes() -> None:
     assert reading.spec.strides == (8, 16, 32, 64)
     with pytest.raises(ArtifactError, match="not a multiple of the largest stride 64"):
         reading.spec.resized((96, 96))
+
+
+def test_an_openvino_file_is_read_by_the_metadata_beside_it(tmp_path: Path) -> None:
+    ov = pytest.importorskip("openvino")
+    source = rows_file(tmp_path / "x.onnx", [[10, 20, 30, 50, 0.9, 0]], {})
+    ov.save_model(ov.Core().read_model(source), tmp_path / "x.xml", compress_to_fp16=False)
+    with pytest.raises(ArtifactError) as caught:
+        opened(tmp_path / "x.xml")
+    assert "metadata.yaml" in caught.value.hint
+    (tmp_path / "metadata.yaml").write_text(
+        "task: detect\nend2end: true\nimgsz: [64, 96]\nstride: 32\nnames: {0: light}\nargs: {nms: null}\n"
+    )
+    detector = opened(tmp_path / "x.xml")
+    assert (detector.reading.end2end, detector.reading.nms) == (True, None)
+    np.testing.assert_allclose(detector(GREY).xyxy, [[10, 20, 30, 50]], atol=1e-4)

@@ -105,6 +105,7 @@ def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
             "format": path.suffix.lstrip("."),
             "sha256": sha256_file(path),
             "spec": detector.spec.to_json(),
+            "reading": _reading(detector),
             "inputs": [asdict(t) for t in detector.backend.inputs],
             "outputs": [asdict(t) for t in detector.backend.outputs],
             "free": _free(detector),
@@ -113,6 +114,19 @@ def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
             "elements_stored": stored_elements(path),
             "manifest": None if manifest is None else asdict(manifest),
         }
+
+
+def _reading(detector: ModelDetector) -> dict[str, Any]:
+    """What the file says about itself, and what its layout was told by; null where it does not say."""
+    reading = detector.reading
+    return {
+        "layout": reading.spec.layout,
+        "because": reading.why,
+        "task": reading.task,
+        "end2end": reading.end2end,
+        "nms": reading.nms,
+        "notes": list(reading.notes),
+    }
 
 
 def _free(detector: ModelDetector) -> list[str]:
