@@ -160,6 +160,7 @@ def _lint(path: Path, wanted: str | None) -> dict[str, Any]:
         "sha256": sha256_file(path),
         "producer": f"{graph.model.producer_name} {graph.model.producer_version}".strip(),
         "opset": graph.opset,
+        "forms": graph.forms,
         "convolutions": len(graph.convolutions),
         "convolutions_in_bytes": sum(map(graph.computes_int8, graph.convolutions)),
         "for": wanted,
@@ -185,7 +186,8 @@ def _show_lint(result: dict[str, Any]) -> Any:
     from rich.table import Table  # noqa: PLC0415
 
     errors = ", ".join(f"{family} {count}" for family, count in result["errors"].items())
-    title = f"{escape(result['file'])} - errors: {errors}"
+    form = " and ".join(result["forms"]) or "float"
+    title = f"{escape(result['file'])} - quantisation: {form} - errors: {errors}"
     table = Table("rule", "for", "where", "remedy", title=title, show_lines=True)
     by_rule: dict[str, list[dict[str, Any]]] = {}
     for finding in result["findings"]:
