@@ -1,15 +1,18 @@
 """Files of other exporters are read by what they say about themselves, or are refused."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgestill.cli.main import main
 from edgestill.errors import ArtifactError
 from edgestill.spec import COCO_ANCHORS_PX, TensorSpec
 from runtime.detector import ModelDetector, open_detector
@@ -120,6 +123,15 @@ def test_end_to_end_detections_are_found_for_every_number_of_classes(
     np.testing.assert_allclose(found.xyxy, [[10, 20, 30, 50], [60, 20, 80, 44]], atol=1e-4)
     np.testing.assert_allclose(found.score, [0.9, 0.4])
     assert found.class_id.tolist() == [nc - 1, 0]
+
+
+def test_one_sure_box_of_one_class_is_reported_by_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = rows_file(tmp_path / "x.onnx", [[10, 12, 30, 44, 0.9, 0]], {**END_TO_END, "names": "{0: 'light'}"})
+    cv2.imwrite(str(tmp_path / "grey.png"), GREY)
+    assert main(["run", str(path), "--source", str(tmp_path / "grey.png")]) == 0
+    assert json.loads(capsys.readouterr().out)["detections"] == {"light": 1}
 
 
 def test_overlapping_end_to_end_detections_are_not_suppressed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -10,10 +11,12 @@ import types
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -24,7 +27,9 @@ from distill.checkpoints.native import load
 from distill.checkpoints.yolov5_pt import load_yolov5_pt
 from distill.models import blocks, coupled
 from distill.models.yolov5 import Yolov5, build
+from edgestill.cli.main import main
 from edgestill.errors import ArtifactError
+from runtime.detector import open_detector
 
 CLASSES = ["red", "yellow", "green", "off"]
 LEGACY_HOME = {
@@ -177,6 +182,26 @@ def test_the_input_size_is_the_one_of_the_training(
     read = load_yolov5_pt(written(tmp_path / "a.pt", stripped(pickled()) | settings))
     assert read.spec.input_hw == hw
     assert read.about["input_size"] == f"{hw[0]}x{hw[1]}, {told_by}"
+
+
+def test_export_and_evaluation_take_that_size(
+    pickled: Callable[..., nn.Module], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "a.pt", stripped(pickled()) | {"opt": {"imgsz": 64}})
+    to = ["--to", "onnx", "--precision", "fp32", "--out", str(tmp_path / "out")]
+    assert main(["export", str(path), *to]) == 0
+    capsys.readouterr()
+    (exported,) = (tmp_path / "out").glob("*.onnx")
+    with closing(open_detector(exported, threads=1)) as detector:
+        assert detector.backend.inputs[0].shape == (1, 3, 64, 64)
+
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "0.png"), np.full((64, 64, 3), 90, np.uint8))
+    (tmp_path / "labels" / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "data.yaml").write_text(f"train: images\nval: images\nnames: {CLASSES}\n")
+    assert main(["eval", str(path), "--data", str(tmp_path / "data.yaml")]) == 0
+    assert json.loads(capsys.readouterr().out)["input_hw"] == [64, 64]
 
 
 @pytest.mark.parametrize("size", [None, 0, -512, True, 10**9, 0.5, float("nan"), "large", [], {"w": 1}])
