@@ -137,7 +137,7 @@ class _Foreign:
         task, head = self._said.get("task", "detect"), self._said.get("head", "")
         if task != "detect":
             raise ArtifactError(
-                f"{self._path} is a model for the task {task!r}; this project runs detectors only",
+                f"{self._path} is a model for the task {task[:40]!r}; this project runs detectors only",
                 hint=EXPORT,
             )
         if head.startswith("RTDETR"):

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.lint.linter import lint
+from edgestill.errors import ArtifactError
+from export.lint.linter import lint, read
 from export.lint.operator_forms import as_pairs
 from export.lint.qdq_graph import QdqGraph
 
@@ -162,12 +163,42 @@ def test_a_convolution_behind_any_of_them_computes_in_bytes(
 
 
 def test_a_graph_of_operators_that_does_not_run_is_refused() -> None:
-    from edgestill.errors import ArtifactError
-
     model = qlinear()
     model.graph.node[1].input[0] = "nowhere"
     with pytest.raises(ArtifactError, match="reads nowhere, which no earlier node makes"):
         QdqGraph(model)
+
+
+def test_a_damaged_graph_of_operators_is_refused_or_linted(
+    tmp_path: Path, calibrated: Callable[[str], Any]
+) -> None:
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for form in ("QOperator", "dynamic"):
+        whole = calibrated(form)
+        for _ in range(100):
+            model = onnx.ModelProto()
+            model.CopyFrom(whole)
+            node = model.graph.node[rng.integers(len(model.graph.node))]
+            tensor = model.graph.initializer[rng.integers(len(model.graph.initializer))]
+            change = rng.integers(4)
+            if change == 0 and node.input:
+                del node.input[rng.integers(len(node.input))]
+            elif change == 1:
+                node.op_type = str(
+                    rng.choice(["QLinearConv", "QLinearConcat", "ConvInteger", "MaxPool", "QGemm"])
+                )
+            elif change == 2:
+                tensor.ClearField("dims")
+            else:
+                tensor.ClearField("raw_data")
+            (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
+            try:
+                list(lint(read(tmp_path / "x.onnx")))
+                outcomes.add("linted")
+            except ArtifactError:
+                outcomes.add("refused")
+    assert outcomes == {"linted", "refused"}
 
 
 @pytest.mark.parametrize(
