@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from distill.checkpoints.safe_unpickle import (
     IGNORED_GLOBALS,
+    SETTINGS_GLOBALS,
     ModuleStub,
     class_names,
     network_stub,
@@ -135,7 +136,7 @@ def _root(path: Path) -> ModuleStub:
     """The stub of the detection network in the checkpoint."""
     named = pickle_globals(path)
     modules = {name for name in named if name.startswith(STUBBED)}
-    if unknown := sorted(named - modules - IGNORED):
+    if unknown := sorted(named - modules - IGNORED - SETTINGS_GLOBALS):
         raise ArtifactError(
             f"{path} uses code that no detection checkpoint needs: {', '.join(unknown)}",
             hint="do not open this file with other tools; download the weights from their publisher",
