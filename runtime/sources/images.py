@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from edgestill.dataset import IMAGE_SUFFIXES, read_image
+from edgestill.dataset_files.image_folder import is_hidden
 from edgestill.errors import DataError
 from runtime.frames import Frame
 
@@ -44,20 +45,28 @@ class ImageFiles:
 
 
 def open_frames(text: str) -> ImageFiles:
-    """List the images of a path, folder or glob pattern.
+    """List the images of a path, folder or glob pattern; hidden files only if one is named itself.
 
     Raises:
         DataError: There are none.
     """
     path = Path(text)
     if path.is_dir():
-        found = list(path.iterdir())
+        found = [p for p in path.iterdir() if not is_hidden(p.name)]
     elif path.is_file():
         found = [path]
     else:
-        found = [Path(name) for name in glob(text, recursive=True)]  # noqa: PTH207 (takes absolute patterns)
+        found = _matches(text)
     images = sorted(p for p in found if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         what = "holds no image" if path.is_dir() else "does not exist, and matches no image"
         raise DataError(f"{text} {what}", hint=f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
     return ImageFiles(images)
+
+
+def _matches(pattern: str) -> list[Path]:
+    """The files that a glob pattern matches, without those whose matched part is hidden."""
+    paths = [Path(name) for name in glob(pattern, recursive=True)]  # noqa: PTH207 (takes absolute patterns)
+    parts = Path(pattern).parts
+    written = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), 0)
+    return [path for path in paths if not any(map(is_hidden, path.parts[written:]))]

@@ -112,7 +112,11 @@ def test_a_class_that_never_appears_is_a_warning(data: Path) -> None:
 
 
 def test_a_rare_class_is_a_warning(data: Path) -> None:
-    label(data.parent / "labels/train/0.txt", "1 .5 .5 .1 .1", *["0 .5 .5 .1 .1"] * 60)
+    label(
+        data.parent / "labels/train/0.txt",
+        "1 .5 .5 .1 .1",
+        *(f"0 .5 .5 .1 {1 / i:.3f}" for i in range(2, 62)),
+    )
     assert check_dataset(data).warnings == ("train has 4 'green' against 63 of the most frequent class",)
 
 
