@@ -15,6 +15,7 @@ from edgestill.dataset_files.image_file import IMAGE_SUFFIXES, read_image
 from edgestill.dataset_files.image_folder import images_under, listed_images
 from edgestill.dataset_files.label_file import Labels, read_labels
 from edgestill.errors import DataError, UsageError
+from edgestill.progress import say
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -25,6 +26,7 @@ __all__ = [
     "label_path",
     "read_image",
     "read_labels",
+    "say_remarks",
 ]
 
 LIST_SUFFIX = ".txt"
@@ -56,7 +58,7 @@ class ReadRows:
             self.polygons_in.append(path)
 
     def remarks(self) -> list[str]:
-        """A sentence for each kind of row that was counted."""
+        """A sentence for each kind of row that was counted since the last call."""
         remarks = []
         if self.repeated:
             remarks.append(
@@ -68,6 +70,7 @@ class ReadRows:
                 f"{_count(self.polygons, 'label row')} read as the box around its polygon: "
                 f"in {_count(len(self.polygons_in), 'file')}, first {self.polygons_in[0]}"
             )
+        self.repeated, self.repeated_in, self.polygons, self.polygons_in = 0, [], 0, []
         return remarks
 
 
@@ -161,6 +164,13 @@ class Dataset:
             + "".join(f" ({note})" for note in self.notes),
             hint=hint,
         )
+
+
+def say_remarks(*datasets: Dataset) -> None:
+    """Say on stderr what labels were read in another way than as one box a row since this was last said."""
+    for dataset in datasets:
+        for remark in dataset.rows.remarks():
+            say(f"{dataset.path}: {remark}")
 
 
 def label_path(image: Path) -> Path:
