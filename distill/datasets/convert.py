@@ -252,7 +252,6 @@ def _cpus() -> int:
 
 
 def _write_yaml(path: Path, splits: Sequence[str], classes: Sequence[str]) -> None:
-    # Without path, the folder of the file is meant; the ultralytics package takes "." as the working directory.
-    data: dict[str, object] = {split: f"images/{split}" for split in splits}
+    data: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in splits}}
     data |= {"nc": len(classes), "names": dict(enumerate(classes))}
     write_bytes(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode())

@@ -168,8 +168,7 @@ def _new_folder(out: Path, *, force: bool) -> Iterator[Path]:
 
 
 def _write_yaml(path: Path, splits: Sequence[str]) -> None:
-    # Without path, the folder of the file is meant; the ultralytics package takes "." as the working directory.
-    data: dict[str, object] = {split: f"images/{split}" for split in splits}
+    data: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in splits}}
     data |= {"nc": len(CLASSES), "names": dict(enumerate(CLASSES))}
     path.write_text(yaml.safe_dump(data, sort_keys=False), "utf-8")
 
