@@ -180,11 +180,8 @@ def _roots(value: object, path: Path) -> tuple[list[Path], tuple[str, ...]]:
 
 def _resolve(text: str, roots: list[Path]) -> Path:
     """The place of a split: as written, and where nothing is there without ``../``, as YOLOv5 does."""
-    forms = [text]
-    if text.startswith(UP):
-        forms.append(text.removeprefix(UP))
-    if "\\" in text:
-        forms += [form.replace("\\", "/") for form in forms]
+    written = dict.fromkeys((text, text.replace("\\", "/")))
+    forms = [form for one in written for form in dict.fromkeys((one, one.removeprefix(UP)))]
     places = [root / Path(form).expanduser() for root in roots for form in forms]
     return next((place for place in places if place.exists()), places[0])
 

@@ -38,7 +38,9 @@ def damage(data: bytes, said: str) -> str:
         data: The content of the file.
         said: What libjpeg said while it decoded the file.
     """
-    if said and HARMFUL.match(said) and not _is_padding(data, said):
+    if _is_padding(data, said):  # the fill bytes are no hole
+        return _hole(data[: data.find(END, scan_start(data))].rstrip(b"\0") + END)
+    if HARMFUL.match(said):
         found = EXTRANEOUS.match(said)
         cleaned = _without_junk(data) if found and int(found[2], 16) not in WITHOUT_LENGTH else None
         # Only the first message is printed, so junk between the headers hides what follows.
