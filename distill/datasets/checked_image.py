@@ -26,7 +26,8 @@ FORMATS = (
     (b"GIF8", (".gif",)),
 )
 SEVERAL_PAGES = ((b"II*\0", b""), (b"MM\0*", b""), (b"RIFF", b"ANIM"), (b"GIF8", b""))
-EXIF, ORIENTATION, LAST_UPRIGHT = b"Exif\0\0", 0x0112, 1
+EXIF = (b"Exif\0\0", b"eXIf")  # before the EXIF block of a JPEG and of a PNG
+ORIENTATION, UPRIGHT = 0x0112, 1
 PNG_DEPTH, PNG_COLOUR, WITH_ALPHA = 24, 25, (4, 6)
 HEADER = 2**16  # bytes in which the headers of a file are looked for
 TINY_PX = 2.0  # a side below it is less than any detector can see
@@ -115,7 +116,7 @@ def _measure(one: CheckedImage, labels: Labels) -> None:
 def _remarks(data: bytes, path: Path, decoded: DecodedImage) -> tuple[Remark, ...]:
     suffixes = next((known for start, known in FORMATS if data.startswith(start)), (path.suffix.lower(),))
     found: dict[Remark, bool] = {
-        "turned": _orientation(data) > LAST_UPRIGHT,
+        "turned": _orientation(data) > UPRIGHT,
         "transparent": _is_transparent(data),
         "pages": _pages(data) > 1,
         "format": path.suffix.lower() not in suffixes,
@@ -126,18 +127,18 @@ def _remarks(data: bytes, path: Path, decoded: DecodedImage) -> tuple[Remark, ..
 
 
 def _orientation(data: bytes) -> int:
-    """The EXIF orientation, 1 to 8; 1 if there is none."""
-    start = data.find(EXIF, 0, HEADER) + len(EXIF)
-    block = data[start : start + HEADER]
-    if start < len(EXIF) or len(block) < 10:
-        return 1
+    """The EXIF orientation of a JPEG or PNG, 1 to 8; 1 if there is none."""
+    mark = next((mark for mark in EXIF if mark in data[:HEADER]), b"")
+    block = data[data.find(mark) + len(mark) :][:HEADER]
+    if not mark or len(block) < 10:
+        return UPRIGHT
     order: Literal["little", "big"] = "little" if block[:2] == b"II" else "big"
     first = int.from_bytes(block[4:8], order)
     for entry in range(int.from_bytes(block[first : first + 2], order)):
         row = block[first + 2 + 12 * entry :][:12]
         if int.from_bytes(row[:2], order) == ORIENTATION:
             return int.from_bytes(row[8:10], order)
-    return 1
+    return UPRIGHT
 
 
 def _is_transparent(data: bytes) -> bool:
