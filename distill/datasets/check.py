@@ -132,7 +132,7 @@ def _orphans(dataset: Dataset, split: str, images: Sequence[Path]) -> list[Datas
         issues += [
             DatasetIssue(kind="orphan", where=label, what=f"{label} belongs to no image of the {split} split")
             for label in sorted(files_under(labels))
-            if label.suffix == ".txt" and label not in wanted and label.name not in NO_LABELS
+            if label.suffix.lower() == ".txt" and label not in wanted and label.name not in NO_LABELS
         ]
     return issues
 
