@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgestill.dataset_files.data_yaml import read_data_yaml
 from edgestill.dataset_files.image_file import IMAGE_SUFFIXES, read_image
-from edgestill.dataset_files.image_folder import images_under, listed_images
+from edgestill.dataset_files.image_folder import images_under, kind_of, listed_images
 from edgestill.dataset_files.label_file import Labels, read_labels
 from edgestill.errors import DataError, UsageError
 from edgestill.progress import say
@@ -138,7 +138,7 @@ class Dataset:
 
     def is_there(self, split: str) -> bool:
         """Whether the data set has a split and its folders and lists are on this disk."""
-        return split in self.splits and all(source.exists() for source in self.splits[split])
+        return split in self.splits and all(kind_of(source) for source in self.splits[split])
 
     def labels(self, image: Path) -> Labels:
         """The labels of one image of this data set, see ``read_labels``."""
@@ -149,12 +149,12 @@ class Dataset:
         return labels
 
     def _images_of(self, source: Path, split: str) -> list[Path]:
-        if source.is_dir():
+        kind, suffix = kind_of(source), source.suffix.lower()
+        if kind == "folder":
             return images_under(source)
-        suffix = source.suffix.lower()
-        if source.is_file() and suffix == LIST_SUFFIX:
+        if kind == "file" and suffix == LIST_SUFFIX:
             return listed_images(source, self.root)
-        if source.is_file() and suffix in IMAGE_SUFFIXES:
+        if kind == "file" and suffix in IMAGE_SUFFIXES:
             return [source]
         hint = "correct the path in data.yaml"
         if self.has_download:

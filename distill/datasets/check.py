@@ -18,7 +18,7 @@ from distill.datasets.check_warnings import folder_warnings, image_warnings, siz
 from distill.datasets.checked_image import CheckedImage, DatasetIssue, check_image
 from distill.datasets.near_duplicates import BITS, NearDuplicates, near_duplicates
 from edgestill.dataset import Dataset, label_path
-from edgestill.dataset_files.image_folder import files_under
+from edgestill.dataset_files.image_folder import files_under, kind_of
 from edgestill.errors import DataError
 from edgestill.progress import progress
 
@@ -127,7 +127,7 @@ def _orphans(dataset: Dataset, split: str, images: Sequence[Path]) -> list[Datas
     issues = []
     for folder in dataset.splits[split]:
         labels = label_path(folder / "any.jpg").parent
-        if labels == folder or not labels.is_dir() or not folder.is_dir():
+        if labels == folder or not kind_of(labels) == kind_of(folder) == "folder":
             continue
         issues += [
             DatasetIssue(kind="orphan", where=label, what=f"{label} belongs to no image of the {split} split")

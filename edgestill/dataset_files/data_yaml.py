@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from edgestill.dataset_files.image_folder import kind_of
 from edgestill.errors import DataError
 
 HINT = "a data.yaml holds path, train, val, test and names; `edgestill data synth` writes one"
@@ -82,7 +83,7 @@ def read_data_yaml(path: Path) -> DataYaml:
 
 
 def _load(path: Path) -> dict[Any, Any]:
-    if path.is_dir():
+    if kind_of(path) == "folder":
         inside = sorted((*path.glob("*.yaml"), *path.glob("*.yml")))
         hint = f"give {inside[0]}" if inside else "give the data.yaml of the data set"
         raise DataError(f"{path} is a folder", hint=hint)
@@ -168,12 +169,17 @@ def _texts(value: object, key: str, path: Path) -> list[str]:
 def _roots(value: object, path: Path) -> tuple[list[Path], tuple[str, ...]]:
     """Where relative folders are looked for, and a note if the folder of the data set is not there."""
     beside = path.parent
-    (text,) = _texts(value, "path", path) or ["."]
+    texts = _texts(value, "path", path)
+    if len(texts) > 1:
+        raise DataError(
+            f"{path} says path: {value}", hint="path is one folder; train, val and test may be lists"
+        )
+    text = texts[0] if texts else "."
     given = beside / Path(text).expanduser()
-    if given.is_dir():
+    if kind_of(given) == "folder":
         return [given], ()
     # YOLOv5's own files say ../datasets/NAME, relative to where it runs.
-    others = [root for root in (Path(text), beside) if root.is_dir()]
+    others = [root for root in (Path(text), beside) if kind_of(root) == "folder"]
     notes = (f"path: {text} is not there; the folders are looked for in {others[0]}",) if others else ()
     return [*others[:1], given], notes
 
@@ -183,7 +189,7 @@ def _resolve(text: str, roots: list[Path]) -> Path:
     written = dict.fromkeys((text, text.replace("\\", "/")))
     forms = [form for one in written for form in dict.fromkeys((one, one.removeprefix(UP)))]
     places = [root / Path(form).expanduser() for root in roots for form in forms]
-    return next((place for place in places if place.exists()), places[0])
+    return next((place for place in places if kind_of(place)), places[0])
 
 
 def _keypoint_columns(shape: object, path: Path) -> int:

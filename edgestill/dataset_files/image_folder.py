@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from stat import S_ISDIR
+from typing import Literal
 
 from edgestill.dataset_files.image_file import IMAGE_SUFFIXES
 from edgestill.errors import DataError
@@ -30,6 +32,14 @@ OF_SYSTEMS = frozenset(
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is no part of a data set: ``.ipynb_checkpoints``, ``._x.jpg``."""
     return name.startswith(".") or name.lower() in OF_SYSTEMS
+
+
+def kind_of(path: Path) -> Literal["folder", "file", ""]:
+    """What is at a path; nothing too if its name is too long or a folder above may not be entered."""
+    try:
+        return "folder" if S_ISDIR(path.stat().st_mode) else "file"
+    except (OSError, ValueError):
+        return ""
 
 
 def files_under(folder: Path) -> Iterator[Path]:
@@ -67,7 +77,7 @@ def listed_images(listing: Path, root: Path) -> list[Path]:
     found, missing = [], []
     for entry in entries:
         paths = [base / entry for base in (listing.parent, root, Path())]
-        path = next((path for path in paths if path.is_file()), None)
+        path = next((path for path in paths if kind_of(path) == "file"), None)
         found.append(path or paths[0])
         missing += [] if path else [entry]
     if missing:

@@ -69,6 +69,7 @@ def test_names_that_are_numbers_are_text(tmp_path: Path) -> None:
         pytest.param("nc: [1]\nnames: [red]", r"says nc: \[1\]", id="nc-a-list"),
         pytest.param("nc: .inf\nnames: [red]", "says nc: inf", id="nc-without-end"),
         pytest.param(f"{NAMES}path: 5", "says path: 5, which is no folder", id="path-a-number"),
+        pytest.param(f"{NAMES}path: [a, b]", r"says path: \['a', 'b'\]", id="path-a-list"),
         pytest.param(f"{NAMES}val: 5", "says val: 5, which is no folder", id="split-a-number"),
         pytest.param(f"{NAMES}val: {{a: b}}", "which is no folder", id="split-a-mapping"),
         pytest.param(f"{NAMES}val: [images, 5]", "which is no folder", id="split-a-list-with-a-number"),
@@ -163,6 +164,17 @@ def test_a_missing_folder_names_the_path_that_is_not_there_and_the_download(tmp_
     with pytest.raises(DataError, match=r"is not a folder or a list.*path: gone is not there") as caught:
         data.images("val")
     assert "download entry is never run" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["val: {}", "path: {}\nval: images", "val: [images, {}]", "val: {}/x.txt"])
+def test_a_name_that_is_too_long_for_a_file_is_not_there(tmp_path: Path, text: str) -> None:
+    picture(tmp_path / "images" / "deep" / "x.png")
+    data = opened(tmp_path, f"{text.format('a' * 300)}\n{NAMES}")
+    if "path" in text:
+        assert len(data.images("val")) == 1
+        return
+    with pytest.raises(DataError, match="is not a folder"):
+        data.images("val")
 
 
 def test_a_split_without_value_is_none(tmp_path: Path) -> None:
