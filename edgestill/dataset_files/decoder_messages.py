@@ -53,22 +53,23 @@ def _decode(data: bytes, flags: int) -> Pixels | None:
 class _Listener:
     """The C library's ``stderr`` as a file in memory while images are decoded."""
 
-    def __init__(self, libc: ctypes.CDLL, file: int) -> None:
+    def __init__(self, libc: ctypes.CDLL) -> None:
         libc.fdopen.restype, libc.fdopen.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_char_p]
         libc.setvbuf.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t]
-        self._file = file
+        self._libc = libc
         self._pointer = ctypes.c_void_p.in_dll(libc, "stderr")
         self._before = self._pointer.value
-        self._stream = libc.fdopen(file, b"a")
-        libc.setvbuf(self._stream, None, UNBUFFERED, 0)
-        self.reset()
+        self.start()
 
-    def reset(self) -> None:
-        """Forget the other threads: after a fork there are none."""
+    def start(self) -> None:
+        """Open a file of this process, in which no thread decodes: after a fork too."""
+        self._pointer.value = self._before
         self._changed = Condition()
         self._decoding = 0
         self._is_alone = False
-        self._pointer.value = self._before
+        self._file = os.memfd_create("edgestill-decoder")
+        self._stream = self._libc.fdopen(self._file, b"a")
+        self._libc.setvbuf(self._stream, None, UNBUFFERED, 0)
 
     def decode(self, data: bytes, flags: int) -> tuple[Pixels | None, str]:
         self._enter()
@@ -130,10 +131,10 @@ def _open_listener() -> _Listener | None:
     try:
         if not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
             return None
-        listener = _Listener(ctypes.CDLL(None), os.memfd_create("edgestill-decoder"))
+        listener = _Listener(ctypes.CDLL(None))
     except (AttributeError, OSError, ValueError):  # another system
         return None
-    os.register_at_fork(after_in_child=listener.reset)
+    os.register_at_fork(after_in_child=listener.start)
     return listener
 
 

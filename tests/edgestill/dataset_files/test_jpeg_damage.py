@@ -1,6 +1,8 @@
 """Damage inside a JPEG, and what only looks like it."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -155,3 +157,36 @@ def test_the_messages_of_the_decoder_are_not_lost_to_pillow_files(tmp_path: Path
     (tmp_path / "x.jpg").write_bytes(hole(stream.getvalue(), 0.5, 800, b"\0"))
     with pytest.raises(DataError, match="is damaged inside"):
         read_image(tmp_path / "x.jpg")
+
+
+FORKS = """
+import os, sys
+from pathlib import Path
+from edgestill.dataset import read_image
+from edgestill.errors import DataError
+
+good, bad = map(Path, sys.argv[1:])
+read_image(good)
+child = os.fork()
+try:
+    read_image(good)
+    if not child:
+        read_image(bad)
+except DataError as error:
+    print("parent" if child else "child", error.what)
+if child:
+    os.waitpid(child, 0)
+    read_image(good)
+    print("parent read both")
+"""
+
+
+def test_a_forked_process_hears_its_own_decoder_alone(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
+    good.write_bytes(photograph())
+    bad.write_bytes(DAMAGE["zeros-in-the-middle"](photograph()))
+    command = [sys.executable, "-W", "ignore", "-u", "-c", FORKS, str(good), str(bad)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert out[-1] == "parent read both"
+    assert len(out) == 2
+    assert out[0].startswith(f"child {bad} is damaged inside")
