@@ -34,15 +34,17 @@ LIST_SUFFIX = ".txt"
 
 @dataclass(slots=True)
 class ReadRows:
-    """Counts of label rows that were read in another way than as one box each.
+    """What a person should know about how a data set was read, and was not told yet.
 
     Attributes:
+        notes: About the paths of ``data.yaml``.
         repeated: Rows that were left out because an equal one is in the same file.
         repeated_in: Label files with such rows.
         polygons: Rows that are polygons, and were read as the boxes around them.
         polygons_in: Label files with such rows.
     """
 
+    notes: tuple[str, ...] = ()
     repeated: int = 0
     repeated_in: list[Path] = field(default_factory=list)
     polygons: int = 0
@@ -58,8 +60,8 @@ class ReadRows:
             self.polygons_in.append(path)
 
     def remarks(self) -> list[str]:
-        """A sentence for each kind of row that was counted since the last call."""
-        remarks = []
+        """The notes, and a sentence for each kind of row that was counted, since the last call."""
+        remarks = [*self.notes]
         if self.repeated:
             remarks.append(
                 f"{_count(self.repeated, 'label row')} left out, because an equal one is in the same file: "
@@ -70,7 +72,7 @@ class ReadRows:
                 f"{_count(self.polygons, 'label row')} read as the box around its polygon: "
                 f"in {_count(len(self.polygons_in), 'file')}, first {self.polygons_in[0]}"
             )
-        self.repeated, self.repeated_in, self.polygons, self.polygons_in = 0, [], 0, []
+        self.notes, self.repeated, self.repeated_in, self.polygons, self.polygons_in = (), 0, [], 0, []
         return remarks
 
 
@@ -87,7 +89,7 @@ class Dataset:
         keypoint_columns: Columns of keypoints in the label files of a set for poses, which are left out.
         has_download: Whether ``data.yaml`` has a ``download`` entry. It is never run.
         notes: What a person should know about how the paths of ``data.yaml`` were read.
-        rows: What ``labels`` has read so far in another way than as one box a row.
+        rows: What ``labels`` has read in another way than as one box a row, until it is said.
     """
 
     path: Path
@@ -115,6 +117,7 @@ class Dataset:
             keypoint_columns=data.keypoint_columns,
             has_download=data.has_download,
             notes=data.notes,
+            rows=ReadRows(notes=data.notes),
         )
 
     def images(self, split: str) -> list[Path]:
@@ -167,7 +170,7 @@ class Dataset:
 
 
 def say_remarks(*datasets: Dataset) -> None:
-    """Say on stderr what labels were read in another way than as one box a row since this was last said."""
+    """Say on stderr which paths and labels were read in another way than as written, once."""
     for dataset in datasets:
         for remark in dataset.rows.remarks():
             say(f"{dataset.path}: {remark}")

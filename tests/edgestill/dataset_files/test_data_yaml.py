@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgestill.dataset import Dataset
+from edgestill.dataset import Dataset, say_remarks
 from edgestill.errors import DataError
 
 NAMES = "names: [red, green]\n"
@@ -149,7 +149,7 @@ def test_the_folder_above_is_preferred_where_it_is_there(tmp_path: Path) -> None
 
 
 def test_a_path_that_is_not_there_may_be_relative_to_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture(tmp_path / "datasets" / "x" / "images" / "x.png")
     (tmp_path / "yolov5").mkdir()
@@ -157,6 +157,9 @@ def test_a_path_that_is_not_there_may_be_relative_to_the_working_directory(
     data = opened(tmp_path, f"path: ../datasets/x\nval: images\n{NAMES}", "yolov5/data/x.yaml")
     assert len(data.images("val")) == 1
     assert "path: ../datasets/x is not there" in data.notes[0]
+    say_remarks(data)
+    say_remarks(data)
+    assert capsys.readouterr().err.count("is not there; the folders are looked for in ../datasets/x") == 1
 
 
 def test_a_missing_folder_names_the_path_that_is_not_there_and_the_download(tmp_path: Path) -> None:
