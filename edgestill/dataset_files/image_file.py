@@ -18,7 +18,7 @@ from edgestill.dataset_files.decoder_messages import decode
 from edgestill.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-PNG, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+PNG, PNG_END = b"\x89PNG", b"IEND"
 PNG_DEPTH = 24  # where the header says the bits of a sample
 TIFF = (b"II*\0", b"MM\0*")
 LEAST_OF_16_BIT = 2**12  # an image of 16 bits below it has at most 15 of 255 in 8 bits
