@@ -24,7 +24,7 @@ from distill.data.disk_cache import DiskCache, default_folder
 from distill.data.scaled_images import ScaledImages
 from distill.recipe import Recipe
 from edgestill.boxes import xyxy_to_cxcywh
-from edgestill.dataset import Dataset, Labels, images_under
+from edgestill.dataset import Dataset, Labels, images_under, say_remarks
 from edgestill.errors import DataError, UsageError
 from edgestill.progress import track
 from edgestill.spec import ModelSpec
@@ -128,6 +128,7 @@ class TrainingImages(Sequence[Sample]):
             [dataset.labels(path) for dataset, path in track(found, "reading labels", len(found))]
             + [nothing] * len(unlabelled)
         )
+        say_remarks(*datasets)
         paths = [*(path for _, path in found), *unlabelled]
         self._images = ScaledImages(paths, spec, name="training", memory_mib=cache_mib, disk=disk)
 

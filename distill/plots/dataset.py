@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distill.data.image_size import header_hw
 from distill.plots.contact_sheet import BoxedImage, write_sheet
 from distill.plots.training import MAX_NAMED
-from edgestill.dataset import Dataset, Labels, read_image
+from edgestill.dataset import Dataset, Labels, read_image, say_remarks
 from edgestill.errors import DataError
 from edgestill.files import refuse_overwrite
 from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
@@ -88,6 +88,7 @@ def plot_dataset(data_yaml: Path, out: Path, *, force: bool = False) -> DatasetP
     images = {name: dataset.images(name) for name in dataset.splits}
     with progress("reading", sum(map(len, images.values()))) as advance:
         splits = [_read(dataset, name, paths, advance) for name, paths in images.items()]
+    say_remarks(dataset)
     plot_sizes(files["sizes"], splits, dataset.classes)
     plot_positions(files["positions"], splits)
     for split in splits:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distill.checkpoints import native
 from distill.training.torch_detector import TorchDetector
-from edgestill.dataset import Dataset, read_image
+from edgestill.dataset import Dataset, read_image, say_remarks
 from edgestill.detections import Detections
 from edgestill.errors import UsageError
 from edgestill.files import replacing
@@ -81,6 +81,7 @@ def evaluate_checkpoint(
             truths.append(Truth(labels.xyxy_px(hw), labels.class_id))
             image_hws.append(hw)
             advance()
+    say_remarks(*datasets)
     paths = [path for _, path in visits]
     accuracy = score_images(paths, predictions, truths, spec.classes, image_hws)
     return accuracy, SplitDetections(

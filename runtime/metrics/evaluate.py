@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from edgestill.dataset import Dataset, read_image
+from edgestill.dataset import Dataset, read_image, say_remarks
 from edgestill.detections import Detections
 from edgestill.errors import DataError, UsageError
 from edgestill.progress import progress
@@ -141,6 +141,7 @@ def evaluate(
             found.append(detector(image))
             image_hws.append(hw)
             advance()
+    say_remarks(dataset)
     return score_images(images, found, truths, dataset.classes, image_hws)
 
 

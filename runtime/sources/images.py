@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 from edgestill.dataset import IMAGE_SUFFIXES, read_image
+from edgestill.dataset_files.image_folder import is_hidden
 from edgestill.errors import DataError
 from runtime.frames import Frame
 from runtime.sources._missing import IMAGES_END_IN, missing_source, no_images, refuse_model
@@ -57,7 +58,7 @@ class ImageFiles:
 
 
 def open_frames(text: str) -> ImageFiles:
-    """List the images of a path, folder or glob pattern. Hidden files are left out of folders.
+    """List the images of a path, folder or glob pattern; hidden files only if one is named itself.
 
     Raises:
         DataError: There are none.
@@ -66,14 +67,14 @@ def open_frames(text: str) -> ImageFiles:
     if path.is_file():
         return ImageFiles([path])
     if path.is_dir():
-        images = _images(p for p in path.iterdir() if not p.name.startswith("."))
+        images = _images(p for p in path.iterdir() if not is_hidden(p.name))
         if not images:
             refuse_model(path)
             raise no_images(path)
         return ImageFiles(images)
     if not has_magic(text):
         raise missing_source(text)
-    found = [Path(name) for name in glob(_literal_first(text), recursive=True)]  # noqa: PTH207
+    found = _matches(_literal_first(text))
     images = _images(found)
     if not images:
         what = f"{len(found)} files, none of them an image" if found else "nothing"
@@ -95,3 +96,11 @@ def _literal_first(text: str) -> str:
         for i, part in enumerate(parts)
     ]
     return str(Path(*literal))
+
+
+def _matches(pattern: str) -> list[Path]:
+    """The files that a glob pattern matches, without those whose matched part is hidden."""
+    paths = [Path(name) for name in glob(pattern, recursive=True)]  # noqa: PTH207 (takes absolute patterns)
+    parts = Path(pattern).parts
+    written = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), 0)
+    return [path for path in paths if not any(map(is_hidden, path.parts[written:]))]

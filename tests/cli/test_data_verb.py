@@ -69,7 +69,7 @@ def test_check_prints_its_report_and_fails_on_errors(data: Path, capsys: pytest.
     out, err = capsys.readouterr()
     assert json.loads(out)["error_counts"] == {"image": 1}
     message = [line for line in err.splitlines() if not line.startswith("check:")]
-    assert message[0] == f"edgestill data: {data} has 1 errors: 1 image"
+    assert message[0] == f"edgestill data: {data} has 1 error: 1 image"
     assert str(image) in message[1]
 
 
