@@ -26,7 +26,7 @@ def names(source: str | Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("pattern", "found"),
-    [("", ["a.png"]), ("*.png", ["a.png"]), ("*/*.png", ["b.png"]), ("**/*.png", ["a.png", "b.png"])],
+    [("", ["a.png"]), ("*.png", ["a.png"]), ("*/*.png", ["b.png"]), ("**/*.png", ["a.png", "below/b.png"])],
 )
 def test_hidden_files_are_no_frames(folder: Path, pattern: str, found: list[str]) -> None:
     assert names(f"{folder}/{pattern}") == found
