@@ -1,9 +1,9 @@
 """PKD: Pearson correlation of the channels of student and teacher, independent of scale and offset.
 
 Each channel of both networks is standardised over the batch and its cells: its mean is subtracted, and it is
-divided by its unbiased standard deviation plus 1e-6. Half the mean squared difference is (n - 1) / n times 1 -
-(Pearson correlation) for n values in a channel: 0 for equal maps, nearly 2 for opposite ones. The weight of
-10 is the reference's for RetinaNet. Measured at the start of a training with YOLOv5 (detection loss about
+divided by its unbiased standard deviation plus 1e-6. Half the mean squared difference is (n - 1) / n times
+(1 - Pearson correlation) for n values in a channel: 0 for equal maps, nearly 2 for opposite ones. The weight
+of 10 is the reference's for RetinaNet. Measured at the start of a training with YOLOv5 (detection loss about
 0.2): the three levels start at 10 each, and their gradient on the student's feature maps is over ten times
 that of the detection loss; a weight of 1 makes them equal. The term is a mean over the batch: the training
 loop multiplies it by the batch size.

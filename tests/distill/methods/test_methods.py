@@ -34,7 +34,7 @@ NO_TARGETS = torch.zeros(0, 6)
 CERTAIN: dict[str, dict[str, Any]] = {"mgd": {"dropped": 0.0}, "mkd": {"zeta": 0.0}}
 #: Methods that ask what can be rebuilt of the teacher's maps, which a student equal to it need not satisfy.
 REBUILDING = {"mgd"}
-#: Methods with unbiased deviations: a coarse level of 12 values, or of twice as many, differs by a few percent.
+#: Methods with unbiased deviations, whose values change by a few percent from 12 cells to twice as many.
 UNBIASED = {"pkd": 0.03}
 
 
