@@ -110,7 +110,7 @@ def run_cell(folder: Path, *, threads: int = 0) -> dict[str, Any]:
     datasets = open_datasets([Path(path) for path in recipe.data])
     split = choose_split(datasets, what["split"])
     result = train(recipe, folder, resume=True, keep_state=False)
-    accuracy, detections = evaluate_checkpoint(folder / what["weights"], datasets, split)
+    accuracy, detections = evaluate_checkpoint(folder / what["weights"], datasets, split, recipe.input_hw)
     save_detections(folder / DETECTIONS, detections)
     score = {
         **{key: what[key] for key in ("arm", "teacher", "student", "seed", "weights")},
