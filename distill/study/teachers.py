@@ -29,10 +29,14 @@ def teacher_rows(cells: Sequence[Cell], split: str, out: Path) -> list[ArmRow]:
     input_hw = cells[0].recipe.input_hw
     by_teacher = {cell.teacher: cell for cell in cells if cell.teacher != NO_TEACHER}
     scores = {
-        name: _score(cell, split, input_hw, out / "teachers" / f"{name}.json")
-        for name, cell in by_teacher.items()
+        name: _score(cell, split, input_hw, teacher_file(out, name)) for name, cell in by_teacher.items()
     }
     return [arm_row(name, NO_TEACHER, TEACHER, [score]) for name, score in scores.items() if score]
+
+
+def teacher_file(out: Path, name: str) -> Path:
+    """The file with the scores of a teacher, in the study's folder."""
+    return out / "teachers" / f"{name}.json"
 
 
 def _score(cell: Cell, split: str, input_hw: tuple[int, int], kept: Path) -> dict[str, Any] | None:
