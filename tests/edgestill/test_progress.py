@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
 import sys
 
 import pytest
 
 from edgestill import progress
 from edgestill.progress import say, track
-
-#: Two processes write to one pipe, without buffers, as in most containers.
-WRITER = """
-import sys
-from edgestill import progress
-progress.LOG_EVERY_S = 0.0
-for _ in progress.track(range(300), "label of " + sys.argv[1], 300): pass
-"""
 
 
 class Stream(io.StringIO):
@@ -74,15 +64,3 @@ def test_a_terminal_that_cannot_redraw_gets_lines(monkeypatch: pytest.MonkeyPatc
 def test_colours_that_are_forced_do_not_draw_a_bar_into_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert "\x1b" not in "".join(written(Stream(), monkeypatch))
-
-
-def test_two_processes_without_buffers_do_not_join_their_lines() -> None:
-    reading, writing = os.pipe()
-    command = [sys.executable, "-u", "-c", WRITER]
-    both = [subprocess.Popen([*command, name], stderr=writing) for name in ("first", "second")]
-    os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as stream:
-        lines = stream.read().splitlines()
-    assert [process.wait() for process in both] == [0, 0]
-    assert len(lines) == 600
-    assert all(line.count("label of ") == 1 and line.startswith("label of ") for line in lines)
