@@ -12,6 +12,10 @@ Limitations. The weights are divided by their sum, so a batch in which the teach
 the full weight. The projector is trained with the same loss and may learn a part of the mapping; it is
 discarded after the training.
 
+Measured before the first step on rendered scenes (random yolov5n, trained yolov5s, 320 x 320 pixels,
+detection loss 0.2; ``distill.profiling.term_size``): the terms sum to 44 times the detection loss, with 14
+times its gradient on the student's feature maps; a weight of 0.4 makes the gradients equal.
+
 Source: ultralytics 8.4.190, ``nn/distill_model.py`` (formula and defaults only),
 https://github.com/ultralytics/ultralytics/pull/24894.
 """
