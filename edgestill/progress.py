@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar with an ETA on a terminal, otherwise a line every 10 s."""
+"""Progress on stderr: a bar with an ETA on a terminal that can redraw a line, otherwise a line every 10 s."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -35,7 +35,8 @@ def say(message: str) -> None:
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Advance]:
     """Show the progress of ``total`` units while the block runs; it calls what is yielded."""
-    show = _bar if sys.stderr.isatty() else _lines
+    can_redraw = sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
+    show = _bar if can_redraw else _lines
     with show(label, total) as advance:
         yield advance
 
@@ -80,7 +81,16 @@ def _lines(label: str, total: int) -> Iterator[Advance]:
         if now - last >= LOG_EVERY_S and done < total:
             last = now
             left = (now - start) / max(done, 1) * (total - done)
-            print(f"{label}: {done}/{total}, {left:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True)
+            _write_line(f"{label}: {done}/{total}, {left:.0f} s left {note}")
 
     yield advance
-    print(f"{label}: {done}/{total} in {perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+    _write_line(f"{label}: {done}/{total} in {perf_counter() - start:.1f} s")
+
+
+def _write_line(text: str) -> None:
+    """Write one line at once: ``print`` writes the line break separately where stderr is not buffered.
+
+    Another process, or stdout in the same file, could write between the two.
+    """
+    sys.stderr.write(" ".join(text.split()) + "\n")
+    sys.stderr.flush()

@@ -58,6 +58,10 @@ def markdown(
         f"weights of the {study.weights} epoch. Input {_size(recipe.input_hw)}, trained on windows of "
         f"{_size(recipe.train_hw)}, {recipe.epochs} epochs, batch {recipe.batch}; {first['arithmetic']}."
     )
+    sizes = {cell.arm: cell.recipe.input_hw for cell, _ in scored if cell.recipe.input_hw != recipe.input_hw}
+    if sizes:
+        listed = ", ".join(f"`{arm}` {_size(hw)}" for arm, hw in sizes.items())
+        about += f" Other inputs: {listed}. Teachers have that of the first arm."
     reference = study.against[0] if study.against else ""
     parts = [f"# {title}", about, _grid(_columns(rows), _lines(rows, comparisons, reference)), _SCORES]
     if comparisons:

@@ -35,6 +35,7 @@ class RenderedDataset:
 
     Attributes:
         data_yaml: The data set's description.
+        folders: Those of the images and of the labels, with one file for each image.
         images: Images by split.
         boxes: Boxes by class name.
         without_lights: Images without any box.
@@ -43,6 +44,7 @@ class RenderedDataset:
     """
 
     data_yaml: Path
+    folders: list[Path]
     images: dict[str, int]
     boxes: dict[str, int]
     without_lights: int
@@ -91,6 +93,7 @@ def write_dataset(
         write_data_yaml(folder / "data.yaml", sorted(set(splits), key=SPLITS.index), CLASSES)
     return RenderedDataset(
         data_yaml=out / "data.yaml",
+        folders=[out / kind / split for kind in ("images", "labels") for split in sorted(set(splits))],
         images={split: splits.count(split) for split in SPLITS},
         boxes={name: int(count) for name, count in zip(CLASSES, counts, strict=True)},
         without_lights=empty,

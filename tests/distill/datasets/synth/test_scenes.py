@@ -259,6 +259,8 @@ def test_a_written_data_set_reads_back_as_rendered(tmp_path: Path) -> None:
     assert dataset.classes == CLASSES
     images = [*dataset.images("train"), *dataset.images("val")]
     assert written.images == {"train": 3, "val": 3, "test": 0}
+    named = [written.data_yaml, *(path for folder in written.folders for path in folder.iterdir())]
+    assert sorted(named) == sorted(path for path in (tmp_path / "set").rglob("*") if path.is_file())
     for index, path in enumerate(images):
         scene = render(7, index, SMALL)
         assert read_image(path).shape == scene.image_bgr.shape
