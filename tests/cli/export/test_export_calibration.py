@@ -1,12 +1,13 @@
 """Calibration through the door of ``edgestill export``."""
 
+import itertools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
 
 from edgestill.cli.main import main
@@ -15,13 +16,12 @@ WORDS = ("export", "student", "--to", "onnx", "--imgsz", "64x96", "--max-drop", 
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
+def data(tmp_path: Path, draw_light: Callable[[int], Any]) -> Path:
+    seeds = itertools.count()
     for split in ("train", "val"):
         (tmp_path / "images" / split).mkdir(parents=True)
         for i in range(4):
-            image = rng.integers(0, 255, (48, 64, 3), np.uint8)
-            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), image)
+            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), draw_light(next(seeds)))
     path = tmp_path / "data.yaml"
     path.write_text("train: images/train\nval: images/val\nnames: [a, b]\n")
     return path

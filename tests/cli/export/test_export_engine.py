@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
 
 from edgestill.cli.main import main
@@ -19,14 +19,13 @@ OnGpu = Callable[..., Any]
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
+def data(tmp_path: Path, draw_light: Callable[[int], Any]) -> Path:
+    seeds = itertools.count()
     for split, count in (("train", 2), ("val", 2)):
         for folder in ("images", "labels"):
             (tmp_path / folder / split).mkdir(parents=True)
         for i in range(count):
-            image = rng.integers(0, 255, (48, 64, 3), np.uint8)
-            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), image)
+            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), draw_light(next(seeds)))
             (tmp_path / "labels" / split / f"{i}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
     path = tmp_path / "data.yaml"
     path.write_text("train: images/train\nval: images/val\nnames: [red, yellow, green, off]\n")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -27,13 +28,16 @@ PACE = {"ratio": 1.25, "low": 1.2, "high": 1.3, "verdict": "slower", "a_ms": 4.0
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
+def data(tmp_path: Path, draw_light: Callable[[int], Any]) -> Path:
+    rng, seeds = np.random.default_rng(0), itertools.count()
     for split in ("train", "val", "test"):
         (tmp_path / "images" / split).mkdir(parents=True)
         for i in range(2):
-            image = rng.integers(0, 255, (48, 64, 3), np.uint8)
-            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), image)
+            noise = rng.integers(0, 255, (48, 64, 3), np.uint8)
+            cv2.imwrite(
+                str(tmp_path / "images" / split / f"{i}.png"),
+                noise if split == "train" else draw_light(next(seeds)),
+            )
     path = tmp_path / "data.yaml"
     path.write_text("train: images/train\nval: images/val\ntest: images/test\nnames: [a, b]\n")
     return path
