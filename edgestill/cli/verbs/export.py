@@ -119,6 +119,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "doubts": [
             *comparison_doubts(evaluation),
             *job.doubts,
+            *(record.calibration or {}).get("doubts", ()),
+            *recalibrate.doubts(record.recalibration),
             *(record.verify or {}).get("doubts", ()),
             *made.doubts,
         ],

@@ -154,3 +154,10 @@ def test_the_effect_of_a_map_is_a_few_rows() -> None:
     assert rows["score map"] == "0.200 -> 0.25"
     assert rows["at 0.25 without the map"] == "40 boxes, precision 0.900, f1 0.643, score drift -0.0200"
     assert rows["at 0.25 FP32"] == "40 boxes, precision 0.900, recall 0.500, f1 0.643"
+
+
+def test_a_map_that_could_not_be_fitted_is_a_doubt() -> None:
+    fitted = {"images": 3, "split": "val", "score_map": []}
+    [doubt] = recalibrate.doubts(fitted)
+    assert doubt.startswith("no score map was fitted: the file has too few detections on 3 images of val")
+    assert recalibrate.doubts({**fitted, "score_map": [[0.2, 0.25]]}) == recalibrate.doubts(None) == ()
