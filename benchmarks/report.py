@@ -221,11 +221,22 @@ def comparison_table(comparisons: Sequence[Result]) -> Table:
             f"{c['ratio']:.3f}",
             f"{c['low']:.3f} to {c['high']:.3f}",
             c["verdict"],
+            c.get("reason"),
         ]
         for c in comparisons
     ]
     return Table(
-        columns=("model", "against", "measure", "ms", "ms of the other", "ratio", "95 % interval", "verdict"),
+        columns=(
+            "model",
+            "against",
+            "measure",
+            "ms",
+            "ms of the other",
+            "ratio",
+            "95 % interval",
+            "verdict",
+            "reason",
+        ),
         rows=rows,
         caption="Ratio of medians; below 1 the model is faster. Interval by bootstrap over rounds.",
         tones=_VERDICTS,

@@ -13,20 +13,24 @@ from runtime.frames import Frame
 
 
 class ImageFiles:
-    """A list of image files; see ``runtime.frames.FrameSource``."""
+    """A list of image files; see ``runtime.frames.FrameSource``.
+
+    Attributes:
+        paths: The files, in the order of their frames.
+    """
 
     is_live = False
     fps: float | None = None
     dropped = 0
 
     def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
+        self.paths = paths
         self.total: int | None = len(paths)
 
     def frames(self) -> Iterator[Frame]:
         """Yield one frame for each file; DataError for a file that cannot be read."""
         first_s = perf_counter()
-        for index, path in enumerate(self._paths):
+        for index, path in enumerate(self.paths):
             start = perf_counter()
             image = read_image(path)
             captured_s = perf_counter()
