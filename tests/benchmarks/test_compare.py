@@ -167,9 +167,7 @@ def frames(**changes: Any) -> dict[str, Any]:
     [
         pytest.param(frames(), frames(frames=48), [], id="40-and-48-of-a-folder"),
         pytest.param(frames(source="street/"), frames(), [], id="other-words"),
-        pytest.param(
-            frames(content="x"), frames(source="/data/x", content="x"), [], id="moved"
-        ),
+        pytest.param(frames(content="x"), frames(source="/data/x", content="x"), [], id="moved"),
         pytest.param(
             frames(content="x"),
             frames(content="y"),
@@ -220,9 +218,7 @@ def test_settings_of_the_models_that_differ_are_named() -> None:
         pytest.param(result(model("a", np.zeros((0, 8)))), id="no-rounds"),
         pytest.param(result(model("a", np.full((9, 8), np.nan))), id="no-numbers"),
         pytest.param(result({**model("a", np.ones((9, 8))), "rounds": [0, 1]}), id="other-rounds"),
-        pytest.param(
-            result({**model("a", np.ones((9, 8))), "samples_ms": [1, 2]}), id="no-stages"
-        ),
+        pytest.param(result({**model("a", np.ones((9, 8))), "samples_ms": [1, 2]}), id="no-stages"),
         pytest.param(result({**model("a", np.ones((9, 8))), "name": 7}), id="a-name-that-is-a-number"),
     ],
 )

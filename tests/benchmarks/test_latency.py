@@ -252,9 +252,7 @@ def test_the_content_of_a_source_is_that_of_its_files(tmp_path: Path, picture: P
     assert content != Footage(str(picture)).describe()["content"]
 
 
-def test_two_models_get_as_many_rounds_as_a_verdict_needs(
-    tiny_model: Path, picture: Path
-) -> None:
+def test_two_models_get_as_many_rounds_as_a_verdict_needs(tiny_model: Path, picture: Path) -> None:
     found = bench([tiny_model, tiny_model], Settings(source=str(picture), interleave=True, threads=1, **FAST))
     assert {c["a_samples"] for c in found["ratios"]} == {LEAST_ROUNDS * TURN}
     assert not any("rounds" in str(c["reason"]) for c in found["ratios"])

@@ -54,12 +54,8 @@ def test_a_person_gets_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[s
         pytest.param("[" * 100_000, "wrong.json is not readable JSON", id="deep"),
         pytest.param('{"kind": "bench"}', "wrong.json is not a result of bench", id="no-models"),
         pytest.param('{"kind": "bench", "models": 3}', "wrong.json is not a result", id="models-is-a-number"),
-        pytest.param(
-            '{"kind": "bench", "models": [3]}', "wrong.json is not a result", id="model-is-3"
-        ),
-        pytest.param(
-            '{"kind": "bench", "models": [{"name": "m"}]}', "wrong.json has no samples", id="none"
-        ),
+        pytest.param('{"kind": "bench", "models": [3]}', "wrong.json is not a result", id="model-is-3"),
+        pytest.param('{"kind": "bench", "models": [{"name": "m"}]}', "wrong.json has no samples", id="none"),
     ],
 )
 def test_what_is_no_result_of_bench_is_a_data_error(

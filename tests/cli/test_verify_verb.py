@@ -144,3 +144,18 @@ def test_another_padding_is_named(
     result = json.loads(capsys.readouterr().out)
     assert result["input_hw"] == {"reference": [32, 32], "candidate": [32, 32]}
     assert result["doubts"][0] == "the pre-processing differs: pad_value is 114 and 0"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '"student"', "3"])
+def test_json_is_neither_a_model_nor_data(
+    content: str, tiny_model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(content)
+    for pair in ([wrong, tiny_model], [tiny_model, wrong]):
+        assert main(["verify", *map(str, pair), "--data", str(data)]) == 4
+        error = capsys.readouterr().err
+        assert "wrong.json" in error
+        assert error.count("\n") == 2
+    assert main(["verify", str(tiny_model), str(tiny_model), "--data", str(wrong)]) == 3
+    assert "wrong.json" in capsys.readouterr().err

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--source",
         metavar="PATH",
-        help="image, folder or video to run on (default: a drawn test pattern); the images of a folder are spread over "
-        "it and over their sizes",
+        help="image, folder or video to run on (default: a drawn test pattern); of a folder, images "
+        "that are spread over it and over their sizes",
     )
     add("--scenario", default="single", choices=["single"], help="single: one frame at a time (default)")
     add(
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=50,
         metavar="N",
-        help="minimum number of timed frames per model (default 50; several models: 32 or more, 8 rounds of 4)",
+        help="minimum number of timed frames per model (default 50; several models get at least 32)",
     )
     add(
         "--warmup-s",

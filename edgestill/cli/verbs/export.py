@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--precision", required=True, choices=["fp32", "fp16", "int8"], help="precision of the computation")
     add("--verify", type=Path, metavar="DATA.yaml", help="images to compare on (default: --calib)")
-    add("--split", help="the split of --verify (default: val, else test)")
+    add("--split", help="the split of --verify, or of --calib without it (default: val, else test)")
     add(
         "--images",
         type=int,
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(
             f"--name {args.name} is a path", hint="--out names the folder, --name the file in it"
         )
+    _refuse_idle_split(args)
     calibration.refuse_conflicts(args)
     repair.refuse_conflicts(args)
     recalibrate.refuse_conflicts(args)
@@ -86,10 +87,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         engine=engine_options,
         interface=file_interface,
     )
-    if args.name and Path(args.name).name != args.name:
-        raise UsageError(
-            f"--name {args.name} is a path", hint="--out names the folder, --name the file in it"
-        )
     name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
     made = export(
         job,
@@ -181,6 +178,15 @@ def _legacy(path: Path) -> Checkpoint:
     except ImportError as error:
         raise missing_library(f"reading {path}", error.name, "train") from error
     return load_yolov5_pt(path)
+
+
+def _refuse_idle_split(args: argparse.Namespace) -> None:
+    """Raise UsageError for a split where there are no images to compare on."""
+    if args.split is not None and args.verify is None and args.calib is None:
+        raise UsageError(
+            f"--split {args.split} is that of --verify, and there are no images to compare on",
+            hint="add --verify DATA.yaml, or leave it out",
+        )
 
 
 def _evaluation(args: argparse.Namespace, spec: ModelSpec) -> EvaluationSet | None:
