@@ -136,6 +136,29 @@ def test_few_detections_and_one_file_twice_are_doubted(
     ]
 
 
+def test_another_input_size_is_named_whether_or_not_the_files_agree(
+    tiny_model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    for name, rows, code in (("same", 1.0, 0), ("blind", 0.0, 6)):
+        other = changed(tiny_model, tmp_path / f"{name}.onnx", rows=rows, input_hw=[64, 32])
+        model = onnx.load(other)
+        model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 64
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value *= 2
+        for tensor in model.graph.initializer:
+            if tensor.name in {"w", "rows"}:  # one convolution of the whole image, one row for each box
+                values, axis = onnx.numpy_helper.to_array(tensor), 2 if tensor.name == "w" else 1
+                twice = np.concatenate((values, 0 * values), axis=axis)
+                twice[0, 0, 1] += 16 if axis == 1 else 0  # the border above the image
+                tensor.CopyFrom(onnx.numpy_helper.from_array(twice, tensor.name))
+        onnx.save(model, other)
+        assert main(["verify", str(tiny_model), str(other), "--data", str(data)]) == code
+        out, err = capsys.readouterr()
+        assert json.loads(out)["input_hw"] == {"reference": [32, 32], "candidate": [64, 32]}
+        assert json.loads(out)["doubts"][0].startswith("the input sizes differ, 32x32 and 64x32")
+        assert code == 0 or "hint: compare files of one input size" in err
+
+
 def test_another_padding_is_named(
     tiny_model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
