@@ -107,7 +107,7 @@ def read_json(path: Path, *, hint: str) -> Any:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", hint=hint) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last one of deep nesting
         raise DataError(f"{path} is not readable JSON: {error}", hint=hint) from error
 
 

@@ -317,6 +317,15 @@ def test_what_could_not_be_told_is_said_and_the_file_is_within(tmp_path: Path) -
     assert "x.onnx: yellow has 4 labels" in text
 
 
+@pytest.mark.parametrize("labels", [None, 0.0])
+def test_a_comparison_of_nothing_is_not_within_the_limits(labels: float | None, tmp_path: Path) -> None:
+    result = export_result()
+    result["verify"] |= {"reference_sure": 0, "matched": 0, "reference_map50_95": labels}
+    text = page_of(tmp_path, result)
+    assert '<span class="bad-word">nothing compared</span>' in text
+    assert '<span class="good-word">yes</span>' not in text
+
+
 def test_an_export_without_verification_has_no_row_there(tmp_path: Path) -> None:
     text = page_of(tmp_path, export_result() | {"verify": None})
     assert "Exported files" in text

@@ -18,7 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
     add("models", nargs="+", metavar="MODEL", help=backend.MODEL)
-    add("--source", metavar="PATH", help="image, folder or video to run on (default: a drawn test pattern)")
+    add(
+        "--source",
+        metavar="PATH",
+        help="image, folder or video to run on (default: a drawn test pattern); of a folder, images "
+        "that are spread over it and over their sizes",
+    )
     add("--scenario", default="single", choices=["single"], help="single: one frame at a time (default)")
     add(
         "--duration-s",
@@ -32,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=50,
         metavar="N",
-        help="minimum number of timed frames per model (default 50)",
+        help="minimum number of timed frames per model (default 50; several models get at least 32)",
     )
     add(
         "--warmup-s",

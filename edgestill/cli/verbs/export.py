@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--precision", required=True, choices=["fp32", "fp16", "int8"], help="precision of the computation")
     add("--verify", type=Path, metavar="DATA.yaml", help="images to compare on (default: --calib)")
-    add("--split", help="the split of --verify (default: val, else test)")
+    add("--split", help="the split of --verify, or of --calib without it (default: val, else test)")
     add(
         "--images",
         type=int,
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-drop", type=float, metavar="POINTS", help="maximum drop in mAP50-95, percentage points")
     add("--imgsz", metavar="HxW", help="input size, e.g. 384x640 (default: the checkpoint's)")
     add("--out", type=Path, default=Path("exports"), metavar="DIR", help="output folder (default exports)")
-    add("--name", help="name of the files (default: checkpoint and precision)")
+    add("--name", help="name of the files (default: checkpoint, input size, precision)")
     add("--force", action="store_true", help="replace existing files")
     interface.add_arguments(parser)
     calibration.add_arguments(parser)
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(
             f"--name {args.name} is a path", hint="--out names the folder, --name the file in it"
         )
+    _refuse_idle_split(args)
     calibration.refuse_conflicts(args)
     repair.refuse_conflicts(args)
     recalibrate.refuse_conflicts(args)
@@ -86,11 +87,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         engine=engine_options,
         interface=file_interface,
     )
-    if args.name and Path(args.name).name != args.name:
-        raise UsageError(
-            f"--name {args.name} is a path", hint="--out names the folder, --name the file in it"
-        )
-    name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
+    size = "dynamic-size" if file_interface.free_hw else "x".join(map(str, checkpoint.spec.input_hw))
+    name = args.name or f"{_label(args.checkpoint, checkpoint)}-{size}-{args.precision}"
     made = export(
         job,
         args.out,
@@ -119,6 +117,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "doubts": [
             *comparison_doubts(evaluation),
             *job.doubts,
+            *(record.calibration or {}).get("doubts", ()),
+            *recalibrate.doubts(record.recalibration),
             *(record.verify or {}).get("doubts", ()),
             *made.doubts,
         ],
@@ -179,6 +179,15 @@ def _legacy(path: Path) -> Checkpoint:
     except ImportError as error:
         raise missing_library(f"reading {path}", error.name, "train") from error
     return load_yolov5_pt(path)
+
+
+def _refuse_idle_split(args: argparse.Namespace) -> None:
+    """Raise UsageError for a split where there are no images to compare on."""
+    if args.split is not None and args.verify is None and args.calib is None:
+        raise UsageError(
+            f"--split {args.split} is that of --verify, and there are no images to compare on",
+            hint="add --verify DATA.yaml, or leave it out",
+        )
 
 
 def _evaluation(args: argparse.Namespace, spec: ModelSpec) -> EvaluationSet | None:
