@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill.plots.contact_sheet import CELL_HW, COLOURS, GAP, TITLE, PredictedImage, contact_sheet
+from distill.plots.contact_sheet import CELL_HW, GAP, TITLE, PredictedImage, contact_sheet
 from distill.plots.run_plots import deployed_detections
 from distill.plots.training import plot_confusion, plot_curves, plot_history
 from edgestill.detections import Detections
+from edgestill.drawing.palette import image_colours
 from edgestill.history import Row
 from runtime.metrics.coco import Truth
 
@@ -99,10 +100,11 @@ def test_labels_stand_left_and_predictions_right(tmp_path: Path) -> None:
     one = PredictedImage(np.zeros((120, 160, 3), np.uint8), truth, detections((20, 20, 60, 60, 0.9, 1)))
     drawn = sheet(tmp_path, one)
     left, right = drawn[TITLE:, : CELL_HW[1]], drawn[TITLE:, CELL_HW[1] + GAP :]
-    assert near(COLOURS[0], left)
-    assert not near(COLOURS[1], left)
-    assert near(COLOURS[1], right)
-    assert not near(COLOURS[0], right)
+    colours = image_colours(["red", "green"])
+    assert near(colours[0], left)
+    assert not near(colours[1], left)
+    assert near(colours[1], right)
+    assert not near(colours[0], right)
 
 
 @pytest.mark.parametrize("hw", [(5, 7), (2000, 30), (30, 2000), (480, 640)])
