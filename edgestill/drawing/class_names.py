@@ -1,8 +1,8 @@
 """Class names as they can be drawn: shortened, distinct, and in glyphs that there are.
 
 OpenCV 4 draws ASCII only. OpenCV 5 has glyphs for most scripts, but it does not join Arabic letters and has
-no emoji. matplotlib draws what its fonts hold. A name that cannot be drawn is written as ``class 3``, and that
-is said.
+no emoji. matplotlib draws what its fonts hold. A name that cannot be drawn is written as ``class 3``, and a
+line on stderr says so.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _OWN_FONT = "DejaVu Sans"  # comes with matplotlib
 _RIGHT_TO_LEFT = frozenset({"R", "AL"})
 _SHAPED_SINCE = (3, 11)  # of matplotlib, which has joined and ordered letters since then
 _NO_TEXT_FONTS = ("Last Resort", "STIX", "cm", "Noto Color Emoji")  # boxes, or symbols only
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, format, surrogate, ends of lines
 _REGULAR = 400  # weight
 
 
@@ -114,9 +115,8 @@ def _is_shaped(character: str) -> bool:
 
 def _plain(name: str) -> str:
     """One line without control characters."""
-    kept = "".join(
-        c if unicodedata.category(c)[0] != "C" else " " for c in unicodedata.normalize("NFC", name)
-    )
+    whole = unicodedata.normalize("NFC", name)
+    kept = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in whole)
     return " ".join(kept.split())
 
 
