@@ -1,8 +1,10 @@
 """Atomic writes: a file is written under a temporary name beside its target, then renamed."""
 
+import glob
 import hashlib
 import json
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -12,6 +14,12 @@ from typing import Any
 import numpy as np
 
 from edgestill.errors import DataError, UsageError
+
+LONGEST_NAME = 255  # bytes, of most file systems
+FORBIDDEN = frozenset('<>:"/\\|?*')  # in names of Windows
+RESERVED = frozenset(
+    {"CON", "PRN", "AUX", "NUL", *(f"{port}{k}" for port in ("COM", "LPT") for k in range(1, 10))}
+)
 
 
 @contextmanager
@@ -38,12 +46,39 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
 def temporary_beside(path: Path) -> Path:
     """The temporary name of a file that is renamed to ``path`` when it is complete."""
     # The suffix stays last, because image, video and model writers choose their format by it.
-    return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    return path.with_name(f".{_temporary_stem(path)}.{os.getpid()}{path.suffix}")
+
+
+def _temporary_stem(path: Path) -> str:
+    """The stem of a file, or a hash of it where a longer name would be too long for the file system."""
+    name = os.fsencode(path.name)
+    return path.stem if len(name) <= LONGEST_NAME - 12 else hashlib.sha256(name).hexdigest()
+
+
+def safe_file_name(text: str, limit: int = 100) -> str:
+    """A name of a file or folder, made of any text, that every common file system takes.
+
+    Signs that some system forbids become ``_``. A name that is too long keeps its beginning and gets a hash.
+
+    Args:
+        text: E.g. a class name.
+        limit: Of the name in UTF-8, bytes.
+    """
+    whole = unicodedata.normalize("NFC", text)
+    plain = "".join("_" if c in FORBIDDEN or unicodedata.category(c)[0] == "C" else c for c in whole).strip(
+        " ."
+    )
+    if not plain or plain.partition(".")[0].upper() in RESERVED:
+        plain = f"_{plain}"
+    if len(plain.encode()) <= limit:
+        return plain
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{plain.encode()[: limit - 9].decode(errors='ignore')}-{digest}"
 
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files that killed writers of ``path`` left; no process may be writing it now."""
-    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+    for left in path.parent.glob(f".{glob.escape(_temporary_stem(path))}.*{glob.escape(path.suffix)}"):
         left.unlink(missing_ok=True)
 
 

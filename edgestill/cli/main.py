@@ -11,23 +11,42 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
+import logging
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
-from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, NoReturn
 
 from edgestill import __version__
-from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, missing_library
+from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, closest, missing_library, unknown_name
 from edgestill.files import to_json_text
 from edgestill.registry import Registry
+from edgestill.verbosity import is_verbose, set_verbosity
 
 #: Errors of the file system that a user can mend; any other is a bug.
 PATH_ERRORS = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENAMETOOLONG,
+    }
 )
 VERBS = Registry("edgestill.cli.verbs", "verb")
+#: Flags of every verb, which may stand anywhere.
+COMMON = {
+    "--json": "print JSON even on a terminal",
+    "--quiet": "no progress and no notes on stderr; errors stay",
+    "--verbose": "messages of the libraries on stderr, and the cause of an error",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,6 +54,12 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Name what is like a wrong choice; argparse lists all of them."""
+        if action.choices is not None and value not in action.choices:
+            noun = f"choice of {'/'.join(action.option_strings)}" if action.option_strings else "sub-verb"
+            raise unknown_name(noun, str(value), map(str, action.choices))
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -46,6 +71,10 @@ class _Formatter(argparse.HelpFormatter):
 
 def run() -> NoReturn:
     """Entry point of the ``edgestill`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not UTF-8 gets escapes for the class names that it cannot show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main())
 
 
@@ -60,9 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exception: Any other error is a bug; the interpreter prints its traceback and exits with 1.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in {"-h", "--help"}:
+    if not words:  # a mistake, and stdout is for results
+        print(_overview(), file=sys.stderr)
+        return UsageError.exit_code
+    if words[0] in {"-h", "--help"}:
         print(_overview())
-        return 0 if words else UsageError.exit_code
+        return 0
     if words[0] in {"-V", "--version"}:
         print(__version__)
         return 0
@@ -73,6 +105,7 @@ def _run_and_print(words: list[str]) -> int:
     """Run one verb and print its result, or the ToolchainError that it raised."""
     verb = words[0]
     try:
+        _set_verbosity(words)
         module, args, result = _run(words)
         if result is not None:
             _show(module, result, as_json=args.json)
@@ -100,7 +133,20 @@ def _run_and_print(words: list[str]) -> int:
     return 0
 
 
+def _set_verbosity(words: Sequence[str]) -> None:
+    quiet, verbose = "--quiet" in words, "--verbose" in words
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other", hint="leave one of them out")
+    set_verbosity(quiet=quiet, verbose=verbose)
+    if quiet:
+        warnings.simplefilter("ignore")
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")  # on stderr
+
+
 def _print_error(verb: str, error: ToolchainError) -> int:
+    if is_verbose() and error.__cause__ is not None:
+        traceback.print_exception(error.__cause__)
     print(f"edgestill {verb}: {error}", file=sys.stderr)
     return error.exit_code
 
@@ -139,15 +185,18 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON even on a terminal")
+    common = parser.add_argument_group("options of every verb")
+    for flag, text in COMMON.items():
+        common.add_argument(flag, action="store_true", help=text)
     return parser
 
 
 def _parse(verb: str, words: list[str]) -> argparse.Namespace:
     parser = verb_parser(verb)
-    # Removed first, so that it may stand anywhere, also behind a sub-verb, whose parser does not know it.
-    args, unknown = parser.parse_known_args([w for w in words if w != "--json"])
-    args.json = "--json" in words
+    # Removed first, so that they may stand anywhere, also behind a sub-verb, whose parser does not know them.
+    args, unknown = parser.parse_known_args([w for w in words if w not in COMMON])
+    for flag in COMMON:
+        setattr(args, flag.removeprefix("--"), flag in words)
     if unknown:
         raise UsageError(f"unknown argument {unknown[0]!r}", hint=_suggest(parser, unknown[0], verb))
     return args
@@ -156,8 +205,8 @@ def _parse(verb: str, words: list[str]) -> argparse.Namespace:
 def _suggest(parser: argparse.ArgumentParser, word: str, verb: str) -> str:
     flags = [flag for action in _actions(parser) for flag in action.option_strings]
     name = word.partition("=")[0]
-    close = get_close_matches(name if name.startswith("-") else f"--{name}", flags, n=1)
-    return f"did you mean {close[0]}?" if close else f"edgestill {verb} --help"
+    close = closest(name if name.startswith("-") else f"--{name}", flags)
+    return f"did you mean {close}?" if close else f"edgestill {verb} --help"
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -175,7 +224,8 @@ def _show(module: ModuleType, result: Any, *, as_json: bool) -> None:
         return
     from rich.console import Console  # noqa: PLC0415 (for the terminal only)
 
-    Console().print(module.show(result))
+    # Names come from outside: [red] is no style and :car: is no picture.
+    Console(markup=False, emoji=False).print(module.show(result))
 
 
 def _overview() -> str:
@@ -186,6 +236,7 @@ def _overview() -> str:
         "",
     ]
     lines += [f"  {name:<10} {VERBS.load(name).SUMMARY}" for name in VERBS.names()]
+    common = ", ".join(COMMON)
     return "\n".join(
-        [*lines, "", "edgestill VERB --help lists the options of a verb; every verb accepts --json"]
+        [*lines, "", f"edgestill VERB --help lists the options of a verb; every verb accepts {common}"]
     )

@@ -67,14 +67,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> Any:
     """Tables of AP by class, size and source, and of the confusions."""
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)
-    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     from runtime.metrics.confusion import CONF, IOU  # noqa: PLC0415
 
     title = f"{result['model']} on {result['split']}: {result['images']} images, {result['labels']} labels"
-    table = Table("objects", "labels", "AP50", "AP50-95", title=escape(title))
+    table = Table("objects", "labels", "AP50", "AP50-95", title=title)
     table.add_row("all", str(result["labels"]), points(result["map50"]), points(result["map50_95"]))
     table.add_section()
     groups = (
@@ -85,16 +84,16 @@ def show(result: dict[str, Any]) -> Any:
     for group, label in groups:
         for name, row in result[group].items():
             scores = points(row["ap50"]), points(row["ap50_95"])
-            table.add_row(escape(label.format(name)), str(row["labels"]), *scores)
+            table.add_row(label.format(name), str(row["labels"]), *scores)
         table.add_section()
     for name, row in result["per_source"].items():
         scores = points(row["map50"]), points(row["map50_95"])
-        table.add_row(escape(f"source {name}"), str(row["labels"]), *scores)
+        table.add_row(f"source {name}", str(row["labels"]), *scores)
     columns = [name for name in (*result["taken_for"], "missed") if name != NOTHING]
     found = Table("true class", *columns, title=f"Predicted classes at score >= {CONF} and IoU >= {IOU}")
     for name, row in result["taken_for"].items():
         label = "none (false positives)" if name == NOTHING else name
-        found.add_row(escape(label), *(str(row.get(column, "")) for column in columns))
+        found.add_row(label, *(str(row.get(column, "")) for column in columns))
     return Group(table, found, Text("\n".join(f"doubt: {line}" for line in result["doubts"])))
 
 
