@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK: the mark that argcomplete's global completion looks for
 """The entry point: find the verb, run it, and turn its outcome into stdout, stderr and an exit code.
 
 A verb is one module of ``edgestill.cli.verbs`` with ``SUMMARY`` (one line of help), ``add_arguments(parser)``
@@ -75,6 +76,10 @@ def run() -> NoReturn:
         # A terminal that is not UTF-8 gets escapes for the class names that it cannot show.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
+        from edgestill.cli.completion import complete  # noqa: PLC0415
+
+        complete(_parser_of_all_verbs())
     sys.exit(main())
 
 
@@ -184,11 +189,26 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
         formatter_class=_Formatter,
         allow_abbrev=False,
     )
+    _fill(parser, module)
+    return parser
+
+
+def _parser_of_all_verbs() -> argparse.ArgumentParser:
+    """One parser with a sub-parser for each verb, for the completion of a shell."""
+    parser = _Parser(prog="edgestill")
+    verbs = parser.add_subparsers()
+    for name in VERBS.names():
+        module = VERBS.load(name)
+        _fill(verbs.add_parser(name, help=module.SUMMARY), module)
+    return parser
+
+
+def _fill(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    """Declare the arguments of a verb, and those of every verb."""
     module.add_arguments(parser)
     common = parser.add_argument_group("options of every verb")
     for flag, text in COMMON.items():
         common.add_argument(flag, action="store_true", help=text)
-    return parser
 
 
 def _parse(verb: str, words: list[str]) -> argparse.Namespace:
