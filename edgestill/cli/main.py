@@ -79,7 +79,7 @@ def run() -> NoReturn:
     if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
         from edgestill.cli.completion import complete  # noqa: PLC0415
 
-        complete(_parser_of_all_verbs())
+        complete(_parser_of_verbs(os.environ.get("COMP_LINE", "")))
     sys.exit(main())
 
 
@@ -193,13 +193,14 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _parser_of_all_verbs() -> argparse.ArgumentParser:
-    """One parser with a sub-parser for each verb, for the completion of a shell."""
+def _parser_of_verbs(line: str) -> argparse.ArgumentParser:
+    """One parser with a sub-parser for each verb; only a verb of ``line`` is loaded and has its arguments."""
     parser = _Parser(prog="edgestill")
     verbs = parser.add_subparsers()
     for name in VERBS.names():
-        module = VERBS.load(name)
-        _fill(verbs.add_parser(name, help=module.SUMMARY), module)
+        below = verbs.add_parser(name)
+        if name in line.split():
+            _fill(below, VERBS.load(name))
     return parser
 
 
