@@ -131,8 +131,9 @@ def class_bars(scores: Sequence[tuple[str, Mapping[str, float | None]]]) -> str:
                 )
         axes.set_xticks(np.arange(len(classes)), [plot_text(c) for c in classes])
         for k, colour in enumerate(plot_colours(classes)):
-            axes.plot(k, 0, "s", color=colour, markersize=6, clip_on=False, zorder=3)
-        axes.tick_params(axis="x", labelcolor=_INK, length=0)
+            base = (k - 0.4, k + 0.4)  # of the class's bars, in the colour that it has in other plots
+            axes.plot(base, (0, 0), color=colour, lw=5, solid_capstyle="butt", clip_on=False, zorder=3)
+        axes.tick_params(axis="x", labelcolor=_INK, length=0, pad=6)
         axes.grid(axis="x", visible=False)
         axes.set(ylabel="AP50-95, points", ylim=(0, 105))
         _legend(canvas.figure, axes, columns=3)

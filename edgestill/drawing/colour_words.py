@@ -27,7 +27,7 @@ ENGLISH: Mapping[str, str] = {
 }
 #: States without a colour, as the last word of a name: ``off``, ``light_off``, but not ``off_road``.
 OFF_WORDS = frozenset({"off", "unlit", "aus", "apagado", "éteint"})
-#: German, French, Spanish, Italian, Russian. A language counts where two of its colours are class names.
+#: German, French, Spanish, Italian, Russian.
 OTHER_LANGUAGES: tuple[Mapping[str, str], ...] = (
     {"rot": "red", "gelb": "yellow", "grün": "green", "gruen": "green", "blau": "blue", "weiss": "white"},
     {"rouge": "red", "jaune": "yellow", "vert": "green", "bleu": "blue", "noir": "black", "blanc": "white"},
@@ -35,6 +35,9 @@ OTHER_LANGUAGES: tuple[Mapping[str, str], ...] = (
     {"rosso": "red", "giallo": "yellow", "verde": "green", "blu": "blue"},
     {"красный": "red", "жёлтый": "yellow", "желтый": "yellow", "зелёный": "green", "зеленый": "green"},
 )
+#: Words of those languages that are English ones too (leaf rot): they count where another colour of the
+#: language is among the classes.
+AMBIGUOUS = frozenset({"rot", "vert", "noir", "blanc", "blu"})
 #: Chinese and Japanese, which put no spaces between words.
 WITHOUT_SPACES: Mapping[str, str] = {
     "红": "red",

@@ -12,10 +12,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-from edgestill.drawing.colour_words import ENGLISH, OFF_WORDS, OTHER_LANGUAGES, WITHOUT_SPACES
+from edgestill.drawing.colour_words import AMBIGUOUS, ENGLISH, OFF_WORDS, OTHER_LANGUAGES, WITHOUT_SPACES
 
 Bgr = tuple[int, int, int]
 
@@ -70,7 +69,8 @@ class Tone:
 
 def tones(classes: Sequence[str]) -> tuple[Tone, ...]:
     """The tone of each class; no two are the same."""
-    named = [named_hue(name, _languages(tuple(classes))) for name in classes]
+    known = _colour_words(classes)
+    named = [_named_hue(name, known) for name in classes]
     wanted = set(filter(None, named))
     free = [hue for hue in CYCLE if hue not in wanted]
     near = [hue for hue in free if NEAR[hue] & wanted]
@@ -105,17 +105,9 @@ def line_styles(classes: Sequence[str]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def named_hue(name: str, languages: Sequence[Mapping[str, str]] = ()) -> str | None:
-    """The hue that a class name asks for; None if it asks for none.
-
-    Args:
-        name: ``red``, ``traffic_light_red``, ``RedLeft``, ``off``.
-        languages: Colour words beside the English ones.
-    """
+def _named_hue(name: str, known: Mapping[str, str]) -> str | None:
+    """The hue that a class name asks for; None if it asks for none."""
     words = _words(name)
-    known: dict[str, str] = {**ENGLISH}
-    for language in languages:
-        known |= language
     hues = [known[word] for word in words if word in known]
     hues += [hue for sign, hue in WITHOUT_SPACES.items() if sign in name]
     if {"red", "yellow"} <= set(hues):
@@ -125,14 +117,14 @@ def named_hue(name: str, languages: Sequence[Mapping[str, str]] = ()) -> str | N
     return "grey" if words and words[-1] in OFF_WORDS else None
 
 
-@lru_cache(maxsize=64)
-def _languages(classes: tuple[str, ...]) -> tuple[Mapping[str, str], ...]:
-    """Languages with two colours among the classes: ``rot`` alone may be the English word."""
-    return tuple(
-        language
-        for language in OTHER_LANGUAGES
-        if len({language[word] for name in classes for word in _words(name) if word in language}) > 1
-    )
+def _colour_words(classes: Sequence[str]) -> dict[str, str]:
+    """The words that are colours in these class names, with their hues."""
+    there = {word for name in classes for word in _words(name)}
+    known: dict[str, str] = {}
+    for language in OTHER_LANGUAGES:
+        several = len({language[word] for word in there if word in language}) > 1
+        known |= {word: hue for word, hue in language.items() if several or word not in AMBIGUOUS}
+    return {**known, **ENGLISH}
 
 
 def _words(name: str) -> list[str]:

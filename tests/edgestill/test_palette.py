@@ -53,7 +53,8 @@ def test_a_light_has_its_colour_whatever_its_place(order: tuple[str, ...]) -> No
         ("red_yellow", "orange"),
         ("Blue 2", "blue"),
         ("红灯", "red"),
-        ("зелёный", "blue"),  # one colour of a language is not enough to know it
+        ("зелёный", "green"),
+        ("grün", "green"),
     ],
 )
 def test_a_name_with_a_colour_in_it_has_that_colour(name: str, hue: str) -> None:
@@ -73,7 +74,7 @@ def test_a_colour_inside_another_word_is_none(name: str) -> None:
         (("красный", "зелёный"), ("red", "green")),
     ],
 )
-def test_other_languages_count_where_two_of_their_colours_are_there(
+def test_a_word_that_is_english_too_counts_beside_others_of_its_language(
     classes: tuple[str, ...], hues: tuple[str, ...]
 ) -> None:
     assert tuple(tone.hue for tone in tones(classes)) == hues

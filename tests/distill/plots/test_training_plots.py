@@ -14,7 +14,7 @@ from distill.plots.contact_sheet import CELL_HW, GAP, TITLE, PredictedImage, con
 from distill.plots.run_plots import deployed_detections
 from distill.plots.training import plot_confusion, plot_curves, plot_history
 from edgestill.detections import Detections
-from edgestill.drawing.palette import image_colours
+from edgestill.drawing.palette import image_colours, plot_colours
 from edgestill.history import Row
 from runtime.metrics.coco import Truth
 
@@ -122,3 +122,30 @@ def test_a_device_reports_the_sure_ones_and_one_class_a_box() -> None:
     )
     assert found.score.tolist() == pytest.approx([0.9, 0.5])
     assert found.class_id.tolist() == [1, 0]
+
+
+# --- a class has the colour of its name
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[5:7], 16), int(colour[3:5], 16), int(colour[1:3], 16)  # as OpenCV orders them
+
+
+@pytest.mark.parametrize(("shown", "other"), [("red", "green"), ("green", "red"), ("yellow", "off")])
+def test_a_curve_has_the_colour_of_its_class(shown: str, other: str, tmp_path: Path) -> None:
+    classes = ["green", "off", "red", "yellow"]
+    colours = dict(zip(classes, map(rgb, plot_colours(classes)), strict=True))
+    drawn = cv2.imread(
+        str(plot_curves(tmp_path / "c.png", {shown: np.full(101, 0.9)}, np.eye(5, dtype=int), classes))
+    )
+    exact = [bool((drawn == colours[name]).all(-1).any()) for name in (shown, other)]
+    assert exact == [True, False]
+
+
+@pytest.mark.parametrize("name", ["红灯", "$x$", "_hidden", "🚦", "x" * 250])
+def test_plots_of_odd_class_names_are_drawn_without_a_warning(name: str, tmp_path: Path) -> None:
+    classes = ["car", name]
+    curves = {c: np.full(101, 0.5) for c in classes}
+    words = texts(plot_curves(tmp_path / "c.svg", curves, np.eye(3, dtype=int), classes))
+    assert words.count("50.0") == 3  # both classes and the mean are in the legend
+    plot_confusion(tmp_path / "m.png", np.eye(3, dtype=int), classes)
