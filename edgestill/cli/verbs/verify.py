@@ -100,7 +100,7 @@ def show(result: dict[str, Any]) -> Any:
     for name, figures in result["by_class"].items():
         table.add_row(name, _class_words(figures))
     agreement = result["kept_map50_95"]
-    table.add_row("agreement mAP50-95", "-" if agreement is None else f"{100 * agreement:.1f}")
+    table.add_row("agreement mAP50-95, points", "-" if agreement is None else f"{100 * agreement:.1f}")
     table.add_row("limits exceeded", "; ".join(result["failures"]) or "none")
     for doubt in result["doubts"]:
         table.add_row("doubt", doubt)

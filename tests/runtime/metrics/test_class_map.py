@@ -75,7 +75,7 @@ def test_a_toml_file_holds_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("trafic light=red", "no class 'trafic light'"),
+        ("light=red", "no class 'light'"),
         ("car=purple", "no class 'purple'"),
         ("car", "is not MODEL CLASS=DATA CLASS"),
         ("car=", "maps nothing"),
