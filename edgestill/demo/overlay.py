@@ -38,12 +38,14 @@ class FrameOverlay:
     def __init__(self, classes: Sequence[str], title: str) -> None:
         self._classes, self._title = tuple(classes), image_text(title)
         self._colours = dict(zip(self._classes, image_colours(self._classes), strict=True))
-        drawn = image_names(self._classes)
-        self._drawn = dict(zip(self._classes, drawn, strict=True))
-        say_replaced(self._classes, drawn, "images")
+        self._drawn = dict(zip(self._classes, image_names(self._classes), strict=True))
+        self._has_said = False
 
     def __call__(self, result: FrameResult) -> NDArray[np.uint8]:
         """An annotated copy of the frame, uint8 ``[H, W, 3]`` BGR."""
+        if not self._has_said:
+            self._has_said = True
+            say_replaced(self._classes, [self._drawn[name] for name in self._classes], "images")
         image_bgr: NDArray[np.uint8] = result.frame.image_bgr.copy()
         pen = _Pen(image_bgr)
         self._strip(pen, result)

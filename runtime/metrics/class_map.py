@@ -119,7 +119,7 @@ def read_class_map(texts: Iterable[str], model: Sequence[str], data: Sequence[st
     """
     entries: list[tuple[str, list[str]]] = []
     for text in texts:
-        if text.endswith(".toml") and "=" not in text:
+        if text.endswith(".toml") and ("=" not in text or Path(text).is_file()):
             entries += _of_file(Path(text), data)
         else:
             entries.append(_of_text(text, model, data))
