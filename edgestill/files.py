@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +59,8 @@ def _temporary_stem(path: Path) -> str:
 def safe_file_name(text: str, limit: int = 100) -> str:
     """A name of a file or folder, made of any text, that every common file system takes.
 
-    Signs that some system forbids become ``_``. A name that is too long keeps its beginning and gets a hash.
+    Signs that some system forbids become ``_``; those that this one cannot encode, their numbers. A name that
+    is too long keeps its beginning and gets a hash.
 
     Args:
         text: E.g. a class name.
@@ -68,6 +70,8 @@ def safe_file_name(text: str, limit: int = 100) -> str:
     plain = "".join("_" if c in FORBIDDEN or unicodedata.category(c)[0] == "C" else c for c in whole).strip(
         " ."
     )
+    encoding = sys.getfilesystemencoding()  # ASCII where the locale is C
+    plain = plain.encode(encoding, "backslashreplace").decode(encoding).replace("\\", "_")
     if not plain or plain.partition(".")[0].upper() in RESERVED:
         plain = f"_{plain}"
     if len(plain.encode()) <= limit:

@@ -124,6 +124,11 @@ def test_a_text_is_made_a_name_of_a_file(text: str, name: str) -> None:
     assert safe_file_name(text) == name
 
 
+def test_a_file_system_in_ascii_gets_the_numbers_of_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert safe_file_name("红 grün") == "_u7ea2 gr_xfcn"
+
+
 def test_long_texts_get_names_that_differ() -> None:
     names = {safe_file_name("灯" * 200 + end) for end in ("", "a", "b")}
     assert len(names) == 3
