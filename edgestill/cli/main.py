@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from edgestill import __version__
-from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, closest, missing_library, unknown_name
+from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, closest, missing_library
 from edgestill.files import to_json_text
 from edgestill.registry import Registry
 from edgestill.verbosity import is_verbose, set_verbosity
@@ -57,10 +57,15 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"{self.prog} --help")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Name what is like a wrong choice; argparse lists all of them."""
+        """Name the choice that is like a wrong one, and all of them only where none is."""
         if action.choices is not None and value not in action.choices:
-            noun = f"choice of {'/'.join(action.option_strings)}" if action.option_strings else "sub-verb"
-            raise unknown_name(noun, str(value), map(str, action.choices))
+            known = [str(choice) for choice in action.choices]
+            close = closest(str(value), known)
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            raise UsageError(
+                f"argument {name}: invalid choice: {str(value)!r}",
+                hint=f"did you mean {close!r}?" if close else f"choose from {', '.join(known)}",
+            )
 
 
 class _Formatter(argparse.HelpFormatter):
