@@ -62,11 +62,18 @@ class VerificationError(ToolchainError):
     exit_code = 6
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like a misspelt one, without regard to case; None if none is like it."""
+    by_folded = {one.casefold(): one for one in known}
+    close = get_close_matches(name.casefold(), by_folded, n=1)
+    return by_folded[close[0]] if close else None
+
+
 def unknown_name(noun: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the one "no such thing" message that every lookup uses."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+    close = closest(name, names)
+    hint = f"did you mean {close!r}?" if close else f"known: {', '.join(names) or 'none'}"
     return UsageError(f"no {noun} is called {name!r}", hint=hint)
 
 

@@ -1,12 +1,14 @@
 """Atomic writes: a file is written under a temporary name beside its target, then renamed."""
 
+import glob
 import hashlib
 import json
 import os
+import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,11 @@ from edgestill.errors import DataError, UsageError
 
 MAX_NAME_BYTES = 255  # of a file name in the file systems of Linux, macOS and, in UTF-16, Windows
 HASH_DIGITS = 8
+PID_DIGITS = 10
+FORBIDDEN = frozenset('<>:"/\\|?*')  # in names of Windows
+RESERVED = frozenset(
+    {"CON", "PRN", "AUX", "NUL", *(f"{port}{k}" for port in ("COM", "LPT") for k in range(1, 10))}
+)
 
 
 @contextmanager
@@ -46,9 +53,12 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
 def temporary_beside(path: Path) -> Path:
     """The temporary name of a file that is renamed to ``path`` when it is complete."""
     # The suffix stays last, because image, video and model writers choose their format by it.
-    end = f".{os.getpid()}{path.suffix}"
-    stem = shortened(path.name.removesuffix(path.suffix), MAX_NAME_BYTES - len(os.fsencode(end)) - 1)
-    return path.with_name(f".{stem}{end}")
+    return path.with_name(f".{_temporary_stem(path)}.{os.getpid()}{path.suffix}")
+
+
+def _temporary_stem(path: Path) -> str:
+    """The stem of a file, shortened so that the dots, a process id and the suffix fit beside it."""
+    return shortened(path.stem, MAX_NAME_BYTES - len(os.fsencode(path.suffix)) - len("..") - PID_DIGITS)
 
 
 def shortened(stem: str, most: int) -> str:
@@ -69,9 +79,30 @@ def is_utf8(path: Path) -> bool:
     return True
 
 
+def safe_file_name(text: str, limit: int = 100) -> str:
+    """A name of a file or folder, made of any text, that every common file system takes.
+
+    Signs that some system forbids become ``_``; those that this one cannot encode, their numbers. A name that
+    is too long keeps its beginning and gets a hash.
+
+    Args:
+        text: E.g. a class name.
+        limit: Of the name in UTF-8, bytes.
+    """
+    whole = unicodedata.normalize("NFC", text)
+    plain = "".join("_" if c in FORBIDDEN or unicodedata.category(c)[0] == "C" else c for c in whole).strip(
+        " ."
+    )
+    encoding = sys.getfilesystemencoding()  # ASCII where the locale is C
+    plain = plain.encode(encoding, "backslashreplace").decode(encoding).replace("\\", "_")
+    if not plain or plain.partition(".")[0].upper() in RESERVED:
+        plain = f"_{plain}"
+    return shortened(plain, limit)
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files that killed writers of ``path`` left; no process may be writing it now."""
-    for left in path.parent.glob(f".{escape(path.stem)}.*{escape(path.suffix)}"):
+    for left in path.parent.glob(f".{glob.escape(_temporary_stem(path))}.*{glob.escape(path.suffix)}"):
         left.unlink(missing_ok=True)
 
 

@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from edgestill.verbosity import is_quiet
+
 T = TypeVar("T")
 LOG_EVERY_S = 10.0
 
@@ -28,15 +30,16 @@ class Advance(Protocol):
 
 
 def say(message: str) -> None:
-    """Print one line on stderr."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+    """Print one line on stderr, unless ``edgestill.verbosity`` says quiet."""
+    if not is_quiet():
+        Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(message, markup=False)
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Advance]:
     """Show the progress of ``total`` units while the block runs; it calls what is yielded."""
     can_redraw = sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
-    show = _bar if can_redraw else _lines
+    show = _nothing if is_quiet() else _bar if can_redraw else _lines
     with show(label, total) as advance:
         yield advance
 
@@ -50,15 +53,21 @@ def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
 
 
 @contextmanager
+def _nothing(label: str, total: int) -> Iterator[Advance]:
+    yield lambda n=1, note="": None
+
+
+@contextmanager
 def _bar(label: str, total: int) -> Iterator[Advance]:
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as bar:
+    note_column = TextColumn("{task.fields[note]}", markup=False)
+    with Progress(*columns, note_column, console=Console(stderr=True, emoji=False)) as bar:
         task = bar.add_task(label, total=total, note="")
 
         def advance(n: int = 1, note: str = "") -> None:

@@ -151,6 +151,9 @@ class Pipeline:
         track_classifier: Classifies tracks; only used with a tracker.
         overlay: Draws the annotated frame for sinks that need it.
         sinks: Receive each result, in this order.
+
+    Attributes:
+        last: The results of the last frame; None before the first.
     """
 
     def __init__(
@@ -164,6 +167,7 @@ class Pipeline:
     ) -> None:
         self._detector, self._tracker, self._track_classifier = detector, tracker, track_classifier
         self._overlay, self._sinks = overlay, tuple(sinks)
+        self.last: FrameResult | None = None
         self._last_s: float | None = None
         self._period_s: float | None = None
 
@@ -264,6 +268,7 @@ class Pipeline:
             stages_ms=dict(watch.stages_ms),
             is_live=is_live,
         )
+        self.last = result
         goes_on = self._give(result, watch)
         totals.add(result, watch.stages_ms)
         return goes_on

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from edgestill.errors import ArtifactError
+from edgestill.shipped import hint_for_missing
 
 MAX_FILE_BYTES = 2 << 30  # an unstripped yolov5x with optimiser state is about 0.7 GiB
 MAX_PICKLE_BYTES = 16 << 20  # the pickle without tensors; real files are below 1 MiB
@@ -188,7 +189,9 @@ def _by_id(names: dict[object, object]) -> list[object]:
 def _check_zip(path: Path) -> None:
     """Raise ArtifactError unless the path is a torch zip file below the size limits; reads no content."""
     if not path.is_file():
-        raise ArtifactError(f"{path} does not exist", hint="name a .pt file or a checkpoint folder")
+        raise ArtifactError(
+            f"{path} does not exist", hint=hint_for_missing(path, "name a .pt file or a checkpoint folder")
+        )
     if not zipfile.is_zipfile(path):
         raise ArtifactError(
             f"{path} ({path.stat().st_size} bytes) is not a torch zip file, or it is truncated",

@@ -157,9 +157,12 @@ def _p(value: float) -> str:
 
 
 def _grid(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; names to the left, numbers to the right."""
+    """A Markdown table; names to the left, numbers to the right. ``|`` in a name is no border."""
     rule = ["---" if column in {"Student", "Teacher", "Arm"} else "---:" for column in columns]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *lines))
+    rows = (
+        [" ".join(cell.split()).replace("|", r"\|") for cell in cells] for cells in (columns, rule, *lines)
+    )
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
 def arm_row_values(row: ArmRow) -> dict[str, Any]:

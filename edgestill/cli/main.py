@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK: the mark that argcomplete's global completion looks for
 """The entry point: find the verb, run it, and turn its outcome into stdout, stderr and an exit code.
 
 A verb is one module of ``edgestill.cli.verbs`` with ``SUMMARY`` (one line of help), ``add_arguments(parser)``
@@ -11,17 +12,21 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
+import logging
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
-from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, NoReturn
 
 from edgestill import __version__
-from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, missing_library
+from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, closest, missing_library
 from edgestill.files import to_json_text
 from edgestill.registry import Registry
+from edgestill.verbosity import is_verbose, set_verbosity
 
 #: Errors of the file system that a user can mend; any other is a bug.
 PATH_ERRORS = frozenset(
@@ -31,6 +36,12 @@ PATH_ERRORS = frozenset(
     }
 )
 VERBS = Registry("edgestill.cli.verbs", "verb")
+#: Flags of every verb, which may stand anywhere.
+COMMON = {
+    "--json": "print JSON even on a terminal",
+    "--quiet": "no progress and no notes on stderr; errors stay",
+    "--verbose": "messages of the libraries on stderr, and the cause of an error",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,6 +49,17 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Name the choice that is like a wrong one, and all of them only where none is."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            close = closest(str(value), known)
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            raise UsageError(
+                f"argument {name}: invalid choice: {str(value)!r}",
+                hint=f"did you mean {close!r}?" if close else f"choose from {', '.join(known)}",
+            )
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -49,6 +71,14 @@ class _Formatter(argparse.HelpFormatter):
 
 def run() -> NoReturn:
     """Entry point of the ``edgestill`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not UTF-8 gets escapes for the class names that it cannot show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
+        from edgestill.cli.completion import complete  # noqa: PLC0415
+
+        complete(_parser_of_verbs(os.environ.get("COMP_LINE", "")))
     sys.exit(main())
 
 
@@ -63,9 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exception: Any other error is a bug; the interpreter prints its traceback and exits with 1.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in {"-h", "--help"}:
+    if not words:  # a mistake, and stdout is for results
+        print(_overview(), file=sys.stderr)
+        return UsageError.exit_code
+    if words[0] in {"-h", "--help"}:
         print(_overview())
-        return 0 if words else UsageError.exit_code
+        return 0
     if words[0] in {"-V", "--version"}:
         print(__version__)
         return 0
@@ -76,6 +109,7 @@ def _run_and_print(words: list[str]) -> int:
     """Run one verb and print its result, or the ToolchainError that it raised."""
     verb = words[0]
     try:
+        _set_verbosity(words)
         module, args, result = _run(words)
         if result is not None:
             _show(module, result, as_json=args.json)
@@ -110,7 +144,20 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _set_verbosity(words: Sequence[str]) -> None:
+    quiet, verbose = "--quiet" in words, "--verbose" in words
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other", hint="leave one of them out")
+    set_verbosity(quiet=quiet, verbose=verbose)
+    if quiet:
+        warnings.simplefilter("ignore")
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")  # on stderr
+
+
 def _print_error(verb: str, error: ToolchainError) -> int:
+    if is_verbose() and error.__cause__ is not None:
+        traceback.print_exception(error.__cause__)
     print(f"edgestill {verb}: {error}", file=sys.stderr)
     return error.exit_code
 
@@ -148,16 +195,35 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
         formatter_class=_Formatter,
         allow_abbrev=False,
     )
-    module.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON even on a terminal")
+    _fill(parser, module)
     return parser
+
+
+def _parser_of_verbs(line: str) -> argparse.ArgumentParser:
+    """One parser with a sub-parser for each verb; only a verb of ``line`` is loaded and has its arguments."""
+    parser = _Parser(prog="edgestill")
+    verbs = parser.add_subparsers()
+    for name in VERBS.names():
+        below = verbs.add_parser(name)
+        if name in line.split():
+            _fill(below, VERBS.load(name))
+    return parser
+
+
+def _fill(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    """Declare the arguments of a verb, and those of every verb."""
+    module.add_arguments(parser)
+    common = parser.add_argument_group("options of every verb")
+    for flag, text in COMMON.items():
+        common.add_argument(flag, action="store_true", help=text)
 
 
 def _parse(verb: str, words: list[str]) -> argparse.Namespace:
     parser = verb_parser(verb)
-    # Removed first, so that it may stand anywhere, also behind a sub-verb, whose parser does not know it.
-    args, unknown = parser.parse_known_args([w for w in words if w != "--json"])
-    args.json = "--json" in words
+    # Removed first, so that they may stand anywhere, also behind a sub-verb, whose parser does not know them.
+    args, unknown = parser.parse_known_args([w for w in words if w not in COMMON])
+    for flag in COMMON:
+        setattr(args, flag.removeprefix("--"), flag in words)
     if unknown:
         raise UsageError(f"unknown argument {unknown[0]!r}", hint=_suggest(parser, unknown[0], verb))
     return args
@@ -166,8 +232,8 @@ def _parse(verb: str, words: list[str]) -> argparse.Namespace:
 def _suggest(parser: argparse.ArgumentParser, word: str, verb: str) -> str:
     flags = [flag for action in _actions(parser) for flag in action.option_strings]
     name = word.partition("=")[0]
-    close = get_close_matches(name if name.startswith("-") else f"--{name}", flags, n=1)
-    return f"did you mean {close[0]}?" if close else f"edgestill {verb} --help"
+    close = closest(name if name.startswith("-") else f"--{name}", flags)
+    return f"did you mean {close}?" if close else f"edgestill {verb} --help"
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -185,7 +251,8 @@ def _show(module: ModuleType, result: Any, *, as_json: bool) -> None:
         return
     from rich.console import Console  # noqa: PLC0415 (for the terminal only)
 
-    Console().print(module.show(result))
+    # Names come from outside: [red] is no style and :car: is no picture.
+    Console(markup=False, emoji=False).print(module.show(result))
 
 
 def _overview() -> str:
@@ -196,6 +263,7 @@ def _overview() -> str:
         "",
     ]
     lines += [f"  {name:<10} {VERBS.load(name).SUMMARY}" for name in VERBS.names()]
+    common = ", ".join(COMMON)
     return "\n".join(
-        [*lines, "", "edgestill VERB --help lists the options of a verb; every verb accepts --json"]
+        [*lines, "", f"edgestill VERB --help lists the options of a verb; every verb accepts {common}"]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from edgestill.demo.lights import LightStates, are_lights
 from edgestill.demo.overlay import FrameOverlay
 from edgestill.errors import UsageError
 from edgestill.files import MAX_NAME_BYTES, refuse_overwrite, shortened
+from runtime.class_filter import ClassFilter
 from runtime.detector import ModelDetector
 from runtime.frames import FrameSource
 from runtime.pipeline import Pipeline, Sink
@@ -34,6 +35,7 @@ def assemble(
     track: bool,
     sinks: Sequence[Sink],
     tiling: Tiling,
+    class_ids: Collection[int] | None = None,
 ) -> Pipeline:
     """A pipeline for a model and a source.
 
@@ -44,6 +46,7 @@ def assemble(
         track: Whether to track objects, and to classify tracked traffic lights.
         sinks: Receivers of the results.
         tiling: The tiles of each frame that the model runs on.
+        class_ids: The classes that are kept; None for all.
     """
     classes = detector.spec.classes
     tracker = None
@@ -51,8 +54,9 @@ def assemble(
         settings = TrackerSettings(by_class=not are_lights(classes))
         tracker = Tracker(settings, period_s=1 / _rate(source))
     suffix = "" if tiling.is_whole else f"  {tiling} tiles"
+    tiled = TiledDetector(detector, tiling)
     return Pipeline(
-        TiledDetector(detector, tiling),
+        tiled if class_ids is None else ClassFilter(tiled, class_ids),
         tracker=tracker,
         track_classifier=LightStates(classes) if are_lights(classes) else None,
         overlay=FrameOverlay(classes, f"{title}  {detector.backend.name}{suffix}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -41,7 +42,7 @@ class JsonLines:
             "name": result.frame.name,
             "time_s": round(result.frame.time_s, 4),
             "age_ms": round(result.age_ms, 3) if result.is_live else None,
-            "detections": [self._detection(result, row) for row in range(len(result.detections))],
+            "detections": detections_json(result, self._classes),
             "stages_ms": {stage: round(ms, 3) for stage, ms in result.stages_ms.items()},
         }
         size = _size_of_file(self._stream)
@@ -59,21 +60,6 @@ class JsonLines:
     def close(self, *, complete: bool) -> tuple[Path, ...]:
         """No files; the stream stays open."""
         return ()
-
-    def _detection(self, result: FrameResult, row: int) -> dict[str, Any]:
-        found = result.detections
-        class_id = int(found.class_id[row])
-        one: dict[str, Any] = {
-            "box": [round(float(side), 2) for side in found.xyxy[row]],
-            "score": round(float(found.score[row]), 4),
-            "class_id": class_id,
-            "class": self._classes[class_id],
-        }
-        if result.track_id is not None and result.track_id[row] != NO_TRACK:
-            one["track_id"] = int(result.track_id[row])
-        if result.states is not None:
-            one["state"] = result.states[row]
-        return one
 
 
 def _size_of_file(stream: TextIO) -> int | None:
@@ -95,3 +81,24 @@ def _cut(stream: TextIO, size: int | None) -> None:
         os.ftruncate(number, size)
     # Python would write the rest of the line when it closes the stream.
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+def detections_json(result: FrameResult, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The detections of a frame as plain data, in the order of their scores."""
+    return [_detection(result, row, classes) for row in range(len(result.detections))]
+
+
+def _detection(result: FrameResult, row: int, classes: Sequence[str]) -> dict[str, Any]:
+    found = result.detections
+    class_id = int(found.class_id[row])
+    one: dict[str, Any] = {
+        "box": [round(float(side), 2) for side in found.xyxy[row]],
+        "score": round(float(found.score[row]), 4),
+        "class_id": class_id,
+        "class": classes[class_id],
+    }
+    if result.track_id is not None and result.track_id[row] != NO_TRACK:
+        one["track_id"] = int(result.track_id[row])
+    if result.states is not None:
+        one["state"] = result.states[row]
+    return one

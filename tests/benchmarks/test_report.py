@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import sys
 from html.parser import HTMLParser
@@ -29,6 +30,7 @@ from benchmarks.page import (
     write_report,
 )
 from benchmarks.report import build_sections, headline_cards, kind_of
+from edgestill.drawing.palette import plot_colours
 from edgestill.errors import DataError, DeviceError, UsageError
 
 SCORE = {"ap50": 0.8, "ap50_95": 0.5, "labels": 10}
@@ -423,3 +425,21 @@ def test_drawings_of_one_page_share_no_ids(tmp_path: Path) -> None:
     other = eval_result() | {"split": "val", "images": 9}
     ids = re.findall(r'\bid="([^"]+)"', page_of(tmp_path, bench_result(), eval_result(), other))
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    "name", ["<b>red</b>", "红灯", "🚦", "$x_1$ of $y$", "_background", "[red]", "a|b:c"]
+)
+def test_a_class_of_any_name_is_written_as_it_is(name: str, tmp_path: Path) -> None:
+    result = eval_result() | {"per_class": {name: SCORE, "off": NOTHING}}
+    page = page_of(tmp_path, result)
+    written = html.escape(name, quote=False)
+    texts = re.findall(r">\s*([^<]+?)\s*<", page)
+    assert written in texts  # below its bars
+    assert "<b>red" not in page
+
+
+def test_the_classes_of_the_bars_are_marked_in_their_colours() -> None:
+    svg = plots.class_bars([("student", {"green": 0.5, "red": 0.4})])
+    green, red = (svg.index(f"stroke: {colour}") for colour in plot_colours(["green", "red"]))
+    assert green < red

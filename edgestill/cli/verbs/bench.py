@@ -88,7 +88,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> Any:
     """A table of the models, then the ratios and the doubts about the measurement."""
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)
-    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -110,7 +109,7 @@ def show(result: dict[str, Any]) -> Any:
         numbers = (m["p50_ms"], m["p90_ms"], m["p99_ms"], m["throughput_fps"], m["stages_ms"]["inference"])
         more = (m["cold_start_ms"], m["rss_mib"])
         table.add_row(
-            escape(m["name"]),
+            m["name"],
             m["backend"],
             proved,
             *map(_number, numbers),

@@ -127,12 +127,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> Any:
     """A table of the files, the proof and the comparison."""
-    from rich.markup import escape  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("", "", title=escape(f"{result['checkpoint']} to {result['to']}"), show_header=False)
+    table = Table("", "", title=f"{result['checkpoint']} to {result['to']}", show_header=False)
     for path in (*result["files"], result["manifest"]):
-        table.add_row("written", escape(path))
+        table.add_row("written", path)
     table.add_row("output", result["layout"])
     for kind, counts in result["precision_proved"].items():
         table.add_row(kind, ", ".join(f"{dtype} {count}" for dtype, count in counts.items()))
@@ -141,13 +140,13 @@ def show(result: dict[str, Any]) -> Any:
     verified = result["verify"] or {}
     for key in ("reference", "images", "reference_sure", "matched", "missed", "extra", "red_green_swaps"):
         if key in verified:
-            table.add_row(key.replace("_", " "), escape(str(verified[key])))
+            table.add_row(key.replace("_", " "), str(verified[key]))
     for key in ("score_drift_mean", "iou_mean", "drop_points"):
         if verified.get(key) is not None:
             table.add_row(key.replace("_", " "), f"{verified[key]:.4f}")
     rows = recalibrate.rows(result["recalibration"], result["verify"])
     for name, text in [*rows, *repair.rows(result["repair"])]:
-        table.add_row(name, escape(text))
+        table.add_row(name, text)
     for doubt in result["doubts"]:
         table.add_row("doubt", doubt)
     return table
@@ -156,7 +155,7 @@ def show(result: dict[str, Any]) -> Any:
 def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
     """The weights, with the spec at the requested input size."""
     from edgestill.checkpoint import read_checkpoint  # noqa: PLC0415 (after the arguments are checked)
-    from edgestill.shipped import checkpoint_folder  # noqa: PLC0415
+    from edgestill.shipped import checkpoint_folder, hint_for_missing  # noqa: PLC0415
 
     path = checkpoint_folder(name)
     if path.suffix == ".pt":
@@ -164,7 +163,10 @@ def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
     elif path.is_file() or not path.exists():
         what = "is a file, not a checkpoint" if path.is_file() else "does not exist"
         raise ArtifactError(
-            f"{path} {what}", hint="name a checkpoint folder, `student`, `teacher`, or a YOLOv5 .pt file"
+            f"{path} {what}",
+            hint=hint_for_missing(
+                path, "name a checkpoint folder, `student`, `teacher`, or a YOLOv5 .pt file"
+            ),
         )
     else:
         checkpoint = read_checkpoint(path)

@@ -182,12 +182,11 @@ def _lint(path: Path, wanted: str | None) -> dict[str, Any]:
 
 
 def _show_lint(result: dict[str, Any]) -> Any:
-    from rich.markup import escape  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
 
     errors = ", ".join(f"{family} {count}" for family, count in result["errors"].items())
     form = " and ".join(result["forms"]) or "float"
-    title = f"{escape(result['file'])} - quantisation: {form} - errors: {errors}"
+    title = f"{result['file']} - quantisation: {form} - errors: {errors}"
     table = Table("rule", "for", "where", "remedy", title=title, show_lines=True)
     by_rule: dict[str, list[dict[str, Any]]] = {}
     for finding in result["findings"]:
@@ -196,5 +195,5 @@ def _show_lint(result: dict[str, Any]) -> Any:
         places = [f"{f['node']}: {f['what']}" if f["node"] else f["what"] for f in found[:FINDINGS_SHOWN]]
         places += [f"and {len(found) - FINDINGS_SHOWN} more"] * (len(found) > FINDINGS_SHOWN)
         severity = "\n".join(f"{family} {level}" for family, level in found[0]["severity"].items())
-        table.add_row(rule, severity, escape("\n".join(places)), escape(found[0]["remedy"]))
+        table.add_row(rule, severity, "\n".join(places), found[0]["remedy"])
     return table

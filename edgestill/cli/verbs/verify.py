@@ -104,7 +104,6 @@ def verdict(result: dict[str, Any]) -> None:
 
 def show(result: dict[str, Any]) -> Any:
     """A table of the measurements."""
-    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415 (for the terminal only)
 
     table = Table("", "", title=f"{result['candidate']} against {result['reference']}", show_header=False)
@@ -117,13 +116,13 @@ def show(result: dict[str, Any]) -> Any:
         table.add_row(f"drop points, {100 * result['confidence']:.0f} % interval", ends)
         table.add_row("drop points by label", f"{result['drop_by_label_points']:.3f}")
     for name, figures in result["by_class"].items():
-        table.add_row(escape(name), _class_words(figures))
+        table.add_row(name, _class_words(figures))
     agreement = result["kept_map50_95"]
-    table.add_row("agreement mAP50-95", "-" if agreement is None else f"{100 * agreement:.1f}")
+    table.add_row("agreement mAP50-95, points", "-" if agreement is None else f"{100 * agreement:.1f}")
     table.add_row("compared by", ", ".join(result["compared_by"]) or "nothing")
     table.add_row("limits exceeded", "; ".join(result["failures"]) or "none")
     for doubt in result["doubts"]:
-        table.add_row("doubt", escape(doubt))
+        table.add_row("doubt", doubt)
     return table
 
 
