@@ -6,7 +6,7 @@ detected by their names in the package, not derived from its version.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -43,6 +43,34 @@ class Library:
         """Whether this is TensorRT-RTX, which builds without a GPU and for several kinds of GPU at once."""
         return self.target == "tensorrt-rtx"
 
+    def create(self, what: str, maker: Callable[..., Any], *arguments: Any, said: Callable[[], str]) -> Any:
+        """Create an object of the library.
+
+        Args:
+            what: The object, e.g. ``"the builder"``, for the message.
+            maker: The class or method that creates it.
+            *arguments: Its arguments.
+            said: Returns the last messages of the library's logger.
+
+        Raises:
+            DeviceError: The library gave none: the driver, the GPU's memory or a library is missing. A method
+                then returns None, and a constructor of the bindings raises TypeError for the null pointer.
+        """
+        try:
+            made = maker(*arguments)
+        except TypeError as error:
+            raise self._gave_none(what, said() or str(error)) from error
+        if made is None:
+            raise self._gave_none(what, said())
+        return made
+
+    def _gave_none(self, what: str, why: str) -> DeviceError:
+        return DeviceError(
+            f"TensorRT {self.version} does not start: {why or 'no reason given'}; it did not create {what}",
+            hint="it needs an NVIDIA GPU with free memory and a driver for its CUDA version, see nvidia-smi; "
+            "TensorRT-RTX builds without: --to tensorrt-rtx",
+        )
+
     def refuse_gpu(self, name: str, compute_capability: str) -> None:
         """Raise DeviceError if this library does not support a GPU."""
         if self.is_rtx:
@@ -67,19 +95,23 @@ def load_library(target: EngineTarget) -> Library:
     """Import TensorRT.
 
     Raises:
-        DeviceError: It is not installed, cannot be loaded, or is older than 8.5.
+        DeviceError: It is not installed, cannot be loaded, is another package, or is older than 8.5.
     """
     name = MODULES[target]
     try:
         module = import_module(name)
-    except (ImportError, OSError) as error:  # OSError: a shared library of another CUDA version
+    except Exception as error:  # importing runs the package's code, which may raise anything
         missing = isinstance(error, ModuleNotFoundError) and error.name == name
         raise DeviceError(
             f"{name} is not installed" if missing else f"{name} is installed and cannot be loaded: {error}",
             hint=INSTALL[target],
         ) from error
     version = str(getattr(module, "__version__", "unknown"))
-    if not hasattr(module.ICudaEngine, "num_io_tensors"):
+    engine = getattr(module, "ICudaEngine", None)
+    if engine is None:
+        place = getattr(module, "__file__", None) or ", ".join(getattr(module, "__path__", ()))
+        raise DeviceError(f"{place} is not NVIDIA's {name}", hint=INSTALL[target])
+    if not hasattr(engine, "num_io_tensors"):
         raise DeviceError(
             f"TensorRT {version} has no named tensors; edgestill supports 8.5 to 11",
             hint="build the engine with trtexec from the file of `edgestill export CKPT --to onnx "
