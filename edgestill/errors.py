@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import ClassVar
 
+from edgestill.installation import pip_command
+
 
 class ToolchainError(Exception):
     """Base of every error that this project raises on purpose.
@@ -72,7 +74,10 @@ def unknown_name(noun: str, name: str, known: Iterable[str]) -> UsageError:
 
 #: The pip extra that brings a library which the base install lacks, by import name.
 EXTRA_OF = {
+    "PIL": "train",
+    "av": "video",
     "faster_coco_eval": "eval",
+    "filelock": "train",
     "jinja2": "report",
     "matplotlib": "report",
     "onnx": "onnx",
@@ -80,6 +85,7 @@ EXTRA_OF = {
     "openvino": "openvino",
     "ray": "cluster",
     "safetensors": "onnx",
+    "scipy": "train",
     "torch": "train",
     "ultralytics": "train",
 }
@@ -87,5 +93,5 @@ EXTRA_OF = {
 
 def missing_library(noun: str, name: str | None, extra: str | None) -> DeviceError:
     """Build the one "not installed" message: this machine lacks a library, and here is the command."""
-    command = f"pip install 'edgestill[{extra}]'" if extra else f"pip install {name}"
+    command = pip_command(extra) if extra else f"pip install {name}"
     return DeviceError(f"{noun} needs {name!r}, which is not installed", hint=command)

@@ -13,15 +13,10 @@ from typing import Any
 
 from devices.tensorrt_support import LAST, RTX_CAPABILITIES, is_too_new
 from edgestill.errors import DeviceError
+from edgestill.installation import pip_command
 from edgestill.target import EngineTarget
 
 MODULES: Mapping[EngineTarget, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-INSTALL: Mapping[EngineTarget, str] = {
-    "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer, in a venv with --system-site-packages; "
-    "elsewhere: pip install 'edgestill[tensorrt]', on a V100 'tensorrt-cu12==10.4.*'; with no GPU: "
-    "--to tensorrt-rtx",
-    "tensorrt-rtx": "pip install 'edgestill[tensorrt-rtx]'",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +86,16 @@ class Library:
             )
 
 
+def _install_hint(target: EngineTarget) -> str:
+    if target == "tensorrt-rtx":
+        return pip_command("tensorrt-rtx")
+    return (
+        "on a Jetson: sudo apt install python3-libnvinfer, in a venv with --system-site-packages; "
+        f"elsewhere: {pip_command('tensorrt')}, on a V100 pip install 'tensorrt-cu12==10.4.*'; with no GPU: "
+        "--to tensorrt-rtx"
+    )
+
+
 def load_library(target: EngineTarget) -> Library:
     """Import TensorRT.
 
@@ -104,13 +109,13 @@ def load_library(target: EngineTarget) -> Library:
         missing = isinstance(error, ModuleNotFoundError) and error.name == name
         raise DeviceError(
             f"{name} is not installed" if missing else f"{name} is installed and cannot be loaded: {error}",
-            hint=INSTALL[target],
+            hint=_install_hint(target),
         ) from error
     version = str(getattr(module, "__version__", "unknown"))
     engine = getattr(module, "ICudaEngine", None)
     if engine is None:
         place = getattr(module, "__file__", None) or ", ".join(getattr(module, "__path__", ()))
-        raise DeviceError(f"{place} is not NVIDIA's {name}", hint=INSTALL[target])
+        raise DeviceError(f"{place} is not NVIDIA's {name}", hint=_install_hint(target))
     if not hasattr(engine, "num_io_tensors"):
         raise DeviceError(
             f"TensorRT {version} has no named tensors; edgestill supports 8.5 to 11",

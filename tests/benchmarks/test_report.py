@@ -30,6 +30,7 @@ from benchmarks.page import (
 )
 from benchmarks.report import build_sections, headline_cards, kind_of
 from edgestill.errors import DataError, DeviceError, UsageError
+from edgestill.installation import pip_command
 
 SCORE = {"ap50": 0.8, "ap50_95": 0.5, "labels": 10}
 NOTHING = {"ap50": None, "ap50_95": None, "labels": 0}
@@ -278,7 +279,7 @@ def test_a_page_without_jinja2_names_the_extra(tmp_path: Path, monkeypatch: pyte
     _templates.cache_clear()
     with pytest.raises(DeviceError, match="needs 'jinja2'") as caught:
         page_with(tmp_path, Section(title="T", blocks=[]))
-    assert caught.value.hint == "pip install 'edgestill[report]'"
+    assert caught.value.hint == pip_command("report")
 
 
 def test_numbers_verdict_doubts_and_command_stand_on_the_page(tmp_path: Path) -> None:

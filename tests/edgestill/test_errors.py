@@ -3,6 +3,7 @@
 import pytest
 
 from edgestill import errors
+from edgestill.installation import pip_command
 
 
 @pytest.mark.parametrize(
@@ -38,4 +39,4 @@ def test_a_wild_guess_gets_the_list() -> None:
 
 def test_a_missing_library_comes_with_its_command() -> None:
     error = errors.missing_library("the backend 'ov'", "openvino", "openvino")
-    assert error.hint == "pip install 'edgestill[openvino]'"
+    assert error.hint == pip_command("openvino")
