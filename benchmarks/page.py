@@ -17,7 +17,7 @@ from zlib import crc32
 
 import edgestill
 from edgestill.errors import DataError, missing_library
-from edgestill.files import refuse_overwrite, write_bytes
+from edgestill.files import read_bytes, refuse_overwrite, write_bytes
 
 if TYPE_CHECKING:
     import jinja2
@@ -163,7 +163,7 @@ class Picture:
                 f"{path} is not an image that a page can hold", hint=f"known: {', '.join(PICTURE_TYPES)}"
             )
         try:
-            data = path.read_bytes()
+            data = read_bytes(path)
         except OSError as error:
             raise DataError(
                 f"{path} cannot be read: {error.strerror or error}", hint="check the path"

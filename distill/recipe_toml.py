@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from distill.recipe import METHODS, MethodConfig, Recipe
 from edgestill.errors import UsageError, unknown_name
+from edgestill.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,10 +68,10 @@ def read_toml(path: Path, hint: str) -> dict[str, Any]:
         UsageError: The file is missing or not TOML; it carries ``hint``.
     """
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        table: dict[str, Any] = tomllib.loads(read_text(path))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist", hint=hint) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: TOML, UTF-8, and numbers too long
         raise UsageError(f"{path} is not a TOML file: {error}", hint=hint) from error
     return table
 
@@ -87,7 +88,7 @@ def override(table: dict[str, Any], setting: str) -> None:
         raise UsageError(f"--set {setting} is not key=value", hint="e.g. --set epochs=10")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or a number of too many digits
         value = text
     for part in parts[:-1]:
         table = table.setdefault(part, {})

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgestill.boxes import cxcywh_to_xyxy
 from edgestill.errors import DataError, UsageError
+from edgestill.files import is_text, read_bytes, read_text
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 EDGE_TOLERANCE = 1e-3  # of the image, by which a box may reach outside: label files hold rounded numbers
@@ -75,10 +76,11 @@ class Dataset:
         """
         hint = "a data.yaml holds path, train, val, test and names; `edgestill data synth` writes one"
         try:
-            data = yaml.load(path.read_text("utf-8"), _DataYamlLoader)
+            data = yaml.load(read_text(path), _DataYamlLoader)
         except FileNotFoundError as error:
             raise DataError(f"{path} does not exist", hint=hint) from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, ArithmeticError, TypeError, RecursionError, yaml.YAMLError) as error:
+            # PyYAML lets through what a date, a number or a key of another type raises
             raise DataError(f"{path} is not readable YAML: {error}", hint=hint) from error
         if not isinstance(data, dict) or "names" not in data:
             raise DataError(f"{path} names no classes", hint=hint)
@@ -154,7 +156,7 @@ def read_labels(path: Path, nc: int) -> Labels:
         return Labels(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
     rows = []
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}", hint="a label file is plain text") from error
     for number, line in enumerate(lines, 1):
@@ -177,7 +179,7 @@ def _row(columns: list[str], where: str, nc: int) -> list[float]:
             f"{where} is not five numbers: {' '.join(columns)}", hint="a row is: class cx cy w h"
         ) from error
     class_id, cx, cy, w, h = values
-    if class_id != int(class_id) or not 0 <= class_id < nc:
+    if not 0 <= class_id < nc or class_id != int(class_id):  # in this order: int() takes no NaN or infinity
         raise DataError(
             f"{where} has class {columns[0]}, the data set has {nc} classes",
             hint="class ids count from 0; check names in data.yaml",
@@ -199,7 +201,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         DataError: It is missing, truncated, or not an image.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}", hint="check the path") from error
     if not _is_whole(data):
@@ -208,7 +210,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             f"{path} is truncated: {len(data)} bytes without an end marker",
             hint="copy or download the file again",
         )
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:  # a side in the header is larger than OpenCV's limits
+        raise DataError(
+            f"{path} cannot be decoded: {error.err or error}", hint="copy or download the file again"
+        ) from error
     if image is None:
         raise DataError(
             f"{path} is not an image that OpenCV can decode",
@@ -228,11 +235,13 @@ def _is_whole(data: bytes) -> bool:
 
 def _classes(names: object, path: Path, hint: str) -> tuple[str, ...]:
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise DataError(
-                f"{path} numbers its classes {sorted(names)}, not 0 to {len(names) - 1}", hint=hint
-            )
+        if set(names) != set(range(len(names))):  # keys may be of several types, which cannot be sorted
+            keys = ", ".join(map(str, names))
+            raise DataError(f"{path} numbers its classes {keys}, not 0 to {len(names) - 1}", hint=hint)
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{path} names no classes", hint=hint)
-    return tuple(str(name) for name in names)
+    classes = tuple(str(name) for name in names)
+    if not all(is_text(name) for name in classes):
+        raise DataError(f"{path} has a class name that is no text: {classes}", hint=hint)
+    return classes

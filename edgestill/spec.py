@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from edgestill.errors import ArtifactError
+from edgestill.files import is_text
 
 Precision = Literal["fp32", "fp16", "int8"]
 #: ``coupled``: YOLOv5's 1x1 convolutions over anchors; ``decoupled``: YOLOX-style towers over the same
@@ -35,6 +36,8 @@ ScoreMap = tuple[tuple[float, float], ...]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SPEC_KEY = "edgestill.spec"
+MAX_SIDE = 1 << 16  # pixels of an input side or a stride
+MAX_NUMBER = 1e30  # of any other number in a spec
 OPTIONAL_FIELDS = frozenset(
     {"share_levels", "pixels", "score_map"}
 )  # added later: older specs lack them, and mean their default
@@ -45,6 +48,14 @@ COCO_ANCHORS_PX: tuple[tuple[tuple[float, float], ...], ...] = (
     ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
     ((116.0, 90.0), (156.0, 198.0), (373.0, 326.0)),
 )
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "head": get_args(HeadKind),
+    "layout": get_args(Layout),
+    "pixels": get_args(Pixels),
+    "pixel_order": ("rgb", "bgr"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +110,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not self.classes:
             raise ArtifactError("the model spec has no classes", hint="export the model again")
+        if not all(map(is_text, self.classes)):
+            raise ArtifactError(f"a class name is no text: {self.classes!a}", hint="name the classes again")
         if any(side <= 0 or side % max(self.strides) for side in self.input_hw):
             raise ArtifactError(
                 f"input_hw {self.input_hw} is not a multiple of the largest stride {max(self.strides)}",
@@ -154,14 +167,19 @@ class ModelSpec:
         """The spec of ``to_json``'s data.
 
         Raises:
-            ArtifactError: A field is missing or unknown.
+            ArtifactError: A field is missing or unknown, or its value is of another type or out of range.
         """
         known = {f.name for f in fields(cls)}
-        odd = sorted((set(data) ^ known) - OPTIONAL_FIELDS)
+        odd = sorted((set(data if isinstance(data, Mapping) else ()) ^ known) - OPTIONAL_FIELDS)
         if odd:
             raise ArtifactError(
                 f"the model spec has missing or unknown fields: {', '.join(odd)}",
                 hint="it was written by another version: export the model again",
+            )
+        if wrong := [name for name, value in data.items() if not _fits(name, value)]:
+            shown = repr(data[wrong[0]])[:60]
+            raise ArtifactError(
+                f"the model spec has {wrong[0]} = {shown}", hint="copy the file again, or export it again"
             )
         frozen = dict(data)
         for name in ("input_hw", "classes", "strides"):
@@ -198,13 +216,51 @@ class ModelSpec:
             ArtifactError: The file is not a detector that this project can run.
         """
         if SPEC_KEY in metadata:
-            return cls.from_json(json.loads(metadata[SPEC_KEY]))
+            return cls.from_json(_json_spec(metadata[SPEC_KEY]))
         if "names" not in metadata or metadata.get("task", "detect") != "detect":
             raise ArtifactError(
                 "the file has neither an edgestill spec nor the class names of a detector in its metadata",
                 hint="export it with `edgestill export CKPT --to onnx`, or with `yolo export`",
             )
         return _from_ultralytics(metadata, inputs, outputs)
+
+
+def _json_spec(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"the model spec in the file is not JSON: {error}", hint="export the model again"
+        ) from error
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a value of a spec in JSON has the type of its field, and a number its range."""
+    if name in _CHOICES:
+        return isinstance(value, str) and value in _CHOICES[name]
+    if name in {"name", "share_levels"}:
+        return isinstance(value, str if name == "name" else bool)
+    if name in {"scale", "pad_value"}:
+        return _is_number(value) and (0 < value if name == "scale" else value in range(256))
+    if not isinstance(value, (list, tuple)):
+        return False
+    if name == "classes":
+        return all(isinstance(item, str) for item in value)
+    if name in {"input_hw", "strides"}:
+        whole = all(isinstance(v, int) and _is_number(v) and 0 < v <= MAX_SIDE for v in value)
+        return whole and (len(value) == 2 if name == "input_hw" else len(value) > 0)
+    pairs = value if name == "score_map" else [pair for level in value for pair in _listed(level)]
+    return all(len(_listed(p)) == 2 and all(map(_is_number, p)) for p in pairs) and (
+        name == "score_map" or all(map(_listed, value))
+    )
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
 
 
 def _from_ultralytics(

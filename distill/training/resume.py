@@ -65,15 +65,24 @@ def load_state(run: TrainingRun) -> None:
     except Exception as error:  # torch raises a dozen types for a broken file
         raise ArtifactError(f"{path} cannot be resumed: {error}", hint="start again with --force") from error
     _check_recipe(stored, run.recipe.to_json(), path)
+    try:
+        _restore(run, state)
+        _set_rng_states(state["random"], path)
+        for name, value in counters.items():
+            setattr(run.counters, name, value)
+    except UsageError:
+        raise
+    except Exception as error:  # a part is missing, or is for another network
+        raise ArtifactError(f"{path} cannot be resumed: {error}", hint="start again with --force") from error
+
+
+def _restore(run: TrainingRun, state: dict[str, Any]) -> None:
     run.model.load_state_dict(state["model"])
     run.method_losses.load_state_dict(state["terms"])
     run.ema.model.load_state_dict(state["ema"])
     run.ema.updates = state["ema_updates"]
     run.optimiser.load_state_dict(state["optimiser"])
     run.scaler.load_state_dict(state["scaler"])
-    _set_rng_states(state["random"], path)
-    for name, value in counters.items():
-        setattr(run.counters, name, value)
 
 
 def _rng_states(run: TrainingRun) -> dict[str, Tensor]:

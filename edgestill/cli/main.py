@@ -23,9 +23,14 @@ from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, missing_libra
 from edgestill.files import to_json_text
 from edgestill.registry import Registry
 
-#: Errors of the file system that a user can mend; any other is a bug.
+#: Errors of the file system that a user can mend, by another path, permission or disk; any other is a bug.
 PATH_ERRORS = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EXDEV, errno.EBUSY),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENODEV, errno.ETXTBSY),
+        *(errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EOPNOTSUPP),
+    }
 )
 VERBS = Registry("edgestill.cli.verbs", "verb")
 

@@ -31,6 +31,7 @@ from distill.datasets.formats._records import (
 )
 from edgestill.dataset import IMAGE_SUFFIXES
 from edgestill.errors import DataError
+from edgestill.files import read_bytes
 from edgestill.progress import track
 
 DROP = {"difficult": ("1",)}  # without a class map
@@ -102,7 +103,7 @@ def parse_xml(path: Path) -> Element:
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = _refuse
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(read_bytes(path), True)
     except (OSError, expat.ExpatError, ValueError) as error:
         raise UnusableError("its XML cannot be read") from error
     return builder.close()
