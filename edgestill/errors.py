@@ -14,6 +14,8 @@ from typing import ClassVar
 
 from edgestill.installation import pip_command
 
+MOST_CHARS = 2000  # of a message: longer ones quote a whole file
+
 
 class ToolchainError(Exception):
     """Base of every error that this project raises on purpose.
@@ -27,11 +29,19 @@ class ToolchainError(Exception):
 
     def __init__(self, what: str, *, hint: str) -> None:
         super().__init__(what)
-        self.what = " ".join(what.split())
-        self.hint = " ".join(hint.split())
+        self.what = _line(what)
+        self.hint = _line(hint)
 
     def __str__(self) -> str:
         return f"{self.what}\n  hint: {self.hint}"
+
+
+def _line(text: str) -> str:
+    """A text as one line of at most ``MOST_CHARS``, without the control characters of what it quotes."""
+    words = " ".join(text.split())
+    if len(words) > MOST_CHARS:
+        words = f"{words[: MOST_CHARS * 3 // 4]} ... {words[-MOST_CHARS // 4 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
 
 
 class UsageError(ToolchainError):

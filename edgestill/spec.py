@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -48,14 +48,6 @@ COCO_ANCHORS_PX: tuple[tuple[tuple[float, float], ...], ...] = (
     ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
     ((116.0, 90.0), (156.0, 198.0), (373.0, 326.0)),
 )
-
-
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "head": get_args(HeadKind),
-    "layout": get_args(Layout),
-    "pixels": get_args(Pixels),
-    "pixel_order": ("rgb", "bgr"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +168,7 @@ class ModelSpec:
                 f"the model spec has missing or unknown fields: {', '.join(odd)}",
                 hint="it was written by another version: export the model again",
             )
-        if wrong := [name for name, value in data.items() if not _fits(name, value)]:
+        if wrong := [name for name, value in data.items() if not _CHECKS[name](value)]:
             shown = repr(data[wrong[0]])[:60]
             raise ArtifactError(
                 f"the model spec has {wrong[0]} = {shown}", hint="copy the file again, or export it again"
@@ -234,33 +226,43 @@ def _json_spec(text: str) -> Any:
         ) from error
 
 
-def _fits(name: str, value: Any) -> bool:
-    """Whether a value of a spec in JSON has the type of its field, and a number its range."""
-    if name in _CHOICES:
-        return isinstance(value, str) and value in _CHOICES[name]
-    if name in {"name", "share_levels"}:
-        return isinstance(value, str if name == "name" else bool)
-    if name in {"scale", "pad_value"}:
-        return _is_number(value) and (0 < value if name == "scale" else value in range(256))
-    if not isinstance(value, (list, tuple)):
-        return False
-    if name == "classes":
-        return all(isinstance(item, str) for item in value)
-    if name in {"input_hw", "strides"}:
-        whole = all(isinstance(v, int) and _is_number(v) and 0 < v <= MAX_SIDE for v in value)
-        return whole and (len(value) == 2 if name == "input_hw" else len(value) > 0)
-    pairs = value if name == "score_map" else [pair for level in value for pair in _listed(level)]
-    return all(len(_listed(p)) == 2 and all(map(_is_number, p)) for p in pairs) and (
-        name == "score_map" or all(map(_listed, value))
-    )
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (list, tuple)) else ()
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value) and 0 < value <= MAX_SIDE
+
+
+def _is_list(value: Any, fits: Callable[[Any], bool], length: int | None = None) -> bool:
+    listed = isinstance(value, (list, tuple)) and (length is None or len(value) == length)
+    return listed and all(map(fits, value))
+
+
+def _are_pairs(value: Any) -> bool:
+    return _is_list(value, lambda pair: _is_list(pair, _is_number, 2))
+
+
+def _one_of(names: Sequence[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in names
+
+
+#: By field, whether a value in JSON has its type and range.
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str),
+    "input_hw": lambda value: _is_list(value, _is_side, 2),
+    "classes": lambda value: _is_list(value, lambda name: isinstance(name, str)),
+    "strides": lambda value: bool(value) and _is_list(value, _is_side),
+    "anchors_px": lambda value: _is_list(value, _are_pairs),
+    "head": _one_of(get_args(HeadKind)),
+    "share_levels": lambda value: isinstance(value, bool),
+    "layout": _one_of(get_args(Layout)),
+    "pixels": _one_of(get_args(Pixels)),
+    "pixel_order": _one_of(("rgb", "bgr")),
+    "scale": lambda value: _is_number(value) and value > 0,
+    "pad_value": lambda value: _is_number(value) and 0 <= value <= 255,
+    "score_map": _are_pairs,
+}
 
 
 def _from_ultralytics(

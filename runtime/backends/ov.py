@@ -102,7 +102,9 @@ def open_model(
     except ToolchainError:
         raise
     except Exception as error:  # the bindings raise what they find, for example for a value of another type
-        raise ArtifactError(f"{path} has no readable metadata: {error}", hint="export the model again") from error
+        raise ArtifactError(
+            f"{path} has no readable metadata: {error}", hint="export the model again"
+        ) from error
     if target == "CPU" and saturates_here() and _overflows_int16(model):
         say(
             f"{path}: its INT8 weights use the full 8-bit range, and INT8 kernels on this CPU saturate: "
@@ -143,7 +145,7 @@ def _overflows_int16(model: Any) -> bool:
 
 
 def _check_xml(path: Path) -> None:
-    """Refuse a file that is not XML in UTF-8: OpenVINO detects the format and would read others without checks."""
+    """Refuse a file that is not XML in UTF-8: OpenVINO would read other formats without checks."""
     hint = "copy it again, or export the model again"
     try:
         text = read_text(path)

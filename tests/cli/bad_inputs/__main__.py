@@ -1,8 +1,8 @@
 """Run every verb on generated bad inputs: ``python -m tests.cli.bad_inputs``, in the project's folder.
 
-Each case has a folder of its own with copies of good inputs, one of which is damaged. What must hold: the exit
-code is one of a result or an error, no traceback, an error is two lines with a hint, the command ends in time,
-and no file of the user is changed or lost. The same seed makes the same cases.
+Each case has a folder of its own with copies of good inputs, one of which is damaged. What must hold: the
+exit code is one of a result or an error, no traceback, an error is two lines with a hint, the command ends in
+time, and no file of the user is changed or lost. The same seed makes the same cases.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Worker:
         status = process.wait()
         self._process = None
         output = folder.with_suffix(".out")
-        said = output.read_text("utf-8", "replace")[-8000:] if output.exists() else ""
+        said = output.read_text("utf-8", "replace")[-30_000:] if output.exists() else ""
         return None, said, ended or f"the process ended with {status}"
 
     def close(self) -> None:
@@ -116,11 +116,11 @@ def prepare(case: Case, store: Path, folder: Path, seed: int) -> str:
 
 
 def snapshot(folder: Path, changes: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of every file that a command must leave as it is, and of a changeable one only that it is there."""
+    """SHA-256 of every file that a command must not change; empty for one that it may change and not lose."""
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = str(path.relative_to(folder))
-        free = name.split("/")[0] in changes
+        free = name.split("/", maxsplit=1)[0] in changes
         found[name] = "" if free else hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
@@ -134,7 +134,9 @@ def judge(case: Case, code: int | None, said: str, ended: str) -> list[str]:
         faults.append("a traceback")
     lines = said.rstrip("\n").split("\n")[-2:]
     named = lines[0].startswith(f"edgestill {case.words[0]}: ") and len(lines[0]) > len(case.words[0]) + 14
-    if code in ERRORS and not (len(lines) == 2 and named and lines[1].startswith("  hint: ") and lines[1][8:].strip()):
+    if code in ERRORS and not (
+        len(lines) == 2 and named and lines[1].startswith("  hint: ") and lines[1][8:].strip()
+    ):
         faults.append("the error is not two lines with a hint")
     return faults
 
@@ -154,12 +156,16 @@ def run_case(case: Case, worker: Worker, store: Path, root: Path, seed: int, lim
     if not faults:
         shutil.rmtree(folder, ignore_errors=True)
         folder.with_suffix(".out").unlink(missing_ok=True)
-    command = "edgestill " + " ".join(word if len(word) < 80 else f"{word[:20]}...({len(word)})" for word in case.words)
-    return Outcome(case.name, command.encode("utf-8", "backslashreplace").decode(), way, code, tuple(faults), said)
+    command = "edgestill " + " ".join(
+        word if len(word) < 80 else f"{word[:20]}...({len(word)})" for word in case.words
+    )
+    return Outcome(
+        case.name, command.encode("utf-8", "backslashreplace").decode(), way, code, tuple(faults), said
+    )
 
 
 def make_store(store: Path, cases: Sequence[Case]) -> None:
-    """Make the inputs that the cases need, each kind alone in a folder, so that a case copies only its own."""
+    """Make the inputs that the cases need, each kind in a folder, so that a case copies only its own."""
     together = store / ".together"
     wanted = {name for case in cases for name in case.materials}
     wanted |= {below for name in wanted for below in materials._below(name)}
@@ -180,7 +186,9 @@ def main() -> int:
     """Run the cases; exit code 1 if one of them fails."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="names of cases, or their beginnings")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="names of cases, or their beginnings"
+    )
     parser.add_argument("--limit-s", type=float, default=120.0, help="seconds for each case")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder for the inputs of failed cases")
@@ -201,7 +209,9 @@ def main() -> int:
     codes = {str(c): sum(o.code == c for o in outcomes) for c in sorted({o.code for o in outcomes}, key=str)}
     print(json.dumps({"cases": len(outcomes), "failed": len(failed), "codes": codes}))
     if args.json:
-        args.json.write_text(json.dumps([{s: getattr(o, s) for s in Outcome.__slots__} for o in outcomes]), "utf-8")
+        args.json.write_text(
+            json.dumps([{s: getattr(o, s) for s in Outcome.__slots__} for o in outcomes]), "utf-8"
+        )
     return 1 if failed or not outcomes else 0
 
 

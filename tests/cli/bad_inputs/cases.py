@@ -15,12 +15,37 @@ RUN_SMALL = ("--data", SET, "--out", "out", "--set", "methods={}", "--set", "epo
 ODD_PATHS = (
     *("", "-", ".", "/", "data", "data/", "gone/", "gone/file.json", "fifo", "/dev/null", "/dev/full"),
     *("/dev/zero", "/proc/self/mem", "/proc/none/x", "/proc/1/status", "n" * 251, "n" * 5000, "a/" * 3000),
-    *("日本 語/ü .png", "a\nb", "[red]x", "\udcff\udcfe.json", "loop", "empty", "~", "//", "%d.png", "*", "a:b"),
+    *(
+        "日本 語/ü .png",
+        "a\nb",
+        "[red]x",
+        "\udcff\udcfe.json",
+        "loop",
+        "empty",
+        "~",
+        "//",
+        "%d.png",
+        "*",
+        "a:b",
+    ),
 )
 ODD_NUMBERS = (
     *("-1", "0", "nan", "inf", "-inf", "1e308", "9" * 30, "9" * 5000, "", "x", "1.5", "1e-320", "٣", "0x10"),
 )
-ODD_SIZES = ("0x0", "-1x5", "1x1", "99999x99999", "x", "64", "64x", "nanxnan", "1e3x64", "64x96x3", "33x97", "٣x٣")
+ODD_SIZES = (
+    "0x0",
+    "-1x5",
+    "1x1",
+    "99999x99999",
+    "x",
+    "64",
+    "64x",
+    "nanxnan",
+    "1e3x64",
+    "64x96x3",
+    "33x97",
+    "٣x٣",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,45 +84,203 @@ def _w(text: str) -> tuple[str, ...]:
 
 
 DAMAGED = (
-    _Damaged("run-onnx", _w("run tiny.onnx --source data/images/val --save out"), ("onnx", "data"), ("tiny.onnx",), 14),
+    _Damaged(
+        "run-onnx",
+        _w("run tiny.onnx --source data/images/val --save out"),
+        ("onnx", "data"),
+        ("tiny.onnx",),
+        14,
+    ),
     _Damaged("inspect-onnx", _w("inspect tiny.onnx"), ("onnx",), ("tiny.onnx",), 10),
     _Damaged("lint-onnx", _w("inspect tiny.onnx --lint"), ("onnx",), ("tiny.onnx",), 8),
-    _Damaged("lint-int8", _w("inspect models/run-int8.onnx --lint"), ("models",), ("models/run-int8.onnx",), 6),
-    _Damaged("run-ort", _w("run models/run-fp32.onnx --source data/images/val"), ("models",), ("models/run-fp32.onnx", "models/run-fp32.onnx.manifest.json"), 12),
-    _Damaged("run-ov", _w("run models/run-fp32.xml --source data/images/val"), ("models",), ("models/*.xml", "models/*.bin", "models/run-fp32.xml.manifest.json"), 24),
-    _Damaged("inspect-ov", _w("inspect models/run-fp32.xml"), ("models",), ("models/*.xml", "models/*.bin", "models/run-fp32.xml.manifest.json"), 10),
-    _Damaged("verify-onnx", (*_w("verify tiny.onnx other.onnx --data"), SET), ("onnx", "data"), ("other.onnx", "data/data.yaml", "data/labels/val/*.txt"), 8),
+    _Damaged(
+        "lint-int8", _w("inspect models/run-int8.onnx --lint"), ("models",), ("models/run-int8.onnx",), 6
+    ),
+    _Damaged(
+        "run-ort",
+        _w("run models/run-fp32.onnx --source data/images/val"),
+        ("models",),
+        ("models/run-fp32.onnx", "models/run-fp32.onnx.manifest.json"),
+        12,
+    ),
+    _Damaged(
+        "run-ov",
+        _w("run models/run-fp32.xml --source data/images/val"),
+        ("models",),
+        ("models/*.xml", "models/*.bin", "models/run-fp32.xml.manifest.json"),
+        24,
+    ),
+    _Damaged(
+        "inspect-ov",
+        _w("inspect models/run-fp32.xml"),
+        ("models",),
+        ("models/*.xml", "models/*.bin", "models/run-fp32.xml.manifest.json"),
+        10,
+    ),
+    _Damaged(
+        "verify-onnx",
+        (*_w("verify tiny.onnx other.onnx --data"), SET),
+        ("onnx", "data"),
+        ("other.onnx", "data/data.yaml", "data/labels/val/*.txt"),
+        8,
+    ),
     _Damaged("bench-onnx", (*_w("bench tiny.onnx"), *BENCH), ("onnx",), ("tiny.onnx",), 5),
     _Damaged("inspect-ckpt", _w("inspect ckpt"), ("ckpt",), ("ckpt/spec.json", "ckpt/model.safetensors"), 14),
-    _Damaged("run-ckpt", _w("run ckpt --source data/images/val"), ("ckpt", "data"), ("ckpt/spec.json", "ckpt/model.safetensors"), 6),
-    _Damaged("export-ckpt", _w("export run/best --to onnx --precision fp32 --out out"), ("run",), ("run/best/spec.json", "run/best/model.safetensors"), 12),
+    _Damaged(
+        "run-ckpt",
+        _w("run ckpt --source data/images/val"),
+        ("ckpt", "data"),
+        ("ckpt/spec.json", "ckpt/model.safetensors"),
+        6,
+    ),
+    _Damaged(
+        "export-ckpt",
+        _w("export run/best --to onnx --precision fp32 --out out"),
+        ("run",),
+        ("run/best/spec.json", "run/best/model.safetensors"),
+        12,
+    ),
     _Damaged("export-pt", _w("export old.pt --to onnx --precision fp32 --out out"), ("pt",), ("old.pt",), 24),
     _Damaged("eval-pt", (*_w("eval old.pt --data"), SET), ("pt", "data"), ("old.pt",), 6),
-    _Damaged("engine", _w("run x.engine --source data/images/val"), ("engine", "data"), ("x.engine", "x*.json"), 6),
-    _Damaged("engine-trusted", _w("inspect x.engine --trust-engine"), ("engine",), ("x.engine", "x*.json"), 8),
-    _Damaged("check", (*_w("data check"), SET), ("data",), ("data/data.yaml", "data/labels/*/*.txt", "data/images/*/*"), 24),
-    _Damaged("anchors", (*_w("data anchors"), SET), ("data",), ("data/data.yaml", "data/labels/*/*.txt", "data/images/*/*"), 8),
-    _Damaged("plots", (*_w("data plots"), SET, "--out", "out"), ("data",), ("data/data.yaml", "data/labels/*/*.txt", "data/images/*/*"), 6),
-    _Damaged("eval", (*_w("eval tiny.onnx --data"), SET), ("onnx", "data"), ("data/data.yaml", "data/labels/val/*.txt", "data/images/val/*"), 16),
-    _Damaged("calib", _w("export run/best --to onnx --precision int8 --out out --calib data/data.yaml"), ("run",), ("data/data.yaml", "data/labels/val/*.txt", "data/images/*/*"), 6),
-    _Damaged("cache", _w("export run/best --to onnx --precision int8 --out out --calib data/data.yaml"), ("models",), ("cache/edgestill/**/*",), 8, ("out", "cache")),
-    _Damaged("distill-data", ("distill", "recipe.toml", *RUN_SMALL), ("recipes", "data"), ("data/data.yaml", "data/labels/*/*.txt", "data/images/*/*"), 8),
-    _Damaged("distill-teacher", _w("distill recipe.toml --data data/data.yaml --out out --set teacher=run/best"), ("run",), ("run/best/*",), 6),
-    _Damaged("recipe", (*_w("distill recipe.toml --dry-run --out out --data"), SET), ("recipes", "data"), ("recipe.toml",), 16),
+    _Damaged(
+        "engine", _w("run x.engine --source data/images/val"), ("engine", "data"), ("x.engine", "x*.json"), 6
+    ),
+    _Damaged(
+        "engine-trusted", _w("inspect x.engine --trust-engine"), ("engine",), ("x.engine", "x*.json"), 8
+    ),
+    _Damaged(
+        "check",
+        (*_w("data check"), SET),
+        ("data",),
+        ("data/data.yaml", "data/labels/*/*.txt", "data/images/*/*"),
+        24,
+    ),
+    _Damaged(
+        "anchors",
+        (*_w("data anchors"), SET),
+        ("data",),
+        ("data/data.yaml", "data/labels/*/*.txt", "data/images/*/*"),
+        8,
+    ),
+    _Damaged(
+        "plots",
+        (*_w("data plots"), SET, "--out", "out"),
+        ("data",),
+        ("data/data.yaml", "data/labels/*/*.txt", "data/images/*/*"),
+        6,
+    ),
+    _Damaged(
+        "eval",
+        (*_w("eval tiny.onnx --data"), SET),
+        ("onnx", "data"),
+        ("data/data.yaml", "data/labels/val/*.txt", "data/images/val/*"),
+        16,
+    ),
+    _Damaged(
+        "calib",
+        _w("export run/best --to onnx --precision int8 --out out --calib data/data.yaml"),
+        ("run",),
+        ("data/data.yaml", "data/labels/val/*.txt", "data/images/*/*"),
+        6,
+    ),
+    _Damaged(
+        "cache",
+        _w("export run/best --to onnx --precision int8 --out out --calib data/data.yaml"),
+        ("models",),
+        ("cache/edgestill/**/*",),
+        8,
+        ("out", "cache"),
+    ),
+    _Damaged(
+        "distill-data",
+        ("distill", "recipe.toml", *RUN_SMALL),
+        ("recipes", "data"),
+        ("data/data.yaml", "data/labels/*/*.txt", "data/images/*/*"),
+        8,
+    ),
+    _Damaged(
+        "distill-teacher",
+        _w("distill recipe.toml --data data/data.yaml --out out --set teacher=run/best"),
+        ("run",),
+        ("run/best/*",),
+        6,
+    ),
+    _Damaged(
+        "recipe",
+        (*_w("distill recipe.toml --dry-run --out out --data"), SET),
+        ("recipes", "data"),
+        ("recipe.toml",),
+        16,
+    ),
     _Damaged("recipe-run", ("distill", "recipe.toml", *RUN_SMALL), ("recipes", "data"), ("recipe.toml",), 8),
-    _Damaged("study", (*_w("study study.toml --dry-run --out out --data"), SET), ("recipes", "data"), ("study.toml",), 16),
-    _Damaged("resume", (*_w("distill recipe.toml --resume --out half --set methods={} --data"), SET), ("half",), ("half/state.pt", "half/state.pt", "half/history.csv", "half/*/*"), 14, ("half",)),
+    _Damaged(
+        "study",
+        (*_w("study study.toml --dry-run --out out --data"), SET),
+        ("recipes", "data"),
+        ("study.toml",),
+        16,
+    ),
+    _Damaged(
+        "resume",
+        (*_w("distill recipe.toml --resume --out half --set methods={} --data"), SET),
+        ("half",),
+        ("half/state.pt", "half/state.pt", "half/history.csv", "half/*/*"),
+        14,
+        ("half",),
+    ),
     _Damaged("compare", _w("compare a.json b.json"), ("results",), ("a.json", "b.json"), 16),
-    _Damaged("report", _w("report a.json eval.json --out out/r.html"), ("results",), ("a.json", "eval.json"), 24),
+    _Damaged(
+        "report", _w("report a.json eval.json --out out/r.html"), ("results",), ("a.json", "eval.json"), 24
+    ),
     _Damaged("report-run", _w("report run/result.json --out out/r.html"), ("run",), ("run/result.json",), 6),
-    _Damaged("video", _w("run tiny.onnx --source clip.mp4 --save out/clip.mp4 --track"), ("onnx", "clip"), ("clip.mp4",), 8),
-    _Damaged("bench-video", (*_w("bench tiny.onnx --source clip.mp4"), *BENCH), ("onnx", "clip"), ("clip.mp4",), 3),
-    _Damaged("images", _w("run tiny.onnx --source data/images/val --json-lines"), ("onnx", "data"), ("data/images/val/*",), 10),
-    _Damaged("coco", _w("data convert coco coco --out out"), ("converted",), ("coco/annotations/*", "coco/train2017/*"), 14),
-    _Damaged("voc", _w("data convert voc voc --out out"), ("converted",), ("voc/Annotations/*", "voc/JPEGImages/*"), 10),
-    _Damaged("bstld", _w("data convert bstld bstld --out out"), ("converted",), ("bstld/train.yaml", "bstld/rgb/train/x/*"), 8),
-    _Damaged("lisa", _w("data convert lisa lisa --out out"), ("converted",), ("lisa/Annotations/**/*.csv",), 6),
-    _Damaged("class-map", _w("data convert coco coco --out out --classes classes.toml"), ("converted", "recipes"), ("classes.toml",), 6),
+    _Damaged(
+        "video",
+        _w("run tiny.onnx --source clip.mp4 --save out/clip.mp4 --track"),
+        ("onnx", "clip"),
+        ("clip.mp4",),
+        8,
+    ),
+    _Damaged(
+        "bench-video", (*_w("bench tiny.onnx --source clip.mp4"), *BENCH), ("onnx", "clip"), ("clip.mp4",), 3
+    ),
+    _Damaged(
+        "images",
+        _w("run tiny.onnx --source data/images/val --json-lines"),
+        ("onnx", "data"),
+        ("data/images/val/*",),
+        10,
+    ),
+    _Damaged(
+        "coco",
+        _w("data convert coco coco --out out"),
+        ("converted",),
+        ("coco/annotations/*", "coco/train2017/*"),
+        14,
+    ),
+    _Damaged(
+        "voc",
+        _w("data convert voc voc --out out"),
+        ("converted",),
+        ("voc/Annotations/*", "voc/JPEGImages/*"),
+        10,
+    ),
+    _Damaged(
+        "bstld",
+        _w("data convert bstld bstld --out out"),
+        ("converted",),
+        ("bstld/train.yaml", "bstld/rgb/train/x/*"),
+        8,
+    ),
+    _Damaged(
+        "lisa", _w("data convert lisa lisa --out out"), ("converted",), ("lisa/Annotations/**/*.csv",), 6
+    ),
+    _Damaged(
+        "class-map",
+        _w("data convert coco coco --out out --classes classes.toml"),
+        ("converted", "recipes"),
+        ("classes.toml",),
+        6,
+    ),
 )
 
 #: Commands with "{}" in the place of a path, and their inputs.
@@ -147,7 +330,10 @@ PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
 #: Commands with "{}" in the place of a number or a size.
 NUMBERS = (
     *("run tiny.onnx --source data/images/val --conf {}", "run tiny.onnx --source data/images/val --iou {}"),
-    *("run tiny.onnx --source data/images/val --threads {}", "run tiny.onnx --source data/images/val --max-frames {}"),
+    *(
+        "run tiny.onnx --source data/images/val --threads {}",
+        "run tiny.onnx --source data/images/val --max-frames {}",
+    ),
     *("run tiny.onnx --source data/images/val --tile 2x1 --tile-overlap {}", "run tiny.onnx --source {}"),
     *("eval tiny.onnx --data data/data.yaml --limit {}", "eval tiny.onnx --data data/data.yaml --threads {}"),
     *("verify tiny.onnx other.onnx --data data/data.yaml --max-drop {}",),
@@ -171,10 +357,16 @@ NUMBERS = (
     *("data convert coco coco --out out --val-share {}", "data convert coco coco --out out --seed {}"),
 )
 SIZES = (
-    *("run tiny.onnx --source data/images/val --imgsz {}", "run tiny.onnx --source data/images/val --tile {}"),
+    *(
+        "run tiny.onnx --source data/images/val --imgsz {}",
+        "run tiny.onnx --source data/images/val --tile {}",
+    ),
     *("eval tiny.onnx --data data/data.yaml --imgsz {}", "eval tiny.onnx --data data/data.yaml --tile {}"),
     *("export ckpt --to onnx --precision fp32 --out out --imgsz {}",),
-    *("data synth --out out --images 1 --workers 1 --size {}", "data clip --out out/c.mp4 --seconds 0.1 --size {}"),
+    *(
+        "data synth --out out --images 1 --workers 1 --size {}",
+        "data clip --out out/c.mp4 --seconds 0.1 --size {}",
+    ),
 )
 #: More data than this is a long rendering and no bad input.
 SKIPPED = {("data synth --out out --images {} --size 320x192 --workers 1", "9" * 30)}

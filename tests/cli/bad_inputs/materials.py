@@ -67,7 +67,9 @@ def data(root: Path) -> None:
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text(f"{i % 4} 0.5 0.5 0.25 0.25\n1 0.25 0.25 0.125 0.125\n")
     lines = [f"{split}: images/{split}" for split in ("train", "val", "test")]
-    (folder / "data.yaml").write_text("\n".join(["path: .", *lines, "names:", *(f"  {i}: '{n}'" for i, n in enumerate(NAMES))]) + "\n")
+    (folder / "data.yaml").write_text(
+        "\n".join(["path: .", *lines, "names:", *(f"  {i}: '{n}'" for i, n in enumerate(NAMES))]) + "\n"
+    )
 
 
 def clip(root: Path) -> None:
@@ -85,10 +87,12 @@ def checkpoint(root: Path) -> None:
 
 def recipes(root: Path) -> None:
     """A recipe, a study and a class map."""
-    (root / "recipe.toml").write_text(f'{SMALL}\n[student]\nmodel = "yolov5n"\n\n[methods.logits]\nweight = 1.0\n')
+    (root / "recipe.toml").write_text(
+        f'{SMALL}\n[student]\nmodel = "yolov5n"\n\n[methods.logits]\nweight = 1.0\n'
+    )
     (root / "study.toml").write_text(
         'recipe = "traffic-lights"\nseeds = [0]\narms = ["none", "light"]\nagainst = ["none"]\n\n'
-        "[students]\nyolov5n = \"yolov5n\"\n\n[arm.light]\nmethods.logits.weight = 0.5\n\n[settings]" + SMALL
+        '[students]\nyolov5n = "yolov5n"\n\n[arm.light]\nmethods.logits.weight = 0.5\n\n[settings]' + SMALL
     )
     (root / "classes.toml").write_text('names = ["red", "other"]\n\n[map]\nperson = "other"\n')
 
@@ -123,7 +127,8 @@ def converted(root: Path) -> None:
     table = lisa / "Annotations" / "Annotations" / "dayTrain" / "dayClip1" / "frameAnnotationsBOX.csv"
     table.parent.mkdir(parents=True)
     table.write_text(
-        "Filename;Annotation tag;Upper left corner X;Upper left corner Y;Lower right corner X;Lower right corner Y;"
+        "Filename;Annotation tag;Upper left corner X;Upper left corner Y;"
+        "Lower right corner X;Lower right corner Y;"
         "Origin file;Origin frame number;Origin track;Origin track frame number\n"
         "dayTraining/dayClip1--00000.jpg;stop;10;10;30;30;x.avi;0;x;0\n"
     )
@@ -240,10 +245,13 @@ MAKERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 
 
 def make(root: Path, names: set[str]) -> None:
-    """Make what is wanted, each kind in a folder of its own below ``root``, in the working folder of a case."""
+    """Make what is wanted, and what that is made from, in the folder ``root``."""
     root.mkdir(parents=True, exist_ok=True)
     for name in MAKERS:
-        if name in names | {n for wanted in names for n in _below(wanted)} and not (root / f".{name}").exists():
+        if (
+            name in names | {n for wanted in names for n in _below(wanted)}
+            and not (root / f".{name}").exists()
+        ):
             MAKERS[name][0](root)
             (root / f".{name}").touch()
 

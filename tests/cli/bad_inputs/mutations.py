@@ -44,7 +44,15 @@ ODD_WORDS = (
 )
 ODD_TOML = (
     *("-1", "0", "nan", "inf", "true", '""', '"a\\u0000b"', "[]", "{}", "1e308", "99999999999999999999"),
-    *("9223372036854775807", "1979-05-27", '["x", 1]', "{a = 1}", "[[[]]]", "'" + "é" * 300 + "'", "[-1, nan]"),
+    *(
+        "9223372036854775807",
+        "1979-05-27",
+        '["x", 1]',
+        "{a = 1}",
+        "[[[]]]",
+        "'" + "é" * 300 + "'",
+        "[-1, nan]",
+    ),
 )
 ODD_YAML = (
     b"&a [*a]\n",
@@ -142,7 +150,9 @@ def toml_value(data: bytes, random: Random) -> bytes:
     lines = data.decode().splitlines()
     places = [i for i, line in enumerate(lines) if re.match(r"[\w.\"-]+ = [^\[]", line)]
     if not places or random.random() < 0.2:
-        return data + random.choice((b"\n[methods]\nx = 1\n", b"\nunknown_key = 1\n", b"\n[[x]]\n", b"\nepochs = 1\n"))
+        return data + random.choice(
+            (b"\n[methods]\nx = 1\n", b"\nunknown_key = 1\n", b"\n[[x]]\n", b"\nepochs = 1\n")
+        )
     place = random.choice(places)
     lines[place] = f"{lines[place].partition(' = ')[0]} = {random.choice(ODD_TOML)}"
     return "\n".join(lines).encode()
@@ -200,7 +210,9 @@ def in_zip(data: bytes, random: Random) -> bytes:
                 if words and random.random() < 0.6:
                     word = random.choice(words)
                     odd = random.choice((b"\xff", b"\xed\xa0\x80", b"\x00", b"\n"))
-                    content = content[: word.start()] + odd * (word.end() - word.start()) + content[word.end() :]
+                    content = (
+                        content[: word.start()] + odd * (word.end() - word.start()) + content[word.end() :]
+                    )
                     content = content[: len(read.read(name))]
                 else:
                     content = way(content, random)

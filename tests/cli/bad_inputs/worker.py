@@ -46,7 +46,9 @@ def main() -> None:
             traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
-        answers.write(json.dumps({"code": code, "said": output.read_text("utf-8", "replace")[-8000:]}) + "\n")
+        answers.write(
+            json.dumps({"code": code, "said": output.read_text("utf-8", "replace")[-30_000:]}) + "\n"
+        )
 
 
 if __name__ == "__main__":
