@@ -72,17 +72,20 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any
     """
     for result in (a, b):
         kind = result.get("kind") if isinstance(result, Mapping) else type(result).__name__
-        if kind != "bench" or not result["models"]:
+        if kind != "bench" or not result.get("models"):
             raise DataError(
                 f"this is not a result of bench (kind {kind!r})",
                 hint="edgestill bench MODEL --out FILE writes one",
             )
-    pairs = _pairs(a["models"], b["models"])
-    return {
-        "kind": "compare",
-        "comparisons": [c for first, second in pairs for c in compare_models(first, second, paired=False)],
-        "doubts": _differences(a, b),
-    }
+    try:
+        pairs = _pairs(a["models"], b["models"])
+        comparisons = [c for first, second in pairs for c in compare_models(first, second, paired=False)]
+        return {"kind": "compare", "comparisons": comparisons, "doubts": _differences(a, b)}
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DataError(
+            f"a result lacks a part or was changed: {error!r}",
+            hint="edgestill bench MODEL --out FILE writes one",
+        ) from error
 
 
 def ratio_of_medians(

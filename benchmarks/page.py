@@ -132,7 +132,7 @@ class Plot:
     @property
     def svg_after_tag_name(self) -> str:
         """The element without its ``<svg``, with ids that no other drawing of the page has."""
-        prefix = f"f{crc32(self.caption.encode()):x}-"
+        prefix = f"f{crc32(self.caption.encode('utf-8', 'replace')):x}-"
         return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", self.svg).removeprefix("<svg")
 
 
@@ -260,7 +260,7 @@ def write_report(
             footer=footer or f"Written by edgestill {edgestill.__version__}.",
         )
     )
-    write_bytes(out, page.encode(), force=force)
+    write_bytes(out, page.encode("utf-8", "replace"), force=force)
     return out
 
 

@@ -5,9 +5,9 @@ The kind of a result is in its ``kind``, or is derived from its keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks import plots
 from benchmarks.page import (
@@ -30,6 +30,10 @@ from edgestill.errors import DataError
 from edgestill.history import Row, read_history
 
 Result = Mapping[str, Any]
+T = TypeVar("T")
+
+#: What reading a result of another form raises.
+_BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError)
 
 #: Keys that only a result of that kind has, checked in this order.
 _KEYS = {
@@ -67,7 +71,41 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
     Args:
         results: File name and content of each result.
         pictures: Images for a section of their own, e.g. frames of a clip.
+
+    Raises:
+        DataError: A result lacks a part of its kind, or a part has another form; the message names its file.
     """
+    return _shown(results, lambda these: _sections(these, pictures))
+
+
+def headline_cards(results: Sequence[tuple[str, Result]]) -> list[Card]:
+    """The headline figures of any mix of results: fastest, most accurate, largest gain in speed.
+
+    Args:
+        results: File name and content of each result.
+
+    Raises:
+        DataError: As ``build_sections``.
+    """
+    return _shown(results, lambda these: _cards([result for _, result in these]))
+
+
+def _shown(results: Sequence[tuple[str, Result]], make: Callable[[Sequence[tuple[str, Result]]], T]) -> T:
+    """``make`` of the results; if it fails, the error of the first result with which it fails alone."""
+    try:
+        return make(results)
+    except _BROKEN as error:
+        if len(results) > 1:
+            for one in results:
+                _shown([one], make)
+        raise DataError(
+            f"{', '.join(source for source, _ in results)} cannot be shown, it lacks a part or was changed: "
+            f"{error!r}",
+            hint="write it again with the verb that it is from",
+        ) from error
+
+
+def _sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Picture]) -> list[Section]:
     by_kind: dict[str, list[tuple[str, Result]]] = {}
     for source, result in results:
         by_kind.setdefault(kind_of(result), []).append((source, result))
@@ -88,8 +126,7 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
     return [section for section in sections if section is not None]
 
 
-def headline_cards(results: Sequence[Result]) -> list[Card]:
-    """The headline figures of any mix of results: fastest, most accurate, largest gain in speed."""
+def _cards(results: Sequence[Result]) -> list[Card]:
     models = [m for r in results if kind_of(r) == "bench" for m in r["models"]]
     evals = [r for r in results if kind_of(r) == "eval" and r.get("map50_95") is not None]
     ratios = [c for r in results if kind_of(r) == "bench" for c in r["ratios"] if c["measure"] == "inference"]

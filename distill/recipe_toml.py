@@ -19,6 +19,7 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "recipes"
+LARGEST = 1 << 32  # of any number in a recipe: the seeds of random generators are below it
 
 T = TypeVar("T")
 
@@ -180,6 +181,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         raise _mismatch(
             where, {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text"), value
         )
+    if hint in (int, float) and not abs(value) < LARGEST:  # NaN fails the comparison
+        raise _mismatch(where, "a number of a size that can be meant", value)
+    if hint is str and "\0" in str(value):
+        raise _mismatch(where, "text without NUL", value)
     return hint(value)
 
 
@@ -196,4 +201,8 @@ def _tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _mismatch(where: str, wanted: str, value: Any) -> UsageError:
-    return UsageError(f"{where} = {value!r}", hint=f"{where} is {wanted}")
+    try:
+        shown = repr(value)
+    except ValueError:  # Python does not write out a number of more than 4300 digits
+        shown = "a number of thousands of digits"
+    return UsageError(f"{where} = {shown}", hint=f"{where} is {wanted}")

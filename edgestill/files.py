@@ -71,6 +71,11 @@ def to_json_text(value: Any, *, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent, default=_plain)
 
 
+def resolved(path: Path) -> Path:
+    """The absolute path behind links; unlike ``Path.resolve``, also of a link to itself."""
+    return Path(os.path.realpath(path))
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of a file; a named pipe or a device is refused, which may have no end.
 

@@ -22,7 +22,7 @@ from distill.datasets.formats._splits import SplitAssignment, SplitSettings, ass
 from distill.datasets.formats._state import ConversionState
 from distill.datasets.formats._write import WriteOptions, WrittenImage, remove, write
 from edgestill.errors import DataError, UsageError
-from edgestill.files import write_bytes
+from edgestill.files import resolved, write_bytes
 from edgestill.progress import progress
 from edgestill.registry import Registry
 
@@ -130,7 +130,7 @@ def _check(
         )
     if source.is_file() and not (kind == "coco" and source.suffix == ".json"):
         raise DataError(f"{source} is not a folder", hint="unpack the data set and name its folder")
-    if out.resolve().is_relative_to(source.resolve()):
+    if resolved(out).is_relative_to(resolved(source)):
         raise UsageError(f"--out {out} is inside the source, {source}", hint="name a folder outside it")
 
 
@@ -146,7 +146,7 @@ def _settings(
     """The settings that determine the result, in the format of the state file."""
     return {
         "format": kind,
-        "source": str(source.resolve()),
+        "source": str(resolved(source)),
         "classes": class_map.to_json() if class_map else {},
         "split": asdict(split_settings),
         "style": asdict(write_options),

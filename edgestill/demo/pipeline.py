@@ -10,7 +10,7 @@ from edgestill.dataset import IMAGE_SUFFIXES
 from edgestill.demo.lights import LightStates, are_lights
 from edgestill.demo.overlay import FrameOverlay
 from edgestill.errors import UsageError
-from edgestill.files import refuse_overwrite
+from edgestill.files import refuse_overwrite, resolved
 from runtime.detector import ModelDetector
 from runtime.frames import FrameSource
 from runtime.pipeline import Pipeline, Sink
@@ -77,7 +77,7 @@ def file_sink(
     """
     suffix = target.suffix.lower()
     origin = Path(source_text)
-    if _may_be_source(target.resolve(), origin):
+    if _may_be_source(resolved(target), origin):
         raise UsageError(f"--save {target} may overwrite the source", hint="give another path")
     is_video = source.is_live or source.fps is not None
     if is_video and suffix in {"", VIDEO_SUFFIX}:
@@ -98,7 +98,7 @@ def file_sink(
 def _may_be_source(target: Path, origin: Path) -> bool:
     """Whether writing to ``target`` could overwrite a source file: a file, or any of a folder or glob."""
     if origin.is_file():
-        return target in {origin.resolve(), origin.resolve().parent}
+        return target in {resolved(origin), resolved(origin).parent}
     fixed = takewhile(lambda part: not set(part) & set("*?["), origin.parts)
-    folder = Path(*fixed).resolve()
+    folder = resolved(Path(*fixed))
     return target == folder or (target.is_file() and target.is_relative_to(folder))

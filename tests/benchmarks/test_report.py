@@ -345,7 +345,7 @@ def test_without_its_history_a_training_still_has_its_table(tmp_path: Path) -> N
 
 
 def test_headlines_name_the_fastest_the_best_and_the_gain() -> None:
-    cards = headline_cards([bench_result(), eval_result()])
+    cards = headline_cards([("a.json", bench_result()), ("b.json", eval_result())])
     assert [(c.value, c.tone) for c in cards] == [("10.0 ms", ""), ("50.0", ""), ("0.50 ×", "good")]
 
 
@@ -415,3 +415,35 @@ def test_drawings_of_one_page_share_no_ids(tmp_path: Path) -> None:
     other = eval_result() | {"split": "val", "images": 9}
     ids = re.findall(r'\bid="([^"]+)"', page_of(tmp_path, bench_result(), eval_result(), other))
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("bench", {"models": [{}]}),
+        ("bench", {"models": None}),
+        ("bench", {"ratios": [1]}),
+        ("eval", {"per_class": {"red": None}}),
+        ("eval", {"per_source": 3}),
+        ("eval", {"map50_95": "high"}),
+    ],
+)
+def test_a_result_that_was_changed_is_an_error_that_names_its_file(kind: str, change: dict[str, Any]) -> None:
+    good = {"bench": bench_result, "eval": eval_result}
+    broken = {**good[kind](), **change}
+    results = [("good.json", good["eval"]()), ("broken.json", broken)]
+
+    def show() -> None:
+        build_sections(results)
+        headline_cards(results)
+
+    with pytest.raises(DataError, match=r"broken\.json cannot be shown"):
+        show()
+
+
+def test_samples_of_unequal_number_are_an_error_that_names_the_file() -> None:
+    broken = bench_result()
+    stages = broken["models"][0]["samples_ms"]
+    stages[next(iter(stages))] = [1.0]
+    with pytest.raises(DataError, match=r"x\.json cannot be shown"):
+        build_sections([("x.json", broken)])

@@ -136,7 +136,7 @@ def write_clip(
 
 def _check(out: Path, seconds: float, fps: float, size_wh: tuple[int, int], seed: int) -> None:
     if out.suffix.lower() != ".mp4":
-        raise UsageError(f"--out is {out}, a clip ends in .mp4", hint=f"--out {out.with_suffix('.mp4')}")
+        raise UsageError(f"--out is {out}, a clip ends in .mp4", hint="--out clip.mp4")
     if not 0 < seconds <= 600 or not 0 < fps <= 120:
         raise UsageError(
             f"--seconds is {seconds:g} and --fps {fps:g}, out of range", hint="e.g. --seconds 8 --fps 15"

@@ -37,6 +37,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     pictures = [Picture.read(path) for path in args.results if path not in files]
     results = [(str(path), read_json(path, hint="give JSON files that edgestill wrote")) for path in files]
     sections = build_sections(results, pictures)
-    cards = headline_cards([result for _, result in results])
+    cards = headline_cards(results)
     write_report(sections, args.out, title=args.title, cards=cards, force=args.force)
     return {"kind": "report", "out": str(args.out), "sections": [section.title for section in sections]}

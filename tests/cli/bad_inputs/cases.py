@@ -89,10 +89,10 @@ DAMAGED = (
         _w("run tiny.onnx --source data/images/val --save out"),
         ("onnx", "data"),
         ("tiny.onnx",),
-        14,
+        24,
     ),
-    _Damaged("inspect-onnx", _w("inspect tiny.onnx"), ("onnx",), ("tiny.onnx",), 10),
-    _Damaged("lint-onnx", _w("inspect tiny.onnx --lint"), ("onnx",), ("tiny.onnx",), 8),
+    _Damaged("inspect-onnx", _w("inspect tiny.onnx"), ("onnx",), ("tiny.onnx",), 16),
+    _Damaged("lint-onnx", _w("inspect tiny.onnx --lint"), ("onnx",), ("tiny.onnx",), 14),
     _Damaged(
         "lint-int8", _w("inspect models/run-int8.onnx --lint"), ("models",), ("models/run-int8.onnx",), 6
     ),
@@ -125,20 +125,20 @@ DAMAGED = (
         8,
     ),
     _Damaged("bench-onnx", (*_w("bench tiny.onnx"), *BENCH), ("onnx",), ("tiny.onnx",), 5),
-    _Damaged("inspect-ckpt", _w("inspect ckpt"), ("ckpt",), ("ckpt/spec.json", "ckpt/model.safetensors"), 14),
+    _Damaged("inspect-ckpt", _w("inspect ckpt"), ("ckpt",), ("ckpt/spec.json", "ckpt/model.safetensors"), 20),
     _Damaged(
         "run-ckpt",
         _w("run ckpt --source data/images/val"),
         ("ckpt", "data"),
         ("ckpt/spec.json", "ckpt/model.safetensors"),
-        6,
+        8,
     ),
     _Damaged(
         "export-ckpt",
         _w("export run/best --to onnx --precision fp32 --out out"),
         ("run",),
         ("run/best/spec.json", "run/best/model.safetensors"),
-        12,
+        20,
     ),
     _Damaged("export-pt", _w("export old.pt --to onnx --precision fp32 --out out"), ("pt",), ("old.pt",), 24),
     _Damaged("eval-pt", (*_w("eval old.pt --data"), SET), ("pt", "data"), ("old.pt",), 6),
@@ -371,7 +371,7 @@ SIZES = (
 #: More data than this is a long rendering and no bad input.
 SKIPPED = {("data synth --out out --images {} --size 320x192 --workers 1", "9" * 30)}
 LIGHT = ("onnx", "data", "ckpt", "recipes", "converted")
-PER_PATH, PER_NUMBER, PER_SIZE = 3, 2, 2
+PER_PATH, PER_NUMBER, PER_SIZE = 27, 14, 12
 
 
 def all_cases(seed: int) -> Iterator[Case]:

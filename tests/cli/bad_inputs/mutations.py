@@ -220,6 +220,80 @@ def in_zip(data: bytes, random: Random) -> bytes:
     return new.getvalue()
 
 
+def in_onnx(data: bytes, random: Random) -> bytes:
+    """A file that is ONNX, with one field of the graph or of the metadata changed."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    graph = model.graph
+    node = random.choice(list(graph.node))
+    weights = random.choice(list(graph.initializer))
+    port = random.choice([*graph.input, *graph.output])
+    sides = port.type.tensor_type.shape.dim
+    entry = random.choice(list(model.metadata_props) or [onnx.StringStringEntryProto()])
+    how = random.randrange(12)
+    if how < 4:
+        words = (
+            "",
+            "[]",
+            "{}",
+            "nan",
+            "{0: 'a', 'b': 1}",
+            "[0, 0]",
+            "[-1, 64]",
+            "é" * 300,
+            "None",
+            "1e400",
+            "(",
+            "[1e9]",
+        )
+        try:
+            entry.value = json.dumps(_replaced(json.loads(entry.value), random))
+        except ValueError:
+            entry.value = random.choice(words)
+    elif how == 4:
+        model.metadata_props.remove(entry)
+    elif how == 5:
+        random.choice(sides).dim_value = random.choice((0, -1, 1, 7, 2**31, 2**62))
+    elif how == 6:
+        random.choice(sides).dim_param = random.choice(("N", ""))
+    elif how == 7:
+        port.type.tensor_type.elem_type = random.choice((0, 2, 6, 7, 8, 10, 11, 16, 99))
+    elif how == 8:
+        weights.data_type = random.choice((0, 1, 3, 7, 8, 10, 99))
+    elif how == 9:
+        weights.dims[:] = random.choice(([], [0], [2**40], [-1], [1, 1, 1, 1, 1]))
+    elif how == 10:
+        node.op_type = random.choice(
+            ("Relu", "Conv", "Loop", "If", "NonMaxSuppression", "Cast", "Nothing", "")
+        )
+    else:
+        node.input[:] = random.choice(([], ["images"], ["gone"], [*node.input, *node.input], [*node.output]))
+    return bytes(model.SerializeToString())
+
+
+def in_safetensors(data: bytes, random: Random) -> bytes:
+    """A safetensors file whose header is JSON of the right length, with one tensor described otherwise."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    name = random.choice([key for key in header if key != "__metadata__"])
+    how = random.randrange(6)
+    if how == 0:
+        del header[name]
+    elif how == 1:
+        header[f"{name}.more"] = header.pop(name)
+    elif how == 2:
+        header[name]["dtype"] = random.choice(("I64", "BF16", "F8_E4M3", "BOOL", "X", 3))
+    elif how == 3:
+        header[name]["shape"] = list(reversed(header[name]["shape"])) + random.choice(([], [1], [0]))
+    elif how == 4:
+        header = _replaced(header, random)
+    else:
+        header["__metadata__"] = random.choice(({"a": 1}, [], {"a": "b"}))
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
 BYTES: tuple[Damage, ...] = (flip_bits, truncate, splice, zero, not_utf8, empty, noise)
 TEXT: tuple[Damage, ...] = (*BYTES[:6], other_encoding, number, deep)
 BY_SUFFIX: dict[str, tuple[Damage, ...]] = {
@@ -229,6 +303,8 @@ BY_SUFFIX: dict[str, tuple[Damage, ...]] = {
     ".xml": (*TEXT, xml_entities, number, number),
     ".csv": (*TEXT, number, number),
     ".txt": (*TEXT, number, number),
+    ".onnx": (*BYTES, *(in_onnx,) * 10),
+    ".safetensors": (*BYTES, *(in_safetensors,) * 7),
     ".pt": (*BYTES, in_zip, in_zip, in_zip, in_zip, in_zip, in_zip),
     ".png": (*BYTES, huge_image),
     ".jpg": (*BYTES, huge_image),
