@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-DEMO = "demo"  # only with paths and options that end it at once: a whole one takes minutes
+from tests.cli.bad_inputs.materials import STUDY
+
+#: For the demo, only paths that end it at once: a whole one takes minutes.
+DEMO_PATHS = (
+    *(".", "empty", "loop", "fifo", "/dev/null", "/dev/null/x", "/proc/none/x", "/proc/self/mem", "n" * 300),
+    *("a/" * 3000, "empty/x", "loop/x"),
+)
 BENCH = ("--duration-s", "0.1", "--min-samples", "3", "--warmup-s", "0")
 SET = "data/data.yaml"
 RUN_SMALL = ("--data", SET, "--out", "out", "--set", "methods={}", "--set", "epochs=1", "--set", "batch=2")
@@ -275,6 +281,28 @@ DAMAGED = (
         "lisa", _w("data convert lisa lisa --out out"), ("converted",), ("lisa/Annotations/**/*.csv",), 6
     ),
     _Damaged(
+        "study-go-on",
+        STUDY,
+        ("studied",),
+        (
+            "studied/*.*",
+            "studied/cells/*/*.*",
+            "studied/*/*/*.json",
+            "studied/*/*/*.npz",
+            "studied/*/*/*.csv",
+        ),
+        16,
+        ("studied",),
+    ),
+    _Damaged(
+        "convert-again",
+        _w("data convert coco coco --out conv --force"),
+        ("conversion",),
+        ("conv/*", "conv/.*", "conv/*/*/*"),
+        10,
+        ("conv",),
+    ),
+    _Damaged(
         "class-map",
         _w("data convert coco coco --out out --classes classes.toml"),
         ("converted", "recipes"),
@@ -323,7 +351,6 @@ PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("data convert coco coco --out out --classes {}", ("converted",)),
     ("data synth --images 1 --size 320x192 --workers 1 --out {}", ()),
     ("data clip --seconds 0.1 --size 320x192 --out {}", ()),
-    ("demo --quick --out {}", ()),
     ("devices {}", ()),
 )  # fmt: skip
 
@@ -368,8 +395,6 @@ SIZES = (
         "data clip --out out/c.mp4 --seconds 0.1 --size {}",
     ),
 )
-#: More data than this is a long rendering and no bad input.
-SKIPPED = {("data synth --out out --images {} --size 320x192 --workers 1", "9" * 30)}
 LIGHT = ("onnx", "data", "ckpt", "recipes", "converted")
 PER_PATH, PER_NUMBER, PER_SIZE = 27, 14, 12
 
@@ -387,6 +412,7 @@ def all_cases(seed: int) -> Iterator[Case]:
             )
     for i, (command, materials) in enumerate(PATHS):
         yield from _filled(f"path{i}", command, materials, ODD_PATHS, PER_PATH, seed)
+    yield from _filled("demo", "demo --quick --out {}", (), DEMO_PATHS, PER_PATH, seed)
     for i, command in enumerate(NUMBERS):
         materials = tuple(name for name in LIGHT if _uses(command, name))
         yield from _filled(f"number{i}", command, materials, ODD_NUMBERS, PER_NUMBER, seed)
@@ -404,6 +430,6 @@ def _filled(
     name: str, command: str, materials: tuple[str, ...], values: tuple[str, ...], count: int, seed: int
 ) -> Iterator[Case]:
     random = Random(f"{seed} {name}")
-    for k, value in enumerate(random.sample(values, count)):
+    for k, value in enumerate(random.sample(values, min(count, len(values)))):
         words = tuple(word.format(value) for word in command.split())
         yield Case(name=f"{name}-{k}", words=words, materials=materials)

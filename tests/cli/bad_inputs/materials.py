@@ -20,6 +20,19 @@ epochs = 1
 batch = 2
 threads = 1
 """
+#: A study of one cell; the same words continue it.
+STUDY = (
+    "study",
+    "study.toml",
+    "--data",
+    "data/data.yaml",
+    "--out",
+    "studied",
+    "--only",
+    "none",
+    "--jobs",
+    "1",
+)
 
 
 def picture(path: Path, seed: int, size_wh: tuple[int, int] = (96, 64)) -> None:
@@ -193,6 +206,16 @@ def torch_file(root: Path) -> None:
         torch.save({"epoch": -1, "model": model, "ema": None, "optimizer": None}, root / "old.pt")
 
 
+def studied(root: Path) -> None:
+    """The folder of a study of one cell."""
+    _verb(root, *STUDY)
+
+
+def conversion(root: Path) -> None:
+    """The folder of a finished conversion."""
+    _verb(root, "data", "convert", "coco", "coco", "--out", "conv")
+
+
 def results(root: Path) -> None:
     """Results of bench and eval."""
     for name in ("a", "b"):
@@ -239,6 +262,8 @@ MAKERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "half": (interrupted, ("recipes", "data")),
     "models": (exported, ("run",)),
     "pt": (torch_file, ()),
+    "studied": (studied, ("recipes", "data")),
+    "conversion": (conversion, ("converted",)),
     "results": (results, ("onnx", "data")),
     "engine": (engine, ()),
 }
