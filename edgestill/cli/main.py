@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from edgestill import __version__
-from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, missing_library
+from edgestill.errors import EXTRA_OF, DeviceError, ToolchainError, UsageError, missing_library
 from edgestill.files import to_json_text
 from edgestill.registry import Registry
 
@@ -32,6 +32,7 @@ PATH_ERRORS = frozenset(
         *(errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EOPNOTSUPP),
     }
 )
+LARGEST = (1 << 31) - 1  # of a whole number; libraries take no larger ones
 VERBS = Registry("edgestill.cli.verbs", "verb")
 
 
@@ -97,6 +98,11 @@ def _run_and_print(words: list[str]) -> int:
     except BrokenPipeError:
         # The reader closed the pipe (`| head`); Python would report it again while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError as error:
+        what = f"this machine has too little memory for that: {error or 'an allocation failed'}"
+        return _print_error(
+            verb, DeviceError(what, hint="a smaller input, batch or number of images needs less")
+        )
     except OSError as error:
         if error.errno not in PATH_ERRORS or error.filename is None:
             raise
@@ -155,6 +161,9 @@ def _parse(verb: str, words: list[str]) -> argparse.Namespace:
     args.json = "--json" in words
     if unknown:
         raise UsageError(f"unknown argument {unknown[0]!r}", hint=_suggest(parser, unknown[0], verb))
+    for name, value in vars(args).items():
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}", hint=f"a number up to {LARGEST}")
     return args
 
 

@@ -192,3 +192,36 @@ def test_the_shells_pipe_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     os.write(write, b"[1")
     os.close(write)
     assert "is not readable JSON" in refused(["compare", f"/dev/fd/{read}", "x.json"], 3, capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "MODEL", "--source", "DATA", "--threads", "9" * 30),
+        ("eval", "MODEL", "--data", "DATA", "--limit", str(1 << 31)),
+        ("bench", "MODEL", "--min-samples", "9" * 30),
+        ("data", "synth", "--images", str(10**9), "--out", "new"),
+        ("data", "synth", "--images", "1", "--size", "99999x99999", "--out", "new"),
+        ("data", "synth", "--images", "1", "--splits", "nan,0,1", "--out", "new"),
+        ("data", "clip", "--size", "65536x64", "--out", "new.mp4"),
+    ],
+)
+def test_numbers_that_nothing_takes(
+    words: tuple[str, ...], tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused([{"MODEL": tiny_model, "DATA": data}.get(word, word) for word in words], 2, capsys)
+
+
+def test_a_camera_number_of_many_digits(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(["run", tiny_model, "--source", "9" * 5000], 5, capsys)
+
+
+def test_too_little_memory_is_a_device_error(
+    tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("Unable to allocate 28 GiB")
+
+    monkeypatch.setattr("edgestill.cli.verbs.eval.run", fail)
+    what = refused(["eval", tiny_model, "--data", data], 5, capsys)
+    assert "too little memory for that: Unable to allocate 28 GiB" in what

@@ -38,7 +38,21 @@ ODD_PATHS = (
 ODD_NUMBERS = (
     *("-1", "0", "nan", "inf", "-inf", "1e308", "9" * 30, "9" * 5000, "", "x", "1.5", "1e-320", "٣", "0x10"),
 )
-ODD_SIZES = (
+ODD_KEYS = (
+    *("seed", "threads", "patience", "cache_mib", "loader_threads", "eval_every", "save_every_steps"),
+    *("optimiser.momentum", "optimiser.warmup_epochs", "optimiser.ema_steps", "optimiser.clip", "loss.box"),
+    *(
+        "loss.cls",
+        "loss.balance",
+        "augment.mosaic",
+        "augment.zoom",
+        "train_hw",
+        "input_hw",
+        "student.anchors_px",
+    ),
+    *("optimiser.final", "optimiser.weight_decay", "augment.hue", "precision", "student.model", "tiling"),
+)
+SIZES = (
     "0x0",
     "-1x5",
     "1x1",
@@ -52,6 +66,7 @@ ODD_SIZES = (
     "33x97",
     "٣x٣",
 )
+STUDY_FILES = ("score.json", "cell.json", "detections.npz", "history.csv", "result.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,11 +300,8 @@ DAMAGED = (
         STUDY,
         ("studied",),
         (
-            "studied/*.*",
-            "studied/cells/*/*.*",
-            "studied/*/*/*.json",
-            "studied/*/*/*.npz",
-            "studied/*/*/*.csv",
+            "studied/study.json",
+            *(f"studied/cells/*/*/*/{name}" for name in STUDY_FILES),
         ),
         16,
         ("studied",),
@@ -298,7 +310,7 @@ DAMAGED = (
         "convert-again",
         _w("data convert coco coco --out conv --force"),
         ("conversion",),
-        ("conv/*", "conv/.*", "conv/*/*/*"),
+        ("conv/*.jsonl", "conv/data.yaml"),
         10,
         ("conv",),
     ),
@@ -416,6 +428,11 @@ def all_cases(seed: int) -> Iterator[Case]:
     for i, command in enumerate(NUMBERS):
         materials = tuple(name for name in LIGHT if _uses(command, name))
         yield from _filled(f"number{i}", command, materials, ODD_NUMBERS, PER_NUMBER, seed)
+    for key in KEYS:
+        command = (
+            f"distill recipe.toml --data data/data.yaml --out out --set methods={{{{}}}} --set {key}={{}}"
+        )
+        yield from _filled(f"key.{key}", command, ("recipes", "data"), ODD_NUMBERS, PER_NUMBER, seed)
     for i, command in enumerate(SIZES):
         materials = tuple(name for name in LIGHT if _uses(command, name))
         yield from _filled(f"size{i}", command, materials, ODD_SIZES, PER_SIZE, seed)

@@ -137,6 +137,14 @@ def json_value(data: bytes, random: Random) -> bytes:
     return json.dumps(_replaced(value, random)).encode()
 
 
+def json_lines(data: bytes, random: Random) -> bytes:
+    """A file of JSON lines with one line damaged as ``json_value`` does."""
+    lines = data.splitlines()
+    place = random.randrange(len(lines))
+    lines[place] = json_value(lines[place], random)
+    return b"\n".join(lines) + b"\n"
+
+
 def yaml_value(data: bytes, random: Random) -> bytes:
     """A YAML file with one value replaced, or one that is odd as a whole."""
     if random.random() < 0.5:
@@ -201,7 +209,7 @@ def in_zip(data: bytes, random: Random) -> bytes:
     with zipfile.ZipFile(old) as read, zipfile.ZipFile(new, "w") as write:
         entries = read.namelist()
         pickles = [name for name in entries if name.endswith(".pkl")]
-        target = random.choice(pickles if random.random() < 0.8 else entries)
+        target = random.choice(pickles if pickles and random.random() < 0.8 else entries)
         for name in entries:
             content = read.read(name)
             if name == target:
@@ -306,6 +314,8 @@ BY_SUFFIX: dict[str, tuple[Damage, ...]] = {
     ".onnx": (*BYTES, *(in_onnx,) * 10),
     ".safetensors": (*BYTES, *(in_safetensors,) * 7),
     ".pt": (*BYTES, in_zip, in_zip, in_zip, in_zip, in_zip, in_zip),
+    ".npz": (*BYTES, in_zip, in_zip, in_zip),
+    ".jsonl": (*TEXT, json_lines, json_lines, json_lines, json_lines),
     ".png": (*BYTES, huge_image),
     ".jpg": (*BYTES, huge_image),
 }
