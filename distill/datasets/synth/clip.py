@@ -143,7 +143,7 @@ def _check(out: Path, seconds: float, fps: float, size_wh: tuple[int, int], seed
         )
     if min(size_wh) < 64 or max(size_wh) > MAX_SIDE or size_wh[0] % 2 or size_wh[1] % 2:
         raise UsageError(
-            f"--size is {size_wh[0]}x{size_wh[1]}, video wants even sides of at least 64 and at most {MAX_SIDE}",
+            f"--size is {size_wh[0]}x{size_wh[1]}, video wants even sides from 64 to {MAX_SIDE}",
             hint="e.g. --size 1280x720",
         )
     if seed < 0:

@@ -38,21 +38,7 @@ ODD_PATHS = (
 ODD_NUMBERS = (
     *("-1", "0", "nan", "inf", "-inf", "1e308", "9" * 30, "9" * 5000, "", "x", "1.5", "1e-320", "٣", "0x10"),
 )
-ODD_KEYS = (
-    *("seed", "threads", "patience", "cache_mib", "loader_threads", "eval_every", "save_every_steps"),
-    *("optimiser.momentum", "optimiser.warmup_epochs", "optimiser.ema_steps", "optimiser.clip", "loss.box"),
-    *(
-        "loss.cls",
-        "loss.balance",
-        "augment.mosaic",
-        "augment.zoom",
-        "train_hw",
-        "input_hw",
-        "student.anchors_px",
-    ),
-    *("optimiser.final", "optimiser.weight_decay", "augment.hue", "precision", "student.model", "tiling"),
-)
-SIZES = (
+ODD_SIZES = (
     "0x0",
     "-1x5",
     "1x1",
@@ -394,6 +380,20 @@ NUMBERS = (
     *("data synth --out out --images 1 --workers 1 --size 320x192 --splits {},0,0",),
     *("data clip --out out/c.mp4 --size 320x192 --seconds 0.1 --fps {}",),
     *("data convert coco coco --out out --val-share {}", "data convert coco coco --out out --seed {}"),
+)
+KEYS = (
+    *("seed", "threads", "patience", "cache_mib", "loader_threads", "eval_every", "save_every_steps"),
+    *("optimiser.momentum", "optimiser.warmup_epochs", "optimiser.ema_steps", "optimiser.clip", "loss.box"),
+    *(
+        "loss.cls",
+        "loss.balance",
+        "augment.mosaic",
+        "augment.zoom",
+        "train_hw",
+        "input_hw",
+        "student.anchors_px",
+    ),
+    *("optimiser.final", "optimiser.weight_decay", "augment.hue", "precision", "student.model", "tiling"),
 )
 SIZES = (
     *(
