@@ -408,7 +408,7 @@ SIZES = (
     ),
 )
 LIGHT = ("onnx", "data", "ckpt", "recipes", "converted")
-PER_PATH, PER_NUMBER, PER_SIZE = 27, 14, 12
+PER_PATH, PER_NUMBER, PER_SIZE = 4, 2, 3
 
 
 def all_cases(seed: int) -> Iterator[Case]:
@@ -432,7 +432,9 @@ def all_cases(seed: int) -> Iterator[Case]:
         command = (
             f"distill recipe.toml --data data/data.yaml --out out --set methods={{{{}}}} --set {key}={{}}"
         )
-        yield from _filled(f"key.{key}", command, ("recipes", "data"), ODD_NUMBERS, PER_NUMBER, seed)
+        yield from _filled(
+            f"key-{key.replace('.', '-')}", command, ("recipes", "data"), ODD_NUMBERS, PER_NUMBER, seed
+        )
     for i, command in enumerate(SIZES):
         materials = tuple(name for name in LIGHT if _uses(command, name))
         yield from _filled(f"size{i}", command, materials, ODD_SIZES, PER_SIZE, seed)
