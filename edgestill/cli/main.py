@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from edgestill import __version__
 from edgestill.errors import EXTRA_OF, DeviceError, ToolchainError, UsageError, missing_library
 from edgestill.files import to_json_text
+from edgestill.installation import pip_command
 from edgestill.registry import Registry
 
 #: Errors of the file system that a user can mend, by another path, permission or disk; any other is a bug.
@@ -33,6 +34,8 @@ PATH_ERRORS = frozenset(
     }
 )
 LARGEST = (1 << 31) - 1  # of a whole number; libraries take no larger ones
+#: Import names of the libraries of the base install.
+BASE_MODULES = frozenset({"cv2", "numpy", "rich", "tomli", "yaml"})
 VERBS = Registry("edgestill.cli.verbs", "verb")
 
 
@@ -88,9 +91,17 @@ def _run_and_print(words: list[str]) -> int:
     except ToolchainError as error:
         return _print_error(verb, error)
     except ModuleNotFoundError as error:
+        if error.name in BASE_MODULES:
+            what = f"edgestill needs {error.name!r}, which is not installed"
+            return _print_error(verb, DeviceError(what, hint=pip_command()))
         if error.name not in EXTRA_OF:
             raise
         return _print_error(verb, missing_library("this", error.name, EXTRA_OF[error.name]))
+    except ImportError as error:
+        if ".so" not in str(error):
+            raise
+        hint = "edgestill doctor says which package it belongs to, and how to install that again"
+        return _print_error(verb, DeviceError(f"a shared library cannot be loaded: {error}", hint=hint))
     except KeyboardInterrupt:
         hint = "continue distill with --resume; repeat the command to continue study and data convert"
         print(f"edgestill {verb}: interrupted\n  hint: {hint}", file=sys.stderr)

@@ -225,3 +225,29 @@ def test_too_little_memory_is_a_device_error(
     monkeypatch.setattr("edgestill.cli.verbs.eval.run", fail)
     what = refused(["eval", tiny_model, "--data", data], 5, capsys)
     assert "too little memory for that: Unable to allocate 28 GiB" in what
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            ImportError("libGL.so.1: cannot open shared object file"),
+            "a shared library cannot be loaded: libGL",
+        ),
+        (ModuleNotFoundError("No module named 'cv2'", name="cv2"), "edgestill needs 'cv2'"),
+        (ModuleNotFoundError("No module named 'av'", name="av"), "this needs 'av'"),
+    ],
+)
+def test_a_library_that_does_not_load_is_a_device_error(
+    raised: Exception,
+    said: str,
+    tiny_model: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("edgestill.cli.verbs.eval.run", fail)
+    assert said in refused(["eval", tiny_model, "--data", data], 5, capsys)
