@@ -90,18 +90,6 @@ def _run_and_print(words: list[str]) -> int:
             module.verdict(result)
     except ToolchainError as error:
         return _print_error(verb, error)
-    except ModuleNotFoundError as error:
-        if error.name in BASE_MODULES:
-            what = f"edgestill needs {error.name!r}, which is not installed"
-            return _print_error(verb, DeviceError(what, hint=pip_command()))
-        if error.name not in EXTRA_OF:
-            raise
-        return _print_error(verb, missing_library("this", error.name, EXTRA_OF[error.name]))
-    except ImportError as error:
-        if ".so" not in str(error):
-            raise
-        hint = "edgestill doctor says which package it belongs to, and how to install that again"
-        return _print_error(verb, DeviceError(f"a shared library cannot be loaded: {error}", hint=hint))
     except KeyboardInterrupt:
         hint = "continue distill with --resume; repeat the command to continue study and data convert"
         print(f"edgestill {verb}: interrupted\n  hint: {hint}", file=sys.stderr)
@@ -109,17 +97,37 @@ def _run_and_print(words: list[str]) -> int:
     except BrokenPipeError:
         # The reader closed the pipe (`| head`); Python would report it again while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except MemoryError as error:
-        what = f"this machine has too little memory for that: {error or 'an allocation failed'}"
-        return _print_error(
-            verb, DeviceError(what, hint="a smaller input, batch or number of images needs less")
-        )
-    except OSError as error:
-        if error.errno not in PATH_ERRORS or error.filename is None:
+    except (ImportError, MemoryError, OSError) as error:
+        known = _known(error)
+        if known is None:
             raise
-        what = f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}"
-        return _print_error(verb, UsageError(what, hint="check the path, its permissions and the free space"))
+        return _print_error(verb, known)
     return 0
+
+
+def _known(error: ImportError | MemoryError | OSError) -> ToolchainError | None:
+    """The error that a user can mend, of one that Python raised; None for a bug."""
+    if isinstance(error, MemoryError):
+        what = f"this machine has too little memory for that: {str(error) or 'an allocation failed'}"
+        return DeviceError(what, hint="a smaller input, batch or number of images needs less")
+    if isinstance(error, OSError):
+        if error.errno not in PATH_ERRORS or not isinstance(error.filename, (str, bytes)):
+            return None
+        what = f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}"
+        return UsageError(what, hint="check the path, its permissions and the free space")
+    return _not_loaded(error)
+
+
+def _not_loaded(error: ImportError) -> ToolchainError | None:
+    """The error of a library that is missing or lacks a shared library; None for another import."""
+    if isinstance(error, ModuleNotFoundError) and error.name in BASE_MODULES:
+        return DeviceError(f"edgestill needs {error.name!r}, which is not installed", hint=pip_command())
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF:
+        return missing_library("this", error.name, EXTRA_OF[error.name])
+    if ".so" in str(error):
+        hint = "edgestill doctor says which package it belongs to, and how to install that again"
+        return DeviceError(f"a shared library cannot be loaded: {error}", hint=hint)
+    return None
 
 
 def _print_error(verb: str, error: ToolchainError) -> int:
