@@ -101,12 +101,14 @@ def compare_results(
     """
     for result, name in zip((a, b), names, strict=True):
         refuse_other_results(result, name)
-    pairs = _pairs(a["models"], b["models"], names)
-    return {
-        "kind": "compare",
-        "comparisons": [c for first, second in pairs for c in compare_models(first, second, paired=False)],
-        "doubts": find_differences(a, b, pairs),
-    }
+    try:
+        pairs = _pairs(a["models"], b["models"], names)
+        comparisons = [c for first, second in pairs for c in compare_models(first, second, paired=False)]
+        return {"kind": "compare", "comparisons": comparisons, "doubts": find_differences(a, b, pairs)}
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DataError(
+            f"{names[0]} or {names[1]} lacks a part or was changed: {error!r}", hint=HINT
+        ) from error
 
 
 def refuse_other_results(result: object, name: str) -> None:

@@ -37,7 +37,7 @@ _VERDICTS: Mapping[str, Any] = {"faster": "good", "slower": "bad"}
 
 
 #: Errors of reading a result whose values are of other types than a verb writes.
-_BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+_BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError)
 
 
 def build_page(

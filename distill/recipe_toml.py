@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from distill.recipe import METHODS, MethodConfig, Recipe
 from edgestill.errors import UsageError, unknown_name
+from edgestill.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,6 +20,7 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "recipes"
+LARGEST = 1 << 32  # of any number in a recipe: the seeds of random generators are below it
 
 T = TypeVar("T")
 _NAME = re.compile(r"""\"[^"]+"|'[^']+'|[^\s."'=]+""")
@@ -73,10 +75,10 @@ def read_toml(path: Path, hint: str) -> dict[str, Any]:
         UsageError: The file is missing or not TOML; it carries ``hint``.
     """
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        table: dict[str, Any] = tomllib.loads(read_text(path))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist", hint=hint) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: TOML, UTF-8, and numbers too long
         raise UsageError(f"{path} is not a TOML file: {error}", hint=hint) from error
     return table
 
@@ -117,7 +119,7 @@ def _value(setting: str, text: str) -> Any:
     """The value of a setting: TOML, else the text itself if it does not look like a list, table or quote."""
     try:
         found = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no TOML, or a number of too many digits
         if text[:1] in {"[", "{", '"', "'"}:
             raise UsageError(
                 f"--set {setting}: the value is not TOML: {error}",
@@ -217,6 +219,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         raise _mismatch(
             where, {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text"), value
         )
+    if hint in (int, float) and not abs(value) < LARGEST:  # NaN fails the comparison
+        raise _mismatch(where, "a number of a size that can be meant", value)
+    if hint is str and "\0" in str(value):
+        raise _mismatch(where, "text without NUL", value)
     return hint(value)
 
 
@@ -233,4 +239,8 @@ def _tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _mismatch(where: str, wanted: str, value: Any) -> UsageError:
-    return UsageError(f"{where} = {value!r}", hint=f"{where} is {wanted}")
+    try:
+        shown = repr(value)
+    except ValueError:  # Python does not write out a number of more than 4300 digits
+        shown = "a number of thousands of digits"
+    return UsageError(f"{where} = {shown}", hint=f"{where} is {wanted}")

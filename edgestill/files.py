@@ -1,9 +1,11 @@
 """Atomic writes: a file is written under a temporary name beside its target, then renamed."""
 
+import errno
 import glob
 import hashlib
 import json
 import os
+import stat
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -128,6 +130,39 @@ def to_json_text(value: Any, *, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent, default=_plain)
 
 
+def resolved(path: Path) -> Path:
+    """The absolute path behind links; unlike ``Path.resolve``, also of a link to itself."""
+    return Path(os.path.realpath(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; a named pipe or a device is refused, which may have no end.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    mode = path.stat().st_mode
+    # The shell gives the output of a command as a pipe there: compare <(...) b.json
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or path.parent == Path("/dev/fd")):
+        raise OSError(errno.EINVAL, "a named pipe or a device, not a file", str(path))
+    return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, see ``read_bytes``; a byte order mark is left out.
+
+    Raises:
+        OSError: It cannot be read.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    return read_bytes(path).decode("utf-8-sig")
+
+
+def is_text(name: str) -> bool:
+    """Whether a string can be written to a file or a terminal; half of a surrogate pair cannot."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
 def read_json(path: Path, *, hint: str) -> Any:
     """Read a JSON file.
 
@@ -135,7 +170,7 @@ def read_json(path: Path, *, hint: str) -> Any:
         DataError: It is missing or not JSON; the hint says what to do.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", hint=hint) from error
     except (OSError, ValueError, RecursionError) as error:  # the last one of deep nesting

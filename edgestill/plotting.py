@@ -15,6 +15,7 @@ from edgestill.drawing.class_names import fallback_fonts
 from edgestill.drawing.palette import DASHES
 from edgestill.errors import EXTRA_OF
 from edgestill.files import replacing
+from edgestill.installation import pip_command
 from edgestill.progress import say
 
 LIBRARY = "matplotlib"
@@ -106,7 +107,7 @@ def optional_plots(what: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name != LIBRARY:
             raise
-        say(f"no {what}: {LIBRARY} is not installed (pip install 'edgestill[{EXTRA_OF[LIBRARY]}]')")
+        say(f"no {what}: {LIBRARY} is not installed ({pip_command(EXTRA_OF[LIBRARY])})")
 
 
 def line_style(k: int) -> dict[str, Any]:

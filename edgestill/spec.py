@@ -8,12 +8,13 @@ are written as well. ``runtime.file_reading`` reads files of ``yolo export``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from edgestill.errors import ArtifactError
+from edgestill.files import is_text
 
 Precision = Literal["fp32", "fp16", "int8"]
 #: ``coupled``: YOLOv5's 1x1 convolutions over anchors; ``decoupled``: YOLOX-style towers over the same
@@ -40,6 +41,8 @@ SPEC_KEY = "edgestill.spec"
 #: each output of 6 columns for end-to-end and skips NMS, and it knows no objectness and no ``score_map``. It
 #: converts the batch size to a number when it opens a file, so that it refuses these and shows the text.
 NOT_FOR_ULTRALYTICS = "run it with edgestill: the ultralytics package would read other boxes from this file"
+MAX_SIDE = 1 << 16  # pixels of an input side or a stride
+MAX_NUMBER = 1e30  # of any other number in a spec
 OPTIONAL_FIELDS = frozenset(
     {"share_levels", "pixels", "score_map"}
 )  # added later: older specs lack them, and mean their default
@@ -104,6 +107,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not self.classes:
             raise ArtifactError("the model spec has no classes", hint="export the model again")
+        if not all(map(is_text, self.classes)):
+            raise ArtifactError(f"a class name is no text: {self.classes!a}", hint="name the classes again")
         if any(side <= 0 or side % max(self.strides) for side in self.input_hw):
             raise ArtifactError(
                 f"input_hw {self.input_hw} is not a multiple of the largest stride {max(self.strides)}",
@@ -159,14 +164,19 @@ class ModelSpec:
         """The spec of ``to_json``'s data.
 
         Raises:
-            ArtifactError: A field is missing or unknown.
+            ArtifactError: A field is missing or unknown, or its value is of another type or out of range.
         """
         known = {f.name for f in fields(cls)}
-        odd = sorted((set(data) ^ known) - OPTIONAL_FIELDS)
+        odd = sorted((set(data if isinstance(data, Mapping) else ()) ^ known) - OPTIONAL_FIELDS)
         if odd:
             raise ArtifactError(
                 f"the model spec has missing or unknown fields: {', '.join(odd)}",
                 hint="it was written by another version: export the model again",
+            )
+        if wrong := [name for name, value in data.items() if not _CHECKS[name](value)]:
+            shown = repr(data[wrong[0]])[:60]
+            raise ArtifactError(
+                f"the model spec has {wrong[0]} = {shown}", hint="copy the file again, or export it again"
             )
         frozen = dict(data)
         for name in ("input_hw", "classes", "strides"):
@@ -201,4 +211,52 @@ class ModelSpec:
             ArtifactError: A field is missing or unknown.
             KeyError: There is no spec: it is a file of another exporter.
         """
-        return cls.from_json(json.loads(metadata[SPEC_KEY]))
+        return cls.from_json(_json_spec(metadata[SPEC_KEY]))
+
+
+def _json_spec(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"the model spec in the file is not JSON: {error}", hint="export the model again"
+        ) from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value) and 0 < value <= MAX_SIDE
+
+
+def _is_list(value: Any, fits: Callable[[Any], bool], length: int | None = None) -> bool:
+    listed = isinstance(value, (list, tuple)) and (length is None or len(value) == length)
+    return listed and all(map(fits, value))
+
+
+def _are_pairs(value: Any) -> bool:
+    return _is_list(value, lambda pair: _is_list(pair, _is_number, 2))
+
+
+def _one_of(names: Sequence[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in names
+
+
+#: By field, whether a value in JSON has its type and range.
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str),
+    "input_hw": lambda value: _is_list(value, _is_side, 2),
+    "classes": lambda value: _is_list(value, lambda name: isinstance(name, str)),
+    "strides": lambda value: bool(value) and _is_list(value, _is_side),
+    "anchors_px": lambda value: _is_list(value, _are_pairs),
+    "head": _one_of(get_args(HeadKind)),
+    "share_levels": lambda value: isinstance(value, bool),
+    "layout": _one_of(get_args(Layout)),
+    "pixels": _one_of(get_args(Pixels)),
+    "pixel_order": _one_of(("rgb", "bgr")),
+    "scale": lambda value: _is_number(value) and value > 0,
+    "pad_value": lambda value: _is_number(value) and 0 <= value <= 255,
+    "score_map": _are_pairs,
+}

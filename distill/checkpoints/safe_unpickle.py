@@ -200,7 +200,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # also of names that are not UTF-8, or of a version or method it does not know
         raise ArtifactError(f"{path} is a broken zip file: {error}", hint="copy the file again") from error
     total = sum(entry.file_size for entry in entries)
     pickles = [entry.file_size for entry in entries if entry.filename.endswith(".pkl")]

@@ -12,7 +12,7 @@ import numpy as np
 
 from distill.datasets.near_duplicates import Hash, perceptual_hash
 from edgestill.dataset import Dataset, Labels, label_path
-from edgestill.dataset_files.image_file import DecodedImage, decode_image, read_bytes
+from edgestill.dataset_files.image_file import DecodedImage, decode_image, read_image_bytes
 from edgestill.errors import DataError
 
 #: The format of a file by the start of its content, and the suffixes of that format.
@@ -86,7 +86,7 @@ def check_image(dataset: Dataset, path: Path) -> CheckedImage:
     """Read an image and its labels; errors are in the result."""
     one = CheckedImage(path)
     try:
-        data = read_bytes(path)
+        data = read_image_bytes(path)
         decoded = decode_image(data, path)
         image = decoded.bgr
         one.size = f"{image.shape[1]}x{image.shape[0]}"

@@ -24,7 +24,7 @@ from distill.datasets.formats._state import ConversionState
 from distill.datasets.formats._usable import no_image, no_object, with_image_files, with_readable_classes
 from distill.datasets.formats._write import WriteOptions, WrittenImage, remove, write
 from edgestill.errors import DataError, UsageError
-from edgestill.files import write_bytes
+from edgestill.files import resolved, write_bytes
 from edgestill.progress import progress
 from edgestill.registry import Registry
 
@@ -140,7 +140,7 @@ def _check(
     if images is not None and not images.is_dir():
         raise DataError(f"--images {images} is not a folder", hint="name the folder that holds the images")
     for folder in (source, *([images] if images else [])):
-        if out.resolve().is_relative_to(folder.resolve()):
+        if resolved(out).is_relative_to(resolved(folder)):
             raise UsageError(f"--out {out} is inside the source, {folder}", hint="name a folder outside it")
 
 
@@ -156,7 +156,7 @@ def _settings(
     """The settings that determine the result, in the format of the state file."""
     return {
         "format": kind,
-        "source": str(source.resolve()),
+        "source": str(resolved(source)),
         "classes": class_map.to_json() if class_map else {},
         "split": asdict(split_settings),
         "style": asdict(write_options),

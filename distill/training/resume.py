@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,15 +57,24 @@ def load_state(run: TrainingRun) -> None:
     check_recipe(stored, run.recipe, path.parent)
     check_epochs(run.recipe, stored["epochs"], counters["epoch"], path.parent)
     check_formulas(state.get("formulas", {}), run.recipe, path.parent)
+    try:
+        _restore(run, state)
+        _set_rng_states(state["random"], path)
+        for name, value in counters.items():
+            setattr(run.counters, name, value)
+    except UsageError:
+        raise
+    except Exception as error:  # a part is missing, or is for another network
+        raise ArtifactError(f"{path} cannot be resumed: {error}", hint="start again with --force") from error
+
+
+def _restore(run: TrainingRun, state: dict[str, Any]) -> None:
     run.model.load_state_dict(state["model"])
     run.method_losses.load_state_dict(state["terms"])
     run.ema.model.load_state_dict(state["ema"])
     run.ema.updates = state["ema_updates"]
     run.optimiser.load_state_dict(state["optimiser"])
     run.scaler.load_state_dict(state["scaler"])
-    _set_rng_states(state["random"], path)
-    for name, value in counters.items():
-        setattr(run.counters, name, value)
 
 
 def _rng_states(run: TrainingRun) -> dict[str, Tensor]:

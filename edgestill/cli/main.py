@@ -23,18 +23,24 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from edgestill import __version__
-from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, closest, missing_library
+from edgestill.errors import EXTRA_OF, DeviceError, ToolchainError, UsageError, closest, missing_library
 from edgestill.files import to_json_text
+from edgestill.installation import pip_command
 from edgestill.registry import Registry
 from edgestill.verbosity import is_verbose, set_verbosity
 
-#: Errors of the file system that a user can mend; any other is a bug.
+#: Errors of the file system that a user can mend, by another path, permission or disk; any other is a bug.
 PATH_ERRORS = frozenset(
     {
-        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
-        *(errno.ENAMETOOLONG, errno.EDQUOT, errno.EFBIG),
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EXDEV, errno.EBUSY),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENODEV, errno.ETXTBSY),
+        *(errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EOPNOTSUPP),
     }
 )
+LARGEST = (1 << 31) - 1  # of a whole number; libraries take no larger ones
+#: Import names of the libraries of the base install.
+BASE_MODULES = frozenset({"cv2", "numpy", "rich", "tomli", "yaml"})
 VERBS = Registry("edgestill.cli.verbs", "verb")
 #: Flags of every verb, which may stand anywhere.
 COMMON = {
@@ -118,25 +124,46 @@ def _run_and_print(words: list[str]) -> int:
             module.verdict(result)
     except ToolchainError as error:
         return _print_error(verb, error)
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRA_OF:
-            raise
-        return _print_error(verb, missing_library("this", error.name, EXTRA_OF[error.name]))
     except KeyboardInterrupt:
         hint = "continue distill with --resume; repeat the command to continue study and data convert"
         print(f"edgestill {verb}: interrupted\n  hint: {hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         _drop_stdout()  # the reader closed the pipe (`| head`)
-    except OSError as error:
-        if error.errno not in PATH_ERRORS:
+    except (ImportError, MemoryError, OSError) as error:
+        known = _known(error)
+        if known is None:
             raise
-        if error.filename is None:  # a write, not an open: most often the result itself, as `> /full/disk`
-            _drop_stdout()
+        if isinstance(error, OSError) and error.filename is None:
+            _drop_stdout()  # a write, not an open: most often the result itself, as `> /full/disk`
+        return _print_error(verb, known)
+    return 0
+
+
+def _known(error: ImportError | MemoryError | OSError) -> ToolchainError | None:
+    """The error that a user can mend, of one that Python raised; None for a bug."""
+    if isinstance(error, MemoryError):
+        what = f"this machine has too little memory for that: {str(error) or 'an allocation failed'}"
+        return DeviceError(what, hint="a smaller input, batch or number of images needs less")
+    if isinstance(error, OSError):
+        if error.errno not in PATH_ERRORS or not isinstance(error.filename, (str, bytes, type(None))):
+            return None
         where = "the output" if error.filename is None else os.fsdecode(error.filename)
         what = f"{where}: {os.strerror(error.errno)}"
-        return _print_error(verb, UsageError(what, hint="check the path, its permissions and the free space"))
-    return 0
+        return UsageError(what, hint="check the path, its permissions and the free space")
+    return _not_loaded(error)
+
+
+def _not_loaded(error: ImportError) -> ToolchainError | None:
+    """The error of a library that is missing or lacks a shared library; None for another import."""
+    if isinstance(error, ModuleNotFoundError) and error.name in BASE_MODULES:
+        return DeviceError(f"edgestill needs {error.name!r}, which is not installed", hint=pip_command())
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF:
+        return missing_library("this", error.name, EXTRA_OF[error.name])
+    if ".so" in str(error):
+        hint = "edgestill doctor says which package it belongs to, and how to install that again"
+        return DeviceError(f"a shared library cannot be loaded: {error}", hint=hint)
+    return None
 
 
 def _drop_stdout() -> None:
@@ -226,6 +253,9 @@ def _parse(verb: str, words: list[str]) -> argparse.Namespace:
         setattr(args, flag.removeprefix("--"), flag in words)
     if unknown:
         raise UsageError(f"unknown argument {unknown[0]!r}", hint=_suggest(parser, unknown[0], verb))
+    for name, value in vars(args).items():
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}", hint=f"a number up to {LARGEST}")
     return args
 
 

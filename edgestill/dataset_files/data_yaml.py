@@ -11,6 +11,7 @@ import yaml
 
 from edgestill.dataset_files.image_folder import kind_of
 from edgestill.errors import DataError
+from edgestill.files import read_text
 
 HINT = "a data.yaml holds path, train, val, test and names; `edgestill data synth` writes one"
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -88,7 +89,7 @@ def _load(path: Path) -> dict[Any, Any]:
         hint = f"give {inside[0]}" if inside else "give the data.yaml of the data set"
         raise DataError(f"{path} is a folder", hint=hint)
     try:
-        data = yaml.load(path.read_text("utf-8-sig"), _Loader)
+        data = yaml.load(read_text(path), _Loader)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", hint=HINT) from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgestill.dataset_files import jpeg_damage
 from edgestill.dataset_files.decoder_messages import decode
 from edgestill.errors import DataError
+from edgestill.files import read_bytes
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 PNG, PNG_END = b"\x89PNG", b"IEND"
@@ -60,13 +61,13 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: It is missing, truncated, damaged, or not an image.
     """
-    return decode_image(read_bytes(path), path).bgr
+    return decode_image(read_image_bytes(path), path).bgr
 
 
-def read_bytes(path: Path) -> bytes:
+def read_image_bytes(path: Path) -> bytes:
     """The content of an image file; DataError if it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}", hint="check the path") from error
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from edgestill.dataset_files.image_file import IMAGE_SUFFIXES
 from edgestill.errors import DataError
+from edgestill.files import read_text
 
 #: Folders and files that systems leave behind: Synology and QNAP, macOS archives, Windows, Linux.
 OF_SYSTEMS = frozenset(
@@ -68,7 +69,7 @@ def listed_images(listing: Path, root: Path) -> list[Path]:
         DataError: It cannot be read, or images that it names are not there.
     """
     try:
-        lines = listing.read_bytes().decode("utf-8-sig").splitlines()
+        lines = read_text(listing).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{listing} cannot be read: {error}", hint="a list of images is plain text in UTF-8"

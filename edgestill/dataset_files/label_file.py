@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgestill.boxes import cxcywh_to_xyxy
 from edgestill.errors import DataError
+from edgestill.files import read_bytes
 
 #: Of the image, by which a box may reach outside: label files hold rounded numbers.
 EDGE_TOLERANCE = 1e-2
@@ -96,7 +97,7 @@ def read_labels(path: Path, nc: int, *, keypoint_columns: int = 0) -> Labels:
 def _lines(path: Path) -> list[str]:
     hint = "a label file is plain text in UTF-8"
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

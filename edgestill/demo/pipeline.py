@@ -10,7 +10,7 @@ from edgestill.dataset import IMAGE_SUFFIXES
 from edgestill.demo.lights import LightStates, are_lights
 from edgestill.demo.overlay import FrameOverlay
 from edgestill.errors import UsageError
-from edgestill.files import MAX_NAME_BYTES, refuse_overwrite, shortened
+from edgestill.files import MAX_NAME_BYTES, refuse_overwrite, resolved, shortened
 from runtime.class_filter import ClassFilter
 from runtime.detector import ModelDetector
 from runtime.frames import FrameSource
@@ -81,7 +81,7 @@ def file_sink(
     """
     suffix = target.suffix.lower()
     origin = Path(source_text)
-    if _may_be_source(target.resolve(), origin):
+    if _may_be_source(resolved(target), origin):
         raise UsageError(f"--save {target} may overwrite the source", hint="give another path")
     is_video = source.is_live or source.fps is not None
     if is_video and (not suffix or target.is_dir()):
@@ -117,7 +117,7 @@ def _rate(source: FrameSource) -> float:
 def _may_be_source(target: Path, origin: Path) -> bool:
     """Whether writing to ``target`` could overwrite a source file: a file, or any of a folder or glob."""
     if origin.is_file():
-        return target in {origin.resolve(), origin.resolve().parent}
+        return target in {resolved(origin), resolved(origin).parent}
     fixed = takewhile(lambda part: not set(part) & set("*?["), origin.parts)
-    folder = Path(*fixed).resolve()
+    folder = resolved(Path(*fixed))
     return target == folder or (target.is_file() and target.is_relative_to(folder))

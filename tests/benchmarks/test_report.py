@@ -29,9 +29,10 @@ from benchmarks.page import (
     format_cell,
     write_report,
 )
-from benchmarks.report import build_sections, headline_cards, kind_of
+from benchmarks.report import build_page, build_sections, headline_cards, kind_of
 from edgestill.drawing.palette import plot_colours
 from edgestill.errors import DataError, DeviceError, UsageError
+from edgestill.installation import pip_command
 
 SCORE = {"ap50": 0.8, "ap50_95": 0.5, "labels": 10}
 NOTHING = {"ap50": None, "ap50_95": None, "labels": 0}
@@ -280,7 +281,7 @@ def test_a_page_without_jinja2_names_the_extra(tmp_path: Path, monkeypatch: pyte
     _templates.cache_clear()
     with pytest.raises(DeviceError, match="needs 'jinja2'") as caught:
         page_with(tmp_path, Section(title="T", blocks=[]))
-    assert caught.value.hint == "pip install 'edgestill[report]'"
+    assert caught.value.hint == pip_command("report")
 
 
 def test_numbers_verdict_doubts_and_command_stand_on_the_page(tmp_path: Path) -> None:
@@ -443,3 +444,30 @@ def test_the_classes_of_the_bars_are_marked_in_their_colours() -> None:
     svg = plots.class_bars([("student", {"green": 0.5, "red": 0.4})])
     green, red = (svg.index(f"stroke: {colour}") for colour in plot_colours(["green", "red"]))
     assert green < red
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("bench", {"models": [{}]}),
+        ("bench", {"models": None}),
+        ("bench", {"ratios": [1]}),
+        ("eval", {"per_class": {"red": None}}),
+        ("eval", {"per_source": 3}),
+        ("eval", {"map50_95": "high"}),
+    ],
+)
+def test_a_result_that_was_changed_is_an_error_that_names_its_file(kind: str, change: dict[str, Any]) -> None:
+    good = {"bench": bench_result, "eval": eval_result}
+    broken = {**good[kind](), **change}
+    results = [("good.json", good["eval"]()), ("broken.json", broken)]
+    with pytest.raises(DataError, match=r"broken\.json"):
+        build_page(results)
+
+
+def test_samples_of_unequal_number_are_an_error_that_names_the_file() -> None:
+    broken = bench_result()
+    stages = broken["models"][0]["samples_ms"]
+    stages[next(iter(stages))] = [1.0]
+    with pytest.raises(DataError, match=r"x\.json"):
+        build_page([("x.json", broken)])

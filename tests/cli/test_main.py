@@ -12,6 +12,7 @@ import pytest
 
 from edgestill import __version__
 from edgestill.cli.main import VERBS, main, verb_parser
+from edgestill.installation import pip_command
 
 
 def two_lines(text: str) -> bool:
@@ -117,7 +118,9 @@ def test_a_library_that_the_base_install_lacks_is_named_with_its_extra(
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 5, done.stderr
     assert f"needs '{library}', which is not installed" in done.stderr
-    assert done.stderr.endswith(f"  hint: pip install 'edgestill[{extra}]'\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)  # as the process: the command differs in the source folder
+        assert done.stderr.endswith(f"  hint: {pip_command(extra)}\n")
 
 
 def test_the_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,6 +138,39 @@ def test_a_broken_file_is_a_usage_error(tmp_path: Path) -> None:
         load_recipe(str(tmp_path / "broken.toml"))
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *(
+            "optimiser.lr=nan",
+            "optimiser.lr=-1",
+            "optimiser.lr=inf",
+            "optimiser.lr=1e300",
+            "optimiser.momentum=1",
+        ),
+        *(
+            "optimiser.ema_steps=0",
+            "optimiser.clip=-1",
+            "seed=-1",
+            "threads=-2",
+            "patience=-1",
+            "cache_mib=-5",
+        ),
+        *("epochs=99999999999999999999", f"batch={'9' * 5000}", "loss.box=nan", 'student.init="a\\u0000b"'),
+    ],
+)
+def test_a_number_of_no_meaning_is_a_usage_error(setting: str) -> None:
+    with pytest.raises(UsageError, match=setting.partition("=")[0]):
+        load_recipe("traffic-lights-teacher", [setting])
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 100_000, f"epochs = {'9' * 5000}"])
+def test_a_file_that_breaks_the_parser_is_a_usage_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text(text)
+    with pytest.raises(UsageError, match="not a TOML file"):
+        load_recipe(str(tmp_path / "odd.toml"))
+
+
 def test_a_recipe_can_be_kept_as_json(file: Path) -> None:
     assert (
         json.loads(json.dumps(load_recipe(str(file)).to_json()))["methods"]["cwd"]["config"]["weight"] == 2.0

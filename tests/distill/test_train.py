@@ -263,6 +263,30 @@ def test_a_broken_state_is_an_artifact_error(plain: Recipe, tmp_path: Path) -> N
         train.train(plain, tmp_path, resume=True)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {}},
+        {"optimiser": {"state": {}}},
+        {"random": None},
+        {"random": {"cpu": [torch.zeros(3)]}},
+        {"counters": "[]"},
+        {"ema": 3},
+    ],
+)
+def test_a_state_of_other_parts_is_an_artifact_error(
+    change: dict[str, object], plain: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_state", interrupt_after(1))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(plain, tmp_path)
+    state = torch.load(tmp_path / STATE, weights_only=True)  # noqa: TID251
+    torch.save({**state, **change}, tmp_path / STATE)
+    with pytest.raises(ArtifactError, match="cannot be resumed"):
+        train.train(plain, tmp_path, resume=True)
+
+
 def test_a_teacher_of_other_classes_is_refused(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     model = build("n", 3)
     native.save(tmp_path / "t", model, model_spec(model, ("a", "b", "c"), INPUT_HW), {})

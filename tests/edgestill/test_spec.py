@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgestill.errors import ArtifactError
-from edgestill.spec import ModelSpec
+from edgestill.spec import SPEC_KEY, ModelSpec
 
 LIGHTS = ModelSpec(name="yolov5n", input_hw=(384, 640), classes=("red", "yellow", "green", "off"))
 
@@ -61,6 +61,47 @@ def test_an_input_off_the_stride_is_refused(input_hw: tuple[int, int]) -> None:
 def test_a_model_without_classes_is_refused() -> None:
     with pytest.raises(ArtifactError, match="has no classes"):
         replace(LIGHTS, classes=())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", 3),
+        ("input_hw", [384]),
+        ("input_hw", [384.0, 640.0]),
+        ("input_hw", [384, True]),
+        ("input_hw", [10**40, 640]),
+        ("classes", "red"),
+        ("classes", ["red", None]),
+        ("strides", []),
+        ("strides", [8, 0]),
+        ("anchors_px", [[[1, 2, 3]]]),
+        ("anchors_px", [3]),
+        ("anchors_px", [[[float("nan"), 1]]]),
+        ("head", ["coupled"]),
+        ("layout", "yolov9"),
+        ("pixels", None),
+        ("share_levels", 1),
+        ("scale", 0),
+        ("scale", float("inf")),
+        ("pad_value", -1),
+        ("score_map", {"a": 1}),
+    ],
+)
+def test_a_value_of_another_type_or_range_is_named(field: str, value: object) -> None:
+    with pytest.raises(ArtifactError, match=f"the model spec has {field} = "):
+        ModelSpec.from_json({**LIGHTS.to_json(), field: value})
+
+
+def test_a_class_name_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="is no text"):
+        replace(LIGHTS, classes=("red", "\ud800"))
+
+
+@pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "\x00", '"'])
+def test_a_spec_in_a_model_file_that_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(ArtifactError, match="is not JSON"):
+        ModelSpec.from_metadata({SPEC_KEY: text}, inputs=(), outputs=())
 
 
 def test_an_unknown_field_is_named() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from distill.datasets.formats._records import SourceDataset, UnreadableError, UnusableError
 from edgestill.errors import UsageError, unknown_name
+from edgestill.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -121,12 +122,12 @@ def load_class_map(name: str) -> ClassMap:
         if not path.is_file():
             raise unknown_name("class map", name, class_map_names())
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(read_text(path))
     except FileNotFoundError as error:
         raise UsageError(
             f"{path} does not exist", hint=f"shipped: {', '.join(class_map_names())}; {HINT}"
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: TOML, UTF-8, and numbers too long
         raise UsageError(f"{path} is not a TOML file: {error}", hint=HINT) from error
     return _parse(path, table)
 

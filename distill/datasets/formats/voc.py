@@ -32,6 +32,7 @@ from distill.datasets.formats._records import (
 from distill.datasets.formats._values import flag, number, pixels
 from edgestill.dataset import IMAGE_SUFFIXES
 from edgestill.errors import DataError
+from edgestill.files import read_bytes
 from edgestill.progress import track
 
 DROP = {"difficult": ("1",)}  # without a class map
@@ -121,7 +122,7 @@ def parse_xml(path: Path) -> Element:
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = _refuse
     try:
-        parser.Parse(_decoded(path.read_bytes()), True)
+        parser.Parse(_decoded(read_bytes(path)), True)
     except (OSError, expat.ExpatError, ValueError, LookupError) as error:
         raise UnusableError("its XML cannot be read") from error
     root = builder.close()

@@ -13,7 +13,7 @@ from distill.datasets.synth.canvas import Canvas
 from distill.datasets.synth.drive import Drive
 from distill.datasets.synth.labels import visible
 from distill.datasets.synth.lights.heads import CLASSES
-from distill.datasets.synth.scene import DEFAULT_DETAIL_PX, DEFAULT_SIZE, Scene
+from distill.datasets.synth.scene import DEFAULT_DETAIL_PX, DEFAULT_SIZE, MAX_SIDE, Scene
 from distill.datasets.synth.sensor import Sensor
 from edgestill.errors import UsageError
 from edgestill.files import refuse_overwrite, replacing, temporary_beside, write_json
@@ -153,16 +153,16 @@ def _check_place(path: Path) -> None:
 
 def _check(out: Path, seconds: float, fps: float, size_wh: tuple[int, int], seed: int) -> None:
     if out.suffix.lower() != ".mp4":
-        raise UsageError(f"--out is {out}, a clip ends in .mp4", hint=f"--out {out.with_suffix('.mp4')}")
+        raise UsageError(f"--out is {out}, a clip ends in .mp4", hint="--out clip.mp4")
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder", hint=f"--out {out / 'drive.mp4'}")
     if not 0 < seconds <= 600 or not 0 < fps <= 120:
         raise UsageError(
             f"--seconds is {seconds:g} and --fps {fps:g}, out of range", hint="e.g. --seconds 8 --fps 15"
         )
-    if min(size_wh) < 64 or size_wh[0] % 2 or size_wh[1] % 2:
+    if min(size_wh) < 64 or max(size_wh) > MAX_SIDE or size_wh[0] % 2 or size_wh[1] % 2:
         raise UsageError(
-            f"--size is {size_wh[0]}x{size_wh[1]}, video wants even sides of at least 64",
+            f"--size is {size_wh[0]}x{size_wh[1]}, video wants even sides from 64 to {MAX_SIDE}",
             hint="e.g. --size 1280x720",
         )
     if seed < 0:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distill.datasets.data_yaml import write_data_yaml
 from distill.datasets.synth.lights.heads import CLASSES
-from distill.datasets.synth.scene import DEFAULT_SIZE, Scene, render
+from distill.datasets.synth.scene import DEFAULT_SIZE, MAX_SIDE, Scene, render
 from edgestill.errors import UsageError
 from edgestill.files import refuse_overwrite
 from edgestill.progress import progress
@@ -25,6 +25,7 @@ from edgestill.progress import progress
 Counts = NDArray[np.int64]  # boxes by class
 Job = tuple[Path, str, int, int, tuple[int, int]]  # folder, split, seed, index, size
 SPLITS = ("train", "val", "test")
+MOST_IMAGES = 1_000_000
 DEFAULT_SHARES = (0.7, 0.15, 0.15)
 SERIAL_BELOW = 8  # images; for fewer, starting processes takes longer than rendering
 
@@ -183,15 +184,17 @@ def _check(
 ) -> None:
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}, there must be at least one", hint="e.g. --workers 2")
-    if images < 1:
-        raise UsageError(f"--images is {images}, there must be at least one", hint="e.g. --images 300")
+    if not 0 < images <= MOST_IMAGES:
+        raise UsageError(f"--images is {images}, from 1 to {MOST_IMAGES} are made", hint="e.g. --images 300")
     if seed < 0:
         raise UsageError(f"--seed is {seed}, it must not be negative", hint="e.g. --seed 0")
-    if min(size_wh) < 64:
+    if min(size_wh) < 64 or max(size_wh) > MAX_SIDE:
         raise UsageError(
-            f"--size is {size_wh[0]}x{size_wh[1]}, sides are at least 64", hint="e.g. --size 1280x720"
+            f"--size is {size_wh[0]}x{size_wh[1]}, sides are from 64 to {MAX_SIDE}",
+            hint="e.g. --size 1280x720",
         )
-    if len(shares) != 3 or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:
+    # NaN fails every comparison
+    if len(shares) != 3 or not all(share >= 0 for share in shares) or not abs(sum(shares) - 1) <= 1e-6:
         raise UsageError(
             f"--splits is {','.join(map(str, shares))}, three shares must sum to 1",
             hint="e.g. --splits 0.7,0.15,0.15",

@@ -334,6 +334,32 @@ def test_damaged_bytes_are_refused(pickled: Callable[..., nn.Module], tmp_path: 
         load_yolov5_pt(path)
 
 
+@pytest.mark.parametrize("name", [b"archive/d\xff\xfea.pkl", b"archive/\xed\xa0\x80data"])
+def test_names_in_the_zip_that_are_not_utf8_are_refused(
+    name: bytes, pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    path = written(tmp_path / "bad.pt", stripped(pickled()))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("\u00e9" * (len(name) // 2) + "x" * (len(name) % 2), b"")  # marked as UTF-8
+    data = path.read_bytes()
+    old = ("\u00e9" * (len(name) // 2) + "x" * (len(name) % 2)).encode()
+    path.write_bytes(data.replace(old, name))
+    with pytest.raises(ArtifactError, match="is a broken zip file"):
+        load_yolov5_pt(path)
+
+
+@pytest.mark.parametrize("odd", [b"\xff\xfe", b"\xed\xa0"])
+def test_strings_in_the_pickle_that_are_not_utf8_are_refused(
+    odd: bytes, pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    path, bad = written(tmp_path / "good.pt", stripped(pickled())), tmp_path / "bad.pt"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(bad, "w") as new:
+        for entry in old.namelist():
+            new.writestr(entry, old.read(entry).replace(b"yellow", odd * 3))
+    with pytest.raises(ArtifactError):
+        load_yolov5_pt(bad)
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "picture.pt"
     path.write_bytes(b"\xff\xd8\xff" + bytes(1000))
