@@ -236,7 +236,7 @@ def _export_blocks(exports: Sequence[Result]) -> list[Block]:
     )
     return [
         Table(columns=columns, rows=rows, caption=caption),
-        Doubts([f"{e['to']} {e['precision']}: {doubt}" for e in exports for doubt in e["doubts"]]),
+        Doubts(list(dict.fromkeys(doubt for e in exports for doubt in e["doubts"]))),
         Commands([str(e["manifest"]) for e in exports]),
     ]
 
