@@ -54,10 +54,10 @@ def load_state(run: TrainingRun) -> None:
         stored, counters = json.loads(state["recipe"]), json.loads(state["counters"])
     except Exception as error:  # torch raises a dozen types for a broken file
         raise ArtifactError(f"{path} cannot be resumed: {error}", hint="start again with --force") from error
-    check_recipe(stored, run.recipe, path.parent)
-    check_epochs(run.recipe, stored["epochs"], counters["epoch"], path.parent)
-    check_formulas(state.get("formulas", {}), run.recipe, path.parent)
     try:
+        check_recipe(stored, run.recipe, path.parent)
+        check_epochs(run.recipe, stored["epochs"], counters["epoch"], path.parent)
+        check_formulas(state.get("formulas", {}), run.recipe, path.parent)
         _restore(run, state)
         _set_rng_states(state["random"], path)
         for name, value in counters.items():

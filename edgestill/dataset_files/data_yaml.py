@@ -11,7 +11,7 @@ import yaml
 
 from edgestill.dataset_files.image_folder import kind_of
 from edgestill.errors import DataError
-from edgestill.files import read_text
+from edgestill.files import is_text, read_text
 
 HINT = "a data.yaml holds path, train, val, test and names; `edgestill data synth` writes one"
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -114,6 +114,8 @@ def _classes(names: object, nc: object, path: Path) -> tuple[str, ...]:
                 f"{path} has no plain name for class {class_id}: {name!r}", hint="write each name in quotes"
             )
     classes = tuple(str(name) for name in names)
+    if odd := [name for name in classes if not is_text(name)]:
+        raise DataError(f"{path} has a class name that is no text: {odd[0]!r}", hint=HINT)
     equal = [name for name in classes if classes.count(name) > 1]
     if equal:
         raise DataError(

@@ -103,4 +103,6 @@ def _matches(pattern: str) -> list[Path]:
     paths = [Path(name) for name in glob(pattern, recursive=True)]  # noqa: PTH207 (takes absolute patterns)
     parts = Path(pattern).parts
     written = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), 0)
-    return [path for path in paths if not any(map(is_hidden, path.parts[written:]))]
+    return [
+        path for path in paths if not any(is_hidden(part) for part in path.parts[written:] if part != "..")
+    ]

@@ -139,9 +139,9 @@ def test_a_demo_is_not_written_over_something_else(
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ("{0: red, one: green}", "numbers its classes 0, one"),
-        ("{1.5: red, null: green}", "numbers its classes 1.5, None"),
-        ("{0: red, 2020-01-01: green}", "numbers its classes 0, 2020-01-01"),
+        ("{0: red, one: green}", "mixes numbers and text in the class ids of names: 0, 'one'"),
+        ("{1.5: red, null: green}", "mixes numbers and text in the class ids of names: 1.5, None"),
+        ("{0: red, 2020-01-01: green}", "mixes numbers and text in the class ids of names"),
         (r'[red, "\ud800"]', "a class name that is no text"),
         ("[" * 3000 + "]" * 3000, "is not readable YAML"),
         ("[red, 2020-99-99]", "is not readable YAML"),

@@ -168,7 +168,7 @@ def test_another_seed_is_another_run(plain: Recipe, tmp_path: Path) -> None:
 
 def test_no_new_best_for_long_enough_stops_the_run(plain: Recipe, tmp_path: Path) -> None:
     still = replace(
-        plain, epochs=9, patience=1, optimiser=replace(plain.optimiser, lr=0.0, warmup_bias_lr=0.0)
+        plain, epochs=9, patience=1, optimiser=replace(plain.optimiser, lr=1e-12, warmup_bias_lr=0.0)
     )
     result = train.train(still, tmp_path / "run")
     assert result["epochs"] == result["best_epoch"] + 1

@@ -101,7 +101,7 @@ def test_a_class_name_that_cannot_be_written_is_refused() -> None:
 @pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "\x00", '"'])
 def test_a_spec_in_a_model_file_that_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(ArtifactError, match="is not JSON"):
-        ModelSpec.from_metadata({SPEC_KEY: text}, inputs=(), outputs=())
+        ModelSpec.from_metadata({SPEC_KEY: text})
 
 
 def test_an_unknown_field_is_named() -> None:

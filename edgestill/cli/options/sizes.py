@@ -7,7 +7,7 @@ import argparse
 from edgestill.errors import UsageError
 
 STEP = 32  # the largest stride of the networks, pixels
-MAX_SIDE = 16384  # pixels; ``runtime.detector`` opens no file with a longer side
+MAX_SIDE = 16384  # pixels; ``runtime.file_reading`` reads no file with a longer side
 
 
 def input_hw(text: str, flag: str = "--imgsz") -> tuple[int, int]:

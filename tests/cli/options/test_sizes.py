@@ -4,7 +4,7 @@ import pytest
 
 from edgestill.cli.options.sizes import MAX_SIDE, input_hw
 from edgestill.errors import UsageError
-from runtime import detector
+from runtime import file_reading
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ def test_anything_else_is_a_usage_error_of_its_flag(text: str) -> None:
 
 
 def test_the_largest_side_is_that_of_the_runtime() -> None:
-    assert MAX_SIDE == detector.MAX_SIDE
+    assert MAX_SIDE == file_reading.MAX_SIDE
