@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-drop", type=float, metavar="POINTS", help="maximum drop in mAP50-95, percentage points")
     add("--imgsz", metavar="HxW", help="input size, e.g. 384x640 (default: the checkpoint's)")
     add("--out", type=Path, default=Path("exports"), metavar="DIR", help="output folder (default exports)")
-    add("--name", help="name of the files (default: checkpoint, input size, precision)")
+    add("--name", help="name of the files (default: checkpoint and precision)")
     add("--force", action="store_true", help="replace existing files")
     interface.add_arguments(parser)
     calibration.add_arguments(parser)
@@ -87,8 +87,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         engine=engine_options,
         interface=file_interface,
     )
-    size = "dynamic-size" if file_interface.free_hw else "x".join(map(str, checkpoint.spec.input_hw))
-    name = args.name or f"{_label(args.checkpoint, checkpoint)}-{size}-{args.precision}"
+    name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
     made = export(
         job,
         args.out,

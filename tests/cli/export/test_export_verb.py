@@ -55,8 +55,8 @@ def test_every_format_in_every_precision(
     told = run(
         capsys, trained, "--to", to, "--precision", precision, "--calib", data, "--out", tmp_path / "out"
     )
-    suffixes = {"onnx": [".onnx"], "openvino": [".xml", ".bin"]}[to]
-    assert [Path(name).name for name in told["files"]] == [f"run-64x96-{precision}{s}" for s in suffixes]
+    names = {"onnx": [f"run-{precision}.onnx"], "openvino": [f"run-{precision}.xml", f"run-{precision}.bin"]}
+    assert [Path(name).name for name in told["files"]] == names[to]
     assert Path(told["manifest"]).exists()
 
 
@@ -89,26 +89,6 @@ def test_the_input_size_can_be_chosen(
 ) -> None:
     words = ("--to", "onnx", "--precision", "fp32", "--imgsz", "96x128", "--out", tmp_path / "out")
     assert run(capsys, trained, *words)["input_hw"] == [96, 128]
-
-
-def test_two_sizes_are_two_files_and_a_free_size_is_named(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ("--to", "onnx", "--precision", "fp32", "--out", tmp_path / "out")
-    sizes = (("--imgsz", "96x128"), ("--imgsz", "32"), ("--dynamic", "size"), ("--dynamic", "batch"))
-    told = [run(capsys, trained, *words, *size) for size in sizes]
-    assert [Path(one["files"][0]).name for one in told] == [
-        "run-96x128-fp32.onnx",
-        "run-32x32-fp32.onnx",
-        "run-dynamic-size-fp32.onnx",
-        "run-64x96-fp32.onnx",
-    ]
-    for one in told:
-        assert one["manifest"] == one["files"][0] + ".manifest.json"
-        assert main(["inspect", one["files"][0]]) == 0
-        assert json.loads(capsys.readouterr().out)["spec"]["input_hw"] == one["input_hw"]
-    assert main(["export", str(trained), *map(str, words), "--imgsz", "32x32"]) == 2
-    assert "run-32x32-fp32.onnx exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
