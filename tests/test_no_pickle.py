@@ -16,8 +16,7 @@ from edgestill.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("edgestill", "devices", "runtime", "export", "distill", "benchmarks")
-#: Arguments of the calls of ``yaml.load``: subclasses of SafeLoader, in ``edgestill.dataset_files.data_yaml`` and
-#: ``distill.datasets.formats._files``, that make plain data, see the test below.
+#: Arguments of the calls of ``yaml.load``: subclasses of SafeLoader that make plain data, see the test below.
 SAFE_LOADERS = (["_Loader"], ["_StringLoader"])
 #: Modules whose readers run what the file says.
 FORBIDDEN_IMPORTS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

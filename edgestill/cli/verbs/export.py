@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-drop", type=float, metavar="POINTS", help="maximum drop in mAP50-95, percentage points")
     add("--imgsz", metavar="HxW", help="input size, e.g. 384x640 (default: the checkpoint's)")
     add("--out", type=Path, default=Path("exports"), metavar="DIR", help="output folder (default exports)")
-    add("--name", help="name of the files (default: checkpoint and precision)")
+    add("--name", help="name of the files (default: checkpoint, size if chosen, precision)")
     add("--force", action="store_true", help="replace existing files")
     interface.add_arguments(parser)
     calibration.add_arguments(parser)
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         engine=engine_options,
         interface=file_interface,
     )
-    name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
+    name = args.name or _name(args, checkpoint, has_free_size=file_interface.free_hw)
     made = export(
         job,
         args.out,
@@ -238,6 +238,15 @@ def _torch_reference(args: argparse.Namespace, checkpoint: Checkpoint) -> OpenRe
         return detector, f"torch checkpoint{', quantised as it was trained' if is_quantised else ''}"
 
     return open_reference
+
+
+def _name(args: argparse.Namespace, checkpoint: Checkpoint, *, has_free_size: bool) -> str:
+    """Name of the files: a size that is not simply the checkpoint's stands in it, e.g. run-384x640-int8."""
+    label = _label(args.checkpoint, checkpoint)
+    if has_free_size:
+        return f"{label}-dynamic-size-{args.precision}"
+    size = "x".join(map(str, checkpoint.spec.input_hw))
+    return f"{label}-{size}-{args.precision}" if args.imgsz else f"{label}-{args.precision}"
 
 
 def _label(name: str, checkpoint: Checkpoint) -> str:

@@ -91,7 +91,7 @@ def test_images_of_another_domain_prove_nothing(
     assert main([*WORDS, *words]) == 6
     error = capsys.readouterr().err
     assert "on 0 of 4 calibration images: they may be of another domain" in error
-    assert "student-int8.onnx was not published: nothing was compared" in error.splitlines()[-2]
+    assert "student-64x96-int8.onnx was not published: nothing was compared" in error.splitlines()[-2]
     assert not (tmp_path / "out").exists()
 
 

@@ -91,6 +91,26 @@ def test_the_input_size_can_be_chosen(
     assert run(capsys, trained, *words)["input_hw"] == [96, 128]
 
 
+def test_a_chosen_size_is_in_the_name_and_the_own_size_is_not(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--to", "onnx", "--precision", "fp32", "--out", tmp_path / "out")
+    sizes = (("--imgsz", "96x128"), ("--imgsz", "32"), ("--dynamic", "size"), ("--dynamic", "batch"))
+    told = [run(capsys, trained, *words, *size) for size in sizes]
+    assert [Path(one["files"][0]).name for one in told] == [
+        "run-96x128-fp32.onnx",
+        "run-32x32-fp32.onnx",
+        "run-dynamic-size-fp32.onnx",
+        "run-fp32.onnx",
+    ]
+    for one in told:
+        assert one["manifest"] == one["files"][0] + ".manifest.json"
+        assert main(["inspect", one["files"][0]]) == 0
+        assert json.loads(capsys.readouterr().out)["spec"]["input_hw"] == one["input_hw"]
+    assert main(["export", str(trained), *map(str, words), "--imgsz", "32x32"]) == 2
+    assert "run-32x32-fp32.onnx exists already" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "layout", "shape"),
     [
