@@ -151,7 +151,7 @@ def _each(work: Callable[[Job], Counts], jobs: Sequence[Job], workers: int | Non
 
 
 def _begin_worker() -> None:
-    """One thread for each process, which ends with its parent: the pool's own workers outlive a killed one."""
+    """One thread for each process, which ends with its parent: a worker of the pool outlives a killed one."""
     cv2.setNumThreads(1)
     Thread(target=_exit_with_parent, daemon=True).start()
 
