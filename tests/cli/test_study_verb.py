@@ -97,8 +97,9 @@ def test_a_study_trains_its_cells_and_goes_on_by_itself(
 
 
 def test_a_failed_cell_is_told_with_its_exit_code(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("distill.study.local.launch", train_here)
     (tmp_path / "labels/train/a.txt").write_text("7 0.5 0.5 0.3 0.3\n")
     code = run("street", "--data", data, "--out", tmp_path / "out", *SMALL, "--set", 'arms=["none"]')
     out, err = capsys.readouterr()

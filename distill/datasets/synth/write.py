@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
@@ -145,12 +146,21 @@ def _each(work: Callable[[Job], Counts], jobs: Sequence[Job], workers: int | Non
         yield from map(work, jobs)
         return
     # Spawned, not forked: the parent may hold threads of other libraries, and a fork would copy their locks.
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
         yield from pool.map(work, jobs, chunksize=max(1, min(4, len(jobs) // (4 * count))))
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
+    """One thread for each process, which ends with its parent: a worker of the pool outlives a killed one."""
     cv2.setNumThreads(1)
+    Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _cpus() -> int:

@@ -163,9 +163,13 @@ def interrupted(root: Path) -> None:
 
 def exported(root: Path) -> None:
     """The run's network as ONNX and OpenVINO, in 32 and 8 bits, and the calibration's cache."""
+    from unittest import mock
+
     for target, precision in (("onnx", "fp32"), ("openvino", "fp32"), ("onnx", "int8")):
         words = ["export", "run/best", "--to", target, "--precision", precision, "--out", "models"]
-        _verb(root, *words, *(["--calib", "data/data.yaml"] if precision == "int8" else []))
+        # A network of one epoch finds nothing, and an INT8 file with nothing to compare is not published.
+        with mock.patch("export.verify.source_check.refuse_beyond"):
+            _verb(root, *words, *(["--calib", "data/data.yaml"] if precision == "int8" else []))
 
 
 def torch_file(root: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import pytest
@@ -137,14 +138,23 @@ def test_a_process_that_dies_ends_all_and_the_run_goes_on_later(
     pair: Callable[..., list[subprocess.CompletedProcess[str]]],
 ) -> None:
     asked = words(settings, data, tmp_path)
-    killed = torchrun(str(SCRIPTS / "killed.py"), "step", "2", *asked)
-    assert killed.returncode != 0
-    assert (tmp_path / STATE).is_file(), killed.stderr
+    first, second = pair(SCRIPTS / "killed.py", "step", 2, *asked)
+    assert second.returncode == -SIGKILL
+    assert first.returncode not in {0, -SIGKILL}, "it ends by itself"
+    assert (tmp_path / STATE).is_file(), first.stderr
     assert not (tmp_path / "result.json").exists()
     for done in pair(SCRIPTS / "killed.py", "nowhere", 0, *asked, "--resume"):
         assert done.returncode == 0, done.stderr
     assert losses(tmp_path) == losses(together[0])
     assert sha256_file(tmp_path / WEIGHTS) == sha256_file(together[0] / WEIGHTS)
+
+
+@pytest.mark.slow
+def test_torchrun_ends_when_a_process_dies(settings: list[str], data: Path, tmp_path: Path) -> None:
+    killed = torchrun(str(SCRIPTS / "killed.py"), "step", "2", *words(settings, data, tmp_path))
+    assert killed.returncode != 0
+    assert (tmp_path / STATE).is_file(), killed.stderr
+    assert not (tmp_path / "result.json").exists()
 
 
 def test_every_loss_of_two_half_batches_is_that_of_the_whole(

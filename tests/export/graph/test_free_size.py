@@ -141,7 +141,13 @@ def test_bytes_inside_run_at_any_size_on_onnx_runtime(
     checkpoint: Checkpoint, dataset: Dataset, tmp_path: Path
 ) -> None:
     calibration = choose_images(dataset, checkpoint.spec, count=2)
-    job = Job(checkpoint=checkpoint, target="onnx", precision="int8", calibration=calibration)
+    job = Job(
+        checkpoint=checkpoint,
+        target="onnx",
+        precision="int8",
+        calibration=calibration,
+        cache=tmp_path / "statistics",
+    )
     detectors = {}
     for name, form in {"fixed": Interface(output="compact"), "free": replace(ROWS, batch=1)}.items():
         files = export(replace(job, interface=form), tmp_path / name, "m", check=lambda a, b: None).files

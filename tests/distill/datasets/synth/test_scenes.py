@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import cv2
@@ -369,3 +370,34 @@ def test_rendering_needs_no_torch() -> None:
     code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "ultralytics"} & set(done.stdout.split())
+
+
+def _alive(pid: str) -> bool:
+    """Whether a process runs; a zombie has no command line."""
+    try:
+        return bool(Path("/proc", pid, "cmdline").read_bytes())
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads the processes from /proc")
+def test_the_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path\nfrom distill.datasets.synth.write import write_dataset\n"
+        f"write_dataset(Path({str(tmp_path / 'set')!r}), 100_000, 0, size_wh=(160, 90), workers=2)"
+    )
+    deadline = monotonic() + 100
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as parent:
+        children = Path("/proc", str(parent.pid), "task", str(parent.pid), "children")
+        try:
+            while not any(tmp_path.rglob("*.txt")):
+                assert parent.poll() is None
+                assert monotonic() < deadline
+                sleep(0.05)
+            workers = children.read_text().split()
+        finally:
+            parent.kill()
+    assert len(workers) >= 2
+    while any(_alive(pid) for pid in workers):
+        assert monotonic() < deadline
+        sleep(0.05)
