@@ -78,7 +78,13 @@ def check_output(shape: tuple[int | None, ...], spec: ModelSpec, *, batch: int |
         batch: Batch size of the model's input; None if it is free.
     """
     columns, axis = {"yolov5": (5 + spec.nc, 2), "yolov8": (4 + spec.nc, 1)}.get(spec.layout, (6, 2))
-    if len(shape) != 3 or shape[0] not in {batch, None} or shape[axis] not in {columns, None}:
+    if len(shape) == 3 and shape[0] not in {batch, None}:
+        takes = "any number of images" if batch is None else f"{batch} image{'' if batch == 1 else 's'}"
+        raise ArtifactError(
+            f"the model takes {takes}, and its output has shape {list(shape)}: one for {shape[0]}",
+            hint="export it with the same batch size for input and output, e.g. 1",
+        )
+    if len(shape) != 3 or shape[axis] not in {columns, None}:
         raise ArtifactError(
             f"the model's output has shape {list(shape)}; {spec.nc} classes in layout {spec.layout} "
             f"need {columns} on axis {axis}",

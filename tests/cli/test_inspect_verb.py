@@ -10,6 +10,8 @@ import pytest
 from distill.checkpoints import native
 from distill.models.yolov5 import build, model_spec
 from edgestill.cli.main import main
+from edgestill.cli.verbs.inspect import verdict
+from edgestill.errors import VerificationError
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, write_manifest
 from runtime.detector import open_detector
@@ -192,3 +194,9 @@ def test_a_lint_of_a_file_with_code_of_others_runs_none_of_it(
     assert main(["inspect", str(symmetric), "--lint", "--for", "onnxruntime"]) == 6
     told = json.loads(capsys.readouterr().out)
     assert [f["node"] for f in told["findings"] if f["rule"] == "no-custom-operators"] == ["engine"]
+
+
+@pytest.mark.parametrize(("errors", "told"), [(1, "has 1 error for"), (2, "has 2 errors for")])
+def test_the_number_of_errors_agrees_with_its_noun(errors: int, told: str) -> None:
+    with pytest.raises(VerificationError, match=told):
+        verdict({"file": "x.onnx", "for": "onnxruntime", "errors": {"onnxruntime": errors}})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgestill.detections import Detections
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
-from runtime.decode import decode
+from runtime.decode import check_output, decode
 from runtime.letterbox import Letterbox
 
 V5 = ModelSpec(name="x", input_hw=(64, 128), classes=("red", "green"))
@@ -192,3 +192,19 @@ def test_suppression_of_many_classes_is_suppression_of_each() -> None:
     for class_id in (0, 1):
         alone = run(v5(*map(tuple, rows[rows[:, 5 + class_id] == 1])))
         np.testing.assert_allclose(together.where(together.class_id == class_id).xyxy, alone.xyxy, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("batch", "shape", "told"),
+    [
+        (None, (1, 300, 6), "takes any number of images"),
+        (4, (1, 300, 6), "takes 4 images"),
+        (1, (2, 300, 6), "1 image,"),
+    ],
+)
+def test_an_output_of_another_batch_than_the_input_is_told_as_that(
+    batch: int | None, shape: tuple[int, ...], told: str
+) -> None:
+    with pytest.raises(ArtifactError, match=told) as caught:
+        check_output(shape, ROWS, batch=batch)
+    assert "axis" not in str(caught.value)

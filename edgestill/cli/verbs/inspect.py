@@ -55,7 +55,7 @@ def verdict(result: dict[str, Any]) -> None:
     target = result.get("for")
     if target and (errors := result["errors"][target]):
         raise VerificationError(
-            f"{result['file']} has {errors} errors for {target}",
+            f"{result['file']} has {errors} error{'' if errors == 1 else 's'} for {target}",
             hint="each finding names its remedy; `edgestill export` writes files without them",
         )
 
