@@ -23,6 +23,7 @@ __all__ = [
     "Labels",
     "ReadRows",
     "images_under",
+    "label_file",
     "label_path",
     "read_image",
     "read_labels",
@@ -145,7 +146,7 @@ class Dataset:
 
     def labels(self, image: Path) -> Labels:
         """The labels of one image of this data set, see ``read_labels``."""
-        path = label_path(image)
+        path = label_file(image)
         labels = read_labels(path, len(self.classes), keypoint_columns=self.keypoint_columns)
         if labels.repeated or labels.polygons:
             self.rows.add(path, labels)
@@ -184,6 +185,13 @@ def label_path(image: Path) -> Path:
             parts[i] = "labels"
             break
     return Path(*parts).with_suffix(".txt")
+
+
+def label_file(image: Path) -> Path:
+    """The label file of an image: ``label_path``, or the one that ends in ``.TXT`` if only that is there."""
+    path = label_path(image)
+    upper = path.with_suffix(".TXT")
+    return upper if upper.exists() and not path.exists() else path
 
 
 def _count(number: int, noun: str) -> str:

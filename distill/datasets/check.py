@@ -17,7 +17,7 @@ import numpy as np
 from distill.datasets.check_warnings import folder_warnings, image_warnings, size_warnings, yaml_warnings
 from distill.datasets.checked_image import CheckedImage, DatasetIssue, check_image
 from distill.datasets.near_duplicates import BITS, NearDuplicates, near_duplicates
-from edgestill.dataset import Dataset, label_path
+from edgestill.dataset import Dataset, label_file, label_path
 from edgestill.dataset_files.image_folder import files_under, kind_of
 from edgestill.errors import DataError
 from edgestill.progress import progress
@@ -123,7 +123,7 @@ def check_dataset(path: Path) -> DataReport:
 
 def _orphans(dataset: Dataset, split: str, images: Sequence[Path]) -> list[DatasetIssue]:
     """Label files without an image."""
-    wanted = {label_path(image) for image in images}
+    wanted = {label_file(image) for image in images}
     issues = []
     for folder in dataset.splits[split]:
         labels = label_path(folder / "any.jpg").parent

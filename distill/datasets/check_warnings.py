@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from distill.datasets.checked_image import HUGE, TINY_PX, CheckedImage
-from edgestill.dataset import IMAGE_SUFFIXES, Dataset, label_path
+from edgestill.dataset import IMAGE_SUFFIXES, Dataset, label_file
 from edgestill.dataset_files.image_folder import files_under
 
 #: Image formats that only some builds of OpenCV read, or none.
@@ -65,7 +65,7 @@ def image_warnings(found: FOUND) -> Iterator[str]:
             total = sum(number for number, _ in counts)
             if total:
                 first = next(path for number, path in counts if number)
-                where = first if noun == "image" else label_path(first)
+                where = first if noun == "image" else label_file(first)
                 yield f"{split} has {_number(total, noun)} {what}, e.g. {where}"
         yield from _shared_labels(split, checked)
 
@@ -111,7 +111,7 @@ def size_warnings(found: FOUND) -> Iterator[str]:
 def _shared_labels(split: str, checked: Sequence[CheckedImage]) -> Iterator[str]:
     owners: dict[Path, list[Path]] = defaultdict(list)
     for one in checked:
-        owners[label_path(one.path)].append(one.path)
+        owners[label_file(one.path)].append(one.path)
     shared = {label: paths for label, paths in owners.items() if len(set(paths)) > 1}
     if shared:
         label, (first, second, *_) = next(iter(shared.items()))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from distill.datasets.near_duplicates import Hash, perceptual_hash
-from edgestill.dataset import Dataset, Labels, label_path
+from edgestill.dataset import Dataset, Labels, label_file
 from edgestill.dataset_files.image_file import DecodedImage, decode_image, read_image_bytes
 from edgestill.errors import DataError
 
@@ -97,9 +97,9 @@ def check_image(dataset: Dataset, path: Path) -> CheckedImage:
         one.issues.append(DatasetIssue(kind="image", where=path, what=error.what))
     try:
         one.labels = dataset.labels(path)
-        one.has_label_file = label_path(path).exists()
+        one.has_label_file = label_file(path).exists()
     except DataError as error:
-        one.issues.append(DatasetIssue(kind="label", where=label_path(path), what=error.what))
+        one.issues.append(DatasetIssue(kind="label", where=label_file(path), what=error.what))
     if one.labels is not None and one.size:
         _measure(one, one.labels)
     return one

@@ -152,3 +152,15 @@ def test_what_is_not_an_image_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_a_missing_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_image(tmp_path / "x.jpg")
+
+
+def test_a_label_file_in_upper_case_is_read(tmp_path: Path) -> None:
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "labels" / "a.TXT").write_text("1 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text("val: images\nnames: [red, green]\n")
+    dataset = Dataset.open(tmp_path / "data.yaml")
+    assert dataset.labels(tmp_path / "images" / "a.png").class_id.tolist() == [1]
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    assert dataset.labels(tmp_path / "images" / "a.png").class_id.tolist() == [0]

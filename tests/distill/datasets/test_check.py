@@ -152,3 +152,10 @@ def test_the_real_streets_have_the_counts_of_their_description(shared_data: Path
     assert report.errors == ()
     assert report.splits["test"].boxes == {"red": 152, "yellow": 10, "green": 86, "off": 4}
     assert report.splits["test"].without_boxes == 15
+
+
+def test_a_label_file_in_upper_case_is_that_of_its_image(data: Path) -> None:
+    label = next((data.parent / "labels").rglob("*.txt"))
+    label.rename(label.with_suffix(".TXT"))
+    report = check_dataset(data)
+    assert not [issue for issue in report.errors if issue.kind == "orphan"]
