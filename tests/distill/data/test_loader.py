@@ -12,7 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from distill.data.augment import Augment, Sample
+from distill.data.augment import Augment
+from distill.data.sample import Sample
 from distill.data.disk_cache import DiskCache, ScaledImage
 from distill.data.loader import (
     Batch,
