@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from distill.data.sample import Image
 
-GAMMA = (0.5, 2.0)  # exponents of the exposure: one stop up, one stop down in linear light is about 0.7 and 1.4
+GAMMA = (
+    0.5,
+    2.0,
+)  # exponents of the exposure: one stop up, one stop down in linear light is about 0.7 and 1.4
 BALANCE = 0.15  # largest relative gain of the red and of the blue channel
 HAZE = 0.5  # largest share of the airlight in a pixel
 GLARE = 0.8  # largest brightness of a glare, as a fraction of white

@@ -23,7 +23,9 @@ from edgestill.dataset import Dataset
 from edgestill.files import refuse_overwrite, write_bytes
 
 
-def fit(datasets: Sequence[Dataset], settings: Settings, without: Sequence[str]) -> tuple[LightStateNet, float]:
+def fit(
+    datasets: Sequence[Dataset], settings: Settings, without: Sequence[str]
+) -> tuple[LightStateNet, float]:
     """Train on the training splits and find the temperature on the validation splits."""
     network = train(read_heads(datasets, "train", without=without), settings)
     held = read_heads(datasets, "val", without=without)
@@ -51,7 +53,10 @@ def main(words: Sequence[str] | None = None) -> int:
     datasets = [Dataset.open(path) for path in args.data]
     network, temperature = fit(datasets, Settings(epochs=args.epochs, seed=args.seed), args.leave_out)
     held = read_heads(datasets, "test")
-    result: dict[str, Any] = {"temperature": round(temperature, 3), "test": scores_of(network, temperature, held)}
+    result: dict[str, Any] = {
+        "temperature": round(temperature, 3),
+        "test": scores_of(network, temperature, held),
+    }
     if args.leave_out:
         unseen = [
             head

@@ -98,9 +98,7 @@ def _boxes_without_a_head(
         if width >= shape[1] or height >= shape[0]:
             continue
         x, y = rng.uniform(0, shape[1] - width), rng.uniform(0, shape[0] - height)
-        apart = (
-            (boxes[:, 0] > x + width) | (boxes[:, 2] < x) | (boxes[:, 1] > y + height) | (boxes[:, 3] < y)
-        )
+        apart = (boxes[:, 0] > x + width) | (boxes[:, 2] < x) | (boxes[:, 1] > y + height) | (boxes[:, 3] < y)
         if apart.all():
             found.append([x, y, x + width, y + height])
     return np.array(found, np.float32).reshape(-1, 4)

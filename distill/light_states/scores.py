@@ -40,9 +40,7 @@ def score(heads: Sequence[Head], probability: NDArray[np.float32], share: float 
     return {
         "all": _shares(true, seen, lit),
         "by_state": {STATES[i]: _shares(true, seen, true == i) for i in range(NONE)},
-        "by_size": {
-            _range(i): _shares(true, seen, lit & (sizes == i)) for i in range(len(SIZES_PX) - 1)
-        },
+        "by_size": {_range(i): _shares(true, seen, lit & (sizes == i)) for i in range(len(SIZES_PX) - 1)},
         "by_source": {name: _shares(true, seen, lit & (sources == name)) for name in sorted(set(sources))},
         "without_head": {"boxes": int((~lit).sum()), "got_a_state": _mean(seen[~lit] != NONE)},
         "red_for_green": int(((true == red) & (seen == green)).sum()),
