@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import onnx
 import torch
@@ -25,7 +27,7 @@ class LightStateNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        pairs = zip(CHANNELS, CHANNELS[1:], strict=False)
+        pairs = list(pairwise(CHANNELS))
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in CHANNELS[1:])
         height, width = CROP_HW

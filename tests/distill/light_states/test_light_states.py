@@ -1,4 +1,4 @@
-"""The classifier learns rendered heads; its ONNX file gives what the network gives; its scores are counted."""
+"""The classifier learns rendered heads; its ONNX file gives what the network gives; scores count."""
 
 from __future__ import annotations
 
