@@ -11,15 +11,18 @@ intervals); Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.conditions import find_differences
 from edgestill.errors import DataError, UsageError
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+HINT = "edgestill bench MODEL --out FILE writes one"
 LEAST_ROUNDS = 8  # with fewer the bootstrap interval is too narrow
 
 #: Differences below this are ignored, even if significant.
@@ -37,13 +40,21 @@ def compare_models(a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) 
         a: The reference, an entry of ``models``.
         b: The model that is compared with it.
         paired: Whether both were measured alternately in one process.
+
+    Returns:
+        One comparison for each of ``MEASURES``. ``reason`` is why its verdict is ``can't tell``, else None.
+
+    Raises:
+        DataError: One of them has no samples.
     """
     found = []
+    margin = PAIRED_MARGIN if paired else SEPARATE_MARGIN
     for measure, stages in MEASURES.items():
-        first, second = _rounds(a, stages), _rounds(b, stages)
+        first, second = rounds_of(a, stages), rounds_of(b, stages)
         ratio, low, high = ratio_of_medians(first, second, paired=paired)
-        margin = PAIRED_MARGIN if paired else SEPARATE_MARGIN
-        few = min(len(first), len(second)) < LEAST_ROUNDS
+        few = _too_few(first, second)
+        decided = "can't tell" if few else verdict(low, high, margin)
+        wide = f"the interval {low:.3f} to {high:.3f} is not beyond {1 - margin:g} or {1 + margin:g}"
         found.append(
             {
                 "a": a["name"],
@@ -51,38 +62,65 @@ def compare_models(a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) 
                 "measure": measure,
                 "a_ms": round(float(np.median(np.concatenate(first))), 3),
                 "b_ms": round(float(np.median(np.concatenate(second))), 3),
+                "a_samples": sum(map(len, first)),
+                "b_samples": sum(map(len, second)),
                 "ratio": round(ratio, 4),
                 "low": round(low, 4),
                 "high": round(high, 4),
                 "confidence": CONFIDENCE,
                 "paired": paired,
-                "verdict": "can't tell" if few else verdict(low, high, margin),
+                "verdict": decided,
+                "reason": (few or wide) if decided == "can't tell" else None,
                 "margin": margin,
             }
         )
     return found
 
 
-def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+def _too_few(first: Sequence[NDArray[np.float64]], second: Sequence[NDArray[np.float64]]) -> str | None:
+    """Why there are too few rounds for a verdict; None if there are enough."""
+    count = min(len(first), len(second))
+    if count >= LEAST_ROUNDS:
+        return None
+    return f"{count} rounds of samples are too few for the interval, {LEAST_ROUNDS} are needed: --min-samples"
+
+
+def compare_results(
+    a: Mapping[str, Any], b: Mapping[str, Any], *, names: tuple[str, str] = ("A", "B")
+) -> dict[str, Any]:
     """Compare two bench results: their only models, or the models of equal name.
+
+    Args:
+        a: The baseline.
+        b: The result that is compared with it.
+        names: Their files, for the messages.
 
     Raises:
         DataError: One of them is not a result of bench.
         UsageError: They have no model in common.
     """
-    for result in (a, b):
-        kind = result.get("kind") if isinstance(result, Mapping) else type(result).__name__
-        if kind != "bench" or not result["models"]:
-            raise DataError(
-                f"this is not a result of bench (kind {kind!r})",
-                hint="edgestill bench MODEL --out FILE writes one",
-            )
-    pairs = _pairs(a["models"], b["models"])
-    return {
-        "kind": "compare",
-        "comparisons": [c for first, second in pairs for c in compare_models(first, second, paired=False)],
-        "doubts": _differences(a, b),
-    }
+    for result, name in zip((a, b), names, strict=True):
+        refuse_other_results(result, name)
+    try:
+        pairs = _pairs(a["models"], b["models"], names)
+        comparisons = [c for first, second in pairs for c in compare_models(first, second, paired=False)]
+        return {"kind": "compare", "comparisons": comparisons, "doubts": find_differences(a, b, pairs)}
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DataError(
+            f"{names[0]} or {names[1]} lacks a part or was changed: {error!r}", hint=HINT
+        ) from error
+
+
+def refuse_other_results(result: object, name: str) -> None:
+    """Raise DataError, with the name of the file, if this is not a result of bench with samples."""
+    kind = result.get("kind") if isinstance(result, Mapping) else type(result).__name__
+    models = result.get("models") if isinstance(result, Mapping) else None
+    models = models if isinstance(models, list) else []
+    is_named = [isinstance(m, Mapping) and isinstance(m.get("name"), str) for m in models]
+    if kind != "bench" or not models or not all(is_named):
+        raise DataError(f"{name} is not a result of bench (kind {kind!r})", hint=HINT)
+    for model, stages in product(models, MEASURES.values()):
+        rounds_of(model, stages, name)
 
 
 def ratio_of_medians(
@@ -122,18 +160,34 @@ def in_words(comparison: Mapping[str, Any]) -> str:
     return (
         f"{c['b']} against {c['a']}, {c['measure']}: {c['ratio']:.3f} times the time "
         f"({c['confidence']:.0%} interval {c['low']:.3f} to {c['high']:.3f}): {c['verdict']}"
+        f"{', ' + c['reason'] if c.get('reason') else ''}"
     )
 
 
-def _rounds(model: Mapping[str, Any], stages: Sequence[str]) -> list[NDArray[np.float64]]:
+def rounds_of(
+    model: Mapping[str, Any], stages: Sequence[str], where: str = "the result"
+) -> list[NDArray[np.float64]]:
+    """The samples of a model by round: the sum of some stages, milliseconds.
+
+    Args:
+        model: An entry of ``models``.
+        stages: The stages.
+        where: The result's file, for the message.
+
+    Raises:
+        DataError: There are none, or they are no times.
+    """
     try:
         total = np.asarray([model["samples_ms"][stage] for stage in stages], np.float64).sum(axis=0)
         rounds = np.asarray(model["rounds"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError):
+        total, rounds = np.zeros(0), np.zeros(0)
+    is_whole = total.ndim == 1 and total.shape == rounds.shape and bool(np.isfinite(total).all())
+    if not (is_whole and len(total) and np.median(total) > 0):
         raise DataError(
-            f"the result of {model.get('name', 'a model')} has no samples",
+            f"{where} has no samples of {model.get('name', 'a model')}",
             hint="edgestill bench MODEL --out FILE stores them",
-        ) from error
+        )
     return [total[rounds == number] for number in np.unique(rounds)]
 
 
@@ -142,7 +196,7 @@ def _median(rounds: Sequence[NDArray[np.float64]], drawn: NDArray[np.int64]) -> 
 
 
 def _pairs(
-    a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]
+    a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]], names: tuple[str, str]
 ) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     if len(a) == len(b) == 1:
         return [(a[0], b[0])]
@@ -150,31 +204,8 @@ def _pairs(
     pairs = [(model, second[model["name"]]) for model in a if model["name"] in second]
     if not pairs:
         raise UsageError(
-            f"no model is in both results: {', '.join(m['name'] for m in a)} / {', '.join(second)}",
+            f"no model is in both results: {', '.join(m['name'] for m in a)} / {', '.join(second)} "
+            f"({names[0]} / {names[1]})",
             hint="measure them together: edgestill bench A B --interleave",
         )
     return pairs
-
-
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Reasons why the two results may not be comparable."""
-    found = [
-        "measured in two runs: changes between them affect the ratio; bench A B --interleave avoids that"
-    ]
-    conditions = {
-        "the machine": ("machine", "title"),
-        "the number of threads": ("threads",),
-        "library versions": ("versions",),
-    }
-    for what, keys in conditions.items():
-        sides = []
-        for result in (a, b):
-            value: Any = result["models"][0].get("environment", {})
-            for key in keys:
-                value = value.get(key) if isinstance(value, Mapping) else None
-            sides.append(value)
-        if sides[0] != sides[1]:
-            found.append(f"{what} differs: {sides[0]} / {sides[1]}")
-    if a.get("footage") != b.get("footage"):
-        found.append("the frames differ")
-    return found

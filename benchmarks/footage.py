@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -12,14 +14,20 @@ from numpy.typing import NDArray
 
 from edgestill.errors import UsageError
 from runtime.frames import Frame, open_source
+from runtime.metrics.evaluate import spread
+from runtime.sources.images import ImageFiles
 
 PATTERN = "pattern"
 PATTERN_HW = (720, 1280)
 PATTERN_FRAMES = 16
+MAX_FILES = 128  # of a folder; each is opened once before the measurement, to learn its size
 
 
 class Footage:
     """An endless sequence of frames.
+
+    Of a folder, up to ``MAX_FILES`` images are taken in an order that is spread over the folder and over the
+    image sizes, see ``spread_over``. It is the same in each run.
 
     Args:
         source: An image, a folder or a video; None for the drawn street.
@@ -35,6 +43,9 @@ class Footage:
     def __init__(self, source: str | None) -> None:
         """Open the source once, so that a wrong one is refused before a model is loaded."""
         self.name = source or PATTERN
+        self._files: list[Path] = []
+        self._content: str | None = None
+        self._held: int | None = PATTERN_FRAMES
         if source is not None:
             opened = open_source(source)
             opened.close()
@@ -43,9 +54,19 @@ class Footage:
                     f"{source} is a live source, whose frame rate limits a measurement",
                     hint="use a video file, an image or a folder of images",
                 )
+            found = opened.paths if isinstance(opened, ImageFiles) else [Path(source)]
+            self._content, self._held = _digest(found), opened.total
+            if isinstance(opened, ImageFiles):
+                files = spread([*found], MAX_FILES)
+                self._files = spread_over({path: _rough_hw(path) for path in files})
         self._frames = self._endless()
         self._sizes: set[tuple[int, int]] = set()
         self._names: set[tuple[str, int]] = set()
+
+    def restart(self) -> None:
+        """Continue with the first frame, so that the next model gets the frames of the one before."""
+        self._frames.close()
+        self._frames = self._endless()
 
     def take(self, count: int) -> list[Frame]:
         """The next frames, each with its decoding time."""
@@ -56,13 +77,66 @@ class Footage:
         return frames
 
     def describe(self) -> dict[str, Any]:
-        """The frames taken so far: source, number of different frames, and their sizes."""
-        sizes = [list(hw) for hw in sorted(self._sizes)]
-        return {"source": self.name, "frames": len(self._names), "sizes_hw": sizes}
+        """The frames taken so far.
 
-    def _endless(self) -> Iterator[Frame]:
+        Returns:
+            ``source``; ``frames``, the number of different ones; ``sizes_hw``; ``of``, the number that the
+            source has, None if it does not say; ``content``, a hash of the names and lengths of its files,
+            None for the drawn street.
+        """
+        sizes = [list(hw) for hw in sorted(self._sizes)]
+        taken = {"source": self.name, "frames": len(self._names), "sizes_hw": sizes}
+        return {**taken, "of": self._held, "content": self._content}
+
+    def _endless(self) -> Generator[Frame]:
         while True:
-            yield from _pattern() if self.name == PATTERN else _once(self.name)
+            if self.name == PATTERN:
+                yield from _pattern()
+            elif self._files:
+                yield from ImageFiles(self._files).frames()
+            else:
+                yield from _once(self.name)
+
+
+def spread_over(sizes: Mapping[Path, tuple[int, int]]) -> list[Path]:
+    """An order of images of which each beginning is spread over their list and their sizes.
+
+    The images of one size are taken in the order of the van der Corput sequence: the first, then the middle,
+    the quarters, and so on. Sizes are mixed in proportion to their images; each size comes once at first.
+
+    Args:
+        sizes: Height and width by image, in the order of the names.
+    """
+    groups: dict[tuple[int, int], list[Path]] = {}
+    for path, hw in sizes.items():
+        groups.setdefault(hw, []).append(path)
+    places = []
+    for number, group in enumerate(groups.values()):
+        order = sorted(range(len(group)), key=lambda i: _reversed_bits(i, len(group)))
+        places += [(k / len(group), number, group[i]) for k, i in enumerate(order)]
+    return [path for _, _, path in sorted(places)]
+
+
+def _reversed_bits(index: int, count: int) -> int:
+    """The bits of an index below ``count`` in reverse."""
+    width = max(1, (count - 1).bit_length())
+    return int(f"{index:0{width}b}"[::-1], 2)
+
+
+def _rough_hw(path: Path) -> tuple[int, int]:
+    """Height and width of an image in units of eight pixels, quickly; (0, 0) if it cannot be decoded."""
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError:  # its frame is an error of its own
+        return 0, 0
+    image = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8) if data.size else None
+    return (0, 0) if image is None else (image.shape[0], image.shape[1])
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """SHA-256 of the names and lengths of files; content would have to be read."""
+    text = "".join(f"{path.name} {path.stat().st_size}\n" for path in files)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _once(text: str) -> Iterator[Frame]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import cold
-from benchmarks.compare import compare_models
+from benchmarks.compare import LEAST_ROUNDS, compare_models
 from benchmarks.environment import Watch
 from benchmarks.footage import PATTERN, Footage
 from benchmarks.percentiles import percentile
@@ -46,7 +46,8 @@ class Settings:
     Attributes:
         source: An image, a folder or a video; None for the drawn street.
         duration_s: Smallest measured time of each model, seconds.
-        min_samples: Smallest number of samples of each model.
+        min_samples: Smallest number of samples of each model; several models get at least ``LEAST_ROUNDS``
+            rounds of ``TURN`` frames.
         warmup_s: Warm-up of each model, seconds.
         backend: ``auto`` chooses by the file.
         threads: CPU threads; None leaves the choice to the library.
@@ -184,16 +185,21 @@ def bench(
 def collect(
     detectors: Sequence[TimedDetector], footage: Footage, settings: Settings, tick: Callable[[], None]
 ) -> list[Samples]:
-    """Warm up and measure all detectors; ``tick`` is called between rounds."""
+    """Warm up and measure all detectors; ``tick`` is called between rounds.
+
+    Each detector gets the same frames. Several are measured in as many rounds as a comparison needs, or more.
+    """
     samples = [Samples() for _ in detectors]
     _warm_up(detectors, footage, settings.warmup_s)
     groups = [list(range(len(detectors)))] if settings.interleave else [[k] for k in range(len(detectors))]
+    least = LEAST_ROUNDS if len(detectors) > 1 else 1
     seconds = max(1, round(settings.duration_s * len(detectors)))
     with progress("bench", seconds) as advance:
         meter = _Meter(advance, seconds)
         for group in groups:
             round_number = 0
-            while not all(_enough(samples[k], settings) for k in group):
+            footage.restart()
+            while round_number < least or not all(_enough(samples[k], settings) for k in group):
                 frames = footage.take(TURN)
                 for k in group if round_number % 2 == 0 else reversed(group):
                     _turn(detectors[k], frames, samples[k], round_number)

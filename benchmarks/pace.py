@@ -11,7 +11,7 @@ from benchmarks.footage import Footage
 from benchmarks.latency import Samples, Settings, collect
 from runtime.detector import open_detector
 
-KEPT = ("measure", "a_ms", "b_ms", "ratio", "low", "high", "confidence", "verdict")
+KEPT = ("measure", "a_ms", "b_ms", "ratio", "low", "high", "confidence", "verdict", "reason")
 
 
 def pace(a: Path, b: Path, source: str | None, *, duration_s: float = 2.0) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from zlib import crc32
 
 import edgestill
 from edgestill.errors import DataError, missing_library
-from edgestill.files import refuse_overwrite, write_bytes
+from edgestill.files import read_bytes, refuse_overwrite, write_bytes
 
 if TYPE_CHECKING:
     import jinja2
@@ -132,7 +132,7 @@ class Plot:
     @property
     def svg_after_tag_name(self) -> str:
         """The element without its ``<svg``, with ids that no other drawing of the page has."""
-        prefix = f"f{crc32(self.caption.encode()):x}-"
+        prefix = f"f{crc32(self.caption.encode('utf-8', 'replace')):x}-"
         return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", self.svg).removeprefix("<svg")
 
 
@@ -163,7 +163,7 @@ class Picture:
                 f"{path} is not an image that a page can hold", hint=f"known: {', '.join(PICTURE_TYPES)}"
             )
         try:
-            data = path.read_bytes()
+            data = read_bytes(path)
         except OSError as error:
             raise DataError(
                 f"{path} cannot be read: {error.strerror or error}", hint="check the path"
@@ -260,7 +260,7 @@ def write_report(
             footer=footer or f"Written by edgestill {edgestill.__version__}.",
         )
     )
-    write_bytes(out, page.encode(), force=force)
+    write_bytes(out, page.encode("utf-8", "replace"), force=force)
     return out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compare import MEASURES
+from edgestill.drawing.class_names import plot_text
+from edgestill.drawing.palette import plot_colours
 from edgestill.plotting import COLOURS, Palette, figure
 
 #: Placeholder colours, which are replaced by CSS variables of the page.
@@ -50,7 +53,7 @@ def accuracy_latency(points: Sequence[tuple[str, float, float]]) -> str:
         axes = canvas.figure.subplots()
         for k, (name, ms, score) in enumerate(points):
             axes.plot(ms, score * 100, "o", color=_colour(k), markersize=9)
-            axes.annotate(name, (ms, score * 100), (9, 0), textcoords="offset points", va="center")
+            axes.annotate(plot_text(name), (ms, score * 100), (9, 0), textcoords="offset points", va="center")
         axes.set(xlabel="inference, median ms (faster to the left)", ylabel="mAP50-95, points")
         axes.margins(x=0.35, y=0.3)
         axes.set_xlim(left=max(axes.get_xlim()[0], 0))
@@ -73,7 +76,7 @@ def stage_bars(stages: Sequence[tuple[str, Mapping[str, float]]]) -> str:
             left += widths
         for position, total in zip(positions, left, strict=True):
             axes.annotate(f"{total:.1f}", (total, position), (5, 0), textcoords="offset points", va="center")
-        axes.set_yticks(positions, [name for name, _ in stages])
+        axes.set_yticks(positions, [plot_text(name) for name, _ in stages])
         axes.tick_params(axis="y", labelcolor=_INK, length=0)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
@@ -95,7 +98,10 @@ def latency_curves(samples: Sequence[tuple[str, Sequence[float]]]) -> str:
         for k, (name, values) in enumerate(samples):
             ordered = np.sort(values)
             axes.step(
-                ordered, np.arange(1, len(ordered) + 1) / len(ordered) * 100, color=_colour(k), label=name
+                ordered,
+                np.arange(1, len(ordered) + 1) / len(ordered) * 100,
+                color=_colour(k),
+                label=plot_text(name),
             )
             furthest = max(furthest, float(np.quantile(ordered, 0.99)))
         axes.set(xlabel="ms per frame, from encoded frame to boxes", ylabel="% of frames", ylim=(0, 101))
@@ -117,14 +123,17 @@ def class_bars(scores: Sequence[tuple[str, Mapping[str, float | None]]]) -> str:
         for k, (name, by_class) in enumerate(scores):
             heights = [100 * (by_class.get(c) or 0.0) for c in classes]
             places = np.arange(len(classes)) + (k - (len(scores) - 1) / 2) * width
-            axes.bar(places, heights, width * 0.92, color=_colour(k), label=name)
+            axes.bar(places, heights, width * 0.92, color=_colour(k), label=plot_text(name))
             for place, height, c in zip(places, heights, classes, strict=True):
                 text = f"{height:.0f}" if by_class.get(c) is not None else "–"
                 axes.annotate(
                     text, (place, height), (0, 3), textcoords="offset points", ha="center", fontsize=8
                 )
-        axes.set_xticks(np.arange(len(classes)), classes)
-        axes.tick_params(axis="x", labelcolor=_INK, length=0)
+        axes.set_xticks(np.arange(len(classes)), [plot_text(c) for c in classes])
+        for k, colour in enumerate(plot_colours(classes)):
+            base = (k - 0.4, k + 0.4)  # of the class's bars, in the colour that it has in other plots
+            axes.plot(base, (0, 0), color=colour, lw=5, solid_capstyle="butt", clip_on=False, zorder=3)
+        axes.tick_params(axis="x", labelcolor=_INK, length=0, pad=6)
         axes.grid(axis="x", visible=False)
         axes.set(ylabel="AP50-95, points", ylim=(0, 105))
         _legend(canvas.figure, axes, columns=3)
@@ -166,7 +175,10 @@ def _canvas(width: float, height: float) -> Iterator[_Canvas]:
         canvas = _Canvas(drawn)
         yield canvas
         stream = io.StringIO()
-        canvas.figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():
+            # The reader's browser has the glyphs; matplotlib only measures the text.
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            canvas.figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     canvas.svg = _for_page(stream.getvalue())
 
 

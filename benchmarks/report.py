@@ -25,40 +25,53 @@ from benchmarks.page import (
     Section,
     Table,
 )
+from benchmarks.result_kind import HINT, kind_of, refuse_incomplete
 from benchmarks.verification import exports_section, facts_table, points, verification_section
 from edgestill.errors import DataError
 from edgestill.history import Row, read_history
 
 Result = Mapping[str, Any]
 
-#: Keys that only a result of that kind has, checked in this order.
-_KEYS = {
-    "bench": {"models", "scenario"},
-    "compare": {"comparisons"},
-    "distill": {"best", "history"},
-    "export": {"files", "precision_proved"},
-    "verify": {"matched", "reference_sure"},
-    "eval": {"map50", "per_class"},
-}
 _NOT_LOSSES = {"epoch", "lr", "map50", "map50_95", "seconds_per_step", "images_per_s", "seconds"}
 _VERDICTS: Mapping[str, Any] = {"faster": "good", "slower": "bad"}
 
 
-def kind_of(result: object) -> str:
-    """The kind of a result: ``bench``, ``compare``, ``distill``, ``eval``, ``export``, ``verify``, ``other``.
+#: Errors of reading a result whose values are of other types than a verb writes.
+_BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError)
+
+
+def build_page(
+    results: Sequence[tuple[str, Result]], pictures: Sequence[Picture] = ()
+) -> tuple[list[Section], list[Card]]:
+    """The sections and the headline figures of a page.
+
+    Args:
+        results: File name and content of each result.
+        pictures: Images for a section of their own.
 
     Raises:
-        DataError: It is not a JSON object.
+        DataError: A file is not a result, or lacks what its kind has; the message names it.
     """
-    if not isinstance(result, Mapping):
-        raise DataError(
-            f"a result is a JSON object, this is {type(result).__name__}",
-            hint="give files that edgestill wrote with --out, or its redirected output",
-        )
-    stated = result.get("kind")
-    if stated in _KEYS:
-        return str(stated)
-    return next((kind for kind, keys in _KEYS.items() if keys <= set(result)), "other")
+    for name, result in results:
+        refuse_incomplete(result, name)
+    try:
+        return build_sections(results, pictures), headline_cards([result for _, result in results])
+    except _BROKEN as error:
+        for name, result in results:
+            if reason := _why_broken(name, result):
+                raise DataError(f"{name} is not a whole result: {reason}", hint=HINT) from error
+        raise
+
+
+def _why_broken(name: str, result: Result) -> str | None:
+    """The error of a page of one result alone; None if there is none."""
+    try:
+        build_sections([(name, result)])
+        headline_cards([result])
+    except _BROKEN as error:
+        kind = kind_of(result)
+        return f"as {kind} it has no {error}" if isinstance(error, KeyError) else f"as {kind}: {error}"
+    return None
 
 
 def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Picture] = ()) -> list[Section]:
@@ -70,7 +83,7 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
     """
     by_kind: dict[str, list[tuple[str, Result]]] = {}
     for source, result in results:
-        by_kind.setdefault(kind_of(result), []).append((source, result))
+        by_kind.setdefault(kind_of(result, source), []).append((source, result))
     sections = [
         accuracy_against_latency(_of(by_kind, "bench"), _of(by_kind, "eval")),
         accuracy_section(_of(by_kind, "eval")),
@@ -221,11 +234,22 @@ def comparison_table(comparisons: Sequence[Result]) -> Table:
             f"{c['ratio']:.3f}",
             f"{c['low']:.3f} to {c['high']:.3f}",
             c["verdict"],
+            c.get("reason"),
         ]
         for c in comparisons
     ]
     return Table(
-        columns=("model", "against", "measure", "ms", "ms of the other", "ratio", "95 % interval", "verdict"),
+        columns=(
+            "model",
+            "against",
+            "measure",
+            "ms",
+            "ms of the other",
+            "ratio",
+            "95 % interval",
+            "verdict",
+            "reason",
+        ),
         rows=rows,
         caption="Ratio of medians; below 1 the model is faster. Interval by bootstrap over rounds.",
         tones=_VERDICTS,

@@ -50,7 +50,7 @@ def verification_section(results: Sequence[Result]) -> Section | None:
                 _signed(v.get("score_drift_mean"), 4),
                 points(v.get("candidate_map50_95")),
                 _signed(v.get("drop_points"), 2),
-                "no" if v.get("failures") else "yes",
+                _within_limits(v),
             ]
         )
     if not rows:
@@ -63,11 +63,19 @@ def verification_section(results: Sequence[Result]) -> Section | None:
                 columns=(*columns, "points lost", "within limits"),
                 rows=rows,
                 caption="Matched: confident detections of the source (score >= 0.5) that the file also has.",
-                tones={"yes": "good", "no": "bad"},
+                tones={"yes": "good", "no": "bad", "nothing compared": "bad"},
             ),
             *(Prose(line) for line in remarks),
         ],
     )
+
+
+def _within_limits(v: Result) -> str:
+    """The verdict on a comparison; results of older versions passed where nothing was compared."""
+    if v.get("failures"):
+        return "no"
+    is_empty = not v["reference_sure"] and not v.get("reference_map50_95")
+    return "nothing compared" if is_empty or "failures" not in v else "yes"
 
 
 def facts_table(data: Result) -> Table:

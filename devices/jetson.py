@@ -9,11 +9,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.linux import read_text
+from devices.linux import read_text, to_int
 
-_RELEASE = re.compile(r"# R(\d+) \(release\), REVISION: ([\d.]+)")
-_MODULE = re.compile(r"p\d{4}-\d{4}")
-_MODE_NAME = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
+_RELEASE = re.compile(r"# R([0-9]+) \(release\), REVISION: ([0-9.]+)")
+_MODULE = re.compile(r"p[0-9]{4}-[0-9]{4}")
+_MODE_NAME = re.compile(r"<\s*POWER_MODEL\s+ID=([0-9]{1,6})\s+NAME=(\S+)\s*>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def read_jetson(root: Path) -> Jetson | None:
     modules = dict.fromkeys(part for name in compatible for part in _MODULE.findall(name))
     gpu = _gpu_devfreq(root)
     lowest, highest, current = (
-        read_text(gpu / f"{name}_freq") if gpu else None for name in ("min", "max", "cur")
+        to_int(read_text(gpu / f"{name}_freq")) if gpu else None for name in ("min", "max", "cur")
     )
     return Jetson(
         model=read_text(root / "proc/device-tree/model"),
@@ -57,7 +57,7 @@ def read_jetson(root: Path) -> Jetson | None:
         l4t=f"{release[1]}.{release[2]}" if release else None,
         power_mode=_power_mode(root),
         clocks_locked=lowest == highest if lowest and highest else None,
-        gpu_mhz=int(current) / 1e6 if current else None,
+        gpu_mhz=current / 1e6 if current else None,
     )
 
 
@@ -69,7 +69,7 @@ def _gpu_devfreq(root: Path) -> Path | None:
 
 
 def _power_mode(root: Path) -> str | None:
-    status = re.search(r"pmode:(\d+)", read_text(root / "var/lib/nvpmodel/status") or "")
+    status = re.search(r"pmode:([0-9]{1,6})\b", read_text(root / "var/lib/nvpmodel/status") or "")
     if status is None:
         return None
     number = int(status[1])

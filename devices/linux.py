@@ -6,6 +6,7 @@ missing is None: in containers and virtual machines many of these files are.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ _FLAGS = (
     "bf16",
     "sve",
 )
+#: ASCII digits only, and not more than 64 bits have: other text is no reading.
+_INTEGER = re.compile(r"-?[0-9]{1,19}(?!\S)")
+_DECIMAL = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]+)?(?!\S)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +108,25 @@ def read_text(path: Path) -> str | None:
     return text.replace("\0", " ").strip() or None
 
 
+def to_int(text: str | None) -> int | None:
+    """The whole number at the start of a text, also with a unit behind it; None if there is none."""
+    found = _INTEGER.match(text or "")
+    return int(found[0]) if found else None
+
+
+def to_float(text: str | None) -> float | None:
+    """The decimal number at the start of a text, also with a unit behind it; None if there is none."""
+    found = _DECIMAL.match(text or "")
+    return float(found[0]) if found else None
+
+
 def read_cpu(root: Path) -> Cpu:
     """Read the processor's properties from the files under ``root``."""
     fields = _fields(read_text(root / "proc/cpuinfo"))
     cores = len(fields.get("processor", ())) or None
     flags = set((fields.get("flags") or fields.get("Features") or [""])[0].split())
     part = fields.get("CPU part", [""])[0]
-    clock = read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
-    stated = fields.get("cpu MHz")
+    khz = to_int(read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"))
     status = _fields(read_text(root / "proc/self/status"))
     return Cpu(
         model=_ARM_CORES.get(part) or next(iter(fields.get("model name", [])), None),
@@ -120,7 +135,7 @@ def read_cpu(root: Path) -> Cpu:
         quota_cores=_quota_cores(root),
         flags=tuple(flag for flag in _FLAGS if flag in flags),
         governor=read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        mhz=int(clock) / 1000 if clock else float(stated[0]) if stated else None,
+        mhz=khz / 1000 if khz else to_float(fields.get("cpu MHz", [""])[0]),
         hypervisor="hypervisor" in flags,
     )
 
@@ -130,10 +145,10 @@ def read_memory(root: Path) -> Memory:
     fields = _fields(read_text(root / "proc/meminfo"))
     total = _kib_to_mib(fields.get("MemTotal"))
     limits = [
-        int(text) // 2**20
+        limit // 2**20
         for name in ("memory.max", "memory.limit_in_bytes")
         for text in _cgroup_values(root, "memory", name)
-        if text.isdigit()
+        if (limit := to_int(text)) is not None and limit >= 0
     ]
     limit = min(limits, default=None)
     return Memory(
@@ -149,7 +164,7 @@ def read_cpu_times(root: Path = Path("/")) -> CpuTimes | None:
     text = read_text(root / "proc/stat")
     if text is None or not text.startswith("cpu "):
         return None
-    ticks = [int(word) for word in text.splitlines()[0].split()[1:9]]
+    ticks = [to_int(word) or 0 for word in text.splitlines()[0].split()[1:9]]
     user, nice, system, idle, iowait, irq, softirq, steal = [*ticks, *[0] * (8 - len(ticks))]
     total = user + nice + system + idle + iowait + irq + softirq + steal
     return CpuTimes(total=total, idle=idle + iowait, steal=steal)
@@ -157,24 +172,24 @@ def read_cpu_times(root: Path = Path("/")) -> CpuTimes | None:
 
 def read_load(root: Path = Path("/")) -> float | None:
     """Load average of the last minute."""
-    text = read_text(root / "proc/loadavg")
-    return float(text.split()[0]) if text else None
+    return to_float(read_text(root / "proc/loadavg"))
 
 
 def read_temperatures(root: Path = Path("/")) -> dict[str, float]:
     """Degrees Celsius by thermal zone; empty if there are none."""
     found = {}
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        name, milli = read_text(zone / "type"), read_text(zone / "temp")
+        name, milli = read_text(zone / "type"), to_int(read_text(zone / "temp"))
         # PMIC-Die is a constant 100; -256 means that the unit is switched off.
-        if name and milli and name != "PMIC-Die" and int(milli) > -256_000:
-            found[name] = int(milli) / 1000
+        if name and name != "PMIC-Die" and milli is not None and milli > -256_000:
+            found[name] = milli / 1000
     return found
 
 
 def in_container(root: Path) -> bool:
     """Whether the marker file of Docker or Podman exists."""
-    return (root / ".dockerenv").exists() or (root / "run/.containerenv").exists()
+    # Path.exists raises where a folder may not be searched.
+    return any(os.path.exists(root / name) for name in (".dockerenv", "run/.containerenv"))  # noqa: PTH110
 
 
 def _fields(text: str | None) -> dict[str, list[str]]:
@@ -188,12 +203,13 @@ def _fields(text: str | None) -> dict[str, list[str]]:
 
 
 def _kib_to_mib(values: list[str] | None) -> int | None:
-    return int(values[0].split()[0]) // 1024 if values else None
+    kib = to_int(values[0]) if values else None
+    return kib // 1024 if kib is not None else None
 
 
 def _count_cores(ranges: str) -> int | None:
     """``"0-3,8"`` -> 5."""
-    spans = re.findall(r"(\d+)(?:-(\d+))?", ranges)
+    spans = re.findall(r"\b([0-9]{1,6})(?:-([0-9]{1,6}))?\b", ranges)
     return sum(int(last or first) - int(first) + 1 for first, last in spans) or None
 
 
@@ -201,20 +217,19 @@ def _quota_cores(root: Path) -> float | None:
     quotas = []
     for text in _cgroup_values(root, "cpu", "cpu.max"):
         quota, _, period = text.partition(" ")
-        if quota.isdigit():
-            quotas.append(int(quota) / int(period or 100_000))
+        quotas.append((to_int(quota), to_int(period or "100000")))
     periods = _cgroup_values(root, "cpu", "cpu.cfs_period_us")
     for quota, period in zip(_cgroup_values(root, "cpu", "cpu.cfs_quota_us"), periods, strict=False):
-        if int(quota) > 0:  # -1: none
-            quotas.append(int(quota) / int(period))
-    return min(quotas, default=None)
+        quotas.append((to_int(quota), to_int(period)))  # -1: none
+    return min((q / p for q, p in quotas if q and p and q > 0 and p > 0), default=None)
 
 
 def _cgroup_values(root: Path, controller: str, name: str) -> Iterator[str]:
     """The contents of a control file in this process's cgroup and in all of its parents."""
     base = root / "sys/fs/cgroup"
     for line in (read_text(root / "proc/self/cgroup") or "").splitlines():
-        _, controllers, path = line.split(":", 2)
+        _, _, named = line.partition(":")
+        controllers, _, path = named.partition(":")
         if controllers and controller not in controllers.split(","):
             continue
         mount = base / controller if controllers else base

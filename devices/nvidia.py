@@ -1,13 +1,31 @@
-"""NVIDIA graphics cards, from the output of ``nvidia-smi``."""
+"""NVIDIA graphics cards, from the output of ``nvidia-smi``.
+
+Source of its words for missing values and its errors: https://docs.nvidia.com/deploy/nvidia-smi/
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
 import subprocess
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from devices.linux import to_float, to_int
 
 _QUERY = ("name", "compute_cap", "memory.total", "driver_version", "power.limit", "clocks.max.sm")
+Number = TypeVar("Number", int, float)
 _TIMEOUT_S = 20  # the first call loads the driver, which can take several seconds
+_KILL_S = 2  # a process that waits for a broken driver cannot be killed
+_MESSAGE_CHARS = 200
+_OUTPUT_BYTES = 1 << 20
+_NOT_SAID = "[Not Supported]"
+_UNKNOWN_FIELD = re.compile(r'Field "([\w.]+)" is not a valid field')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,45 +39,101 @@ class Gpu:
         driver: Driver version.
         power_limit_w: Power limit, watts.
         max_sm_mhz: Highest clock of the multiprocessors.
+        unknown: For each attribute that is None, what ``nvidia-smi`` says instead, e.g. ``"Not Supported"``.
     """
 
-    name: str
+    name: str | None
     compute_capability: str | None
     memory_mib: int | None
     driver: str | None
     power_limit_w: float | None
     max_sm_mhz: int | None
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
 
 def query_cards() -> str:
-    """The output of ``nvidia-smi``, a line for each card; empty if it is missing or fails."""
+    """The output of ``nvidia-smi``: a line for each card, or its error message; empty if it is missing."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
-    command = [program, f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+    text = _ask(program, _QUERY)
+    refused = {found[1] for found in _UNKNOWN_FIELD.finditer(text)} & set(_QUERY)
+    if not refused:
+        return text
+    # Drivers before R510 have no compute_cap.
+    asked = [name for name in _QUERY if name not in refused]
+    lines = []
+    for line in _ask(program, asked).splitlines():
+        values = dict(zip(asked, line.split(","), strict=False))
+        whole = len(values) == len(asked)
+        lines.append(", ".join(values.get(n, _NOT_SAID).strip() for n in _QUERY) if whole else line)
+    return "\n".join(lines)
 
 
 def parse_cards(text: str) -> tuple[Gpu, ...]:
-    """The cards in the output of ``query_cards``."""
-    cards = []
-    for line in text.splitlines():
-        values = [None if "N/A" in word or not word.strip() else word.strip() for word in line.split(",")]
-        if len(values) != len(_QUERY) or values[0] is None:
-            continue
-        _, capability, memory, driver, power, clock = values
-        cards.append(
-            Gpu(
-                name=values[0],
-                compute_capability=capability,
-                memory_mib=int(memory) if memory else None,
-                driver=driver,
-                power_limit_w=float(power) if power else None,
-                max_sm_mhz=int(clock) if clock else None,
+    """The cards in the output of ``query_cards``; lines of another form are no cards."""
+    rows = [[word.strip() for word in line.split(",")] for line in text.splitlines()]
+    return tuple(_card(row) for row in rows if len(row) == len(_QUERY) and row[0] not in {"", "name"})
+
+
+def why_no_card(text: str) -> str | None:
+    """The first line of an output without a card, e.g. the driver's error; None if it is empty."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"nvidia-smi: {lines[0][:_MESSAGE_CHARS]}" if lines and not parse_cards(text) else None
+
+
+def _card(row: list[str]) -> Gpu:
+    """One card; a value that is not of the expected form is unknown, for the reason that stands there."""
+    name, capability, memory, driver, power, clock = row
+    values = {
+        "name": None if _is_excuse(name) else name,
+        "compute_capability": capability if re.fullmatch(r"[0-9]{1,2}\.[0-9]", capability) else None,
+        "memory_mib": _positive(to_int(memory)),
+        "driver": driver if re.match(r"[0-9]", driver) else None,
+        "power_limit_w": _positive(to_float(power)),
+        "max_sm_mhz": _positive(to_int(clock)),
+    }
+    said = dict(zip(values, row, strict=True))
+    unknown = {key: said[key].strip("[]") or "empty" for key, value in values.items() if value is None}
+    return Gpu(**values, unknown=unknown)  # type: ignore[arg-type]  # one type for each name
+
+
+def _positive(value: Number | None) -> Number | None:
+    return value if value is not None and value > 0 else None
+
+
+def _is_excuse(text: str) -> bool:
+    """Whether a text says why there is no value: ``[Unknown Error]``, ``[GPU is lost]``, ``N/A``."""
+    return text.startswith("[") or text == "N/A"
+
+
+def _ask(program: str, names: Iterable[str]) -> str:
+    """Run ``nvidia-smi``; returns its output, also that of a failed run.
+
+    The output goes to a file and not a pipe, so that a process that cannot be killed (it waits for the
+    driver), or a child of it, does not hold up this one.
+    """
+    command = [program, f"--query-gpu={','.join(names)}", "--format=csv,noheader,nounits"]
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "LC_ALL": "C"},
+                start_new_session=True,
             )
-        )
-    return tuple(cards)
+        except OSError as error:
+            return f"cannot be started: {error.strerror}"
+        try:
+            status = process.wait(_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_KILL_S)
+            return f"no answer in {_TIMEOUT_S} s"
+        output.seek(0)
+        text = output.read(_OUTPUT_BYTES).decode("utf-8", "replace")
+    return text if text.strip() or status == 0 else f"failed with exit status {status}"

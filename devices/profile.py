@@ -47,7 +47,9 @@ class DeviceProfile:
         tensor_cores: Number of tensor cores.
         dla_cores: Number of deep-learning accelerators (DLA).
         modules: Part numbers in the device tree, e.g. ``p3767-0005``.
+        boards: Regular expressions for the board's name in the device tree, for a tree without part numbers.
         gpu_names: Regular expressions for the name in ``nvidia-smi``, without ``NVIDIA``.
+        capability_aliases: Compute capabilities by which other releases of CUDA call the same GPU.
         power_modes: Names of the ``nvpmodel`` modes, in the order of their ids.
         software: Last or current system software, version by component.
         notes: Remarks for choosing and measuring the device.
@@ -67,7 +69,9 @@ class DeviceProfile:
     tensor_cores: int | None = None
     dla_cores: int | None = None
     modules: tuple[str, ...] = ()
+    boards: tuple[str, ...] = ()
     gpu_names: tuple[str, ...] = ()
+    capability_aliases: tuple[str, ...] = ()
     power_modes: tuple[str, ...] = ()
     software: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

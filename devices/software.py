@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-DISTRIBUTION = "edgestill"
+from edgestill.installation import DISTRIBUTION, pip_command
+
 BASE = "base"
 FLOORS = ("edgestill", "devices", "runtime", "export", "distill", "benchmarks")
 
 #: Import names that differ from the name of the distribution.
-_MODULES = {"opencv-python": "cv2", "pyyaml": "yaml", "faster-coco-eval": "faster_coco_eval"}
+_MODULES = {"opencv-python": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:\[([\w,\s-]+)\])?\s*(?:>=\s*([\d.]+))?")
 _EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
+_MACHINES = re.compile(r"platform_machine in ['\"]([\w ]+)['\"]")
 _BELOW = re.compile(r"python_version < ['\"](\d+)\.(\d+)['\"]")
 
 
@@ -30,25 +33,31 @@ class Extra:
         installed: Versions of the installed libraries, by name.
         missing: Libraries that are not installed.
         outdated: Libraries that are older than required, with both versions.
+        broken: Libraries that cannot be imported, with the reason; empty if that was not tried, see
+            ``devices.import_check``.
+        facts: What the imported libraries have or lack, as sentences.
     """
 
     name: str
     installed: dict[str, str]
     missing: tuple[str, ...]
     outdated: tuple[str, ...]
+    broken: Mapping[str, str] = field(default_factory=dict)
+    facts: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
-        """Whether nothing is missing or too old."""
-        return not self.missing and not self.outdated
+        """Whether nothing is missing, too old or broken."""
+        return not (self.missing or self.outdated or self.broken)
 
     @property
     def command(self) -> str | None:
-        """The command that installs what is missing; None if nothing is."""
-        if self.ready:
-            return None
-        wanted = DISTRIBUTION if self.name == BASE else f"{DISTRIBUTION}[{self.name}]"
-        return f"pip install '{wanted}'"
+        """The command that installs what is missing or broken; None if nothing is."""
+        if self.missing or self.outdated:
+            return pip_command(None if self.name == BASE else self.name)
+        if self.broken:
+            return f"pip install --force-reinstall --no-deps {' '.join(sorted(self.broken))}"
+        return None
 
 
 def version(library: str) -> str | None:
@@ -57,7 +66,12 @@ def version(library: str) -> str | None:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
         # For example the system OpenCV of a Jetson is a module without metadata.
-        return "unknown" if find_spec(_MODULES.get(library, library)) else None
+        return "unknown" if find_spec(module_of(library)) else None
+
+
+def module_of(library: str) -> str:
+    """The name by which a library is imported."""
+    return _MODULES.get(library, library.replace("-", "_"))
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
@@ -78,7 +92,10 @@ def read_extras(requirements: Iterable[str] | None = None) -> tuple[Extra, ...]:
     for line in requirements:
         wanted, _, marker = line.partition(";")
         parsed, extra, below = _REQUIREMENT.match(wanted), _EXTRA.search(marker), _BELOW.search(marker)
+        machines = _MACHINES.search(marker)
         if parsed is None or (below and sys.version_info >= (int(below[1]), int(below[2]))):
+            continue
+        if machines and platform.machine() not in machines[1].split():
             continue
         part = extra[1] if extra else BASE
         if parsed[1] == DISTRIBUTION:

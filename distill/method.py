@@ -74,16 +74,22 @@ class NetworkOutputs:
         head: Meaning of the columns. Anchor heads: tx, ty, tw, th, objectness, class logits. ``dfl``: 4 x 16
             logits of the distances left, top, right, bottom, then class logits, with A = 1. None: class
             logits only.
+        one_to_one: Class logits of the one-to-one branch of an end-to-end network (YOLOv10, YOLO26), ``[B, 1,
+            h, w, nc]`` by level; empty for others. ``raw`` is that of the one-to-many branch.
     """
 
     features: Mapping[str, Tensor]
     raw: Sequence[Tensor]
     head: HeadKind | None = "coupled"
+    one_to_one: Sequence[Tensor] = ()
 
     def in_float32(self) -> NetworkOutputs:
         """The same outputs in float32."""
         return NetworkOutputs(
-            FeaturesInFloat32(self.features), [level.float() for level in self.raw], self.head
+            FeaturesInFloat32(self.features),
+            [level.float() for level in self.raw],
+            self.head,
+            [level.float() for level in self.one_to_one],
         )
 
     @property
@@ -94,7 +100,8 @@ class NetworkOutputs:
     def rolled(self) -> NetworkOutputs:
         """Outputs rolled by one over the batch: each image gets those of the image before it."""
         features = {level: feature.roll(1, 0) for level, feature in self.features.items()}
-        return NetworkOutputs(features, [level.roll(1, 0) for level in self.raw], self.head)
+        raw, one_to_one = ([level.roll(1, 0) for level in levels] for levels in (self.raw, self.one_to_one))
+        return NetworkOutputs(features, raw, self.head, one_to_one)
 
 
 @runtime_checkable

@@ -30,6 +30,12 @@ else:
 
 METHODS = Registry("distill.methods", "distillation method")
 
+#: The smallest value of whole numbers.
+_LEAST = {
+    **dict.fromkeys(("epochs", "batch", "eval_every", "loader_threads"), 1),
+    **dict.fromkeys(("seed", "patience", "save_every_steps", "threads", "cache_mib", "disk_cache_mib"), 0),
+}
+
 TeacherMode = Literal["trained", "random", "shuffled"]
 
 
@@ -163,9 +169,11 @@ class Recipe:
     quantisation: QatConfig = field(default_factory=QatConfig)
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch", "eval_every", "loader_threads"):
-            if getattr(self, key) < 1:
-                raise UsageError(f"{key} = {getattr(self, key)} in recipe {self.name}", hint="1 or more")
+        for key, least in _LEAST.items():
+            if getattr(self, key) < least:
+                raise UsageError(
+                    f"{key} = {getattr(self, key)} in recipe {self.name}", hint=f"{least} or more"
+                )
         for key in ("input_hw", "train_hw"):
             if any(side < 32 or side % 32 for side in getattr(self, key)):
                 raise UsageError(

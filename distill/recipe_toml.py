@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -11,6 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from distill.recipe import METHODS, MethodConfig, Recipe
 from edgestill.errors import UsageError, unknown_name
+from edgestill.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,8 +20,13 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "recipes"
+LARGEST = 1 << 32  # of any number in a recipe: the seeds of random generators are below it
 
 T = TypeVar("T")
+_NAME = re.compile(r"""\"[^"]+"|'[^']+'|[^\s."'=]+""")
+_SETTING = re.compile(
+    rf"\s*(?P<key>(?:{_NAME.pattern})(?:\s*\.\s*(?:{_NAME.pattern}))*)\s*=(?P<value>.*)", re.DOTALL
+)
 
 
 def load_recipe(name: str, settings: Sequence[str] = (), data: Sequence[str] = ()) -> Recipe:
@@ -28,6 +35,7 @@ def load_recipe(name: str, settings: Sequence[str] = (), data: Sequence[str] = (
     Args:
         name: A shipped recipe, or a TOML file.
         settings: ``key=value`` with dots into tables, e.g. ``methods.cwd.weight=2``; they override the file.
+            Names may be in quotes, as in TOML.
         data: ``data.yaml`` files that replace those of the recipe.
 
     Raises:
@@ -67,10 +75,10 @@ def read_toml(path: Path, hint: str) -> dict[str, Any]:
         UsageError: The file is missing or not TOML; it carries ``hint``.
     """
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        table: dict[str, Any] = tomllib.loads(read_text(path))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist", hint=hint) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: TOML, UTF-8, and numbers too long
         raise UsageError(f"{path} is not a TOML file: {error}", hint=hint) from error
     return table
 
@@ -81,21 +89,44 @@ def override(table: dict[str, Any], setting: str) -> None:
     Raises:
         UsageError: The setting is not ``key=value``, or a part of the key is not a table.
     """
-    key, separator, text = setting.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
-        raise UsageError(f"--set {setting} is not key=value", hint="e.g. --set epochs=10")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+    parts, text = split_setting(setting)
     for part in parts[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             raise UsageError(
                 f"--set {setting}: {part} is not a table", hint="dots separate the names of nested tables"
             )
-    table[parts[-1]] = value
+    table[parts[-1]] = _value(setting, text)
+
+
+def split_setting(setting: str) -> tuple[list[str], str]:
+    """The names of ``key=value`` and its value; a name in quotes may hold dots, as in TOML.
+
+    Raises:
+        UsageError: The setting is not ``key=value``.
+    """
+    found = _SETTING.fullmatch(setting)
+    if found is None:
+        raise UsageError(
+            f"--set {setting} is not key=value",
+            hint="e.g. --set epochs=10; a name with a dot is in quotes: --set 'teachers.\"v6.1\"=runs/a'",
+        )
+    names = [name[1:-1] if name[0] in "\"'" else name for name in _NAME.findall(found["key"])]
+    return names, found["value"].strip()
+
+
+def _value(setting: str, text: str) -> Any:
+    """The value of a setting: TOML, else the text itself if it does not look like a list, table or quote."""
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError) as error:  # no TOML, or a number of too many digits
+        if text[:1] in {"[", "{", '"', "'"}:
+            raise UsageError(
+                f"--set {setting}: the value is not TOML: {error}",
+                hint="""in single quotes for the shell, e.g. --set 'arms=["none", "default"]'""",
+            ) from error
+        return text
+    return found["value"] if len(found) == 1 else text  # a line break may begin another key
 
 
 def build_recipe(name: str, table: Mapping[str, Any]) -> Recipe:
@@ -149,12 +180,21 @@ def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # cls is always a dataclass
     for key in table:
         if key not in known:
-            raise unknown_name(f"key of [{where}]" if where else "recipe key", key, known)
+            raise _unknown_key(f"key of [{where}]" if where else "recipe key", key, known)
     for key, f in known.items():
         if key not in table and f.default is MISSING and f.default_factory is MISSING:
             raise UsageError(f"{where or 'the recipe'} has no key {key}", hint=f"add {key} = ...")
     prefix = f"{where}." if where else ""
     return cls(**{key: _typed(hints[key], value, f"{prefix}{key}") for key, value in table.items()})
+
+
+def _unknown_key(noun: str, key: str, known: Iterable[str]) -> UsageError:
+    if key.partition(".")[0] in {*known}:
+        return UsageError(
+            f"no {noun} is called {key!r}: dots within quotes do not separate tables",
+            hint=f"write {key} without quotes",
+        )
+    return unknown_name(noun, key, known)
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
@@ -179,6 +219,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         raise _mismatch(
             where, {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text"), value
         )
+    if hint in (int, float) and not abs(value) < LARGEST:  # NaN fails the comparison
+        raise _mismatch(where, "a number of a size that can be meant", value)
+    if hint is str and "\0" in str(value):
+        raise _mismatch(where, "text without NUL", value)
     return hint(value)
 
 
@@ -195,4 +239,8 @@ def _tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _mismatch(where: str, wanted: str, value: Any) -> UsageError:
-    return UsageError(f"{where} = {value!r}", hint=f"{where} is {wanted}")
+    try:
+        shown = repr(value)
+    except ValueError:  # Python does not write out a number of more than 4300 digits
+        shown = "a number of thousands of digits"
+    return UsageError(f"{where} = {shown}", hint=f"{where} is {wanted}")

@@ -21,7 +21,7 @@ from distill.training import distributed
 from distill.training.precision import ComputeConfig
 from edgestill.architecture import size_of
 from edgestill.errors import UsageError
-from edgestill.shipped import checkpoint_folder
+from edgestill.shipped import checkpoint_folder, hint_for_missing
 from edgestill.spec import ModelSpec
 
 SEED_OFFSET = 1_000_003  # without it, a random teacher of the student's architecture would equal the student
@@ -118,7 +118,9 @@ def weights_path(name: str) -> Path:
     if not path.exists():
         raise UsageError(
             f"no weights at {path}",
-            hint="name a checkpoint folder of `edgestill distill`, a .pt file, `student` or `teacher`",
+            hint=hint_for_missing(
+                path, "name a checkpoint folder of `edgestill distill`, a .pt file, `student` or `teacher`"
+            ),
         )
     return path
 

@@ -21,6 +21,7 @@ from distill.method import FollowsProgress
 from distill.qat.initialization import Calibrate
 from distill.recipe import Recipe
 from distill.training import distributed
+from distill.training.continuation import is_early_stop, is_finished
 from distill.training.resume import STATE, load_state, save_state
 from distill.training.run_folder import (
     BEST,
@@ -51,37 +52,46 @@ def train(
     resume: bool = False,
     force: bool = False,
     calibrate: Calibrate | None = None,
+    keep_state: bool = True,
 ) -> dict[str, Any]:
-    """Train a student and write ``best/``, ``last/``, ``history.csv``, ``result.json`` and plots.
+    """Train a student and write ``best/``, ``last/``, ``history.csv``, ``state.pt``, ``result.json``, plots.
 
     Args:
         recipe: The recipe.
         out: The run folder.
-        resume: Continue the run in that folder; starts a new one if there is none.
+        resume: Continue the run in that folder; starts a new one if there is none. A finished run goes on if
+            the recipe has more epochs, see ``distill.training.continuation``.
         force: Replace the run in that folder.
         calibrate: Finds the initial scales of a quantised student.
+        keep_state: Whether a finished run keeps ``state.pt``, so that it can be given more epochs.
 
     Returns:
         The content of ``result.json``.
 
     Raises:
-        UsageError: The folder already holds a run, the recipe does not match its data or weights,
-            or the loss is not finite.
+        UsageError: The folder already holds a run, or one with another recipe; the recipe does not match its
+            data or weights, or the loss is not finite.
         DataError: The data cannot be read, or its classes differ from the teacher's.
     """
     with distributed.process_group(recipe.device):
         check_run_folder(out, resume=resume, force=force)
-        if resume and (out / RESULT).is_file():
+        is_over = resume and (out / RESULT).is_file() and is_finished(recipe, out / RESULT, out / STATE)
+        distributed.barrier()  # every process has read the files before the main process changes them
+        if is_over:
             say(f"{out} is already finished")
         else:
-            _train(recipe, out, resume=resume, force=force, calibrate=calibrate)
+            run, validation, counts = _train(recipe, out, resume=resume, force=force, calibrate=calibrate)
+            if distributed.is_main_process():
+                write_result(run, validation, counts, keep_state=keep_state)
         distributed.barrier()
     result: dict[str, Any] = read_json(out / RESULT, hint="train again with --force")
     return result
 
 
-def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool, calibrate: Calibrate | None) -> None:
-    """Build the training, run it, and write the result."""
+def _train(
+    recipe: Recipe, out: Path, *, resume: bool, force: bool, calibrate: Calibrate | None
+) -> tuple[TrainingRun, Validation, dict[str, int]]:
+    """Build the training and run it; gives what the result is made of."""
     if distributed.is_main_process():
         clean_run_folder(out, force=force)
     if recipe.threads:
@@ -106,6 +116,8 @@ def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool, calibrate: C
     images = TrainingImages(datasets, scale, cache_mib=recipe.cache_mib, disk=disk, unlabelled=unlabelled)
     if resumes:
         load_state(run)
+        if distributed.is_main_process():
+            (out / RESULT).unlink(missing_ok=True)  # that of a finished run, which is given more epochs
         say(f"{out}: resuming in epoch {run.counters.epoch + 1}, step {run.counters.step}")
     batches = Batches(
         images,
@@ -122,9 +134,7 @@ def _train(recipe: Recipe, out: Path, *, resume: bool, force: bool, calibrate: C
         run.counters.before = _scores(run, validation, "quantised, before the first step")
     with batches:
         _epochs(run, batches, validation)
-    if distributed.is_main_process():
-        counts = {"train": images.labelled, "unlabelled": len(unlabelled), "val": len(validation)}
-        write_result(run, validation, counts)
+    return run, validation, {"train": images.labelled, "unlabelled": len(unlabelled), "val": len(validation)}
 
 
 def _check_cells(batch: int, train_hw: tuple[int, int]) -> None:
@@ -160,9 +170,7 @@ def _is_over(run: TrainingRun) -> bool:
     recipe, counters = run.recipe, run.counters
     if counters.epoch >= recipe.epochs:
         return True
-    early_stop = bool(
-        recipe.patience and counters.best and counters.epoch - counters.best["epoch"] >= recipe.patience
-    )
+    early_stop = is_early_stop(recipe.patience, counters.best.get("epoch", 0), counters.epoch)
     if early_stop:
         say(f"early stop after epoch {counters.epoch}: no better mAP since epoch {counters.best['epoch']}")
     return early_stop

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from runtime.detector import Detector, ModelDetector
     from runtime.frames import open_source
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _LAZY = {"Detector": "runtime.detector", "open_source": "runtime.frames"}
 

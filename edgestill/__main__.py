@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """``python -m edgestill`` is the same as ``edgestill``."""
 
 from edgestill.cli.main import run

@@ -91,6 +91,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise ArtifactError(
             f"{path} is not a safetensors file: {error}", hint="copy the checkpoint again"
         ) from error
+    if not (isinstance(data, dict) and "spec" in data and isinstance(data.get("about"), dict)):
+        raise ArtifactError(f"{folder / SPEC} has no spec and about", hint="copy the checkpoint again")
     scales = {n: t for n, t in tensors.items() if n.startswith(PREFIX)}
     weights = {
         n: t.astype(np.float32) if t.dtype == np.float16 else t for n, t in tensors.items() if n not in scales

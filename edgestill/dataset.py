@@ -1,55 +1,79 @@
 """A data set in YOLO layout: ``data.yaml``, image folders, one label file an image.
 
-A label row is ``class cx cy w h``, normalised to the image. The label of ``images/a/x.jpg`` is
-``labels/a/x.txt``; an image without a label file has no objects.
+The label of ``images/a/x.jpg`` is ``labels/a/x.txt``; an image without a label file has no objects. All that
+reads data sets (training, evaluation, calibration, verification, checks) reads them here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import numpy as np
-import yaml
-from numpy.typing import NDArray
-
-from edgestill.boxes import cxcywh_to_xyxy
+from edgestill.dataset_files.data_yaml import read_data_yaml
+from edgestill.dataset_files.image_file import IMAGE_SUFFIXES, read_image
+from edgestill.dataset_files.image_folder import images_under, kind_of, listed_images
+from edgestill.dataset_files.label_file import Labels, read_labels
 from edgestill.errors import DataError, UsageError
+from edgestill.progress import say
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-EDGE_TOLERANCE = 1e-3  # of the image, by which a box may reach outside: label files hold rounded numbers
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Dataset",
+    "Labels",
+    "ReadRows",
+    "images_under",
+    "label_path",
+    "read_image",
+    "read_labels",
+    "say_remarks",
+]
+
+LIST_SUFFIX = ".txt"
 
 
-class _DataYamlLoader(yaml.SafeLoader):
-    """The safe loader, but ``off``, ``on``, ``yes`` and ``no`` are strings: ``off`` is a class name."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML declares it, and not as ClassVar)
-        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:bool"]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Labels:
-    """The ground-truth boxes of one image.
+@dataclass(slots=True)
+class ReadRows:
+    """What a person should know about how a data set was read, and was not told yet.
 
     Attributes:
-        class_id: int64 ``[N]``.
-        cxcywh: Centre, width, height, normalised to the image; float32 ``[N, 4]``.
+        notes: About the paths of ``data.yaml``.
+        repeated: Rows that were left out because an equal one is in the same file.
+        repeated_in: Label files with such rows.
+        polygons: Rows that are polygons, and were read as the boxes around them.
+        polygons_in: Label files with such rows.
     """
 
-    class_id: NDArray[np.int64]
-    cxcywh: NDArray[np.float32]
+    notes: tuple[str, ...] = ()
+    repeated: int = 0
+    repeated_in: list[Path] = field(default_factory=list)
+    polygons: int = 0
+    polygons_in: list[Path] = field(default_factory=list)
 
-    def __len__(self) -> int:
-        return len(self.class_id)
+    def add(self, path: Path, labels: Labels) -> None:
+        """Count the rows of a label file."""
+        if labels.repeated:
+            self.repeated += labels.repeated
+            self.repeated_in.append(path)
+        if labels.polygons:
+            self.polygons += labels.polygons
+            self.polygons_in.append(path)
 
-    def xyxy_px(self, image_hw: tuple[int, int]) -> NDArray[np.float32]:
-        """Corners in pixels of an image of that height and width; float32 ``[N, 4]``."""
-        height, width = image_hw
-        return cxcywh_to_xyxy(self.cxcywh) * np.array([width, height, width, height], np.float32)
+    def remarks(self) -> list[str]:
+        """The notes, and a sentence for each kind of row that was counted, since the last call."""
+        remarks = [*self.notes]
+        if self.repeated:
+            remarks.append(
+                f"{_count(self.repeated, 'label row')} left out, because an equal one is in the same file: "
+                f"in {_count(len(self.repeated_in), 'file')}, first {self.repeated_in[0]}"
+            )
+        if self.polygons:
+            remarks.append(
+                f"{_count(self.polygons, 'label row')} read as the box around its polygon: "
+                f"in {_count(len(self.polygons_in), 'file')}, first {self.polygons_in[0]}"
+            )
+        self.notes, self.repeated, self.repeated_in, self.polygons, self.polygons_in = (), 0, [], 0, []
+        return remarks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,63 +83,55 @@ class Dataset:
     Attributes:
         path: The YAML file.
         classes: Class names; the position is the class id.
-        splits: Image folders by split name (``train``, ``val``, ``test``).
+        splits: Image folders, lists of images (``.txt``) and single images by split name (``train``, ``val``,
+            ``test``).
+        root: The folder that relative paths in lists of images may be relative to.
+        keypoint_columns: Columns of keypoints in the label files of a set for poses, which are left out.
+        has_download: Whether ``data.yaml`` has a ``download`` entry. It is never run.
+        notes: What a person should know about how the paths of ``data.yaml`` were read.
+        rows: What ``labels`` has read in another way than as one box a row, until it is said.
     """
 
     path: Path
     classes: tuple[str, ...]
     splits: Mapping[str, tuple[Path, ...]]
+    root: Path = Path()
+    keypoint_columns: int = 0
+    has_download: bool = False
+    notes: tuple[str, ...] = ()
+    rows: ReadRows = field(default_factory=ReadRows, compare=False, repr=False)
 
     @classmethod
     def open(cls, path: Path) -> Dataset:
         """Parse a ``data.yaml``.
 
         Raises:
-            DataError: It is missing, not YAML, or lacks names or splits.
+            DataError: It is missing, not YAML, lacks names or splits, or contradicts itself.
         """
-        hint = "a data.yaml holds path, train, val, test and names; `edgestill data synth` writes one"
-        try:
-            data = yaml.load(path.read_text("utf-8"), _DataYamlLoader)
-        except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist", hint=hint) from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise DataError(f"{path} is not readable YAML: {error}", hint=hint) from error
-        if not isinstance(data, dict) or "names" not in data:
-            raise DataError(f"{path} names no classes", hint=hint)
-        classes = _classes(data["names"], path, hint)
-        if "nc" in data and data["nc"] != len(classes):
-            raise DataError(
-                f"{path} says nc: {data['nc']} and names {len(classes)} classes",
-                hint="make nc and names agree",
-            )
-        root = path.parent / str(data.get("path") or ".")
-        splits = {}
-        for split in ("train", "val", "test"):
-            folders = data.get(split) or []
-            folders = [folders] if isinstance(folders, str) else folders
-            if folders:
-                splits[split] = tuple(root / str(folder) for folder in folders)
-        if not splits:
-            raise DataError(f"{path} has none of train, val, test", hint=hint)
-        return cls(path=path, classes=classes, splits=splits)
+        data = read_data_yaml(path)
+        return cls(
+            path=path,
+            classes=data.classes,
+            splits=data.splits,
+            root=data.root,
+            keypoint_columns=data.keypoint_columns,
+            has_download=data.has_download,
+            notes=data.notes,
+            rows=ReadRows(notes=data.notes),
+        )
 
     def images(self, split: str) -> list[Path]:
         """The images of a split, sorted by path.
 
         Raises:
             UsageError: The data set has no such split.
-            DataError: A folder is missing, or the split holds no image.
+            DataError: A folder or a listed image is missing, or the split holds no image.
         """
         if split not in self.splits:
             raise UsageError(f"{self.path} has no split {split!r}", hint=f"it has: {', '.join(self.splits)}")
         found: list[Path] = []
-        for folder in self.splits[split]:
-            if not folder.is_dir():
-                raise DataError(
-                    f"{folder}, the {split} split of {self.path}, is not a folder",
-                    hint="correct the path in data.yaml",
-                )
-            found += images_under(folder)
+        for source in self.splits[split]:
+            found += self._images_of(source, split)
         if not found:
             raise DataError(
                 f"the {split} split of {self.path} holds no image",
@@ -123,14 +139,41 @@ class Dataset:
             )
         return sorted(found)
 
+    def is_there(self, split: str) -> bool:
+        """Whether the data set has a split and its folders and lists are on this disk."""
+        return split in self.splits and all(kind_of(source) for source in self.splits[split])
+
     def labels(self, image: Path) -> Labels:
         """The labels of one image of this data set, see ``read_labels``."""
-        return read_labels(label_path(image), len(self.classes))
+        path = label_path(image)
+        labels = read_labels(path, len(self.classes), keypoint_columns=self.keypoint_columns)
+        if labels.repeated or labels.polygons:
+            self.rows.add(path, labels)
+        return labels
+
+    def _images_of(self, source: Path, split: str) -> list[Path]:
+        kind, suffix = kind_of(source), source.suffix.lower()
+        if kind == "folder":
+            return images_under(source)
+        if kind == "file" and suffix == LIST_SUFFIX:
+            return listed_images(source, self.root)
+        if kind == "file" and suffix in IMAGE_SUFFIXES:
+            return [source]
+        hint = "correct the path in data.yaml"
+        if self.has_download:
+            hint = f"its download entry is never run: fetch the data set yourself, or {hint}"
+        raise DataError(
+            f"{source}, the {split} split of {self.path}, is not a folder or a list of images"
+            + "".join(f" ({note})" for note in self.notes),
+            hint=hint,
+        )
 
 
-def images_under(folder: Path) -> list[Path]:
-    """The image files in a folder and in those below it, sorted by path."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+def say_remarks(*datasets: Dataset) -> None:
+    """Say on stderr which paths and labels were read in another way than as written, once."""
+    for dataset in datasets:
+        for remark in dataset.rows.remarks():
+            say(f"{dataset.path}: {remark}")
 
 
 def label_path(image: Path) -> Path:
@@ -143,96 +186,5 @@ def label_path(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def read_labels(path: Path, nc: int) -> Labels:
-    """Read a label file; a missing file means an image without objects.
-
-    Raises:
-        DataError: A row does not have five columns, a class id is not below ``nc``, or a box is outside the
-            image.
-    """
-    if not path.exists():
-        return Labels(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
-    rows = []
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint="a label file is plain text") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            rows.append(_row(line.split(), f"{path}:{number}", nc))
-    table = np.asarray(rows, np.float64).reshape(-1, 5)
-    return Labels(table[:, 0].astype(np.int64), table[:, 1:].astype(np.float32))
-
-
-def _row(columns: list[str], where: str, nc: int) -> list[float]:
-    if len(columns) != 5:
-        raise DataError(
-            f"{where} has {len(columns)} columns, expected 5",
-            hint="a row is: class cx cy w h, normalised to [0, 1]",
-        )
-    try:
-        values = [float(c) for c in columns]
-    except ValueError as error:
-        raise DataError(
-            f"{where} is not five numbers: {' '.join(columns)}", hint="a row is: class cx cy w h"
-        ) from error
-    class_id, cx, cy, w, h = values
-    if class_id != int(class_id) or not 0 <= class_id < nc:
-        raise DataError(
-            f"{where} has class {columns[0]}, the data set has {nc} classes",
-            hint="class ids count from 0; check names in data.yaml",
-        )
-    low, high = -EDGE_TOLERANCE, 1 + EDGE_TOLERANCE
-    inside = low <= cx - w / 2 and cx + w / 2 <= high and low <= cy - h / 2 and cy + h / 2 <= high
-    if not (w > 0 and h > 0 and inside):  # NaN fails every comparison
-        raise DataError(
-            f"{where} has a box outside the image: {' '.join(columns[1:])}",
-            hint="cx cy w h are fractions of the image; clip the box",
-        )
-    return values
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Decode an image file to BGR, uint8 ``[H, W, 3]``.
-
-    Raises:
-        DataError: It is missing, truncated, or not an image.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}", hint="check the path") from error
-    if not _is_whole(data):
-        # OpenCV fills the missing part with grey and reports no error.
-        raise DataError(
-            f"{path} is truncated: {len(data)} bytes without an end marker",
-            hint="copy or download the file again",
-        )
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
-        raise DataError(
-            f"{path} is not an image that OpenCV can decode",
-            hint=f"known: {', '.join(sorted(IMAGE_SUFFIXES))}",
-        )
-    return np.asarray(image, np.uint8)
-
-
-def _is_whole(data: bytes) -> bool:
-    """Whether a JPEG or PNG has its end marker; True for other formats, which the decoder checks."""
-    if data.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in data[-1024:]  # some cameras write padding after the marker
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" in data[-64:]
-    return True
-
-
-def _classes(names: object, path: Path, hint: str) -> tuple[str, ...]:
-    if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise DataError(
-                f"{path} numbers its classes {sorted(names)}, not 0 to {len(names) - 1}", hint=hint
-            )
-        names = [names[i] for i in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise DataError(f"{path} names no classes", hint=hint)
-    return tuple(str(name) for name in names)
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -12,6 +12,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import ClassVar
 
+from edgestill.installation import pip_command
+
+MOST_CHARS = 2000  # of a message: longer ones quote a whole file
+
 
 class ToolchainError(Exception):
     """Base of every error that this project raises on purpose.
@@ -25,11 +29,19 @@ class ToolchainError(Exception):
 
     def __init__(self, what: str, *, hint: str) -> None:
         super().__init__(what)
-        self.what = " ".join(what.split())
-        self.hint = " ".join(hint.split())
+        self.what = _line(what)
+        self.hint = _line(hint)
 
     def __str__(self) -> str:
         return f"{self.what}\n  hint: {self.hint}"
+
+
+def _line(text: str) -> str:
+    """A text as one line of at most ``MOST_CHARS``, without the control characters of what it quotes."""
+    words = " ".join(text.split())
+    if len(words) > MOST_CHARS:
+        words = f"{words[: MOST_CHARS * 3 // 4]} ... {words[-MOST_CHARS // 4 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
 
 
 class UsageError(ToolchainError):
@@ -62,17 +74,27 @@ class VerificationError(ToolchainError):
     exit_code = 6
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like a misspelt one, without regard to case; None if none is like it."""
+    by_folded = {one.casefold(): one for one in known}
+    close = get_close_matches(name.casefold(), by_folded, n=1)
+    return by_folded[close[0]] if close else None
+
+
 def unknown_name(noun: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the one "no such thing" message that every lookup uses."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+    close = closest(name, names)
+    hint = f"did you mean {close!r}?" if close else f"known: {', '.join(names) or 'none'}"
     return UsageError(f"no {noun} is called {name!r}", hint=hint)
 
 
 #: The pip extra that brings a library which the base install lacks, by import name.
 EXTRA_OF = {
+    "PIL": "train",
+    "av": "video",
     "faster_coco_eval": "eval",
+    "filelock": "train",
     "jinja2": "report",
     "matplotlib": "report",
     "onnx": "onnx",
@@ -80,6 +102,7 @@ EXTRA_OF = {
     "openvino": "openvino",
     "ray": "cluster",
     "safetensors": "onnx",
+    "scipy": "train",
     "torch": "train",
     "ultralytics": "train",
 }
@@ -87,5 +110,5 @@ EXTRA_OF = {
 
 def missing_library(noun: str, name: str | None, extra: str | None) -> DeviceError:
     """Build the one "not installed" message: this machine lacks a library, and here is the command."""
-    command = f"pip install 'edgestill[{extra}]'" if extra else f"pip install {name}"
+    command = pip_command(extra) if extra else f"pip install {name}"
     return DeviceError(f"{noun} needs {name!r}, which is not installed", hint=command)

@@ -88,6 +88,8 @@ def read_manifest(model: Path) -> Manifest | None:
         odd = (set(data) - {"schema"}) ^ {f.name for f in fields(Manifest)}
         if data.pop("schema", None) != SCHEMA or odd - OPTIONAL_FIELDS:
             raise ArtifactError(f"{path} is not a manifest of schema {SCHEMA}", hint=hint)
+        if not isinstance(data["spec"], dict):
+            raise TypeError(f"spec is {data['spec']!r}")  # noqa: TRY301 (one message with those below)
         data["spec"] = ModelSpec.from_json(data["spec"])
         for side in ("inputs", "outputs"):
             data[side] = tuple(

@@ -5,21 +5,23 @@ Only ``figure`` imports matplotlib, which is in the ``report`` extra and slow to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgestill.drawing.class_names import fallback_fonts
+from edgestill.drawing.palette import DASHES
 from edgestill.errors import EXTRA_OF
 from edgestill.files import replacing
+from edgestill.installation import pip_command
 from edgestill.progress import say
 
 LIBRARY = "matplotlib"
 DPI = 120
 #: Distinguishable with colour blindness (after Okabe and Ito, 2008), and readable on white and near-black.
 COLOURS = ("#2b8cbe", "#e08214", "#1b9e77", "#c2589b", "#8c6bb1", "#b8a11a", "#7f8c99")
-DASHES = ("-", "--", ":", "-.")
 INK, SOFT, GRID = "#1c2126", "#57606a", "#d8dde2"
 
 
@@ -44,6 +46,7 @@ def figure(
     overrides: Mapping[str, Any] | None = None,
     *,
     palette: Palette | None = None,
+    names: Sequence[str] = (),
 ) -> Iterator[Any]:
     """A matplotlib figure in the project's style, which holds until the block ends.
 
@@ -53,6 +56,7 @@ def figure(
         size_in: Width and height, inches.
         overrides: Entries of matplotlib's ``rcParams`` that differ from the style.
         palette: Its colours; None for the default.
+        names: Texts from outside, such as class names, for which fonts are looked for.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -60,13 +64,18 @@ def figure(
     import matplotlib  # noqa: PLC0415 (an extra; slow to import)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    with matplotlib.rc_context({**_style(palette or Palette()), **(overrides or {})}):
+    fonts = {"font.sans-serif": ["DejaVu Sans", *fallback_fonts(names)]}
+    with matplotlib.rc_context({**_style(palette or Palette()), **fonts, **(overrides or {})}):
         yield Figure(figsize=size_in, layout="constrained")
 
 
 @contextmanager
 def image_figure(
-    path: Path, size_in: tuple[float, float], overrides: Mapping[str, Any] | None = None
+    path: Path,
+    size_in: tuple[float, float],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    names: Sequence[str] = (),
 ) -> Iterator[Any]:
     """A figure that is written when its block ends without an error; equal figures make equal files.
 
@@ -74,12 +83,13 @@ def image_figure(
         path: The file; its suffix says the format, mostly ``.png``.
         size_in: Width and height, inches.
         overrides: See ``figure``.
+        names: See ``figure``.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
     metadata = {"Software": None} if path.suffix == ".png" else None  # the version of matplotlib
-    with figure(size_in, overrides) as drawn:
+    with figure(size_in, overrides, names=names) as drawn:
         yield drawn
         with replacing(path) as temporary:
             drawn.savefig(temporary, dpi=DPI, metadata=metadata)
@@ -97,7 +107,7 @@ def optional_plots(what: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name != LIBRARY:
             raise
-        say(f"no {what}: {LIBRARY} is not installed (pip install 'edgestill[{EXTRA_OF[LIBRARY]}]')")
+        say(f"no {what}: {LIBRARY} is not installed ({pip_command(EXTRA_OF[LIBRARY])})")
 
 
 def line_style(k: int) -> dict[str, Any]:
@@ -117,7 +127,6 @@ def _style(palette: Palette) -> Mapping[str, Any]:
         "axes.titlelocation": "left",
         "axes.titlepad": 10,
         "axes.titlesize": 11,
-        "font.sans-serif": ["DejaVu Sans"],
         "font.size": 10,
         "grid.color": palette.grid,
         "legend.frameon": False,

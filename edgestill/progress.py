@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar with an ETA on a terminal, otherwise a line every 10 s."""
+"""Progress on stderr: a bar with an ETA on a terminal that can redraw a line, otherwise a line every 10 s."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from edgestill.verbosity import is_quiet
+
 T = TypeVar("T")
 LOG_EVERY_S = 10.0
 
@@ -28,14 +30,16 @@ class Advance(Protocol):
 
 
 def say(message: str) -> None:
-    """Print one line on stderr."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+    """Print one line on stderr, unless ``edgestill.verbosity`` says quiet."""
+    if not is_quiet():
+        Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(message, markup=False)
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Advance]:
     """Show the progress of ``total`` units while the block runs; it calls what is yielded."""
-    show = _bar if sys.stderr.isatty() else _lines
+    can_redraw = sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
+    show = _nothing if is_quiet() else _bar if can_redraw else _lines
     with show(label, total) as advance:
         yield advance
 
@@ -49,15 +53,21 @@ def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
 
 
 @contextmanager
+def _nothing(label: str, total: int) -> Iterator[Advance]:
+    yield lambda n=1, note="": None
+
+
+@contextmanager
 def _bar(label: str, total: int) -> Iterator[Advance]:
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as bar:
+    note_column = TextColumn("{task.fields[note]}", markup=False)
+    with Progress(*columns, note_column, console=Console(stderr=True, emoji=False)) as bar:
         task = bar.add_task(label, total=total, note="")
 
         def advance(n: int = 1, note: str = "") -> None:
@@ -80,7 +90,16 @@ def _lines(label: str, total: int) -> Iterator[Advance]:
         if now - last >= LOG_EVERY_S and done < total:
             last = now
             left = (now - start) / max(done, 1) * (total - done)
-            print(f"{label}: {done}/{total}, {left:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True)
+            _write_line(f"{label}: {done}/{total}, {left:.0f} s left {note}")
 
     yield advance
-    print(f"{label}: {done}/{total} in {perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+    _write_line(f"{label}: {done}/{total} in {perf_counter() - start:.1f} s")
+
+
+def _write_line(text: str) -> None:
+    """Write one line at once: ``print`` writes the line break separately where stderr is not buffered.
+
+    Another process, or stdout in the same file, could write between the two.
+    """
+    sys.stderr.write(" ".join(text.split()) + "\n")
+    sys.stderr.flush()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgestill.errors import closest
+
 SHIPPED = Path(__file__).parent / "weights"
 NAMES = ("student", "teacher")
 
@@ -19,3 +21,20 @@ def checkpoint_folder(name: str) -> Path:
     """
     path = Path(name)
     return SHIPPED / name if name in NAMES and not path.exists() else path
+
+
+def hint_for_missing(path: Path, otherwise: str) -> str:
+    """The hint for a model that is not there: a shipped one or a neighbour of almost that name.
+
+    Args:
+        path: What was asked for.
+        otherwise: The hint if nothing there is called almost so.
+    """
+    if path.exists():
+        return otherwise
+    try:
+        neighbours = [str(path.with_name(one.name)) for one in path.parent.iterdir()]
+    except OSError:
+        neighbours = []
+    close = closest(str(path), [*NAMES, *neighbours])
+    return f"did you mean {close!r}?" if close else otherwise

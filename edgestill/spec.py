@@ -2,20 +2,19 @@
 
 A ModelSpec is stored with every file: as ``spec.json`` of a checkpoint, in ONNX ``metadata_props``, in
 OpenVINO ``rt_info`` and in the manifest. The keys of Ultralytics (``names``, ``stride``, ``imgsz``, ``task``)
-are written as well, so that its tools open these files, and are read, so that files of ``yolo export`` run
-here.
+are written as well. ``runtime.file_reading`` reads files of ``yolo export``.
 """
 
 from __future__ import annotations
 
-import ast
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from edgestill.errors import ArtifactError
+from edgestill.files import is_text
 
 Precision = Literal["fp32", "fp16", "int8"]
 #: ``coupled``: YOLOv5's 1x1 convolutions over anchors; ``decoupled``: YOLOX-style towers over the same
@@ -25,7 +24,10 @@ HeadKind = Literal["coupled", "decoupled", "dfl"]
 #: objectness, class probabilities. ``yolov8``: [B, 4 + nc, A], columns cx, cy, w, h, class probabilities.
 #: ``compact``: [B, K, 6], rows x0, y0, x1, y1 in input pixels, score, class id: the K best pairs of box and
 #: class, highest score first, before NMS; a box is listed once for each of its classes among them.
-Layout = Literal["yolov5", "yolov8", "compact"]
+#: ``end2end``: the columns of ``compact``, but the detections themselves, which need no NMS: of YOLOv10, of
+#: YOLO26 and of exports with NMS inside. ``end2end-normalized``: the same with boxes in shares of the input's
+#: width and height. This project runs these two and does not write them.
+Layout = Literal["yolov5", "yolov8", "compact", "end2end", "end2end-normalized"]
 #: What the file's one input takes. ``float32``: [B, 3, H, W], scaled. ``uint8``: [B, H, W, 3], the
 #: letterboxed image in ``pixel_order``; the graph scales it.
 Pixels = Literal["float32", "uint8"]
@@ -35,6 +37,12 @@ ScoreMap = tuple[tuple[float, float], ...]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SPEC_KEY = "edgestill.spec"
+#: In place of the batch size in files that the ``ultralytics`` package would read other boxes from: it takes
+#: each output of 6 columns for end-to-end and skips NMS, and it knows no objectness and no ``score_map``. It
+#: converts the batch size to a number when it opens a file, so that it refuses these and shows the text.
+NOT_FOR_ULTRALYTICS = "run it with edgestill: the ultralytics package would read other boxes from this file"
+MAX_SIDE = 1 << 16  # pixels of an input side or a stride
+MAX_NUMBER = 1e30  # of any other number in a spec
 OPTIONAL_FIELDS = frozenset(
     {"share_levels", "pixels", "score_map"}
 )  # added later: older specs lack them, and mean their default
@@ -99,6 +107,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not self.classes:
             raise ArtifactError("the model spec has no classes", hint="export the model again")
+        if not all(map(is_text, self.classes)):
+            raise ArtifactError(f"a class name is no text: {self.classes!a}", hint="name the classes again")
         if any(side <= 0 or side % max(self.strides) for side in self.input_hw):
             raise ArtifactError(
                 f"input_hw {self.input_hw} is not a multiple of the largest stride {max(self.strides)}",
@@ -154,14 +164,19 @@ class ModelSpec:
         """The spec of ``to_json``'s data.
 
         Raises:
-            ArtifactError: A field is missing or unknown.
+            ArtifactError: A field is missing or unknown, or its value is of another type or out of range.
         """
         known = {f.name for f in fields(cls)}
-        odd = sorted((set(data) ^ known) - OPTIONAL_FIELDS)
+        odd = sorted((set(data if isinstance(data, Mapping) else ()) ^ known) - OPTIONAL_FIELDS)
         if odd:
             raise ArtifactError(
                 f"the model spec has missing or unknown fields: {', '.join(odd)}",
                 hint="it was written by another version: export the model again",
+            )
+        if wrong := [name for name, value in data.items() if not _CHECKS[name](value)]:
+            shown = repr(data[wrong[0]])[:60]
+            raise ArtifactError(
+                f"the model spec has {wrong[0]} = {shown}", hint="copy the file again, or export it again"
             )
         frozen = dict(data)
         for name in ("input_hw", "classes", "strides"):
@@ -172,70 +187,76 @@ class ModelSpec:
         frozen["score_map"] = tuple((float(a), float(b)) for a, b in data.get("score_map", ()))
         return cls(**frozen)
 
-    def to_metadata(self) -> dict[str, str]:
-        """Metadata of a model file: the spec as JSON, and the keys that Ultralytics' tools read."""
+    def to_metadata(self, batch: int = 1) -> dict[str, str]:
+        """Metadata of a model file: the spec as JSON, and the keys that Ultralytics' tools read.
+
+        Args:
+            batch: Images in one run.
+        """
+        opens_there = self.layout == "yolov8" and self.pixels == "float32" and not self.score_map
         return {
             SPEC_KEY: json.dumps(self.to_json(), sort_keys=True),
             "names": repr(dict(enumerate(self.classes))),
             "stride": str(max(self.strides)),
             "imgsz": repr(list(self.input_hw)),
             "task": "detect",
-            "batch": "1",
+            "batch": str(batch) if opens_there else NOT_FOR_ULTRALYTICS,
         }
 
     @classmethod
-    def from_metadata(
-        cls, metadata: Mapping[str, str], *, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
-    ) -> ModelSpec:
-        """The spec in the metadata of a model file of this project or of ``yolo export``.
-
-        Args:
-            metadata: The file's metadata.
-            inputs: The file's inputs, as its backend reports them.
-            outputs: The file's outputs.
+    def from_metadata(cls, metadata: Mapping[str, str]) -> ModelSpec:
+        """The spec in the metadata of a file of this project, see ``to_metadata``.
 
         Raises:
-            ArtifactError: The file is not a detector that this project can run.
+            ArtifactError: A field is missing or unknown.
+            KeyError: There is no spec: it is a file of another exporter.
         """
-        if SPEC_KEY in metadata:
-            return cls.from_json(json.loads(metadata[SPEC_KEY]))
-        if "names" not in metadata or metadata.get("task", "detect") != "detect":
-            raise ArtifactError(
-                "the file has neither an edgestill spec nor the class names of a detector in its metadata",
-                hint="export it with `edgestill export CKPT --to onnx`, or with `yolo export`",
-            )
-        return _from_ultralytics(metadata, inputs, outputs)
+        return cls.from_json(_json_spec(metadata[SPEC_KEY]))
 
 
-def _from_ultralytics(
-    metadata: Mapping[str, str], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
-) -> ModelSpec:
-    """The spec of a file of ``yolo export``, from its metadata and the shapes of its tensors."""
-    refuse = ArtifactError(
-        f"cannot tell how to read the outputs {[(t.name, t.shape) for t in outputs]}",
-        hint="export a detector without NMS: `edgestill export CKPT --to onnx`",
-    )
+def _json_spec(text: str) -> Any:
     try:
-        names = ast.literal_eval(metadata["names"])
-        classes = tuple(str(n) for n in (names.values() if isinstance(names, dict) else names))
-    except (ValueError, SyntaxError) as error:
-        raise refuse from error
-    shape = inputs[0].shape if inputs else ()
-    if len(shape) != 4 or len(outputs) != 1 or len(outputs[0].shape) != 3:
-        raise refuse
-    height, width = (
-        (shape[2], shape[3])
-        if shape[2] and shape[3]
-        else ast.literal_eval(metadata.get("imgsz", "[640, 640]"))
-    )
-    rows, columns = outputs[0].shape[1:]
-    if columns == 5 + len(classes):
-        layout: Layout = "yolov5"
-    elif rows == 4 + len(classes):
-        layout = "yolov8"
-    else:
-        raise refuse
-    anchors = COCO_ANCHORS_PX if layout == "yolov5" else ()
-    return ModelSpec(
-        name="foreign", input_hw=(int(height), int(width)), classes=classes, anchors_px=anchors, layout=layout
-    )
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"the model spec in the file is not JSON: {error}", hint="export the model again"
+        ) from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value) and 0 < value <= MAX_SIDE
+
+
+def _is_list(value: Any, fits: Callable[[Any], bool], length: int | None = None) -> bool:
+    listed = isinstance(value, (list, tuple)) and (length is None or len(value) == length)
+    return listed and all(map(fits, value))
+
+
+def _are_pairs(value: Any) -> bool:
+    return _is_list(value, lambda pair: _is_list(pair, _is_number, 2))
+
+
+def _one_of(names: Sequence[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in names
+
+
+#: By field, whether a value in JSON has its type and range.
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str),
+    "input_hw": lambda value: _is_list(value, _is_side, 2),
+    "classes": lambda value: _is_list(value, lambda name: isinstance(name, str)),
+    "strides": lambda value: bool(value) and _is_list(value, _is_side),
+    "anchors_px": lambda value: _is_list(value, _are_pairs),
+    "head": _one_of(get_args(HeadKind)),
+    "share_levels": lambda value: isinstance(value, bool),
+    "layout": _one_of(get_args(Layout)),
+    "pixels": _one_of(get_args(Pixels)),
+    "pixel_order": _one_of(("rgb", "bgr")),
+    "scale": lambda value: _is_number(value) and value > 0,
+    "pad_value": lambda value: _is_number(value) and 0 <= value <= 255,
+    "score_map": _are_pairs,
+}

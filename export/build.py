@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from export.graph.yolov5 import build_onnx
 from export.job import SECOND_SUFFIX, SUFFIX, Job
 from export.quantize.blocks import PrecisionBlock
 from export.quantize.calibration.auto_method import choose_method
+from export.quantize.calibration.domain import CalibrationFindings, look_for_objects, refuse_foreign
 from export.quantize.calibration.observer_cache import ObservedTensors, observe_cached
 from export.quantize.calibration.range_methods import Method
 from export.quantize.fallback import MeasureLatency, TriedBuild, find_fallback
@@ -72,6 +73,7 @@ class _ExportRun:
         source: Path of the FP32 ONNX.
         variants: Makes the graphs.
         recalibration: Fits the score map; None for no map.
+        findings: Of the images that INT8 is calibrated on; None for other precisions and for trained scales.
     """
 
     job: Job
@@ -82,6 +84,7 @@ class _ExportRun:
     source: Path
     variants: Variants
     recalibration: ScoreCalibration | None
+    findings: CalibrationFindings | None
 
     def attempt(self, excluded: Sequence[PrecisionBlock] = ()) -> TriedBuild:
         """Build the file with some blocks at a higher precision, prove its precision, compare it."""
@@ -94,14 +97,23 @@ class _ExportRun:
             elements=sum(block.elements for block in excluded),
         )
         record, compared = make_files(job, self.build_target, variant, built, exempt)
-        record = replace(record, recalibration=fitted)
+        record = replace(record, recalibration=fitted, calibration=self._with_findings(record.calibration))
         try:
             if self.check is not None:
                 record = replace(record, verify=self.check(compared, self.source))
             refusal = None
         except BeyondLimitsError as error:
             refusal = error
+        if self.findings is not None:
+            refuse_foreign(self.name, self.findings, record.calibration or {}, record.verify)
         return TriedBuild(path=built, record=record, compared=compared, refusal=refusal)
+
+    def _with_findings(self, calibration: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """The record of a calibration, with what the model finds on its images and the doubts about both."""
+        if calibration is None or self.findings is None:
+            return None if calibration is None else dict(calibration)
+        doubts = [*self.findings.doubts, *calibration.get("trial", {}).get("doubts", ())]
+        return {**calibration, "found": asdict(self.findings), "doubts": doubts}
 
     def _with_score_map(self, variant: Variant) -> tuple[Job, dict[str, Any] | None]:
         """The job with the score map for a graph, and the record of the map."""
@@ -177,6 +189,7 @@ def export(
             source=source_path,
             variants=_variants(graph, source_path, job),
             recalibration=ScoreCalibration(job.recalibration, source_path) if job.recalibration else None,
+            findings=_findings(job, source_path),
         )
         made, plot = run.attempt(), None
         if made.refusal and repair_with is None:
@@ -211,6 +224,16 @@ def _build_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
         if is_new and not any(out.iterdir()):
             out.rmdir()
+
+
+def _findings(job: Job, source_path: Path) -> CalibrationFindings | None:
+    """What FP32 finds on the images that INT8 ranges come from; None where no range does."""
+    if job.precision != "int8" or job.checkpoint.scheme is not None or job.calibration is None:
+        return None
+    found = look_for_objects(source_path, job.calibration.paths)
+    for doubt in found.doubts:
+        say(doubt)
+    return found
 
 
 def _variants(graph: DetectorGraph, source_path: Path, job: Job) -> Variants:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.manifest import checked_manifest
 from edgestill.registry import Registry
+from edgestill.shipped import hint_for_missing
 from edgestill.spec import TensorSpec
 
 BACKENDS = Registry("runtime.backends", "backend", {"ort": "onnx", "ov": "openvino"})
@@ -87,7 +88,9 @@ def open_backend(
     if not path.is_file():
         raise ArtifactError(
             f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
-            hint="give an .onnx file or an OpenVINO .xml; `edgestill export CKPT --to onnx` writes one",
+            hint=hint_for_missing(
+                path, "give an .onnx file or an OpenVINO .xml; `edgestill export CKPT --to onnx` writes one"
+            ),
         )
     if name == "auto":
         if path.suffix not in BY_SUFFIX:

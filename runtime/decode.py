@@ -16,6 +16,7 @@ from runtime.score_map import network_threshold, reported
 
 LIMIT = 300  # detections an image; YOLOv5's max_det
 MAX_CANDIDATES = 30_000  # boxes before NMS, highest scores first; YOLOv5's max_nms
+END_TO_END = frozenset({"end2end", "end2end-normalized"})  # layouts of detections that need no NMS
 
 # x0, y0, x1, y1 in input pixels [K, 4]; scores [K]; class ids [K]
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
@@ -41,9 +42,9 @@ def decode(
         source_hw: Height and width of the source frame, pixels; boxes are clipped to it.
         conf: Score threshold. The score is the class probability, times objectness in a layout with
             objectness, mapped by ``spec.score_map`` if there is one.
-        iou: IoU threshold of NMS, which is done by class.
+        iou: IoU threshold of NMS, which is done by class; an end-to-end output has none.
         multi_label: Whether one box is reported for each class above ``conf``, as in evaluation; else
-            for its best class only.
+            for its best class only. Of an end-to-end output every row is reported.
         limit: Largest number of detections.
 
     Returns:
@@ -53,10 +54,14 @@ def decode(
         ArtifactError: The output does not have the shape of the spec, or is not finite.
     """
     check_output(output.shape, spec)
-    find = _of_rows if spec.layout == "compact" else _candidates
+    find = _candidates if spec.layout in {"yolov5", "yolov8"} else _of_rows
     found = find(output[0], spec, network_threshold(conf, spec.score_map), multi_label=multi_label)
-    xyxy, score, class_id = _best(found, MAX_CANDIDATES)
-    keep = nms(_offset_by_class(xyxy, class_id), score, iou, limit)
+    if spec.layout in END_TO_END:
+        xyxy, score, class_id = found
+        keep = np.argsort(-score, kind="stable")[:limit]
+    else:
+        xyxy, score, class_id = _best(found, MAX_CANDIDATES)
+        keep = nms(_offset_by_class(xyxy, class_id), score, iou, limit)
     height, width = source_hw
     xyxy = letterbox.to_source(xyxy[keep])
     xyxy = np.clip(xyxy, 0, np.array([width, height, width, height], np.float32))
@@ -72,7 +77,7 @@ def check_output(shape: tuple[int | None, ...], spec: ModelSpec, *, batch: int |
         spec: Classes and layout of the model.
         batch: Batch size of the model's input; None if it is free.
     """
-    columns, axis = {"yolov5": (5 + spec.nc, 2), "yolov8": (4 + spec.nc, 1), "compact": (6, 2)}[spec.layout]
+    columns, axis = {"yolov5": (5 + spec.nc, 2), "yolov8": (4 + spec.nc, 1)}.get(spec.layout, (6, 2))
     if len(shape) != 3 or shape[0] not in {batch, None} or shape[axis] not in {columns, None}:
         raise ArtifactError(
             f"the model's output has shape {list(shape)}; {spec.nc} classes in layout {spec.layout} "
@@ -82,22 +87,26 @@ def check_output(shape: tuple[int | None, ...], spec: ModelSpec, *, batch: int |
 
 
 def _of_rows(output: NDArray[Any], spec: ModelSpec, conf: float, *, multi_label: bool) -> Candidates:
-    """The rows of a compact output ``[K, 6]`` above the threshold."""
+    """The rows of a compact or end-to-end output ``[K, 6]`` above the threshold."""
     rows = output.astype(np.float32, copy=False)
     _refuse_overflow(bool(np.isfinite(rows).all()))
     rows = rows[rows[:, 4] > conf]
-    if not multi_label:
+    if spec.layout == "compact" and not multi_label:
         # A box has one row for each of its classes, best class first. Its coordinates are bit-identical in
         # all of its rows, and differ between boxes.
         _, first = np.unique(rows[:, :4], axis=0, return_index=True)
         rows = rows[np.sort(first)]
     class_id = rows[:, 5].astype(np.int64)
-    if (odd := class_id[(class_id < 0) | (class_id >= spec.nc)]).size:
+    if (odd := rows[(class_id < 0) | (class_id >= spec.nc) | (class_id != rows[:, 5]), 5]).size:
         raise ArtifactError(
-            f"the model's output names class {odd[0]}; its spec has {spec.nc}",
+            f"the model's output names class {odd[0]:g}; its spec has {spec.nc}",
             hint="the file does not match its spec: export the model again",
         )
-    return rows[:, :4], rows[:, 4], class_id
+    boxes = rows[:, :4]
+    if spec.layout == "end2end-normalized":
+        height, width = spec.input_hw
+        boxes = boxes * np.array([width, height, width, height], np.float32)
+    return boxes, rows[:, 4], class_id
 
 
 def _candidates(output: NDArray[Any], spec: ModelSpec, conf: float, *, multi_label: bool) -> Candidates:

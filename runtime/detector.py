@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from edgestill.detections import Detections
 from edgestill.errors import ArtifactError, ToolchainError, UsageError
+from edgestill.progress import say
 from edgestill.spec import ModelSpec, TensorSpec
 from runtime.backend import Backend, open_backend
 from runtime.decode import LIMIT, check_output, decode
+from runtime.file_reading import Reading, limited, read_file
 from runtime.letterbox import prepare
 from runtime.stopwatch import Stopwatch
 
-MAX_SIDE = 16384  # of an input, pixels; metadata could ask for any size of a file with free sizes
 #: Errors of parsing untrusted text as JSON or Python literals; deep nesting raises the last two.
 _BROKEN = (
     ValueError,
@@ -65,9 +66,10 @@ class ModelDetector:
     Attributes:
         spec: Input size, classes and pre-processing of the model.
         backend: The loaded model.
+        reading: How the file is read, and what told it.
         conf: Detections with a lower score are dropped.
-        iou: IoU threshold of non-maximum suppression, which is done by class.
-        multi_label: Whether one box may be reported as several classes.
+        iou: IoU threshold of non-maximum suppression, which is done by class; not of an end-to-end file.
+        multi_label: Whether one box may be reported as several classes; an end-to-end file decides it itself.
 
     Example:
         >>> import cv2
@@ -85,9 +87,16 @@ class ModelDetector:
     """
 
     def __init__(
-        self, spec: ModelSpec, backend: Backend, *, conf: float, iou: float, multi_label: bool = False
+        self,
+        spec: ModelSpec,
+        backend: Backend,
+        reading: Reading,
+        *,
+        conf: float,
+        iou: float,
+        multi_label: bool = False,
     ) -> None:
-        self.spec, self.backend = spec, backend
+        self.spec, self.backend, self.reading = spec, backend, reading
         self.conf, self.iou, self.multi_label = conf, iou, multi_label
         self._input, self._output = backend.inputs[0], backend.outputs[0]
 
@@ -133,7 +142,8 @@ class ModelDetector:
     def _infer(self, feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """The network's output for each input, both ``[1, ...]``."""
         name, out = self._input.name, self._output.name
-        size = self._input.shape[0] or min(len(feeds), self.backend.max_batch or len(feeds))
+        limits = [limit for limit in (self.backend.max_batch, self.reading.max_batch) if limit]
+        size = self._input.shape[0] or min([len(feeds), *limits])
         outputs: list[NDArray[Any]] = []
         for start in range(0, len(feeds), size):
             taken = list(feeds[start : start + size])
@@ -189,11 +199,14 @@ def open_detector(
     path = Path(path)
     loaded = open_backend(path, backend, device=device, threads=threads, trust_engine=trust_engine)
     try:
-        spec = _at_size(path, _spec(path, loaded), loaded.inputs[0], input_hw)
+        reading = _reading(path, loaded, input_hw)
+        spec = _at_size(path, reading.spec, loaded.inputs[0], input_hw)
     except ToolchainError:
         loaded.close()
         raise
-    return ModelDetector(spec, loaded, conf=conf, iou=iou, multi_label=multi_label)
+    for note in reading.notes:
+        say(note)
+    return ModelDetector(spec, loaded, reading, conf=conf, iou=iou, multi_label=multi_label)
 
 
 def _at_size(path: Path, spec: ModelSpec, taken: TensorSpec, input_hw: tuple[int, int] | None) -> ModelSpec:
@@ -207,29 +220,21 @@ def _at_size(path: Path, spec: ModelSpec, taken: TensorSpec, input_hw: tuple[int
             f"{path} has a fixed input size of {own_height}x{own_width}, not {height}x{width}",
             hint="leave --imgsz out, or export it with --dynamic size",
         )
-    return _limited(path, spec.resized(input_hw))
+    limited(path, input_hw)
+    return spec.resized(input_hw)
 
 
-def _limited(path: Path, spec: ModelSpec) -> ModelSpec:
-    """The spec, or ArtifactError if its input size is above the limit."""
-    if max(spec.input_hw) > MAX_SIDE:
-        raise ArtifactError(
-            f"{path} has an input size of {spec.input_hw}; the limit is {MAX_SIDE}",
-            hint="export the model again",
-        )
-    return spec
-
-
-def _spec(path: Path, backend: Backend) -> ModelSpec:
-    """The spec in the file's metadata, checked against its inputs and outputs."""
+def _reading(path: Path, backend: Backend, input_hw: tuple[int, int] | None) -> Reading:
+    """How the file is read; its spec is checked against its inputs and outputs."""
     try:
-        spec = ModelSpec.from_metadata(backend.metadata, inputs=backend.inputs, outputs=backend.outputs)
+        reading = read_file(path, backend, input_hw)
     except _BROKEN as error:
         raise ArtifactError(
             f"{path} has invalid metadata: {error!r}", hint="export the model again"
         ) from error
+    spec = reading.spec
     shapes = [t.shape for t in backend.inputs]
-    wanted = _limited(path, spec).input_shape
+    wanted = spec.input_shape
     fits = len(shapes) == 1 and len(shapes[0]) == 4
     if not fits or any(
         side not in {None, want} for side, want in zip(shapes[0][1:], wanted[1:], strict=True)
@@ -243,4 +248,4 @@ def _spec(path: Path, backend: Backend) -> ModelSpec:
             f"{path} takes {backend.inputs[0].dtype}; its spec says uint8", hint="export the model again"
         )
     check_output(backend.outputs[0].shape, spec, batch=shapes[0][0])
-    return spec
+    return reading

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -28,9 +28,10 @@ class Frame:
         image_bgr: uint8 ``[H, W, 3]``.
         index: Position in the source, from 0; of a live source, dropped frames are counted.
         captured_s: Time of capture, or of reading from disk: seconds of ``time.perf_counter``.
-        name: File name without its folder, or the name of the camera.
+        name: File name, below the common folder of all files of the source, or the name of the camera.
         decode_ms: Time of decoding, milliseconds.
-        time_s: Time since the first frame of the source, seconds.
+        time_s: Time since the first frame of the source, seconds: by the time stamps of a video or stream,
+            by the clock at capture for a camera. Images have none; theirs is that of 25 frames per second.
     """
 
     image_bgr: NDArray[np.uint8]
@@ -55,6 +56,14 @@ class FrameSource(Protocol):
     fps: float | None
     total: int | None
     dropped: int
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """What was unusual while reading, one sentence for each; complete once the frames are read."""
+
+    @property
+    def broke_off(self) -> str | None:
+        """Where a file ended, if that was before its declared end; None if not, or not yet."""
 
     def frames(self) -> Iterator[Frame]:
         """Iterate over the frames in order; possible once.

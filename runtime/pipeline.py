@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.detections import Detections
-from edgestill.progress import Advance
+from edgestill.progress import Advance, say
 from runtime.detector import TimedDetector
 from runtime.frames import Frame, FrameSource
+from runtime.interrupts import Interrupts, Terminated
 from runtime.prefetch import prefetched
 from runtime.stopwatch import Stopwatch
 from runtime.tracking import NO_TRACK, Tracked, Tracker
@@ -109,7 +110,12 @@ class Sink(Protocol):
         """
 
     def close(self, *, complete: bool) -> tuple[Path, ...]:
-        """Finish, and return the files written. If the run is not ``complete``, leave no partial file."""
+        """Finish, and return the files written.
+
+        Args:
+            complete: Whether the run ended as it should. If not, a sink leaves no half-written file of a
+                source that can be read again, keeps the recording of a camera, and replaces no older file.
+        """
 
 
 @dataclass(slots=True)
@@ -121,9 +127,13 @@ class _RunTotals:
     stages_ms: dict[str, deque[float]] = field(default_factory=dict)
     ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     frames: int = 0
+    first_s: float | None = None
+    seconds: float = 0.0
 
     def add(self, result: FrameResult, stages_ms: Mapping[str, float]) -> None:
         self.frames += 1
+        self.first_s = result.frame.time_s if self.first_s is None else self.first_s
+        self.seconds = result.frame.time_s - self.first_s
         self.classes.update(result.detections.class_id.tolist())
         if result.track_id is not None:
             self.track_ids.update(result.track_id.tolist())
@@ -141,6 +151,9 @@ class Pipeline:
         track_classifier: Classifies tracks; only used with a tracker.
         overlay: Draws the annotated frame for sinks that need it.
         sinks: Receive each result, in this order.
+
+    Attributes:
+        last: The results of the last frame; None before the first.
     """
 
     def __init__(
@@ -154,6 +167,7 @@ class Pipeline:
     ) -> None:
         self._detector, self._tracker, self._track_classifier = detector, tracker, track_classifier
         self._overlay, self._sinks = overlay, tuple(sinks)
+        self.last: FrameResult | None = None
         self._last_s: float | None = None
         self._period_s: float | None = None
 
@@ -162,7 +176,9 @@ class Pipeline:
     ) -> Summary:
         """Process the frames of a source and close the sinks.
 
-        Ctrl-C ends the run of a live source and keeps its output; for a file it discards partial output.
+        Ctrl-C and SIGTERM end the run of a live source well. However such a run ends, its output stays, and
+        after an error a line on stderr tells where it is. For a file they discard partial output, which can
+        be made again. Signals are only handled in the main thread, and wait for the frame being processed.
 
         Args:
             source: The frames; the caller closes it.
@@ -172,27 +188,59 @@ class Pipeline:
         Raises:
             DataError: A frame cannot be read.
             DeviceError: A camera stopped sending.
+            SystemExit: SIGTERM or SIGHUP came; the code is 128 plus its number, as shells have it.
         """
         totals, start, complete = _RunTotals(), perf_counter(), False
-        try:
+        with Interrupts() as interrupts:
             try:
-                self._loop(source, totals, max_frames, advance)
-            except KeyboardInterrupt:
-                if not source.is_live:
-                    raise
-            complete = True
-        finally:
-            files = [file for sink in self._sinks for file in sink.close(complete=complete)]
+                try:
+                    self._loop(source, totals, max_frames, advance, interrupts)
+                    complete = True
+                except (KeyboardInterrupt, Terminated) as error:
+                    complete = source.is_live
+                    if not source.is_live or isinstance(error, Terminated):
+                        raise
+            except BaseException:
+                interrupts.ignore()
+                files, _ = self._close(complete=complete)
+                if files:
+                    _tell_kept(files, totals, is_live=source.is_live)
+                raise
+            interrupts.ignore()
+            files, failed = self._close(complete=complete)
+            if failed is not None:
+                raise failed
         return self._summary(totals, source, perf_counter() - start, files)
 
+    def _close(self, *, complete: bool) -> tuple[list[Path], Exception | None]:
+        """Close all sinks, also if one fails, as the others hold files too; the files and the first error."""
+        files: list[Path] = []
+        errors: list[Exception] = []
+
+        def close(sink: Sink) -> None:
+            try:
+                files.extend(sink.close(complete=complete))
+            except Exception as error:  # raised by the caller, unless another error ended the run
+                errors.append(error)
+
+        for sink in self._sinks:
+            close(sink)
+        return files, next(iter(errors), None)
+
     def _loop(
-        self, source: FrameSource, totals: _RunTotals, max_frames: int | None, advance: Advance | None
+        self,
+        source: FrameSource,
+        totals: _RunTotals,
+        max_frames: int | None,
+        advance: Advance | None,
+        interrupts: Interrupts,
     ) -> None:
         with prefetched(source) as frames:
             for frame in frames:
-                goes_on = self._step(frame, totals, is_live=source.is_live)
-                if advance is not None:
-                    advance()
+                with interrupts.held():
+                    goes_on = self._step(frame, totals, is_live=source.is_live)
+                    if advance is not None:
+                        advance()
                 if not goes_on or totals.frames == max_frames:
                     return
 
@@ -205,7 +253,7 @@ class Pipeline:
         track_id = states = None
         if self._tracker is not None:
             with watch.stage("track"):
-                tracked = self._tracker.update(detections)
+                tracked = self._tracker.update(detections, frame.time_s)
                 detections, track_id = tracked.detections, tracked.track_id
                 if self._track_classifier is not None:
                     states = self._track_classifier.update(tracked, frame.time_s)
@@ -220,6 +268,7 @@ class Pipeline:
             stages_ms=dict(watch.stages_ms),
             is_live=is_live,
         )
+        self.last = result
         goes_on = self._give(result, watch)
         totals.add(result, watch.stages_ms)
         return goes_on
@@ -258,3 +307,9 @@ class Pipeline:
             fps=totals.frames / seconds,
             files=tuple(files),
         )
+
+
+def _tell_kept(files: Sequence[Path], totals: _RunTotals, *, is_live: bool) -> None:
+    where = str(files[0]) if len(files) == 1 else f"{len(files)} files, the last one {files[-1]}"
+    length = f", {totals.frames} frames in {totals.seconds:.1f} s" if is_live else ""
+    say(f"kept what was {'recorded' if is_live else 'written'}{length}: {where}")

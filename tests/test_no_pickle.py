@@ -16,15 +16,13 @@ from edgestill.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("edgestill", "devices", "runtime", "export", "distill", "benchmarks")
-#: Subclasses of PyYAML's SafeLoader, see ``edgestill.dataset`` and the readers of foreign data sets.
-#: Arguments of the calls of ``yaml.load``: loaders that make plain data, see the test below.
-SAFE_LOADERS = (["_DataYamlLoader"], ["_StringLoader"])
+#: Arguments of the calls of ``yaml.load``: subclasses of SafeLoader that make plain data, see the test below.
+SAFE_LOADERS = (["_Loader"], ["_StringLoader"])
 #: Modules whose readers run what the file says.
 FORBIDDEN_IMPORTS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "input"}
 #: Where torch may read a file, and then with ``weights_only``.
 MAY_LOAD = {"distill/checkpoints/safe_unpickle.py", "distill/training/resume.py"}
-#: Subclasses of yaml.SafeLoader, in edgestill/dataset.py and distill/datasets/formats/_files.py.
 
 
 @cache
@@ -92,12 +90,12 @@ def test_the_yaml_reader_of_data_sets_makes_no_objects() -> None:
     import yaml
 
     from distill.datasets.formats._files import _StringLoader
-    from edgestill.dataset import _DataYamlLoader
+    from edgestill.dataset_files.data_yaml import _Loader
 
-    assert issubclass(_DataYamlLoader, yaml.SafeLoader)
+    assert issubclass(_Loader, yaml.SafeLoader)
     assert issubclass(_StringLoader, (yaml.SafeLoader, yaml.CSafeLoader))
     with pytest.raises(yaml.constructor.ConstructorError):
-        yaml.load("!!python/object/apply:os.getcwd []", _DataYamlLoader)
+        yaml.load("!!python/object/apply:os.getcwd []", _Loader)
 
 
 # --- the doors, tried

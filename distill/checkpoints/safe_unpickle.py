@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from edgestill.errors import ArtifactError
+from edgestill.shipped import hint_for_missing
 
 MAX_FILE_BYTES = 2 << 30  # an unstripped yolov5x with optimiser state is about 0.7 GiB
 MAX_PICKLE_BYTES = 16 << 20  # the pickle without tensors; real files are below 1 MiB
@@ -42,7 +43,15 @@ IGNORED_GLOBALS = frozenset(
         "pathlib.PureWindowsPath",
         "pathlib._local.PosixPath",
         "pathlib._local.WindowsPath",
+    }
+)
+#: Containers of training settings, whose plain values may be read.
+SETTINGS_GLOBALS = frozenset(
+    {
         "argparse.Namespace",
+        "types.SimpleNamespace",
+        "ultralytics.utils.IterableSimpleNamespace",
+        "ultralytics.yolo.utils.IterableSimpleNamespace",
     }
 )
 _DTYPES = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64})
@@ -56,6 +65,15 @@ class ModuleStub:
     """
 
     class_name: ClassVar[str]
+
+    def __setstate__(self, state: object) -> None:
+        self.__dict__.update(state if isinstance(state, dict) else {})
+
+
+class SettingsStub:
+    """Replacement for a container of settings: it stores them as attributes and has no behaviour."""
+
+    def __init__(self, *_: object) -> None: ...
 
     def __setstate__(self, state: object) -> None:
         self.__dict__.update(state if isinstance(state, dict) else {})
@@ -90,7 +108,7 @@ def unpickle(
     Args:
         path: A file whose names were checked with ``pickle_globals``.
         modules: Names of classes that become a ``ModuleStub``.
-        ignored: Names of classes whose objects are ignored.
+        ignored: Names of classes whose objects are ignored. ``SETTINGS_GLOBALS`` become a ``SettingsStub``.
 
     Returns:
         The top-level dictionary; empty if the file holds something else.
@@ -99,6 +117,7 @@ def unpickle(
         ArtifactError: The file is broken, or uses any other name.
     """
     stubs: list[Any] = [(type("ModuleStub", (ModuleStub,), {"class_name": name}), name) for name in modules]
+    stubs += [(SettingsStub, name) for name in SETTINGS_GLOBALS.difference(modules)]
     stubs += [(_Ignored, name) for name in ignored]
     try:
         with torch.serialization.safe_globals(stubs):
@@ -121,12 +140,18 @@ def submodule_stub(node: ModuleStub, name: str) -> ModuleStub | None:
 
 def stub_tensors(root: ModuleStub) -> Iterator[tuple[str, Tensor]]:
     """The state dict of a stub tree, read from its attributes; no method or hook of the file is called."""
-    stack, seen = [("", root)], {id(root)}  # no recursion: a malicious tree may be deep or cyclic
-    while stack:
-        prefix, node = stack.pop()
+    for prefix, node in stub_modules(root):
         for name, value in (*_entries(node, "_parameters"), *_entries(node, "_buffers")):
             if isinstance(value, Tensor) and value.dtype in _DTYPES and _is_plain(value):
                 yield f"{prefix}{name}", value.detach()
+
+
+def stub_modules(root: ModuleStub) -> Iterator[tuple[str, ModuleStub]]:
+    """The modules of a stub tree, each once, with the prefix of the names of their tensors."""
+    stack, seen = [("", root)], {id(root)}  # no recursion: a malicious tree may be deep or cyclic
+    while stack:
+        prefix, node = stack.pop()
+        yield prefix, node
         for name, module in _entries(node, "_modules"):
             if isinstance(module, ModuleStub) and id(module) not in seen:
                 seen.add(id(module))
@@ -140,7 +165,7 @@ def class_names(path: Path, root: ModuleStub, nc: int) -> tuple[str, ...]:
         ArtifactError: The number of names is not ``nc``, or some are not strings.
     """
     names = root.__dict__.get("names")
-    listed = list(names.values()) if isinstance(names, dict) else names
+    listed = _by_id(names) if isinstance(names, dict) else names
     found = listed if isinstance(listed, list) else []
     if len(found) != nc:
         raise ArtifactError(
@@ -155,10 +180,18 @@ def class_names(path: Path, root: ModuleStub, nc: int) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _by_id(names: dict[object, object]) -> list[object]:
+    """The names in the order of their ids, where the keys are 0 to n - 1; else in the order of the file."""
+    in_order = [names.get(i) for i in range(len(names))]
+    return list(names.values()) if None in in_order else in_order
+
+
 def _check_zip(path: Path) -> None:
     """Raise ArtifactError unless the path is a torch zip file below the size limits; reads no content."""
     if not path.is_file():
-        raise ArtifactError(f"{path} does not exist", hint="name a .pt file or a checkpoint folder")
+        raise ArtifactError(
+            f"{path} does not exist", hint=hint_for_missing(path, "name a .pt file or a checkpoint folder")
+        )
     if not zipfile.is_zipfile(path):
         raise ArtifactError(
             f"{path} ({path.stat().st_size} bytes) is not a torch zip file, or it is truncated",
@@ -167,7 +200,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # also of names that are not UTF-8, or of a version or method it does not know
         raise ArtifactError(f"{path} is a broken zip file: {error}", hint="copy the file again") from error
     total = sum(entry.file_size for entry in entries)
     pickles = [entry.file_size for entry in entries if entry.filename.endswith(".pkl")]

@@ -7,7 +7,7 @@ the weights must match exactly. The validation is needed, because the package lo
 everything that it imports and evaluates the name of an activation as code.
 
 Feature maps are those that the head reads. Of the head only the raw predictions are computed; for NMS-free
-networks (YOLOv10, YOLO26) those of the one-to-many branch.
+networks (YOLOv10, YOLO26) those of the one-to-many branch, and the class logits of the one-to-one branch.
 
 Source: nn/tasks.py and nn/modules/head.py of https://github.com/ultralytics/ultralytics, used as a library.
 """
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from distill.checkpoints.safe_unpickle import (
     IGNORED_GLOBALS,
+    SETTINGS_GLOBALS,
     ModuleStub,
     class_names,
     network_stub,
@@ -73,6 +74,7 @@ class RawHead(nn.Module):
         self.f, self.i = head.f, head.i
         self.cv2 = head.cv2 if head.reg_max == BINS else None
         self.cv3 = head.cv3
+        self.one2one_cv3 = getattr(head, "one2one_cv3", None)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Raw maps ``[B, 1, h, w, 64 + nc]`` by level as of a ``dfl`` head, or class logits ``[..., nc]``."""
@@ -81,6 +83,13 @@ class RawHead(nn.Module):
             towers = [tower[level](feature) for tower in (self.cv2, self.cv3) if tower is not None]
             raw.append(torch.cat(towers, 1).permute(0, 2, 3, 1).unsqueeze(1))
         return raw
+
+    def one_to_one_logits(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Class logits ``[B, 1, h, w, nc]`` by level of the one-to-one branch; empty without one."""
+        if self.one2one_cv3 is None:
+            return []
+        logits = [tower(feature) for tower, feature in zip(self.one2one_cv3, features, strict=True)]
+        return [level.permute(0, 2, 3, 1).unsqueeze(1) for level in logits]
 
 
 def is_ultralytics_pt(path: Path) -> bool:
@@ -135,7 +144,7 @@ def _root(path: Path) -> ModuleStub:
     """The stub of the detection network in the checkpoint."""
     named = pickle_globals(path)
     modules = {name for name in named if name.startswith(STUBBED)}
-    if unknown := sorted(named - modules - IGNORED):
+    if unknown := sorted(named - modules - IGNORED - SETTINGS_GLOBALS):
         raise ArtifactError(
             f"{path} uses code that no detection checkpoint needs: {', '.join(unknown)}",
             hint="do not open this file with other tools; download the weights from their publisher",

@@ -29,7 +29,7 @@ from edgestill.cache import cache_root
 from edgestill.progress import say
 
 SUFFIX, PARTIAL_SUFFIX = ".bgr", ".part"
-MAGIC = b"edgebgr1"
+MAGIC = b"edgebgr2"
 HEADER = struct.Struct("<8s4II")  # magic; height, width; height and width of the source; checksum
 SPARE_MIB = 1024  # of the disk that stay free, for checkpoints
 RECOUNT_MIB = 256  # written by this process, after which the entries of all processes are counted again

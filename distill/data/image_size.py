@@ -7,6 +7,7 @@ from pathlib import Path
 from edgestill.errors import missing_library
 
 ORIENTATION, TURNED = 274, 5  # EXIF tag, and its first value that swaps height and width
+TURNED_ALIKE = frozenset({"JPEG", "MPO"})  # formats whose size Pillow gives as stored, and all OpenCVs turn
 
 
 def header_hw(path: Path) -> tuple[int, int]:
@@ -14,7 +15,8 @@ def header_hw(path: Path) -> tuple[int, int]:
 
     Raises:
         DeviceError: Pillow is not installed.
-        OSError: The file is missing, or in a format that Pillow does not read; OpenCV may.
+        OSError: The file is missing, or in a format that Pillow does not read or may turn otherwise; OpenCV
+            may read it.
     """
     try:
         from PIL import Image  # noqa: PLC0415 (an extra: only this needs it)
@@ -23,6 +25,8 @@ def header_hw(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(ORIENTATION, 1) >= TURNED
+            if turned and image.format not in TURNED_ALIKE:
+                raise OSError(f"OpenCV and Pillow may turn '{path}' differently")
             return (image.width, image.height) if turned else (image.height, image.width)
     # ultralytics, once imported, replaces Image.open by one that tries to load a plugin before it fails.
     except (SyntaxError, ValueError, ModuleNotFoundError) as error:

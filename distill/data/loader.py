@@ -25,8 +25,9 @@ from distill.data.sample import Sample
 from distill.data.scaled_images import ScaledImages
 from distill.recipe import Recipe
 from edgestill.boxes import xyxy_to_cxcywh
-from edgestill.dataset import Dataset, Labels, images_under
+from edgestill.dataset import Dataset, Labels, images_under, say_remarks
 from edgestill.errors import DataError, UsageError
+from edgestill.files import resolved
 from edgestill.progress import track
 from edgestill.spec import ModelSpec
 
@@ -82,7 +83,7 @@ def find_unlabelled(folders: Sequence[Path], datasets: Sequence[Dataset]) -> lis
     """
     hint = "unlabelled names folders of images that no split of the data sets holds"
     taken = {
-        path.resolve(): f"the {split} split of {dataset.path}"
+        resolved(path): f"the {split} split of {dataset.path}"
         for dataset in (datasets if folders else ())
         for split in dataset.splits
         for path in dataset.images(split)
@@ -93,8 +94,8 @@ def find_unlabelled(folders: Sequence[Path], datasets: Sequence[Dataset]) -> lis
         if not inside:
             raise DataError(f"{folder} is not a folder with images", hint=hint)
         for path in inside:
-            if path.resolve() in taken:
-                raise DataError(f"{path} belongs to {taken[path.resolve()]}", hint=hint)
+            if resolved(path) in taken:
+                raise DataError(f"{path} belongs to {taken[resolved(path)]}", hint=hint)
         found += inside
     return found
 
@@ -129,6 +130,7 @@ class TrainingImages(Sequence[Sample]):
             [dataset.labels(path) for dataset, path in track(found, "reading labels", len(found))]
             + [nothing] * len(unlabelled)
         )
+        say_remarks(*datasets)
         paths = [*(path for _, path in found), *unlabelled]
         self._images = ScaledImages(paths, spec, name="training", memory_mib=cache_mib, disk=disk)
 

@@ -5,39 +5,27 @@ The same image in two splits is an error if all pixels are equal, and a warning 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from distill.datasets.near_duplicates import BITS, Hash, NearDuplicates, near_duplicates, perceptual_hash
-from edgestill.dataset import Dataset, Labels, label_path, read_image
+from distill.datasets.check_warnings import folder_warnings, image_warnings, size_warnings, yaml_warnings
+from distill.datasets.checked_image import CheckedImage, DatasetIssue, check_image
+from distill.datasets.near_duplicates import BITS, NearDuplicates, near_duplicates
+from edgestill.dataset import Dataset, label_path
+from edgestill.dataset_files.image_folder import files_under, kind_of
 from edgestill.errors import DataError
 from edgestill.progress import progress
 
 LISTED = 50  # issues of one kind that are listed; all are counted
 RARE = 0.1  # a class below this share of the most frequent one is rare
+NO_LABELS = frozenset({"classes.txt"})  # LabelImg writes the class names beside the labels
 THREADS = 4  # decoding and hashing release the GIL
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetIssue:
-    """An error that must be fixed before training.
-
-    Attributes:
-        kind: ``image``, ``label``, ``orphan``, ``duplicate`` or ``split``.
-        where: The file.
-        what: Description of the error.
-    """
-
-    kind: str
-    where: Path
-    what: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +35,14 @@ class SplitReport:
     Attributes:
         images: All images, including broken ones.
         without_boxes: Readable images whose label file is missing or empty.
+        without_label_file: Images without a label file.
         boxes: Boxes by class name.
         sizes: Images by ``WIDTHxHEIGHT``.
     """
 
     images: int
     without_boxes: int
+    without_label_file: int
     boxes: dict[str, int]
     sizes: dict[str, int]
 
@@ -82,19 +72,6 @@ class DataReport:
     warnings: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _CheckedImage:
-    """Properties of one image."""
-
-    path: Path
-    digest: str = ""
-    phash: Hash | None = None
-    size: str = ""
-    labels: Labels | None = None
-    sides: list[float] = field(default_factory=list)
-    issues: list[DatasetIssue] = field(default_factory=list)
-
-
 def check_dataset(path: Path) -> DataReport:
     """Read every image and every label of a data set.
 
@@ -103,7 +80,7 @@ def check_dataset(path: Path) -> DataReport:
     """
     dataset = Dataset.open(path)
     errors: list[DatasetIssue] = []
-    found: dict[str, list[_CheckedImage]] = {}
+    found: dict[str, list[CheckedImage]] = {}
     images = {}
     for split in dataset.splits:
         try:
@@ -116,7 +93,7 @@ def check_dataset(path: Path) -> DataReport:
     with progress("check", total) as advance, ThreadPoolExecutor(THREADS) as pool:
         for split, paths in images.items():
             found[split] = []
-            for one in pool.map(lambda p: _check_image(dataset, p), paths):
+            for one in pool.map(lambda p: check_image(dataset, p), paths):
                 found[split].append(one)
                 errors += one.issues
                 advance()
@@ -133,32 +110,15 @@ def check_dataset(path: Path) -> DataReport:
         error_counts=dict(Counter(e.kind for e in errors)),
         errors=tuple(_listed(errors)),
         warnings=(
+            *yaml_warnings(dataset),
+            *folder_warnings(dataset),
             *_class_warnings(dataset, splits),
+            *image_warnings(found),
+            *size_warnings(found),
             *_duplicate_warnings(found),
             *_near_duplicate_warnings(duplicates, splits),
         ),
     )
-
-
-def _check_image(dataset: Dataset, path: Path) -> _CheckedImage:
-    one = _CheckedImage(path)
-    try:
-        image = read_image(path)
-        one.size = f"{image.shape[1]}x{image.shape[0]}"
-        # Of the pixels, so that metadata makes no difference.
-        one.digest = hashlib.blake2b(image.tobytes(), digest_size=16, key=one.size.encode()).hexdigest()
-        one.phash = perceptual_hash(image)
-    except DataError as error:
-        one.issues.append(DatasetIssue(kind="image", where=path, what=error.what))
-    try:
-        one.labels = dataset.labels(path)
-    except DataError as error:
-        one.issues.append(DatasetIssue(kind="label", where=label_path(path), what=error.what))
-    if one.labels is not None and one.size:
-        width, height = map(int, one.size.split("x"))
-        area = one.labels.cxcywh[:, 2] * width * one.labels.cxcywh[:, 3] * height
-        one.sides = [float(side) for side in np.sqrt(area)]
-    return one
 
 
 def _orphans(dataset: Dataset, split: str, images: Sequence[Path]) -> list[DatasetIssue]:
@@ -167,17 +127,17 @@ def _orphans(dataset: Dataset, split: str, images: Sequence[Path]) -> list[Datas
     issues = []
     for folder in dataset.splits[split]:
         labels = label_path(folder / "any.jpg").parent
-        if labels == folder or not labels.is_dir():
+        if labels == folder or not kind_of(labels) == kind_of(folder) == "folder":
             continue
         issues += [
             DatasetIssue(kind="orphan", where=label, what=f"{label} belongs to no image of the {split} split")
-            for label in sorted(labels.rglob("*.txt"))
-            if label not in wanted
+            for label in sorted(files_under(labels))
+            if label.suffix.lower() == ".txt" and label not in wanted and label.name not in NO_LABELS
         ]
     return issues
 
 
-def _duplicates_across_splits(found: dict[str, list[_CheckedImage]]) -> list[DatasetIssue]:
+def _duplicates_across_splits(found: dict[str, list[CheckedImage]]) -> list[DatasetIssue]:
     files = _files_by_digest(found)
     issues = []
     for copies in files.values():
@@ -194,15 +154,17 @@ def _duplicates_across_splits(found: dict[str, list[_CheckedImage]]) -> list[Dat
     return issues
 
 
-def _duplicate_warnings(found: dict[str, list[_CheckedImage]]) -> list[str]:
+def _duplicate_warnings(found: dict[str, list[CheckedImage]]) -> list[str]:
     """A warning for each split that contains an image more than once."""
     extra: Counter[str] = Counter()
     for copies in _files_by_digest(found).values():
         extra.update({split: n - 1 for split, n in Counter(split for split, _ in copies).items() if n > 1})
-    return [f"{split} holds {n} images more than once" for split, n in sorted(extra.items())]
+    return [
+        f"{split} holds {n} image{'' if n == 1 else 's'} more than once" for split, n in sorted(extra.items())
+    ]
 
 
-def _near_duplicates(found: dict[str, list[_CheckedImage]]) -> NearDuplicates:
+def _near_duplicates(found: dict[str, list[CheckedImage]]) -> NearDuplicates:
     """Near duplicates across splits, without exact ones: these are errors already."""
     equal = {
         path for copies in _files_by_digest(found).values() if len(dict(copies)) > 1 for _, path in copies
@@ -227,7 +189,7 @@ def _near_duplicate_warnings(duplicates: NearDuplicates, splits: dict[str, Split
     return warnings
 
 
-def _files_by_digest(found: dict[str, list[_CheckedImage]]) -> dict[str, list[tuple[str, Path]]]:
+def _files_by_digest(found: dict[str, list[CheckedImage]]) -> dict[str, list[tuple[str, Path]]]:
     files: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for split, checked in found.items():
         for one in checked:
@@ -236,7 +198,7 @@ def _files_by_digest(found: dict[str, list[_CheckedImage]]) -> dict[str, list[tu
     return {digest: copies for digest, copies in files.items() if len(copies) > 1}
 
 
-def _summary(dataset: Dataset, checked: Sequence[_CheckedImage]) -> SplitReport:
+def _summary(dataset: Dataset, checked: Sequence[CheckedImage]) -> SplitReport:
     counts = np.zeros(len(dataset.classes), np.int64)
     for one in checked:
         if one.labels is not None:
@@ -244,6 +206,7 @@ def _summary(dataset: Dataset, checked: Sequence[_CheckedImage]) -> SplitReport:
     return SplitReport(
         images=len(checked),
         without_boxes=sum(1 for p in checked if p.labels is not None and p.size and not len(p.labels)),
+        without_label_file=sum(1 for p in checked if not p.has_label_file),
         boxes={name: int(n) for name, n in zip(dataset.classes, counts, strict=True)},
         sizes=dict(Counter(p.size for p in checked if p.size).most_common()),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,17 +13,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
-import yaml
 
 from distill.data.bounded_map import bounded_map
+from distill.datasets.data_yaml import write_data_yaml
 from distill.datasets.formats._class_map import ClassMap, ClassRule, load_class_map, own_classes
-from distill.datasets.formats._records import ImageRecord, SkipCounter, SourceDataset, UnusableError
-from distill.datasets.formats._result import OBJECTS, ConversionCounts, ConversionResult
+from distill.datasets.formats._records import ImageRecord, SourceDataset, UnusableError
+from distill.datasets.formats._result import DATA_YAML, OBJECTS, ConversionCounts, ConversionResult
 from distill.datasets.formats._splits import SplitAssignment, SplitSettings, assign
 from distill.datasets.formats._state import ConversionState
+from distill.datasets.formats._usable import no_image, no_object, with_image_files, with_readable_classes
 from distill.datasets.formats._write import WriteOptions, WrittenImage, remove, write
 from edgestill.errors import DataError, UsageError
-from edgestill.files import write_bytes
+from edgestill.files import resolved, write_bytes
 from edgestill.progress import progress
 from edgestill.registry import Registry
 
@@ -64,7 +66,8 @@ def convert_dataset(
 
     Raises:
         UsageError: An argument is out of range, or ``out`` may not change.
-        DataError: The source contains no such labels, or none of its images can be used.
+        DataError: The source contains no such labels, none of its images or objects can be used, or too many
+            of its objects could not be read. A new ``out`` does not exist then.
     """
     split_settings, write_options = split_settings or SplitSettings(), write_options or WriteOptions()
     options = dict(options or {})
@@ -83,13 +86,16 @@ def convert_dataset(
     )
     state = ConversionState(out, settings, force=force)
     found: SourceDataset = module.read(source, **options)
-    _skip_missing(found)
-    drop = getattr(module, "DROP", {})
-    class_map = chosen or own_classes(found, CATEGORY_TAG[kind], drop)
+    class_map = chosen or own_classes(found, CATEGORY_TAG[kind], getattr(module, "DROP", {}))
     rule = class_map.rule_for(found)
+    with_readable_classes(found, rule)
+    with_image_files(found, images_named="images" in options)
+    if not class_map.classes:
+        raise no_object(found, Counter({"the labels name no class": len(found.records)}))
     assigned = assign(found, split_settings)
     counts = ConversionCounts()
-    with state:
+    with _nothing_left(out, state), state:
+        (out / DATA_YAML).unlink(missing_ok=True)  # until the end this is no data set
         _remove_leftovers(out)
         _write_all(
             out,
@@ -102,7 +108,7 @@ def convert_dataset(
             workers=workers or _cpus(),
         )
         write_bytes(out / OBJECTS, "".join(counts.lines).encode())
-        _write_yaml(out / "data.yaml", counts.splits(), class_map.classes)
+        write_data_yaml(out / DATA_YAML, counts.splits(), class_map.classes)
         state.end()
     return counts.result(out, found, assigned, class_map)
 
@@ -130,8 +136,12 @@ def _check(
         )
     if source.is_file() and not (kind == "coco" and source.suffix == ".json"):
         raise DataError(f"{source} is not a folder", hint="unpack the data set and name its folder")
-    if out.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"--out {out} is inside the source, {source}", hint="name a folder outside it")
+    images = options.get("images")
+    if images is not None and not images.is_dir():
+        raise DataError(f"--images {images} is not a folder", hint="name the folder that holds the images")
+    for folder in (source, *([images] if images else [])):
+        if resolved(out).is_relative_to(resolved(folder)):
+            raise UsageError(f"--out {out} is inside the source, {folder}", hint="name a folder outside it")
 
 
 def _settings(
@@ -146,35 +156,16 @@ def _settings(
     """The settings that determine the result, in the format of the state file."""
     return {
         "format": kind,
-        "source": str(source.resolve()),
+        "source": str(resolved(source)),
         "classes": class_map.to_json() if class_map else {},
         "split": asdict(split_settings),
         "style": asdict(write_options),
-        "options": {key: str(value) for key, value in sorted(options.items())},
+        "options": {key: _text(value) for key, value in sorted(options.items())},
     }
 
 
-def _skip_missing(found: SourceDataset) -> None:
-    """Skip records without an image file and records with the name of another, before splits are assigned."""
-    names: set[str] = set()
-    kept = []
-    for record in found.records:
-        if record.name in names:
-            found.skipped_images.add("a second record of an image", record.path)
-        elif not record.path.is_file():
-            found.skipped_images.add("the image is not there", record.path)
-        else:
-            names.add(record.name)
-            kept.append(record)
-    found.records = kept
-    if not kept:
-        raise _nothing_converted(found.skipped_images)
-
-
-def _nothing_converted(left_out: SkipCounter) -> DataError:
-    most = ", ".join(f"{reason} ({n})" for reason, n in left_out.reasons.most_common(3))
-    first = f"the first: {left_out.examples[0]}" if left_out.examples else "is this the right folder?"
-    return DataError(f"no image could be converted: {most or 'the labels list none'}", hint=first)
+def _text(value: Any) -> str:
+    return str(value.resolve() if isinstance(value, Path) else value)
 
 
 def _write_all(
@@ -215,7 +206,30 @@ def _write_all(
     for old in stale.values():
         remove(out, old)
     if not counts.images:
-        raise _nothing_converted(found.skipped_images)
+        raise no_image(found)
+    if found.objects and not counts.boxes:
+        raise no_object(found, found.skipped_objects.reasons)
+
+
+@contextmanager
+def _nothing_left(out: Path, state: ConversionState) -> Iterator[None]:
+    """Remove what was written if the data turn out to be of no use."""
+    try:
+        yield
+    except DataError:
+        for done in state.done.values():
+            remove(out, done)
+        state.remove()
+        (out / OBJECTS).unlink(missing_ok=True)
+        for folder in sorted((path for path in out.rglob("*") if path.is_dir()), reverse=True):
+            _remove_if_empty(folder)
+        _remove_if_empty(out)
+        raise
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _remove_leftovers(out: Path) -> None:
@@ -249,9 +263,3 @@ def _cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _write_yaml(path: Path, splits: Sequence[str], classes: Sequence[str]) -> None:
-    data: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in splits}}
-    data |= {"nc": len(classes), "names": dict(enumerate(classes))}
-    write_bytes(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode())

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from distill.training.distributed import all_reduce_mean, sync_batch_norm
+from distill.training.distributed import all_reduce_mean, sync_batch_norm, sync_standardise
 
 EPS = 1e-5  # added to variances
+DEVIATION_EPS = 1e-6  # added to standard deviations
 IMAGES_PER_CHUNK = 4  # on a CPU; the maps of more images do not fit in its cache
 
 
@@ -103,16 +104,18 @@ def _moments(maps: Tensor, *, normalise: bool) -> tuple[Tensor, Tensor]:
 
 
 def standard_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Half the mean squared difference of standardised maps: 1 - Pearson's r, mean over the channels.
+    """Half the mean squared difference of standardised maps, as in PKD.
 
-    The reference uses the unbiased deviation; with n values in a channel its value is (n - 1) / n of this
-    one.
+    Each channel is divided by its unbiased standard deviation over batch and cells, plus 1e-6 as in the
+    reference. With n values in a channel, and deviations far above 1e-6, the distance is (n - 1) / n times
+    1 - Pearson's r, mean over the channels.
 
     Args:
         student: ``[B, C, h, w]``.
         teacher: ``[B, C, h, w]``.
     """
-    return F.mse_loss(standardise(student), standardise(teacher)) / 2
+    ours, theirs = (sync_standardise(maps, DEVIATION_EPS) for maps in (student, teacher))
+    return F.mse_loss(ours, theirs) / 2
 
 
 def generator(channels: int) -> nn.Sequential:

@@ -10,9 +10,13 @@ The paper is inconsistent, so each variant is a setting. Equation 2 compares box
 (``l2_raw``, the default). The text has a KL divergence of "softmax" outputs without an axis:
 ``box_softmax_kl`` takes the softmax over the four raw values of a box, ``spatial_kl`` over the cells for each
 coordinate, and ``bernoulli_kl`` compares each sigmoid. The algorithm swaps the two sides of the divergence.
-The task weight is not given, and objectness is not mentioned. The last equation has no detection loss, the
-text adds it. The training loop always adds it; a recipe with ``loss.box``, ``loss.obj`` and ``loss.cls`` = 0
-trains without it.
+Equation 1 compares classes by a squared distance, and the text and the algorithm say that the teacher's
+outputs become soft labels "through the SoftMax function": ``cls_loss = l2_softmax`` compares the softmaxes of
+both sides over the classes, ``l2_soft_labels`` the student's sigmoids with the teacher's softmax, which are
+not 0 for equal predictions. The default ``l2_raw`` compares logits: YOLOv5's classes are independent
+sigmoids, and most predictions are background. The task weight is not given, and objectness is not mentioned.
+The last equation has no detection loss, the text adds it. The training loop always adds it; a recipe with
+``loss.box``, ``loss.obj`` and ``loss.cls`` = 0 trains without it.
 
 Limitations. With ``mask = all`` nearly all elements are background, and the raw objectness there, about -10,
 dominates: on street images the unweighted term starts at 60 times the detection loss, with 8 times its
@@ -51,6 +55,9 @@ class Config:
     Attributes:
         weight: Multiplies the term before it is added to the detection loss; the paper has no such weight.
         task_weight: Weight of the classes, the paper's lambda; boxes have 1 - ``task_weight``.
+        cls_loss: Comparison of classes by a squared distance: of logits (``l2_raw``), of both softmaxes
+            (``l2_softmax``), or of the student's sigmoids and the teacher's softmax (``l2_soft_labels``).
+            Objectness that is compared with the classes is a logit with ``l2_raw``, else a probability.
         reg_loss: Comparison of boxes: ``l2_raw`` and ``l2_sigmoid`` are squared distances of raw values or of
             their sigmoids; see above for the others.
         kl_direction: ``teacher_student`` is KL(teacher || student), with the teacher as the target.
@@ -65,6 +72,7 @@ class Config:
 
     weight: float = 0.1
     task_weight: float = 0.5
+    cls_loss: Literal["l2_raw", "l2_softmax", "l2_soft_labels"] = "l2_raw"
     reg_loss: Literal["l2_raw", "l2_sigmoid", "bernoulli_kl", "box_softmax_kl", "spatial_kl"] = "l2_raw"
     kl_direction: Literal["teacher_student", "student_teacher"] = "teacher_student"
     obj: Literal["cls", "reg", "own", "off"] = "cls"
@@ -80,6 +88,11 @@ class Loss(nn.Module):
         super().__init__()
         if not 0 <= config.task_weight <= 1:
             raise UsageError(f"task_weight = {config.task_weight}", hint="from 0 (boxes) to 1 (classes)")
+        if info.nc == 1 and config.cls_loss != "l2_raw":
+            raise UsageError(
+                f"cls_loss = {config.cls_loss} with one class: its softmax is always 1",
+                hint="--set methods.integrated.cls_loss=l2_raw",
+            )
         if info.head == "dfl" and config.reg_loss in {"l2_sigmoid", "bernoulli_kl"}:
             raise UsageError(
                 f"reg_loss = {config.reg_loss} needs an anchor head; dfl coordinates have no sigmoid",
@@ -139,10 +152,16 @@ class Loss(nn.Module):
         return [mask.float() for mask in masks]
 
     def _classes(self, student: HeadColumns, teacher: HeadColumns) -> Tensor:
-        """Mean squared distance of the class logits, with objectness if ``obj = "cls"``."""
-        squares = (student.cls - teacher.cls).square()
+        """Mean squared distance of the classes, with objectness if ``obj = "cls"``."""
+        kind = self.config.cls_loss
+        if kind == "l2_raw":
+            squares = (student.cls - teacher.cls).square()
+        else:
+            ours = student.cls.softmax(-1) if kind == "l2_softmax" else student.cls.sigmoid()
+            squares = (ours - teacher.cls.softmax(-1)).square()
         if self.config.obj == "cls" and student.obj is not None:
-            return (squares.sum(-1) + _objectness(student, teacher)) / (squares.shape[-1] + 1)
+            objectness = _objectness(student, teacher, probability=kind != "l2_raw")
+            return (squares.sum(-1) + objectness) / (squares.shape[-1] + 1)
         return squares.mean(-1)
 
     def _boxes(self, student: HeadColumns, teacher: HeadColumns) -> Tensor:
@@ -189,10 +208,12 @@ def _boxes_of(student: HeadColumns, teacher: HeadColumns) -> tuple[Tensor, Tenso
     return student.box, teacher.box
 
 
-def _objectness(student: HeadColumns, teacher: HeadColumns) -> Tensor:
-    """Squared distance of the objectness logits; ``[B, A, h, w]``."""
+def _objectness(student: HeadColumns, teacher: HeadColumns, *, probability: bool = False) -> Tensor:
+    """Squared distance of the objectness, as logits or as probabilities; ``[B, A, h, w]``."""
     assert student.obj is not None
     assert teacher.obj is not None
+    if probability:
+        return (student.obj.sigmoid() - teacher.obj.sigmoid()).square()
     return (student.obj - teacher.obj).square()
 
 

@@ -13,6 +13,10 @@ The gains are those of the method. The detection loss scales its class gain by n
 small for four classes. All terms are means over the batch: the training loop multiplies them by the batch
 size.
 
+Measured before the first step on rendered scenes (random yolov5n, trained yolov5s, 320 x 320 pixels,
+detection loss 0.2; ``distill.profiling.term_size``): the terms sum to 1.7 times the detection loss, with 1.4
+times its gradient on the student's feature maps.
+
 Source: Mehta and Ozturk, Object detection at 200 Frames Per Second, 2018, https://arxiv.org/abs/1805.06361
 (weights by objectness); Yang et al., Bridging Cross-task Protocol Inconsistency for Distillation in Dense
 Object Detection, ICCV 2023, https://arxiv.org/abs/2308.14286 (why sigmoids).

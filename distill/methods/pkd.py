@@ -1,14 +1,15 @@
 """PKD: Pearson correlation of the channels of student and teacher, independent of scale and offset.
 
-Each channel of both networks is standardised over the batch and its cells; half the mean squared difference
-is 1 - (Pearson correlation): 0 for equal maps, 2 for opposite ones. The weight of 10 is the reference's for
-RetinaNet. Measured at the start of a training with YOLOv5 (detection loss about 0.2): the three levels start
-at 10 each, and their gradient on the student's feature maps is over ten times that of the detection loss; a
-weight of 1 makes them equal. The term is a mean over the batch: the training loop multiplies it by the batch
-size.
+Each channel of both networks is standardised over the batch and its cells: its mean is subtracted, and it is
+divided by its unbiased standard deviation plus 1e-6. Half the mean squared difference is (n - 1) / n times (1
+- Pearson correlation) for n values in a channel: 0 for equal maps, nearly 2 for opposite ones. The weight of
+10 is the reference's for RetinaNet. Measured at the start of a training with YOLOv5 (detection loss about
+0.2): the three levels start at 10 each, and their gradient on the student's feature maps is eight times that
+of the detection loss; a weight of 1 makes them equal. The term is a mean over the batch: the training loop
+multiplies it by the batch size.
 
 Source: Cao et al., PKD: General Distillation Framework for Object Detectors via Pearson Correlation
-Coefficient, NeurIPS 2022, https://arxiv.org/abs/2207.02039; weight: open-mmlab/mmrazor.
+Coefficient, NeurIPS 2022, https://arxiv.org/abs/2207.02039; weight and the term 1e-6: open-mmlab/mmrazor.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from distill.methods._adapter import Adapter, align
 from distill.methods._maps import standard_distance
 
 INPUTS: MethodInputs = "features"
+FORMULA = 2  # 1 added 1e-5 to the biased variance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

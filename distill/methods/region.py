@@ -20,6 +20,10 @@ all probability on one bin; without it 45 instead of 25 is a weight of 0.31. A s
 not match the sigmoids of a YOLO head and is 0 with one class. ``reduction = "reference"`` grows with the
 number of objects and the batch size, as in the published code (whose authors warn of batches above 3).
 
+Measured before the first step on rendered scenes (random yolov5n, trained yolov5s, 320 x 320 pixels,
+detection loss 0.2; ``distill.profiling.term_size``): the terms sum to 1.8 times the detection loss, with 1.6
+times its gradient on the student's feature maps.
+
 Source: Knowledge distillation of YOLOv5s by regions, https://arxiv.org/abs/2410.12259 (regions, split,
 temperatures); Zheng et al., Localization Distillation for Dense Object Detection, CVPR 2022,
 https://arxiv.org/abs/2102.12252 (formulas); Yang et al., ICCV 2023, https://arxiv.org/abs/2308.14286 (iou).

@@ -3,13 +3,18 @@
 This is the method of the ``ultralytics`` package for ``distill_model=``, and the baseline for the other
 methods: a projector of two 1x1 convolutions with a ReLU between them, then for each level ``sum(w * (S -
 T)^2) / (sum(w) * channels)``, where w is the teacher's highest class probability in the cell. For a head with
-objectness, w is the maximum over the anchors of objectness times class probability. The levels are summed.
-Ground truth is not used. The term is a mean over the cells of the batch: the training loop multiplies it by
-the batch size, as the package does.
+objectness, w is the maximum over the anchors of objectness times class probability. For an end-to-end teacher
+(YOLOv10, YOLO26) the class logits are the mean of those of its one-to-many and its one-to-one branch, as in
+the package. The levels are summed. Ground truth is not used. The term is a mean over the cells of the batch:
+the training loop multiplies it by the batch size, as the package does.
 
 Limitations. The weights are divided by their sum, so a batch in which the teacher detects almost nothing has
 the full weight. The projector is trained with the same loss and may learn a part of the mapping; it is
 discarded after the training.
+
+Measured before the first step on rendered scenes (random yolov5n, trained yolov5s, 320 x 320 pixels,
+detection loss 0.2; ``distill.profiling.term_size``): the terms sum to 44 times the detection loss, with 14
+times its gradient on the student's feature maps; a weight of 0.4 makes the gradients equal.
 
 Source: ultralytics 8.4.190, ``nn/distill_model.py`` (formula and defaults only),
 https://github.com/ultralytics/ultralytics/pull/24894.

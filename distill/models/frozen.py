@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -12,6 +13,14 @@ from distill.models.feature_hooks import forward_features
 from distill.models.yolov5 import Yolov5, fuse_batch_norms
 from edgestill.architecture import TAPS
 from edgestill.spec import HeadKind, ModelSpec
+
+
+@runtime_checkable
+class EndToEndHead(Protocol):
+    """A head that may have a second branch, which predicts one box for each object."""
+
+    def one_to_one_logits(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Class logits ``[B, 1, h, w, nc]`` by level; empty without such a branch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +67,17 @@ class FrozenTeacher(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> NetworkOutputs:
-        """Neck features and raw head maps, in the dtype of the forward pass.
+        """Neck features, raw head maps and one-to-one class logits, in the dtype of the forward pass.
 
         Args:
             images: RGB in [0, 1], float ``[B, 3, H, W]``.
         """
-        return forward_features(self.network, images, self.info.head, self.info.layers)
+        outputs = forward_features(self.network, images, self.info.head, self.info.layers)
+        *_, head = self.network.get_submodule("model").children()
+        if isinstance(head, EndToEndHead):
+            one_to_one = head.one_to_one_logits([outputs.features[level] for level in self.info.layers])
+            outputs = replace(outputs, one_to_one=one_to_one)
+        return outputs
 
 
 def teacher_info(network: Yolov5, spec: ModelSpec) -> TeacherInfo:

@@ -43,11 +43,13 @@ def confidence(outputs: NetworkOutputs) -> list[Tensor]:
     """Confidence that a cell contains an object, in [0, 1]; ``[B, h, w]`` by level.
 
     It is the maximum over the anchors of the highest class probability, times objectness if the head has it.
+    Class logits of an end-to-end network are the mean of those of its two branches.
     """
     scores = []
-    for level in outputs.raw:
+    for index, level in enumerate(outputs.raw):
         part = split_columns(level, outputs.head)
-        best = part.cls.sigmoid().amax(-1)  # [B, A, h, w]
+        logits = (part.cls + outputs.one_to_one[index]) / 2 if outputs.one_to_one else part.cls
+        best = logits.sigmoid().amax(-1)  # [B, A, h, w]
         scores.append((best if part.obj is None else best * part.obj.sigmoid()).amax(1))
     return scores
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.detections import Detections
+from edgestill.drawing.class_names import image_names
+from edgestill.drawing.palette import Bgr, image_colours
 from edgestill.files import write_bytes
 from runtime.metrics.coco import Truth
 
@@ -21,16 +23,6 @@ PAIRS = 2  # in a row of the sheet
 GAP, TITLE = 8, 34
 LETTERS = 0.55  # font scale of the captions, in OpenCV's unit
 PAPER, INK, SHADE = (255, 255, 255), (38, 33, 28), (30, 30, 30)
-#: BGR; distinguishable with colour blindness, and bright enough for night scenes (after Okabe and Ito, 2008).
-COLOURS = (
-    (233, 180, 86),
-    (0, 159, 230),
-    (140, 220, 60),
-    (220, 150, 220),
-    (66, 228, 240),
-    (120, 110, 255),
-    (220, 220, 220),
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,24 +65,30 @@ def contact_sheet(path: Path, images: Sequence[PredictedImage], classes: Sequenc
         images: At least one.
         classes: Class names.
     """
-    pairs = []
+    pairs, names = [], image_names(classes)
     for one in images:
-        named = [classes[k] for k in one.truth.class_id]
-        scored = [f"{classes[k]} {s:.2f}" for k, s in zip(one.found.class_id, one.found.score, strict=True)]
+        named = [names[k] for k in one.truth.class_id]
+        scored = [f"{names[k]} {s:.2f}" for k, s in zip(one.found.class_id, one.found.score, strict=True)]
         labels = BoxedImage(one.image_bgr, one.truth.xyxy, one.truth.class_id, named)
         pairs.append((labels, BoxedImage(one.image_bgr, one.found.xyxy, one.found.class_id, scored)))
-    return write_sheet(path, pairs, ("labels", "predictions"))
+    return write_sheet(path, pairs, ("labels", "predictions"), image_colours(classes))
 
 
-def write_sheet(path: Path, pairs: Sequence[tuple[BoxedImage, BoxedImage]], titles: tuple[str, str]) -> Path:
+def write_sheet(
+    path: Path,
+    pairs: Sequence[tuple[BoxedImage, BoxedImage]],
+    titles: tuple[str, str],
+    colours: Sequence[Bgr],
+) -> Path:
     """Write pairs of images.
 
     Args:
         path: A ``.jpg``.
         pairs: At least one.
         titles: Of the left and the right column.
+        colours: By class id.
     """
-    drawn = [_pair(pair) for pair in pairs]
+    drawn = [_pair(pair, colours) for pair in pairs]
     columns, width = min(PAIRS, len(drawn)), 2 * (CELL_HW[1] + GAP) + 2 * GAP
     rows = [_titles(titles, columns, width)]
     for start in range(0, len(drawn), columns):
@@ -117,9 +115,9 @@ def _titles(titles: tuple[str, str], columns: int, width: int) -> Image:
     return line
 
 
-def _pair(pair: tuple[BoxedImage, BoxedImage]) -> Image:
+def _pair(pair: tuple[BoxedImage, BoxedImage], colours: Sequence[Bgr]) -> Image:
     """Both, side by side, ``[h, 2 * cell + gap, 3]``."""
-    cells = [_cell(one) for one in pair]
+    cells = [_cell(one, colours) for one in pair]
     canvas = np.full((max(map(len, cells)), 2 * CELL_HW[1] + GAP, 3), PAPER, np.uint8)
     for half, cell in enumerate(cells):
         left = half * (CELL_HW[1] + GAP)
@@ -127,31 +125,29 @@ def _pair(pair: tuple[BoxedImage, BoxedImage]) -> Image:
     return canvas
 
 
-def _cell(one: BoxedImage) -> Image:
+def _cell(one: BoxedImage, colours: Sequence[Bgr]) -> Image:
     """The image with its boxes, fitted into a cell."""
     height, width = one.image_bgr.shape[:2]
     scale = min(CELL_HW[0] / height, CELL_HW[1] / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = np.asarray(cv2.resize(one.image_bgr, size, interpolation=way), np.uint8)
-    return _boxed(image, one.xyxy * scale, one.class_id, one.texts)
+    return _boxed(image, one.xyxy * scale, [colours[k] for k in one.class_id], one.texts)
 
 
-def _boxed(
-    image: Image, xyxy: NDArray[np.float32], class_id: NDArray[np.int64], texts: Sequence[str]
-) -> Image:
-    """A copy of the image with boxes in the colours of their classes, and a caption at each."""
+def _boxed(image: Image, xyxy: NDArray[np.float32], colours: Sequence[Bgr], texts: Sequence[str]) -> Image:
+    """A copy of the image with boxes in their colours, and a caption at each."""
     drawn: Image = image.copy()
     corners = np.rint(xyxy).astype(int)
-    for (x0, y0, x1, y1), k in zip(corners, class_id, strict=True):
-        cv2.rectangle(drawn, (x0 - 2, y0 - 2), (x1 + 1, y1 + 1), COLOURS[k % len(COLOURS)], 2)
+    for (x0, y0, x1, y1), colour in zip(corners, colours, strict=True):
+        cv2.rectangle(drawn, (x0 - 2, y0 - 2), (x1 + 1, y1 + 1), colour, 2)
     taken: list[tuple[int, int, int, int]] = []
-    for (x0, y0, _, y1), k, text in zip(corners, class_id, texts, strict=True):
+    for (x0, y0, _, y1), colour, text in zip(corners, colours, texts, strict=True):
         width, height = _size(text)
         place = _free(drawn.shape[:2], (x0, y0, y1), (width, height), taken)
         taken.append((*place, place[0] + width, place[1] + height))
         drawn[place[1] : place[1] + height, place[0] : place[0] + width] = SHADE
-        _text(drawn, text, (place[0] + 3, place[1] + height - 5), COLOURS[k % len(COLOURS)], LETTERS)
+        _text(drawn, text, (place[0] + 3, place[1] + height - 5), colour, LETTERS)
     return drawn
 
 

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from distill.data.image_size import header_hw
 from distill.plots.contact_sheet import BoxedImage, write_sheet
 from distill.plots.training import MAX_NAMED
-from edgestill.dataset import Dataset, Labels, read_image
+from edgestill.dataset import Dataset, Labels, read_image, say_remarks
+from edgestill.drawing.class_names import image_names, plot_names, say_replaced
+from edgestill.drawing.palette import image_colours, line_styles
 from edgestill.errors import DataError
 from edgestill.files import refuse_overwrite
-from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
+from edgestill.plotting import GRID, INK, SOFT, image_figure
 from edgestill.progress import progress
 
 SIZES, POSITIONS, SAMPLES = "sizes.png", "positions.png", "samples-{split}.jpg"
@@ -36,12 +38,14 @@ class DatasetPlots:
         files: Paths by content.
         images: Images by split.
         boxes: Boxes by split.
+        notes: Which class names could not be drawn.
     """
 
     data_yaml: Path
     files: dict[str, Path]
     images: dict[str, int]
     boxes: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,16 +92,23 @@ def plot_dataset(data_yaml: Path, out: Path, *, force: bool = False) -> DatasetP
     images = {name: dataset.images(name) for name in dataset.splits}
     with progress("reading", sum(map(len, images.values()))) as advance:
         splits = [_read(dataset, name, paths, advance) for name, paths in images.items()]
+    say_remarks(dataset)
     plot_sizes(files["sizes"], splits, dataset.classes)
     plot_positions(files["positions"], splits)
+    names, colours = image_names(dataset.classes), image_colours(dataset.classes)
+    notes = (
+        say_replaced(dataset.classes, names, "images"),
+        say_replaced(dataset.classes, plot_names(dataset.classes), "plots"),
+    )
     for split in splits:
-        pairs = [_sample(split, index, dataset.classes) for index in _spread(split)]
-        write_sheet(files[f"samples of {split.name}"], pairs, ("image", "around its smallest box"))
+        pairs = [_sample(split, index, names) for index in _spread(split)]
+        write_sheet(files[f"samples of {split.name}"], pairs, ("image", "around its smallest box"), colours)
     return DatasetPlots(
         data_yaml=data_yaml,
         files=files,
         images={split.name: len(split.paths) for split in splits},
         boxes={split.name: len(split.class_id) for split in splits},
+        notes=tuple(note for note in notes if note),
     )
 
 
@@ -108,22 +119,23 @@ def plot_sizes(path: Path, splits: Sequence[_SplitBoxes], classes: Sequence[str]
     edges = 2.0 ** np.arange(np.floor(low * 3) / 3, high + 1 / 3, 1 / 3)  # three bins an octave
     named = _frequent(splits, len(classes))
     bars = 0.26 * len(named) + 1.2
-    with image_figure(path, (11, len(splits) * max(2.4, bars))) as figure:
+    with image_figure(path, (11, len(splits) * max(2.4, bars)), names=classes) as figure:
         rows = figure.subplots(len(splits), 2, squeeze=False, width_ratios=(1, 2))
         for split, (counts, sizes) in zip(splits, rows, strict=True):
             _draw_counts(counts, split, classes, named)
             _draw_sizes(sizes, split, classes, named, edges)
         rows[-1][0].set_xlabel("boxes")
         rows[-1][1].set_xlabel(
-            "square root of the box's area, px of the image; dotted: limits of COCO's small, medium, large"
+            "square root of the box's area, px of the image\ndotted: limits of COCO's small, medium, large"
         )
     return path
 
 
 def _draw_counts(axes: Any, split: _SplitBoxes, classes: Sequence[str], named: Sequence[int]) -> None:
     counts = np.bincount(split.class_id, minlength=len(classes))
-    texts = [classes[k] for k in named]
-    colours = [line_style(row)["color"] for row in range(len(named))]
+    names, styles = plot_names(classes), line_styles(classes)
+    texts = [names[k] for k in named]
+    colours = [styles[k]["color"] for k in named]
     if len(named) < len(classes):
         texts.append(f"{len(classes) - len(named)} others")
         colours.append(GRID)
@@ -143,10 +155,11 @@ def _draw_counts(axes: Any, split: _SplitBoxes, classes: Sequence[str], named: S
 def _draw_sizes(
     axes: Any, split: _SplitBoxes, classes: Sequence[str], named: Sequence[int], edges: NDArray[np.float64]
 ) -> None:
-    for row, k in enumerate(named):
+    names, styles = plot_names(classes), line_styles(classes)
+    for k in named:
         counts, _ = np.histogram(split.side_px[split.class_id == k], edges)
         if counts.any():
-            axes.stairs(counts, edges, **line_style(row), label=classes[k])
+            axes.stairs(counts, edges, **styles[k], label=names[k])
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set(ylabel="boxes", xlim=(edges[0], edges[-1]))

@@ -13,6 +13,7 @@ from distill.plots.training import plot_confusion, plot_curves, plot_history
 from distill.training.validation import Validation
 from edgestill.dataset import read_image
 from edgestill.detections import Detections
+from edgestill.drawing.class_names import image_names, plot_names, say_replaced
 from edgestill.history import Row
 from edgestill.plotting import optional_plots
 from runtime.metrics.coco import curves
@@ -36,8 +37,10 @@ def draw(out: Path, rows: Sequence[Row], best: Yolov5, validation: Validation) -
     confident = [deployed_detections(f) for f in found]
     classes, truths = validation.classes, validation.truths
     paths = {"predictions": out / PREDICTIONS_SHEET}
+    say_replaced(classes, image_names(classes), "images")
     contact_sheet(paths["predictions"], _sample_images(validation, confident), classes)
     with optional_plots("plots"):
+        say_replaced(classes, plot_names(classes), "plots")
         paths["history"] = plot_history(out / HISTORY_PLOT, rows)
         counts = confusion(confident, truths, len(classes))
         precision = curves(found, truths, classes, validation.image_hws)

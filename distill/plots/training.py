@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgestill.drawing.class_names import plot_names
+from edgestill.drawing.palette import line_styles
 from edgestill.history import TIMING_COLUMNS, Row
 from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
 from runtime.metrics.confusion import CONF, IOU
@@ -67,13 +69,14 @@ def plot_curves(
     recall = np.linspace(0, 1, 101)
     order = sorted(curves, key=lambda name: -float(curves[name].mean()))
     few = len(order) <= MAX_NAMED
-    with image_figure(path, (8.4, 5)) as figure:
+    texts, styles = plot_names(classes), line_styles(classes)
+    with image_figure(path, (8.4, 5), names=classes) as figure:
         axes = figure.subplots()
-        for k, name in enumerate(order):
-            curve, style = curves[name], line_style(k) if few else {"color": GRID, "linewidth": 1}
-            label = f"{name}  {100 * curve.mean():.1f}" if few else None
-            axes.plot(recall[curve > 0], curve[curve > 0], **style, label=label)
+        for name in order:
             which = classes.index(name)
+            curve, style = curves[name], styles[which] if few else {"color": GRID, "linewidth": 1}
+            label = f"{texts[which]}  {100 * curve.mean():.1f}" if few else None
+            axes.plot(recall[curve > 0], curve[curve > 0], **style, label=label)
             hits, found = counts[which, which], counts[:, which].sum()
             if few and found:
                 point = hits / max(counts[which].sum(), 1), hits / found
@@ -103,12 +106,13 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], classes: Sequence[str]
     shares = np.ma.masked_invalid(np.full(counts.shape, np.nan))
     shares[:n][labels > 0] = counts[:n][labels > 0] / labels[labels > 0, None]
     side, size = 3.6 + min(0.62 * (n + 1), 9), max(5.0, 10 - 0.12 * n)
-    with image_figure(path, (side + 1.2, side)) as figure:
+    texts = plot_names(classes)
+    with image_figure(path, (side + 1.2, side), names=classes) as figure:
         axes = figure.subplots()
         heat_map = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(visible=False)
-        axes.set_xticks(range(n + 1), [*classes, "missed"], rotation=45, ha="right", fontsize=size)
-        axes.set_yticks(range(n + 1), [*classes, "nothing"], fontsize=size)
+        axes.set_xticks(range(n + 1), [*texts, "missed"], rotation=45, ha="right", fontsize=size)
+        axes.set_yticks(range(n + 1), [*texts, "nothing"], fontsize=size)
         for place in (axes.axhline, axes.axvline):
             place(n - 0.5, color=SOFT, linewidth=0.8)
         if n <= MAX_NAMED:

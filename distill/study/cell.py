@@ -29,7 +29,7 @@ from distill.study.process import CELL, DETECTIONS, ERROR, HINT, SCORE, folder_l
 from distill.study.scoring import choose_split, evaluate_checkpoint, save_detections, score_values
 from distill.teacher import weights_path
 from distill.train import train
-from distill.training.resume import RESUMABLE_CHANGES
+from distill.training.continuation import RESUMABLE_CHANGES
 from edgestill.checkpoint import WEIGHTS
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import read_json, sha256_file, write_json
@@ -109,8 +109,8 @@ def run_cell(folder: Path, *, threads: int = 0) -> dict[str, Any]:
     code = _code_digest()
     datasets = open_datasets([Path(path) for path in recipe.data])
     split = choose_split(datasets, what["split"])
-    result = train(recipe, folder, resume=True)
-    accuracy, detections = evaluate_checkpoint(folder / what["weights"], datasets, split)
+    result = train(recipe, folder, resume=True, keep_state=False)
+    accuracy, detections = evaluate_checkpoint(folder / what["weights"], datasets, split, recipe.input_hw)
     save_detections(folder / DETECTIONS, detections)
     score = {
         **{key: what[key] for key in ("arm", "teacher", "student", "seed", "weights")},

@@ -8,7 +8,6 @@ with its defaults. An arm without methods needs no teacher and is trained once f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from distill.recipe import METHODS, Recipe
-from distill.recipe_toml import build, build_recipe, override, read_recipe, read_toml
+from distill.recipe_toml import build, build_recipe, override, read_recipe, read_toml, split_setting
+from distill.study.sweep import NAME, applies, check_sweep, dotted, put, short_text
 from edgestill.errors import UsageError, unknown_name
 
 FOLDER = Path(__file__).parent.parent / "studies"
@@ -30,7 +30,6 @@ CONTROLS: Mapping[str, Mapping[str, Any]] = {
     "shuffled-teacher": {"teaching": "shuffled"},
 }
 NO_TEACHER = "-"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 Weights = Literal["last", "best"]
 
@@ -62,7 +61,8 @@ class Study:
         teachers: Weights by the name in the table; empty for the recipe's one teacher.
         students: Architecture, or a table ``[student]``, by name; empty for the recipe's one student.
         settings: Settings of the recipe for all arms.
-        sweep: Values by key of the recipe, dotted; ``methods.X.*`` applies to the arms with method X.
+        sweep: Values by key of the recipe, dotted or as nested tables; ``methods.X.*`` applies to the arms
+            with method X.
         against: Reference arms that every other arm is compared with.
         split: The reported split; ``auto`` is ``test`` where the data has one, else ``val``.
         weights: The reported averaged weights: of the ``last`` epoch, which avoids selection on a small
@@ -132,8 +132,9 @@ def load_study(
 
     Args:
         name: A shipped study, or a TOML file.
-        settings: ``key=value``; a key of a study (``seeds``, ``arms``, ``arm.X``, ``teachers.X``) changes the
-            study, any other one the recipe of all arms.
+        settings: ``key=value``; a key of a study (``seeds``, ``arms``, ``arm.X``, ``teachers.X``, ``sweep.X``
+            with a dotted key of the recipe, in quotes or not) changes the study, any other one the recipe of
+            all arms.
         data: ``data.yaml`` files that replace the recipe's.
         against: Additional reference arms.
 
@@ -150,9 +151,11 @@ def load_study(
             raise unknown_name("study", name, study_names())
     table = read_toml(path, f"shipped studies: {', '.join(study_names())}")
     keys = {f.name for f in fields(Study)}
-    own = [s for s in settings if s.partition("=")[0].partition(".")[0].strip() in keys]
+    own = [setting for setting in settings if split_setting(setting)[0][0] in keys]
     for setting in own:
         override(table, setting)
+    if isinstance(table.get("sweep"), dict):
+        table["sweep"] = dotted(table["sweep"])
     study = build(Study, table, "study")
     study = replace(study, against=_references(study, against))
     base = _base(study, [s for s in settings if s not in own], data)
@@ -226,7 +229,7 @@ def _teacher_name(weights: str) -> str:
     """The name of a teacher without one: that of its run's folder, or of its file."""
     path = Path(weights)
     name = path.parent.name if path.name in {"best", "last"} else path.stem
-    return name if _NAME.fullmatch(name) else "teacher"
+    return name if NAME.fullmatch(name) else "teacher"
 
 
 def _arms(study: Study, base: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -235,14 +238,16 @@ def _arms(study: Study, base: Mapping[str, Any]) -> list[tuple[str, dict[str, An
     for name in study.arms:
         change = _arm(study, base, name)
         methods = _merged(base, change).get("methods", {})
-        applicable = [key for key in study.sweep if _applies(key, methods)]
+        applicable = [key for key in study.sweep if applies(key, methods)]
         for values in product(*(study.sweep[key] for key in applicable)):
             swept: dict[str, Any] = deepcopy(change)
             if any(key.startswith("methods.") for key in applicable):
                 swept["methods"] = deepcopy(methods)
             for key, value in zip(applicable, values, strict=True):
-                _put(swept, key.split("."), value)
-            label = [f"{key.split('.')[-1]}={_short(v)}" for key, v in zip(applicable, values, strict=True)]
+                put(swept, key.split("."), value)
+            label = [
+                f"{key.split('.')[-1]}={short_text(v)}" for key, v in zip(applicable, values, strict=True)
+            ]
             found.append((" ".join([name, *label]), swept))
     return found
 
@@ -269,11 +274,6 @@ def _known(study: Study) -> list[str]:
     return [*study.arm, *CONTROLS, *METHODS.names()]
 
 
-def _applies(key: str, methods: Mapping[str, Any]) -> bool:
-    first, _, rest = key.partition(".")
-    return first != "methods" or rest.partition(".")[0] in methods
-
-
 def _check(study: Study) -> None:
     """Refuse studies with an empty or ambiguous table."""
     for key in ("seeds", "arms"):
@@ -284,13 +284,11 @@ def _check(study: Study) -> None:
         if name in CONTROLS:
             raise UsageError(f"[arm.{name}] in the study", hint=f"{name} is a fixed arm: choose another name")
     for name in (*study.arms, *study.teachers, *study.students):
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise UsageError(
                 f"the name {name!r} in the study", hint="letters, digits, and . _ + - behind them"
             )
-    for key, values in study.sweep.items():
-        if not isinstance(values, list) or not values:
-            raise UsageError(f"sweep.{key} = {values!r}", hint='"dotted.key" = [value, ...]')
+    check_sweep(study.sweep)
 
 
 def _references(study: Study, additional: Sequence[str]) -> tuple[str, ...]:
@@ -313,22 +311,6 @@ def _merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
         else:
             merged[key] = deepcopy(value)
     return merged
-
-
-def _put(table: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-    table[keys[-1]] = value
-
-
-def _short(value: Any) -> str:
-    """A value of the sweep in an arm's name; a list of equal ones is that one."""
-    items = value if isinstance(value, list) else [value]
-    texts = [f"{item:g}" if isinstance(item, float) else str(item).lower() for item in items]
-    text = "-".join(texts if len(set(texts)) > 1 else texts[:1])
-    if not _NAME.fullmatch(text):
-        raise UsageError(f"the value {value!r} in [sweep]", hint="numbers, words, true, false, lists of them")
-    return text
 
 
 def by_student_and_teacher(cells: Sequence[S]) -> Iterator[tuple[tuple[str, str], list[S]]]:

@@ -13,6 +13,7 @@ import numpy as np
 from distill.study.grid import NO_TEACHER, Cell, by_student_and_teacher
 from distill.study.summary import ArmRow
 from distill.training.run_folder import HISTORY
+from edgestill.drawing.class_names import plot_names, plot_text
 from edgestill.history import read_history
 from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
 
@@ -36,7 +37,7 @@ def plot_arms(path: Path, rows: Sequence[ArmRow], reference: str) -> Path:
             for axes, key, title in zip(line, ("map50_95", "map50"), ("mAP50-95", "mAP50"), strict=True):
                 _arms(axes, group, key, reference)
                 axes.set_title(f"{title}, points: {_title(pair)}")
-            line[0].set_yticks(range(len(group)), [row.arm for row in group])
+            line[0].set_yticks(range(len(group)), [plot_text(row.arm) for row in group])
             line[1].set_yticks(range(len(group)), [""] * len(group))
     return path
 
@@ -63,7 +64,9 @@ def plot_learning(path: Path, cells: Sequence[Cell], out: Path) -> Path:
                 arms.setdefault(cell.arm, []).append(cell)
             for k, (arm, members) in enumerate(arms.items()):
                 axes.plot(
-                    *_course([out / cell.folder / HISTORY for cell in members]), **line_style(k), label=arm
+                    *_course([out / cell.folder / HISTORY for cell in members]),
+                    **line_style(k),
+                    label=plot_text(arm),
                 )
             axes.set(xlabel="epoch", title=f"mAP50-95 on val, points: {_title(pair)}")
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -90,8 +93,9 @@ def plot_classes(path: Path, rows: Sequence[ArmRow], labels: Mapping[str, int]) 
         labels: Boxes by class in the split; a class without any is left out.
     """
     classes = [name for name, count in labels.items() if count]
+    texts = plot_names(classes)
     groups = list(by_student_and_teacher(rows))[:PANELS]
-    with _panels(path, len(groups), 4.2) as (drawing, panels):
+    with _panels(path, len(groups), 4.2, names=classes) as (drawing, panels):
         for axes, (pair, group) in zip(panels, groups, strict=True):
             for k, row in enumerate(group):
                 x = np.arange(len(classes)) + 0.7 * ((k + 0.5) / len(group) - 0.5)
@@ -100,9 +104,16 @@ def plot_classes(path: Path, rows: Sequence[ArmRow], labels: Mapping[str, int]) 
                 means = [100 * row.mean(key) for key in keys]
                 colour = line_style(k)["color"]
                 axes.errorbar(
-                    x, means, spread, fmt="osD^v"[k // 7 % 5], color=colour, label=row.arm, capsize=2
+                    x,
+                    means,
+                    spread,
+                    fmt="osD^v"[k // 7 % 5],
+                    color=colour,
+                    label=plot_text(row.arm),
+                    capsize=2,
                 )
-            axes.set_xticks(range(len(classes)), [f"{name}\n{labels[name]} boxes" for name in classes])
+            ticks = [f"{text}\n{labels[name]} boxes" for name, text in zip(classes, texts, strict=True)]
+            axes.set_xticks(range(len(classes)), ticks)
             axes.set_title(f"AP50-95 by class, points: {_title(pair)}")
             for x in np.arange(len(classes) - 1) + 0.5:
                 axes.axvline(x, color=GRID, linewidth=1)
@@ -112,11 +123,13 @@ def plot_classes(path: Path, rows: Sequence[ArmRow], labels: Mapping[str, int]) 
 
 
 @contextmanager
-def _panels(path: Path, count: int, side: float) -> Iterator[tuple[Any, Sequence[Any]]]:
+def _panels(
+    path: Path, count: int, side: float, names: Sequence[str] = ()
+) -> Iterator[tuple[Any, Sequence[Any]]]:
     """A figure of ``count`` panels, at most three in a row, with space for a legend."""
     columns = min(3, count)
     lines = -(-count // columns)
-    with image_figure(path, (max(7.0, side * 1.3 * columns) + 1.8, side * lines)) as drawing:
+    with image_figure(path, (max(7.0, side * 1.3 * columns) + 1.8, side * lines), names=names) as drawing:
         panels = drawing.subplots(lines, columns, squeeze=False).ravel()
         for axes in panels[count:]:
             axes.set_axis_off()
@@ -131,4 +144,4 @@ def _legend(drawing: Any, panels: Sequence[Any]) -> None:
 
 def _title(pair: tuple[str, str]) -> str:
     student, teacher = pair
-    return student if teacher == NO_TEACHER else f"{student} from {teacher}"
+    return plot_text(student if teacher == NO_TEACHER else f"{student} from {teacher}")

@@ -9,10 +9,11 @@ from typing import Any
 from distill.plots.training import MAX_NAMED
 from distill.study.grid import Cell, Study
 from distill.study.plots import plot_arms, plot_classes, plot_learning
+from distill.study.process import LOCK
 from distill.study.run import finished_cells
 from distill.study.summary import ArmRow, Scored, arm_rows, compare
 from distill.study.table import arm_row_values, cell_values, markdown, test_values, write_tables
-from distill.study.teachers import teacher_rows
+from distill.study.teachers import teacher_file, teacher_rows
 from edgestill.files import write_json
 from edgestill.plotting import optional_plots
 
@@ -45,21 +46,31 @@ def report(
         "failed": dict(failed),
         "rows": [],
         "tests": [],
-        "files": [str(out / RESULT)],
+        "files": [],
     }
+    tables: list[Path] = []
     if scored:
         rows = arm_rows(scored)
         comparisons = compare(scored, out, study.against, study.resamples)
         lines = [*teacher_rows([cell for cell, _ in scored], result["split"], out), *rows]
         text = markdown(name, study, scored, lines, comparisons)
-        files = write_tables(out, text, scored, lines, comparisons)
+        tables = [*write_tables(out, text, scored, lines, comparisons), *_plots(study, scored, rows, out)]
         result |= {
             "rows": [arm_row_values(row) for row in lines],
             "tests": [test_values(one) for one in comparisons],
-            "files": [*result["files"], *map(str, [*files, *_plots(study, scored, rows, out)])],
         }
+    result["files"] = [str(path) for path in (out / RESULT, *tables, *_other_files(cells, out))]
     write_json(out / RESULT, {**result, "settings": study, "scores": [cell_values(one) for one in scored]})
     return result
+
+
+def _other_files(cells: Sequence[Cell], out: Path) -> list[Path]:
+    """The files of the cells, of their teachers, and the lock."""
+    folders = [out / cell.folder for cell in cells]
+    names = {cell.teacher for cell in cells}
+    found = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+    others = {out / LOCK, *(teacher_file(out, name) for name in names)}
+    return sorted(found | {path for path in others if path.is_file()})
 
 
 def _plots(study: Study, scored: Sequence[Scored], rows: Sequence[ArmRow], out: Path) -> list[Path]:

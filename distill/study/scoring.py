@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distill.checkpoints import native
 from distill.training.torch_detector import TorchDetector
-from edgestill.dataset import Dataset, read_image
+from edgestill.dataset import Dataset, read_image, say_remarks
 from edgestill.detections import Detections
 from edgestill.errors import UsageError
 from edgestill.files import replacing
@@ -59,15 +59,22 @@ def choose_split(datasets: Sequence[Dataset], split: str) -> str:
 
 
 def evaluate_checkpoint(
-    weights: Path, datasets: Sequence[Dataset], split: str
+    weights: Path, datasets: Sequence[Dataset], split: str, input_hw: tuple[int, int]
 ) -> tuple[Accuracy, SplitDetections]:
     """Run a checkpoint over a split in float32, by the project's own letterbox, decode and score.
+
+    Args:
+        weights: The checkpoint.
+        datasets: Data sets with its classes.
+        split: The split.
+        input_hw: Height and width of the network's input, pixels, whatever size it was trained for.
 
     Raises:
         ArtifactError: The checkpoint cannot be read.
         DataError: Its classes are not the data's, or an image or label is broken.
     """
     model, spec, _ = native.load(weights)
+    spec = spec.resized(input_hw)
     detector = TorchDetector(model, spec, conf=EVAL_CONF, iou=EVAL_IOU, multi_label=True)
     visits = [(d, path) for d in datasets if split in d.splits for path in d.images(split)]
     predictions, truths, image_hws = [], [], []
@@ -81,6 +88,7 @@ def evaluate_checkpoint(
             truths.append(Truth(labels.xyxy_px(hw), labels.class_id))
             image_hws.append(hw)
             advance()
+    say_remarks(*datasets)
     paths = [path for _, path in visits]
     accuracy = score_images(paths, predictions, truths, spec.classes, image_hws)
     return accuracy, SplitDetections(

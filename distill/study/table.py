@@ -58,6 +58,10 @@ def markdown(
         f"weights of the {study.weights} epoch. Input {_size(recipe.input_hw)}, trained on windows of "
         f"{_size(recipe.train_hw)}, {recipe.epochs} epochs, batch {recipe.batch}; {first['arithmetic']}."
     )
+    sizes = {cell.arm: cell.recipe.input_hw for cell, _ in scored if cell.recipe.input_hw != recipe.input_hw}
+    if sizes:
+        listed = ", ".join(f"`{arm}` {_size(hw)}" for arm, hw in sizes.items())
+        about += f" Other inputs: {listed}. Teachers have that of the first arm."
     reference = study.against[0] if study.against else ""
     parts = [f"# {title}", about, _grid(_columns(rows), _lines(rows, comparisons, reference)), _SCORES]
     if comparisons:
@@ -153,9 +157,12 @@ def _p(value: float) -> str:
 
 
 def _grid(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; names to the left, numbers to the right."""
+    """A Markdown table; names to the left, numbers to the right. ``|`` in a name is no border."""
     rule = ["---" if column in {"Student", "Teacher", "Arm"} else "---:" for column in columns]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *lines))
+    rows = (
+        [" ".join(cell.split()).replace("|", r"\|") for cell in cells] for cells in (columns, rule, *lines)
+    )
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
 def arm_row_values(row: ArmRow) -> dict[str, Any]:

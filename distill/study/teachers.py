@@ -23,18 +23,25 @@ TEACHER = "(the teacher)"
 def teacher_rows(cells: Sequence[Cell], split: str, out: Path) -> list[ArmRow]:
     """A row for each teacher of some cells, except those that are not checkpoints of this project.
 
-    Scores are cached in ``teachers/NAME.json`` by weights and split.
+    All are scored at the input size of the first cell, which is that of the table. Scores are cached in
+    ``teachers/NAME.json`` by weights, split and input size.
     """
+    input_hw = cells[0].recipe.input_hw
     by_teacher = {cell.teacher: cell for cell in cells if cell.teacher != NO_TEACHER}
     scores = {
-        name: _score(cell, split, out / "teachers" / f"{name}.json") for name, cell in by_teacher.items()
+        name: _score(cell, split, input_hw, teacher_file(out, name)) for name, cell in by_teacher.items()
     }
     return [arm_row(name, NO_TEACHER, TEACHER, [score]) for name, score in scores.items() if score]
 
 
-def _score(cell: Cell, split: str, kept: Path) -> dict[str, Any] | None:
+def teacher_file(out: Path, name: str) -> Path:
+    """The file with the scores of a teacher, in the study's folder."""
+    return out / "teachers" / f"{name}.json"
+
+
+def _score(cell: Cell, split: str, input_hw: tuple[int, int], kept: Path) -> dict[str, Any] | None:
     weights = weights_path(cell.recipe.teacher)
-    what = {"sha256": digest_of(weights), "split": split}
+    what = {"sha256": digest_of(weights), "split": split, "input_hw": list(input_hw)}
     if kept.is_file():
         score: dict[str, Any] = read_json(kept, hint=f"remove {kept}")
         if what.items() <= score.items():
@@ -42,7 +49,7 @@ def _score(cell: Cell, split: str, kept: Path) -> dict[str, Any] | None:
     try:
         _, spec, about = native.load(weights)
         accuracy, _ = evaluate_checkpoint(
-            weights, open_datasets([Path(path) for path in cell.recipe.data]), split
+            weights, open_datasets([Path(path) for path in cell.recipe.data]), split, input_hw
         )
     except ToolchainError as error:
         say(f"the teacher {cell.teacher} has no row in the table: {error.what}")

@@ -4,8 +4,9 @@
 
 ``recipe.batch`` is the global batch size, so a recipe gives the same training on any number of processes.
 Three things are computed over the global batch: batch norm statistics (``convert_batch_norms``,
-``sync_batch_norm``), the divisor of a loss (``denominator``) and the gradients (``average_gradients``). Only
-the main process validates, writes files and logs. If a process fails, torchrun ends the others.
+``sync_batch_norm``, ``sync_standardise``), the divisor of a loss (``denominator``) and the gradients
+(``average_gradients``). Only the main process validates, writes files and logs. If a process fails, torchrun
+ends the others.
 
 ``DistributedDataParallel`` is not used, because a recipe may switch a method off and leave its adapter
 without gradients: it then needs ``find_unused_parameters``, which traverses the graph in every step and
@@ -106,6 +107,19 @@ def sync_batch_norm(maps: Tensor, eps: float) -> Tensor:
         return F.batch_norm(maps, None, None, training=True, eps=eps)
     centred, _, variance = _centre(maps)
     return centred * torch.rsqrt(variance + eps)
+
+
+def sync_standardise(maps: Tensor, eps: float) -> Tensor:
+    """Centre each channel of ``[B, C, h, w]`` and divide it by its unbiased deviation plus ``eps``.
+
+    Mean and deviation are those of the global batch. A constant channel becomes 0.
+    """
+    centred, _, variance = _centre(maps)
+    count = world_size() * maps[:, 0].numel()
+    unbiased = variance * (count / max(count - 1, 1))
+    # The derivative of a square root is infinite at 0; torch.std defines it as 0 there.
+    deviation = torch.where(unbiased > 0, unbiased, 1.0).sqrt() * (unbiased > 0)
+    return centred / (deviation + eps)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

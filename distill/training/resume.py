@@ -10,25 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.recipe import Recipe
 from distill.training import distributed
+from distill.training.continuation import check_epochs, check_formulas, check_recipe, formulas
 from distill.training.setup import TrainingRun
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.files import replacing, to_json_text
 
 STATE = "state.pt"
-
-#: Recipe keys that may differ when a run is resumed, because they do not affect the weights. ``threads``
-#: changes the order of additions, hence the last digits.
-RESUMABLE_CHANGES = (
-    "patience",
-    "save_every_steps",
-    "loader_threads",
-    "cache_mib",
-    "disk_cache_mib",
-    "disk_cache",
-    "threads",
-)
 
 
 def save_state(run: TrainingRun) -> None:
@@ -38,6 +26,7 @@ def save_state(run: TrainingRun) -> None:
         return
     state = {
         "recipe": to_json_text(run.recipe),
+        "formulas": formulas(run.recipe),
         "counters": to_json_text(asdict(run.counters)),  # JSON keeps every digit of a float
         "model": run.model.state_dict(),
         "terms": run.method_losses.state_dict(),
@@ -55,7 +44,8 @@ def load_state(run: TrainingRun) -> None:
     """Restore a run from its state file.
 
     Raises:
-        UsageError: The recipe or the number of processes differs from that of the run.
+        UsageError: The recipe (except for more epochs), a method's formula or the number of processes differs
+            from that of the run.
         ArtifactError: The file cannot be read.
     """
     path = run.folder / STATE
@@ -64,16 +54,27 @@ def load_state(run: TrainingRun) -> None:
         stored, counters = json.loads(state["recipe"]), json.loads(state["counters"])
     except Exception as error:  # torch raises a dozen types for a broken file
         raise ArtifactError(f"{path} cannot be resumed: {error}", hint="start again with --force") from error
-    _check_recipe(stored, run.recipe.to_json(), path)
+    try:
+        check_recipe(stored, run.recipe, path.parent)
+        check_epochs(run.recipe, stored["epochs"], counters["epoch"], path.parent)
+        check_formulas(state.get("formulas", {}), run.recipe, path.parent)
+        _restore(run, state)
+        _set_rng_states(state["random"], path)
+        for name, value in counters.items():
+            setattr(run.counters, name, value)
+    except UsageError:
+        raise
+    except Exception as error:  # a part is missing, or is for another network
+        raise ArtifactError(f"{path} cannot be resumed: {error}", hint="start again with --force") from error
+
+
+def _restore(run: TrainingRun, state: dict[str, Any]) -> None:
     run.model.load_state_dict(state["model"])
     run.method_losses.load_state_dict(state["terms"])
     run.ema.model.load_state_dict(state["ema"])
     run.ema.updates = state["ema_updates"]
     run.optimiser.load_state_dict(state["optimiser"])
     run.scaler.load_state_dict(state["scaler"])
-    _set_rng_states(state["random"], path)
-    for name, value in counters.items():
-        setattr(run.counters, name, value)
 
 
 def _rng_states(run: TrainingRun) -> dict[str, Tensor]:
@@ -94,28 +95,3 @@ def _set_rng_states(states: dict[str, list[Tensor]], path: Path) -> None:
     torch.set_rng_state(states["cpu"][distributed.rank()].cpu())
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"][distributed.rank()].cpu())
-
-
-def _check_recipe(stored: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
-    # A key that is newer than the state file counts as its default, so old runs can be resumed.
-    stored = _merged(Recipe(name="").to_json(), stored)
-    changed = [
-        key
-        for key in sorted(stored.keys() | wanted.keys())
-        if key not in RESUMABLE_CHANGES and stored.get(key) != wanted.get(key)
-    ]
-    if changed:
-        raise UsageError(
-            f"{path.parent} was started with another recipe; different keys: {', '.join(changed)}",
-            hint="resume with the same recipe and --set, or start again with --force",
-        )
-
-
-def _merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """``given``, completed recursively by the keys of ``defaults`` that it lacks."""
-    tables = {
-        key: _merged(value, given[key])
-        for key, value in defaults.items()
-        if isinstance(value, dict) and isinstance(given.get(key), dict)
-    }
-    return {**defaults, **given, **tables}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -75,16 +76,27 @@ def save_history(run: TrainingRun) -> None:
     write_history(run.folder / HISTORY, run.counters.rows)
 
 
-def write_result(run: TrainingRun, validation: Validation, images: dict[str, int]) -> None:
-    """Write ``result.json`` and the plots, and remove the training state, which is no longer needed."""
+def write_result(
+    run: TrainingRun, validation: Validation, images: dict[str, int], *, keep_state: bool
+) -> None:
+    """Write ``result.json`` and the plots.
+
+    Args:
+        run: The training, after its last epoch.
+        validation: The validation images, for the plots.
+        images: Number of images by their use.
+        keep_state: Whether the training state stays, with which the run can be given more epochs.
+    """
     rows, best = run.counters.rows, run.counters.best
     network = checkpoint.load(run.folder / BEST)[0].to(run.compute.device)
     seconds = [row["seconds_per_step"] or 0.0 for row in rows]
+    pictures = draw(run.folder, rows, network, validation)
     result: dict[str, Any] = {
         "best": str(run.folder / BEST),
         "last": str(run.folder / LAST),
         "history": str(run.folder / HISTORY),
-        "pictures": draw(run.folder, rows, network, validation),
+        "pictures": pictures,
+        "files": run_files(run.folder, pictures.values(), keep_state=keep_state),
         "best_epoch": best["epoch"],
         "map50": best["map50"],
         "map50_95": best["map50_95"],
@@ -102,7 +114,20 @@ def write_result(run: TrainingRun, validation: Validation, images: dict[str, int
         "recipe": run.recipe.to_json(),
     }
     write_json(run.folder / RESULT, result)
-    (run.folder / STATE).unlink(missing_ok=True)
+    if not keep_state:
+        (run.folder / STATE).unlink(missing_ok=True)
+
+
+def run_files(folder: Path, pictures: Iterable[str], *, keep_state: bool) -> list[str]:
+    """Every file of a finished run, sorted; ``result.json`` too, which names them."""
+    tables = [folder / name for name in FILES if name != STATE or keep_state]
+    checkpoints = [
+        path
+        for name in (INITIAL_CHECKPOINT, BEST, LAST)
+        for path in (folder / name).rglob("*")
+        if path.is_file()
+    ]
+    return sorted({*map(str, (*tables, *checkpoints)), *pictures})
 
 
 def _teacher(run: TrainingRun) -> dict[str, Any] | None:

@@ -6,9 +6,25 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal
 
+from edgestill.errors import UsageError
+
 DecayShape = Literal["cosine", "linear"]
 WeightSchedule = Literal["constant", "cosine"]
 OptimiserKind = Literal["sgd", "adamw"]
+
+#: Smallest and largest value of a setting with which the optimisers compute.
+_RANGES = {
+    "lr": (1e-12, 100.0),
+    "final": (0.0, 1000.0),
+    "momentum": (0.0, 0.9999),
+    "weight_decay": (0.0, 100.0),
+    "warmup_epochs": (0.0, 1e6),
+    "warmup_bias_lr": (0.0, 100.0),
+    "warmup_momentum": (0.0, 0.9999),
+    "clip": (1e-9, 1e9),
+    "ema_decay": (0.0, 1.0),
+    "ema_steps": (1, 1e9),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +62,12 @@ class OptimiserConfig:
     clip: float = 10.0
     ema_decay: float = 0.9998
     ema_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        for key, (least, most) in _RANGES.items():
+            value = getattr(self, key)
+            if not least <= value <= most:
+                raise UsageError(f"optimiser.{key} = {value}", hint=f"from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

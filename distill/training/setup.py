@@ -179,7 +179,7 @@ def make_optimiser(
     if settings.kind == "adamw":
         betas = (settings.momentum, ADAMW_BETA2)
         return torch.optim.AdamW(groups, lr=settings.lr, betas=betas, weight_decay=0.0)
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=True)
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, now: Rates) -> None:

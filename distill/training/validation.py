@@ -15,7 +15,7 @@ from distill.data.disk_cache import DiskCache
 from distill.data.scaled_images import ScaledImages
 from distill.models.yolov5 import Yolov5, fuse_batch_norms
 from distill.training.torch_detector import TorchDetector
-from edgestill.dataset import Dataset, read_image
+from edgestill.dataset import Dataset, read_image, say_remarks
 from edgestill.detections import Detections
 from edgestill.spec import ModelSpec
 from runtime.decode import decode
@@ -55,7 +55,8 @@ class Validation:
         disk: DiskCache | None = None,
         tiling: Tiling = Tiling(),  # noqa: B008 (frozen)
     ) -> None:
-        self.paths = [p for dataset in datasets if "val" in dataset.splits for p in dataset.images("val")]
+        found = [(d, p) for d in datasets if "val" in d.splits for p in d.images("val")]
+        self.paths = [path for _, path in found]
         if not self.paths:
             datasets[0].images("val")  # raises the error for a missing split
         self._spec = spec
@@ -66,12 +67,13 @@ class Validation:
         self.truths: list[Truth] = []
         self.image_hws: list[tuple[int, int]] = []
         with ThreadPoolExecutor(threads) as pool:
-            for path, hw in zip(
-                self.paths, bounded_map(pool, self._source_hw, range(len(self)), BATCH), strict=True
+            for (dataset, path), hw in zip(
+                found, bounded_map(pool, self._source_hw, range(len(self)), BATCH), strict=True
             ):
-                labels = datasets[0].labels(path)
+                labels = dataset.labels(path)
                 self.truths.append(Truth(labels.xyxy_px(hw), labels.class_id))
                 self.image_hws.append(hw)
+        say_remarks(*datasets)
 
     def __len__(self) -> int:
         return len(self.paths)

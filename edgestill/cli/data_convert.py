@@ -15,7 +15,8 @@ DESCRIPTION = (
     "copies where the file system has no hard links (--copy always copies). Raw images (DTLD, BSTLD's riib) "
     "are decoded to 8 bits: JPEG of quality 95 without chroma subsampling, or PNG with --png. Repeat the "
     "command to continue an interrupted conversion. docs/reference/datasets.md says where each data set is "
-    "available and which records are skipped."
+    "available and which records are skipped. An image with an object that cannot be read is left out; if "
+    "more than 5 % of the objects cannot, or none is converted, the exit code is 3."
 )
 
 
@@ -26,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", type=Path, metavar="SRC", help="folder of the unpacked download; it is not changed"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new data set")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of the images, where they are not in SRC"
+    )
     parser.add_argument(
         "--classes",
         metavar="NAME",
@@ -73,7 +77,7 @@ def run(args: argparse.Namespace) -> Any:
     from distill.datasets.convert import SplitSettings, WriteOptions, convert_dataset  # noqa: PLC0415 (imports OpenCV)
 
     sequence = None if args.sequence is None else _pattern(args.sequence)
-    given = {"bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": sequence}
+    given = {"images": args.images, "bulbs": args.bulbs, "zero_based": args.zero_based, "sequence": sequence}
     return convert_dataset(
         args.format,
         args.source,

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK: the mark that argcomplete's global completion looks for
 """The entry point: find the verb, run it, and turn its outcome into stdout, stderr and an exit code.
 
 A verb is one module of ``edgestill.cli.verbs`` with ``SUMMARY`` (one line of help), ``add_arguments(parser)``
@@ -11,23 +12,42 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
+import logging
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
-from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, NoReturn
 
 from edgestill import __version__
-from edgestill.errors import EXTRA_OF, ToolchainError, UsageError, missing_library
+from edgestill.errors import EXTRA_OF, DeviceError, ToolchainError, UsageError, closest, missing_library
 from edgestill.files import to_json_text
+from edgestill.installation import pip_command
 from edgestill.registry import Registry
+from edgestill.verbosity import is_verbose, set_verbosity
 
-#: Errors of the file system that a user can mend; any other is a bug.
+#: Errors of the file system that a user can mend, by another path, permission or disk; any other is a bug.
 PATH_ERRORS = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EXDEV, errno.EBUSY),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENODEV, errno.ETXTBSY),
+        *(errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EOPNOTSUPP),
+    }
 )
+LARGEST = (1 << 31) - 1  # of a whole number; libraries take no larger ones
+#: Import names of the libraries of the base install.
+BASE_MODULES = frozenset({"cv2", "numpy", "rich", "tomli", "yaml"})
 VERBS = Registry("edgestill.cli.verbs", "verb")
+#: Flags of every verb, which may stand anywhere.
+COMMON = {
+    "--json": "print JSON even on a terminal",
+    "--quiet": "no progress and no notes on stderr; errors stay",
+    "--verbose": "messages of the libraries on stderr, and the cause of an error",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,6 +55,17 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Name the choice that is like a wrong one, and all of them only where none is."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            close = closest(str(value), known)
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            raise UsageError(
+                f"argument {name}: invalid choice: {str(value)!r}",
+                hint=f"did you mean {close!r}?" if close else f"choose from {', '.join(known)}",
+            )
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -46,6 +77,14 @@ class _Formatter(argparse.HelpFormatter):
 
 def run() -> NoReturn:
     """Entry point of the ``edgestill`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not UTF-8 gets escapes for the class names that it cannot show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
+        from edgestill.cli.completion import complete  # noqa: PLC0415
+
+        complete(_parser_of_verbs(os.environ.get("COMP_LINE", "")))
     sys.exit(main())
 
 
@@ -60,9 +99,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exception: Any other error is a bug; the interpreter prints its traceback and exits with 1.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in {"-h", "--help"}:
+    if not words:  # a mistake, and stdout is for results
+        print(_overview(), file=sys.stderr)
+        return UsageError.exit_code
+    if words[0] in {"-h", "--help"}:
         print(_overview())
-        return 0 if words else UsageError.exit_code
+        return 0
     if words[0] in {"-V", "--version"}:
         print(__version__)
         return 0
@@ -73,6 +115,7 @@ def _run_and_print(words: list[str]) -> int:
     """Run one verb and print its result, or the ToolchainError that it raised."""
     verb = words[0]
     try:
+        _set_verbosity(words)
         module, args, result = _run(words)
         if result is not None:
             _show(module, result, as_json=args.json)
@@ -81,26 +124,67 @@ def _run_and_print(words: list[str]) -> int:
             module.verdict(result)
     except ToolchainError as error:
         return _print_error(verb, error)
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRA_OF:
-            raise
-        return _print_error(verb, missing_library("this", error.name, EXTRA_OF[error.name]))
     except KeyboardInterrupt:
         hint = "continue distill with --resume; repeat the command to continue study and data convert"
         print(f"edgestill {verb}: interrupted\n  hint: {hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader closed the pipe (`| head`); Python would report it again while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.errno not in PATH_ERRORS or error.filename is None:
+        _drop_stdout()  # the reader closed the pipe (`| head`)
+    except (ImportError, MemoryError, OSError) as error:
+        known = _known(error)
+        if known is None:
             raise
-        what = f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}"
-        return _print_error(verb, UsageError(what, hint="check the path, its permissions and the free space"))
+        if isinstance(error, OSError) and error.filename is None:
+            _drop_stdout()  # a write, not an open: most often the result itself, as `> /full/disk`
+        return _print_error(verb, known)
     return 0
 
 
+def _known(error: ImportError | MemoryError | OSError) -> ToolchainError | None:
+    """The error that a user can mend, of one that Python raised; None for a bug."""
+    if isinstance(error, MemoryError):
+        what = f"this machine has too little memory for that: {str(error) or 'an allocation failed'}"
+        return DeviceError(what, hint="a smaller input, batch or number of images needs less")
+    if isinstance(error, OSError):
+        if error.errno not in PATH_ERRORS or not isinstance(error.filename, (str, bytes, type(None))):
+            return None
+        where = "the output" if error.filename is None else os.fsdecode(error.filename)
+        what = f"{where}: {os.strerror(error.errno)}"
+        return UsageError(what, hint="check the path, its permissions and the free space")
+    return _not_loaded(error)
+
+
+def _not_loaded(error: ImportError) -> ToolchainError | None:
+    """The error of a library that is missing or lacks a shared library; None for another import."""
+    if isinstance(error, ModuleNotFoundError) and error.name in BASE_MODULES:
+        return DeviceError(f"edgestill needs {error.name!r}, which is not installed", hint=pip_command())
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF:
+        return missing_library("this", error.name, EXTRA_OF[error.name])
+    if ".so" in str(error):
+        hint = "edgestill doctor says which package it belongs to, and how to install that again"
+        return DeviceError(f"a shared library cannot be loaded: {error}", hint=hint)
+    return None
+
+
+def _drop_stdout() -> None:
+    """Forget what stdout holds back: Python would report the same error again while it closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _set_verbosity(words: Sequence[str]) -> None:
+    quiet, verbose = "--quiet" in words, "--verbose" in words
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other", hint="leave one of them out")
+    set_verbosity(quiet=quiet, verbose=verbose)
+    if quiet:
+        warnings.simplefilter("ignore")
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")  # on stderr
+
+
 def _print_error(verb: str, error: ToolchainError) -> int:
+    if is_verbose() and error.__cause__ is not None:
+        traceback.print_exception(error.__cause__)
     print(f"edgestill {verb}: {error}", file=sys.stderr)
     return error.exit_code
 
@@ -138,26 +222,48 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
         formatter_class=_Formatter,
         allow_abbrev=False,
     )
-    module.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON even on a terminal")
+    _fill(parser, module)
     return parser
+
+
+def _parser_of_verbs(line: str) -> argparse.ArgumentParser:
+    """One parser with a sub-parser for each verb; only a verb of ``line`` is loaded and has its arguments."""
+    parser = _Parser(prog="edgestill")
+    verbs = parser.add_subparsers()
+    for name in VERBS.names():
+        below = verbs.add_parser(name)
+        if name in line.split():
+            _fill(below, VERBS.load(name))
+    return parser
+
+
+def _fill(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    """Declare the arguments of a verb, and those of every verb."""
+    module.add_arguments(parser)
+    common = parser.add_argument_group("options of every verb")
+    for flag, text in COMMON.items():
+        common.add_argument(flag, action="store_true", help=text)
 
 
 def _parse(verb: str, words: list[str]) -> argparse.Namespace:
     parser = verb_parser(verb)
-    # Removed first, so that it may stand anywhere, also behind a sub-verb, whose parser does not know it.
-    args, unknown = parser.parse_known_args([w for w in words if w != "--json"])
-    args.json = "--json" in words
+    # Removed first, so that they may stand anywhere, also behind a sub-verb, whose parser does not know them.
+    args, unknown = parser.parse_known_args([w for w in words if w not in COMMON])
+    for flag in COMMON:
+        setattr(args, flag.removeprefix("--"), flag in words)
     if unknown:
         raise UsageError(f"unknown argument {unknown[0]!r}", hint=_suggest(parser, unknown[0], verb))
+    for name, value in vars(args).items():
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}", hint=f"a number up to {LARGEST}")
     return args
 
 
 def _suggest(parser: argparse.ArgumentParser, word: str, verb: str) -> str:
     flags = [flag for action in _actions(parser) for flag in action.option_strings]
     name = word.partition("=")[0]
-    close = get_close_matches(name if name.startswith("-") else f"--{name}", flags, n=1)
-    return f"did you mean {close[0]}?" if close else f"edgestill {verb} --help"
+    close = closest(name if name.startswith("-") else f"--{name}", flags)
+    return f"did you mean {close}?" if close else f"edgestill {verb} --help"
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -175,7 +281,8 @@ def _show(module: ModuleType, result: Any, *, as_json: bool) -> None:
         return
     from rich.console import Console  # noqa: PLC0415 (for the terminal only)
 
-    Console().print(module.show(result))
+    # Names come from outside: [red] is no style and :car: is no picture.
+    Console(markup=False, emoji=False).print(module.show(result))
 
 
 def _overview() -> str:
@@ -186,6 +293,7 @@ def _overview() -> str:
         "",
     ]
     lines += [f"  {name:<10} {VERBS.load(name).SUMMARY}" for name in VERBS.names()]
+    common = ", ".join(COMMON)
     return "\n".join(
-        [*lines, "", "edgestill VERB --help lists the options of a verb; every verb accepts --json"]
+        [*lines, "", f"edgestill VERB --help lists the options of a verb; every verb accepts {common}"]
     )

@@ -16,6 +16,7 @@ from benchmarks.page import (
     Card,
     Cell,
     Commands,
+    Doubts,
     Picture,
     Pictures,
     Prose,
@@ -79,7 +80,7 @@ def write_demo_report(out: Path, results: DemoResults) -> dict[str, Any]:
         "exports": [{k: v for k, v in e.items() if k != "calibration"} for e in results.exports],
         "evals": list(results.evals),
         "clip": results.clip,
-        "files": [str(out / name) for name in (REPORT, CLIP, SUMMARY)],
+        "data_sets": [str(path.parent) for path in sorted(out.glob("*/data.yaml"))],
     }
     write_report(
         _sections(out, results, pairs),
@@ -89,8 +90,21 @@ def write_demo_report(out: Path, results: DemoResults) -> dict[str, Any]:
         cards=_cards(figures),
         force=True,
     )
+    summary["files"] = files_of_demo(out)
     write_json(out / SUMMARY, summary)
     return summary
+
+
+def files_of_demo(out: Path) -> list[str]:
+    """The files of a demo's folder: report, clip and summary first, without the images of its data sets."""
+    first = [out / name for name in (REPORT, CLIP, SUMMARY)]
+    data_sets = {path.parent for path in out.glob("*/data.yaml")}
+    rest = [
+        path
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path not in first and not data_sets & {*path.parents}
+    ]
+    return [str(path) for path in (*first, *rest)]
 
 
 def _pairs(bench: Result) -> dict[str, list[dict[str, Any]]]:
@@ -222,6 +236,7 @@ def _export_blocks(exports: Sequence[Result]) -> list[Block]:
     )
     return [
         Table(columns=columns, rows=rows, caption=caption),
+        Doubts(list(dict.fromkeys(doubt for e in exports for doubt in e["doubts"]))),
         Commands([str(e["manifest"]) for e in exports]),
     ]
 

@@ -1,9 +1,10 @@
 """Classification of tracked traffic lights: the state of a light from its detections in several frames.
 
-For each track, scores are accumulated by class with exponential decay. A state is confirmed, or replaced,
-when a class has a large enough share of the accumulated score and was detected in enough consecutive frames.
-A single wrong frame changes nothing. A real change is reported after three frames, and after four if it is
-to green, where a false report is more dangerous than a late one.
+For each track, scores are accumulated by class with exponential decay over time. A state is confirmed, or
+replaced, when a class has a large enough share of the accumulated score and was detected for long enough, in
+at least two consecutive frames. A single wrong frame changes nothing. At 30 frames per second a real change
+is reported after three frames, and after four if it is to green, where a false report is more dangerous than
+a late one. Other rates take as long in seconds; low ones take two frames, and three for green.
 
 ``off`` is treated separately: flashing lights, and LED lights that flicker relative to the shutter, are dark
 for a part of each second. They keep their colour; a light is off after ``off_after_s`` without a colour.
@@ -13,6 +14,7 @@ Which of several lights is relevant for the vehicle is not decided here: that ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -29,17 +31,21 @@ class LightSettings:
     """Thresholds for a change of state.
 
     Attributes:
-        memory: Decay of the accumulated scores per frame.
+        memory_s: Time in which the accumulated scores decay to 1/e, seconds.
         share: Share of the accumulated score that a class needs to become the state.
         share_green: The same for green.
         frames: Number of consecutive detections of that class.
+        frames_green: The same for green, where it replaces another state.
+        hold_s: Time from the first to the latest of these detections, seconds.
         off_after_s: Time without a colour after which a light is off, seconds.
     """
 
-    memory: float = 0.7
+    memory_s: float = 0.0935
     share: float = 0.6
     share_green: float = 0.7
     frames: int = 2
+    frames_green: int = 3
+    hold_s: float = 0.033
     off_after_s: float = 1.0
 
 
@@ -52,6 +58,7 @@ class _Light:
     last: str = ""
     run: int = 0
     run_since_s: float = 0.0
+    seen_s: float = 0.0
 
 
 class LightStates:
@@ -89,11 +96,13 @@ class LightStates:
     def _update(self, track_id: int, name: str, score: float, time_s: float) -> str:
         if track_id == NO_TRACK:
             return UNKNOWN
-        light = self._lights.setdefault(track_id, _Light())
+        light = self._lights.setdefault(track_id, _Light(seen_s=time_s))
         if name != light.last:
             light.last, light.run, light.run_since_s = name, 0, time_s
         light.run += 1
-        light.evidence = {k: self.settings.memory * value for k, value in light.evidence.items()}
+        kept = math.exp(-max(time_s - light.seen_s, 0.0) / self.settings.memory_s)
+        light.seen_s = time_s
+        light.evidence = {k: kept * value for k, value in light.evidence.items()}
         light.evidence[name] = light.evidence.get(name, 0.0) + score
         if self._is_confirmed(light, time_s):
             light.state = light.last
@@ -102,7 +111,9 @@ class LightStates:
     def _is_confirmed(self, light: _Light, time_s: float) -> bool:
         """Whether the class of the latest detections becomes the state."""
         settings = self.settings
-        if light.run < settings.frames:
+        replaces = light.state not in {UNKNOWN, light.last}
+        frames = settings.frames_green if light.last == GREEN and replaces else settings.frames
+        if light.run < frames or time_s - light.run_since_s < settings.hold_s:
             return False
         if light.last == OFF and light.state not in {OFF, UNKNOWN}:
             return time_s - light.run_since_s >= settings.off_after_s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,18 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.demo.lights import UNKNOWN
+from edgestill.drawing.class_names import image_names, image_text, say_replaced
+from edgestill.drawing.palette import Bgr as Colour
+from edgestill.drawing.palette import image_colours
 from runtime.pipeline import FrameResult
 from runtime.tracking import NO_TRACK
 
-Colour = tuple[int, int, int]  # BGR
 Rect = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1 and y1 excluded
 
-STATE_COLOURS: dict[str, Colour] = {
-    "red": (70, 70, 255),
-    "yellow": (20, 205, 255),
-    "green": (110, 220, 60),
-    "off": (190, 190, 190),
-}
 WHITE: Colour = (245, 245, 245)
 GREY: Colour = (185, 185, 185)
 INK: Colour = (16, 16, 16)
@@ -41,11 +36,16 @@ class FrameOverlay:
     """
 
     def __init__(self, classes: Sequence[str], title: str) -> None:
-        self._classes, self._title = tuple(classes), title
-        self._colours = {name: STATE_COLOURS.get(name, _hue(i)) for i, name in enumerate(self._classes)}
+        self._classes, self._title = tuple(classes), image_text(title)
+        self._colours = dict(zip(self._classes, image_colours(self._classes), strict=True))
+        self._drawn = dict(zip(self._classes, image_names(self._classes), strict=True))
+        self._has_said = False
 
     def __call__(self, result: FrameResult) -> NDArray[np.uint8]:
         """An annotated copy of the frame, uint8 ``[H, W, 3]`` BGR."""
+        if not self._has_said:
+            self._has_said = True
+            say_replaced(self._classes, [self._drawn[name] for name in self._classes], "images")
         image_bgr: NDArray[np.uint8] = result.frame.image_bgr.copy()
         pen = _Pen(image_bgr)
         self._strip(pen, result)
@@ -70,7 +70,8 @@ class FrameOverlay:
         return (detected, False) if state == UNKNOWN else (state, True)
 
     def _label(self, result: FrameResult, row: int, name: str, *, confirmed: bool) -> str:
-        words = [name if confirmed else f"{name}?", f"{result.detections.score[row]:.2f}"]
+        drawn = self._drawn[name]
+        words = [drawn if confirmed else f"{drawn}?", f"{result.detections.score[row]:.2f}"]
         if result.track_id is not None and result.track_id[row] != NO_TRACK:
             words.insert(0, f"#{result.track_id[row]}")
         return " ".join(words)
@@ -82,7 +83,11 @@ class FrameOverlay:
             if confirmed
         )
         most = {name for name, _ in names.most_common(CHIPS)}
-        chips = [(f"{names[name]} {name}", self._colours[name]) for name in self._classes if name in most]
+        chips = [
+            (f"{names[name]} {self._drawn[name]}", self._colours[name])
+            for name in self._classes
+            if name in most
+        ]
         stages = result.stages_ms
         facts = [
             f"detect {sum(stages.get(s, 0.0) for s in ('letterbox', 'inference', 'postprocess')):.1f} ms"
@@ -201,9 +206,3 @@ class _Pen:
 def _shared(a: Rect, b: Rect) -> int:
     """Area of the intersection of two rectangles, pixels."""
     return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
-
-
-def _hue(index: int) -> Colour:
-    """A distinct colour for each class: hues in steps of the golden ratio do not repeat."""
-    red, green, blue = colorsys.hsv_to_rgb(0.58 + index * 0.618034, 0.55, 1.0)
-    return round(blue * 255), round(green * 255), round(red * 255)

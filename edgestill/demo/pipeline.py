@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -10,19 +10,21 @@ from edgestill.dataset import IMAGE_SUFFIXES
 from edgestill.demo.lights import LightStates, are_lights
 from edgestill.demo.overlay import FrameOverlay
 from edgestill.errors import UsageError
-from edgestill.files import refuse_overwrite
+from edgestill.files import MAX_NAME_BYTES, refuse_overwrite, resolved, shortened
+from runtime.class_filter import ClassFilter
 from runtime.detector import ModelDetector
 from runtime.frames import FrameSource
 from runtime.pipeline import Pipeline, Sink
+from runtime.sinks.encoders import has_h264
 from runtime.sinks.image_writer import ImageSink
-from runtime.sinks.video_writer import VideoSink
+from runtime.sinks.video_writer import VIDEO_SUFFIXES, VideoSink
+from runtime.sources.images import ImageFiles
 from runtime.tiling import TiledDetector, Tiling
 from runtime.tracking import Tracker, TrackerSettings
 
 VIDEO_SUFFIX = ".mp4"
-LIVE_FPS = 25.0  # of a recording, for a camera that does not report its frame rate
-TRACK_MEMORY_S = 1.0  # a track ends after this time without a detection
-TRACK_MEMORY_FRAMES = (3, 30)  # smallest and largest number of frames of that time
+LIVE_FPS = 25.0  # assumed for a camera that does not report its frame rate
+SANE_FPS = (0.1, 1000.0)
 
 
 def assemble(
@@ -33,26 +35,28 @@ def assemble(
     track: bool,
     sinks: Sequence[Sink],
     tiling: Tiling,
+    class_ids: Collection[int] | None = None,
 ) -> Pipeline:
     """A pipeline for a model and a source.
 
     Args:
         detector: The model.
-        source: Its frame rate determines the lifetime of tracks.
+        source: Its frame rate is what the tracker expects until it has seen some frames.
         title: Name of the model in the overlay.
         track: Whether to track objects, and to classify tracked traffic lights.
         sinks: Receivers of the results.
         tiling: The tiles of each frame that the model runs on.
+        class_ids: The classes that are kept; None for all.
     """
     classes = detector.spec.classes
     tracker = None
     if track:
-        least, most = TRACK_MEMORY_FRAMES
-        max_age = min(max(round(TRACK_MEMORY_S * (source.fps or LIVE_FPS)), least), most)
-        tracker = Tracker(TrackerSettings(by_class=not are_lights(classes), max_age=max_age))
+        settings = TrackerSettings(by_class=not are_lights(classes))
+        tracker = Tracker(settings, period_s=1 / _rate(source))
     suffix = "" if tiling.is_whole else f"  {tiling} tiles"
+    tiled = TiledDetector(detector, tiling)
     return Pipeline(
-        TiledDetector(detector, tiling),
+        tiled if class_ids is None else ClassFilter(tiled, class_ids),
         tracker=tracker,
         track_classifier=LightStates(classes) if are_lights(classes) else None,
         overlay=FrameOverlay(classes, f"{title}  {detector.backend.name}{suffix}"),
@@ -77,28 +81,43 @@ def file_sink(
     """
     suffix = target.suffix.lower()
     origin = Path(source_text)
-    if _may_be_source(target.resolve(), origin):
+    if _may_be_source(resolved(target), origin):
         raise UsageError(f"--save {target} may overwrite the source", hint="give another path")
     is_video = source.is_live or source.fps is not None
-    if is_video and suffix in {"", VIDEO_SUFFIX}:
-        name = origin.stem if origin.is_file() else "camera"
-        path = target if suffix else target / f"{name}{VIDEO_SUFFIX}"
-        return VideoSink(path, source.fps or LIVE_FPS, force=force)
+    if is_video and (not suffix or target.is_dir()):
+        stem = origin.stem if origin.is_file() else "camera"
+        name = shortened(stem, MAX_NAME_BYTES - len(VIDEO_SUFFIX)) + VIDEO_SUFFIX
+        return _video_sink(target / name, source, force=force)
+    if is_video and suffix in VIDEO_SUFFIXES:
+        return _video_sink(target, source, force=force)
+    paths = source.paths if isinstance(source, ImageFiles) else ()
     if suffix in IMAGE_SUFFIXES and 1 in {source.total, max_frames}:
-        return ImageSink(target, is_folder=False, force=force)
-    if not suffix and not is_video:
+        return ImageSink(target, sources=paths, force=force)
+    if (not suffix or target.is_dir()) and isinstance(source, ImageFiles):
         refuse_overwrite(target, force=force)
-        return ImageSink(target, is_folder=True, force=force)
+        return ImageSink(target, names=source.names, sources=paths, force=force)
     raise UsageError(
         f"--save {target} does not suit {'a video' if is_video else f'{source.total} images'}",
-        hint="a video is saved as .mp4, one image as .png or .jpg, several images into a folder",
+        hint="a video is saved as .mp4 or .mkv, one image as .png or .jpg, several images into a folder",
     )
+
+
+def _video_sink(path: Path, source: FrameSource, *, force: bool) -> VideoSink:
+    if path.suffix.lower() != VIDEO_SUFFIX and not has_h264():
+        raise UsageError(f"{path.suffix} needs PyAV, which is not installed", hint="pip install av")
+    return VideoSink(path, _rate(source), force=force, is_live=source.is_live)
+
+
+def _rate(source: FrameSource) -> float:
+    """The frame rate of a source; ``LIVE_FPS`` if it has none or, as some cameras, an absurd one."""
+    least, most = SANE_FPS
+    return source.fps if source.fps is not None and least <= source.fps <= most else LIVE_FPS
 
 
 def _may_be_source(target: Path, origin: Path) -> bool:
     """Whether writing to ``target`` could overwrite a source file: a file, or any of a folder or glob."""
     if origin.is_file():
-        return target in {origin.resolve(), origin.resolve().parent}
+        return target in {resolved(origin), resolved(origin).parent}
     fixed = takewhile(lambda part: not set(part) & set("*?["), origin.parts)
-    folder = Path(*fixed).resolve()
+    folder = resolved(Path(*fixed))
     return target == folder or (target.is_file() and target.is_relative_to(folder))

@@ -79,7 +79,7 @@ class Interface:
 
     def metadata(self, spec: ModelSpec) -> dict[str, str]:
         """The metadata of a file with this interface; Ultralytics' tools need a number for the batch."""
-        return {**self.spec(spec).to_metadata(), "batch": str(self.batch or 1)}
+        return self.spec(spec).to_metadata(self.batch or 1)
 
 
 def apply_interface(model: onnx.ModelProto, spec: ModelSpec, interface: Interface) -> onnx.ModelProto:

@@ -17,7 +17,7 @@ OPSET = 17
 BATCH = 0  # in the shape of a Reshape: copies the size of the input, here the batch
 #: The version of edgestill that last changed the bytes of exported graphs. It is written into files instead
 #: of the version of the package, so that a release that exports the same graphs gives the same bytes.
-GRAPH_VERSION = "0.1.0"
+GRAPH_VERSION = "0.4.0"
 IR_VERSION = 8  # the one of opset 17; older runtimes refuse newer ones
 
 

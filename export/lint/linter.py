@@ -128,11 +128,25 @@ def read(path: Path) -> QdqGraph:
 
 
 def lint(graph: QdqGraph, targets: Iterable[Target] = LINT_NAMES) -> Iterator[Violation]:
-    """The violations of all rules that apply to one of the targets."""
+    """The violations of all rules that apply to one of the targets.
+
+    Raises:
+        ArtifactError: The graph is invalid, e.g. a node lacks an input or a weight has no channels.
+    """
     for rule in rules():
         severities: Severities = {
             target: rule.severities[target] for target in targets if target in rule.severities
         }
         if severities:
-            for finding in rule.check(graph):
+            for finding in _findings(rule, graph):
                 yield Violation(rule=rule, finding=finding, severities=severities)
+
+
+def _findings(rule: LintRule, graph: QdqGraph) -> list[Finding]:
+    try:
+        return list(rule.check(graph))
+    except (LookupError, ValueError, TypeError) as error:  # of nodes and tensors that ONNX does not allow
+        raise ArtifactError(
+            f"the graph is invalid: the rule {rule.id} met {error!r}",
+            hint="copy the file again, or export the model again",
+        ) from error

@@ -13,10 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgestill.errors import ArtifactError
 from export.graph.index import SAME_SCALE, GraphIndex, passed_on
+from export.lint.operator_forms import DEQUANTIZE, QUANTIZE, as_pairs, written_forms
 from export.lint.qdq_pair import QdqPair
 
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
+INTEGER_CONVOLUTION = "ConvInteger"  # of dynamic quantisation: no pair, no scale, an INT32 output
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "FusedConv", "NhwcFusedConv", INTEGER_CONVOLUTION})
 SAME_VALUES = frozenset({"Cast", "Identity"})  # nodes that rules skip
 PASSING = SAME_SCALE | {"Upsample"}  # nodes whose output is quantised if their inputs are
 #: Activations that runtimes fuse with a convolution. A SiLU is Sigmoid and Mul.
@@ -40,15 +41,21 @@ ACTIVATIONS = frozenset(
 class QdqGraph(GraphIndex):
     """The index of a quantised file, with its Q/DQ pairs.
 
+    Quantised operators are seen as pairs around float ones, see ``export.lint.operator_forms``.
+
     Attributes:
         opset: Version of ONNX's own operators.
+        operators: The nodes of the file that compute in integers and are no pairs.
+        forms: How the file writes quantisation, see ``export.lint.operator_forms.written_forms``.
 
     Raises:
         ArtifactError: The nodes are not in the order of execution.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        super().__init__(model)
+        self.forms = written_forms(model)
+        in_pairs, self.operators = as_pairs(model)
+        super().__init__(in_pairs)
         self.opset = max((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), default=0)
         self._check_order()
         self._pairs: dict[str, QdqPair] = {}  # by output
@@ -218,6 +225,8 @@ class QdqGraph(GraphIndex):
 
     def computes_int8(self, conv: onnx.NodeProto) -> bool:
         """Whether a convolution's input and weights are quantised."""
+        if conv.op_type == INTEGER_CONVOLUTION:
+            return True
         return all(self.is_quantised(name) for name in conv.input[:2])
 
     def is_quantised(self, tensor: str) -> bool:

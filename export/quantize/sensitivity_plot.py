@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from edgestill.drawing.class_names import plot_text
 from edgestill.plotting import COLOURS, INK, SOFT, image_figure, optional_plots
 from export.quantize.blocks import PrecisionBlock
 from export.quantize.sensitivity import Sensitivity
@@ -52,10 +53,10 @@ def plot(path: Path, ranking: Sequence[Sensitivity], moved: Collection[str], tit
             axes.annotate(
                 work, (found.error, row), (5, 0), textcoords="offset points", va="center", color=SOFT
             )
-        axes.set_yticks(range(len(ranking)), [found.block.name for found in ranking])
+        axes.set_yticks(range(len(ranking)), [plot_text(found.block.name, 80) for found in ranking])
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
-        axes.set(xlabel="change of score + loss of IoU, mean weighted by score", title=title)
+        axes.set(xlabel="change of score + loss of IoU, mean weighted by score", title=plot_text(title, 120))
         axes.margins(x=0.2, y=0.02)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1)
     return path

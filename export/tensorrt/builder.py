@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from edgestill.errors import ArtifactError, DeviceError, UsageError
@@ -72,33 +73,26 @@ def build(
     """
     trt = library.module
     log = _logger(trt)
-    try:
-        builder = trt.Builder(log)
-    except TypeError as error:  # the bindings got a null pointer from the library
-        raise DeviceError(
-            f"TensorRT {library.version} does not start: {log.tail() or error}",
-            hint="it needs an NVIDIA GPU and driver, nvidia-smi shows them; TensorRT-RTX builds without: "
-            "--to tensorrt-rtx",
-        ) from error
+    create = partial(library.create, said=log.tail)
+    builder = create("the builder", trt.Builder, log)
     strong = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-    network = builder.create_network(_network_flags(trt))
-    parser = trt.OnnxParser(network, log)
+    network = create("the network", builder.create_network, _network_flags(trt))
+    parser = create("the ONNX parser", trt.OnnxParser, network, log)
     if not parser.parse(onnx):
         raise ArtifactError(
             f"TensorRT {library.version} cannot read the graph: {_parser_errors(parser)}",
             hint="edgestill inspect FILE.onnx --lint names what TensorRT does not accept",
         )
-    config = builder.create_builder_config()
+    config = create("the builder's configuration", builder.create_builder_config)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector has names only
     _precision(trt, config, precision, strong=strong)
-    _profile(builder, network, config, profile)
+    if profile is not None:
+        _profile(create("the profile", builder.create_optimization_profile), network, config, profile)
     _portability(library, config, options)
     fallbacks = _dla(trt, builder, network, config, options.dla_core)
     _watch(trt, config, report)
-    cache = None if library.is_rtx else config.create_timing_cache(timing_cache)
-    if cache is not None:
-        config.set_timing_cache(cache, ignore_mismatch=False)
+    cache = None if library.is_rtx else _timing_cache(config, timing_cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise DeviceError(
@@ -108,10 +102,10 @@ def build(
         )
     return Built(
         plan=bytes(plan),
-        inspected=_inspect(trt, log, plan, options),
+        inspected=_inspect(library, log, plan, options),
         listed=log.listing,
         fallbacks=fallbacks,
-        timing_cache=bytes(cache.serialize()) if cache is not None else b"",
+        timing_cache=_serialized(cache),
         strongly_typed=strong,
     )
 
@@ -140,13 +134,31 @@ def _precision(trt: Any, config: Any, precision: Precision, *, strong: bool) -> 
         config.set_flag(flags.INT8)  # needs no calibrator with Q/DQ pairs in the graph
 
 
-def _profile(builder: Any, network: Any, config: Any, profile: Profile | None) -> None:
+def _timing_cache(config: Any, earlier: bytes) -> Any:
+    """The cache of an earlier build, or an empty one if it is of another machine; None if there is none."""
+    for data in (earlier, b"") if earlier else (b"",):
+        cache = config.create_timing_cache(data)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return cache
+    return None
+
+
+def _serialized(cache: Any) -> bytes:
+    data = None if cache is None else cache.serialize()
+    return b"" if data is None else bytes(data)
+
+
+def _profile(made: Any, network: Any, config: Any, profile: Profile) -> None:
     """Add the optimisation profile; the calls are the same from 8.5 to 11."""
-    if profile is None:
-        return
-    made = builder.create_optimization_profile()
-    made.set_shape(network.get_input(0).name, profile.least, profile.best, profile.most)
-    if config.add_optimization_profile(made) < 0:
+    image = network.get_input(0)
+    if image is None:
+        raise ArtifactError("the graph has no input", hint="export the model again")
+    try:
+        made.set_shape(image.name, profile.least, profile.best, profile.most)
+        accepted = config.add_optimization_profile(made) >= 0
+    except ValueError:
+        accepted = False
+    if not accepted:
         raise DeviceError(
             f"TensorRT does not accept the profile {profile.to_json()}",
             hint="--profile-size and --profile-batch",
@@ -159,9 +171,10 @@ def _portability(library: Library, config: Any, options: EngineOptions) -> None:
         chosen = options.capabilities or RTX_DEFAULT
         config.num_compute_capabilities = len(chosen)
         for i, capability in enumerate(chosen):
-            config.set_compute_capability(
-                getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}"), i
-            )
+            level = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}", None)
+            # It returns whether the library accepts the capability; early releases return nothing.
+            if level is None or config.set_compute_capability(level, i) is False:
+                raise _lacks(library, f"compute capability {capability}")
         return
     if options.hardware != "this":
         name = "AMPERE_PLUS" if options.hardware == "ampere-plus" else "SAME_COMPUTE_CAPABILITY"
@@ -223,15 +236,21 @@ def _watch(trt: Any, config: Any, report: ReportProgress) -> None:
     config.progress_monitor = Monitor()
 
 
-def _inspect(trt: Any, log: Any, plan: Any, options: EngineOptions) -> str | None:
-    """The inspector's JSON of the loaded engine; None if no device here can load it."""
-    runtime = trt.Runtime(log)
+def _inspect(library: Library, log: Any, plan: Any, options: EngineOptions) -> str | None:
+    """The inspector's JSON of the loaded engine; None if no device here can load the engine."""
+    trt = library.module
+    try:
+        runtime = library.create("the runtime", trt.Runtime, log, said=log.tail)
+    except DeviceError:  # as with TensorRT-RTX, which builds without a GPU
+        return None
     if options.version_compatible:
         runtime.engine_host_code_allowed = True  # this process has just built it
     engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
+    inspector = None if engine is None else engine.create_engine_inspector()
+    if inspector is None:
         return None
-    return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
+    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    return None if text is None else str(text)
 
 
 def _logger(trt: Any) -> Any:

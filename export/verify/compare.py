@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.boxes import pairwise_iou
-from edgestill.dataset import Dataset, read_image
+from edgestill.dataset import Dataset, read_image, say_remarks
 from edgestill.detections import Detections
 from edgestill.progress import track
 from export.verify.comparison import (
@@ -73,7 +73,9 @@ def load_samples(
 def make_samples(dataset: Dataset, images: Sequence[Path], classes: Sequence[str]) -> list[Sample]:
     """Images of a data set with their labels, where its classes are the model's."""
     labelled = tuple(classes) == dataset.classes
-    return [Sample(path, _truth(dataset, path) if labelled else None) for path in images]
+    samples = [Sample(path, _truth(dataset, path) if labelled else None) for path in images]
+    say_remarks(dataset)
+    return samples
 
 
 def open_for_evaluation(path: Path, **options: Any) -> ModelDetector:

@@ -4,7 +4,8 @@ A mean over classes gives four labels of a rare class the weight of eighty of a 
 can move it by points. The drop of mAP is therefore measured twice: as a mean over classes, with its interval
 over resampled images, and as a mean over labels. It exceeds its limit if both means do, or if the whole
 interval does. Where a class has too few labels for mAP, the matched detections are the test: nearly all
-confident detections of each class must be matched.
+confident detections of each class must be matched. A comparison that no file could fail is refused, too, see
+``export.verify.evidence``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import Any
 from edgestill.errors import VerificationError
 from edgestill.spec import Precision
 from export.verify.comparison import INTERVAL, Comparison
+from export.verify.evidence import nothing_compared, rests_on, too_few
+
+NOTHING_HINT = "compare on images with objects that the model finds: --verify DATA.yaml"
 
 
 class BeyondLimitsError(VerificationError):
@@ -29,6 +33,13 @@ class BeyondLimitsError(VerificationError):
     def __init__(self, what: str, *, hint: str, comparison: Mapping[str, Any]) -> None:
         super().__init__(what, hint=hint)
         self.comparison = comparison
+
+
+class NothingComparedError(VerificationError):
+    """A comparison had neither confident detections nor labels that could show a difference.
+
+    It is not a ``BeyondLimitsError``: no other build of the file would change it.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +71,8 @@ LIMITS: Mapping[Precision, Limits] = {
 
 def failures(comparison: Comparison, limits: Limits) -> tuple[str, ...]:
     """The limits that are exceeded, as sentences; empty if the candidate may be published."""
-    found = []
+    nothing = nothing_compared(comparison, limits.max_drop)
+    found = [nothing] if nothing else []
     if _is_lower(comparison, limits) and not _by_chance(comparison, limits):
         found.append(f"mAP50-95 fell by {comparison.drop_points:.2f} points, the limit is {limits.max_drop}")
     confident, matched = comparison.reference_sure, comparison.matched
@@ -85,8 +97,9 @@ def failures(comparison: Comparison, limits: Limits) -> tuple[str, ...]:
 
 def doubts(comparison: Comparison, limits: Limits) -> tuple[str, ...]:
     """What the images are too few to decide, as sentences."""
+    few = too_few(comparison, limits.max_drop)
     if not (_is_lower(comparison, limits) and _by_chance(comparison, limits)):
-        return ()
+        return few
     worst = max(comparison.by_class, key=lambda name: comparison.by_class[name].drop_points or 0.0)
     most = comparison.by_class[worst]
     low, high = comparison.drop_low_points, comparison.drop_high_points
@@ -96,7 +109,7 @@ def doubts(comparison: Comparison, limits: Limits) -> tuple[str, ...]:
         f"{comparison.drop_by_label_points:.2f} in the mean over labels: {worst} weighs most, with "
         f"{most.drop_points:.2f} points on {most.labels} labels; compare on more images"
     )
-    return (text,)
+    return (text, *few)
 
 
 def describe(comparison: Comparison, limits: Limits) -> dict[str, Any]:
@@ -107,6 +120,7 @@ def describe(comparison: Comparison, limits: Limits) -> dict[str, Any]:
         "drop_by_label_points": comparison.drop_by_label_points,
         "confidence": INTERVAL,
         "red_green_swaps": comparison.red_green_swaps,
+        "compared_by": list(rests_on(comparison, limits.max_drop)),
         "limits": asdict(limits),
         "failures": list(failures(comparison, limits)),
         "doubts": list(doubts(comparison, limits)),
@@ -114,14 +128,20 @@ def describe(comparison: Comparison, limits: Limits) -> dict[str, Any]:
 
 
 def refuse_beyond(comparison: Comparison, limits: Limits, what: str, hint: str) -> None:
-    """Raise BeyondLimitsError, a VerificationError, if a limit is exceeded.
+    """Raise a VerificationError if a limit is exceeded, or if nothing was compared.
 
     Args:
         comparison: The measurements.
         limits: The limits.
         what: Begins the message, e.g. ``"student.onnx was not published"``.
-        hint: What to do.
+        hint: What to do where a limit is exceeded.
+
+    Raises:
+        BeyondLimitsError: A limit is exceeded.
+        NothingComparedError: No file could have exceeded the limits on these images.
     """
+    if nothing := nothing_compared(comparison, limits.max_drop):
+        raise NothingComparedError(f"{what}: {nothing}", hint=NOTHING_HINT)
     if beyond := failures(comparison, limits):
         described = describe(comparison, limits)
         raise BeyondLimitsError(f"{what}: {'; '.join(beyond)}", hint=hint, comparison=described)

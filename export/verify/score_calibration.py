@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from edgestill.dataset import Dataset
 from edgestill.detections import Detections
 from edgestill.errors import DataError, UsageError
-from edgestill.files import sha256_file
+from edgestill.files import resolved, sha256_file
 from edgestill.spec import ScoreMap
 from export.quantize.calibration.images import same_content
 from export.verify.compare import DetectorRun, Sample, compare, run_detector
@@ -84,12 +84,12 @@ def choose_held_out(
             "a map fitted on the test split flatters the test", hint="--recalibrate DATA.yaml:val"
         )
     if split is None:
-        used_paths = {path.resolve() for path in verified}
+        used_paths = {resolved(path) for path in verified}
         names = [name for name in ("val", "train") if name in dataset.splits]
-        free = [n for n in names if not used_paths & {path.resolve() for path in dataset.images(n)}]
+        free = [n for n in names if not used_paths & {resolved(path) for path in dataset.images(n)}]
         split = free[0] if free else "val"
-    used = {path.resolve() for path in calibrated}
-    paths = spread([p for p in dataset.images(split) if p.resolve() not in used], IMAGES)
+    used = {resolved(path) for path in calibrated}
+    paths = spread([p for p in dataset.images(split) if resolved(p) not in used], IMAGES)
     hashes = {path: sha256_file(path) for path in paths}
     if duplicates := same_content(hashes, [*verified]):
         first, second = next(iter(duplicates.items()))

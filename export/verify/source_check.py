@@ -114,14 +114,14 @@ class SourceCheck:
 
         Raises:
             BeyondLimitsError: The file differs from its source by more than the limits.
+            NothingComparedError: The source has nothing on these images that a file could lose.
         """
         samples, classes = self._evaluation.samples, self._classes
         reference, description = self._run_reference(source)
         detector = open_for_evaluation(built)
         candidate = run_detector(detector, samples, f"run {built.name}")
         comparison = compare(reference, candidate, samples, classes)
-        what = f"{built.name} was not published, it differs from its source"
-        refuse_beyond(comparison, self._limits, what, self._hint)
+        refuse_beyond(comparison, self._limits, f"{built.name} was not published", self._hint)
         record = {
             "reference": description,
             "data": str(self._evaluation.dataset.path),
@@ -144,6 +144,11 @@ def comparison_doubts(evaluation: EvaluationSet | None) -> tuple[str, ...]:
     """What a comparison on these images, or none, leaves open."""
     if evaluation is None:
         return ("the file was not compared with its source on images: add --verify DATA.yaml",)
-    if any(sample.truth is None for sample in evaluation.samples):
+    return label_doubts(evaluation.samples)
+
+
+def label_doubts(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Whether the labels of the images cannot be used."""
+    if any(sample.truth is None for sample in samples):
         return ("the data's classes are not the model's: boxes were compared, mAP was not",)
     return ()

@@ -20,13 +20,14 @@ from devices.int8_saturation import saturates_here
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.quantization import overflows_int16
 from edgestill.spec import TensorSpec
+from edgestill.verbosity import is_verbose
 from runtime.backend import check_feed
 from runtime.onnx_guard.model import check_onnx
 
 PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: Uses uint8 weights, whose products are accumulated in 32 bits: exact, and about a fifth slower.
 EXACT = "session.x64quantprecision"
-LOG_ERRORS = 3  # severity; its warnings are for authors of execution providers
+LOG_INFO, LOG_ERRORS = 1, 3  # severities; its warnings are for authors of execution providers
 
 # Convolutions and matrix products as the optimiser names them; Q* and *Integer* run in INT8.
 FLOAT_OPS = frozenset(
@@ -101,7 +102,7 @@ class OrtBackend:
     def _options(self) -> Any:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = LOG_ERRORS
+        options.log_severity_level = LOG_INFO if is_verbose() else LOG_ERRORS
         if self._exact:
             options.add_session_config_entry(EXACT, "1")
         if self._threads is not None:

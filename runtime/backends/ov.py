@@ -5,7 +5,6 @@ Source: https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimi
 
 from __future__ import annotations
 
-import codecs
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,8 @@ import yaml
 from numpy.typing import NDArray
 
 from devices.int8_saturation import saturates_here
-from edgestill.errors import ArtifactError, DeviceError, UsageError
+from edgestill.errors import ArtifactError, DeviceError, ToolchainError, UsageError
+from edgestill.files import read_text
 from edgestill.progress import say
 from edgestill.quantization import overflows_int16
 from edgestill.spec import TensorSpec
@@ -97,7 +97,14 @@ def open_model(
             hint="use the device cpu, or install the driver of the device",
         )
     model = _read(core, path)
-    metadata = _metadata(model, path)
+    try:
+        metadata = _metadata(model, path)
+    except ToolchainError:
+        raise
+    except Exception as error:  # the bindings raise what they find, for example for a value of another type
+        raise ArtifactError(
+            f"{path} has no readable metadata: {error}", hint="export the model again"
+        ) from error
     if target == "CPU" and saturates_here() and _overflows_int16(model):
         say(
             f"{path}: its INT8 weights use the full 8-bit range, and INT8 kernels on this CPU saturate: "
@@ -111,7 +118,7 @@ def open_model(
         config["INFERENCE_NUM_THREADS"] = threads
     try:
         compiled = core.compile_model(model, target, config)
-    except RuntimeError as error:
+    except Exception as error:  # RuntimeError, and what converting its message raises
         raise ArtifactError(
             f"OpenVINO cannot compile {path}: {error}", hint="export the model again"
         ) from error
@@ -125,7 +132,7 @@ def _read(core: Any, path: Path) -> Any:
         check_onnx(path)
     try:
         return core.read_model(path)
-    except RuntimeError as error:
+    except Exception as error:  # RuntimeError, and what converting its message raises
         raise ArtifactError(
             f"OpenVINO cannot read {path}: {error}", hint="copy it again, or export the model again"
         ) from error
@@ -138,13 +145,16 @@ def _overflows_int16(model: Any) -> bool:
 
 
 def _check_xml(path: Path) -> None:
-    """Refuse a file that is not XML: OpenVINO detects the format and would read others without checks."""
-    with path.open("rb") as stream:
-        start = stream.read(64)
-    if not start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
-        raise ArtifactError(
-            f"{path} is not an OpenVINO model", hint="copy it again, or export the model again"
-        )
+    """Refuse a file that is not XML in UTF-8: OpenVINO would read other formats without checks."""
+    hint = "copy it again, or export the model again"
+    try:
+        text = read_text(path)
+    except UnicodeDecodeError as error:  # OpenVINO's own strings then raise it, wherever one is used first
+        raise ArtifactError(f"{path} is damaged, it is not UTF-8: {error}", hint=hint) from error
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+    if not text.lstrip().startswith("<"):
+        raise ArtifactError(f"{path} is not an OpenVINO model", hint=hint)
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise ArtifactError(f"{path} lacks its weights {weights.name}", hint="copy both files together")
@@ -180,7 +190,7 @@ def _metadata(model: Any, path: Path) -> dict[str, str]:
 def _plain_yaml(path: Path) -> dict[Any, Any]:
     """The mapping in a YAML file. The number of aliases is limited: nested ones grow exponentially."""
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path)
         events = yaml.parse(text, yaml.SafeLoader)
         references = sum(isinstance(event, yaml.AliasEvent) for event in events)
         stored = dict(yaml.safe_load(text)) if references <= MAX_REFERENCES else None

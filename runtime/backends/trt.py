@@ -33,6 +33,7 @@ DTYPES: Mapping[str, str] = {
     "INT64": "int64",
     "BOOL": "bool",
 }
+REBUILD = "export the model again on this machine"
 #: Largest JSON header of an engine of ``yolo export``, which begins with its length (4 bytes) and the text.
 ULTRALYTICS_HEADER_MAX = 1 << 20
 
@@ -50,16 +51,17 @@ class TrtBackend:
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         self.inputs = tuple(_spec(engine, n) for n in names if engine.get_tensor_mode(n) == mode.INPUT)
         self.outputs = tuple(_spec(engine, n) for n in names if engine.get_tensor_mode(n) == mode.OUTPUT)
+        if not self.inputs or not self.outputs:
+            raise ArtifactError("the engine has no input or no output", hint=REBUILD)
         self._limits = {t.name: _limits(engine, t) for t in self.inputs}
         self.max_batch = self._limits[self.inputs[0].name][1][0] if self.inputs[0].shape[0] is None else None
         self._session: Session | None = Session(driver)
-        self._context: Any = engine.create_execution_context()
-        if self._context is None:
-            raise DeviceError(
-                "there is not enough GPU memory for the engine's buffers",
-                hint="close other programs on the GPU",
-            )
-        self._buffers = self._largest_buffers(self._session)
+        try:
+            self._context = _context(engine)
+            self._buffers = self._largest_buffers(self._session)
+        except BaseException:
+            self.close()
+            raise
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the engine. The page-locked buffers are reused, so the outputs are copies."""
@@ -73,9 +75,7 @@ class TrtBackend:
             np.copyto(host, given)
             session.to_device(host, device)
         if not self._context.execute_async_v3(session.stream):
-            raise DeviceError(
-                "TensorRT refused to run the engine", hint="export the model again on this machine"
-            )
+            raise DeviceError("TensorRT refused to run the engine", hint=REBUILD)
         made = {spec.name: self._view(spec, self._now(spec)) for spec in self.outputs}
         for host, device in made.values():
             session.to_host(device, host)
@@ -86,7 +86,9 @@ class TrtBackend:
         """The layers of the engine, from its inspector."""
         self._open()
         inspector = self._engine.create_engine_inspector()
-        return read_layers(inspector.get_engine_information(self._library.module.LayerInformationFormat.JSON))
+        json_format = self._library.module.LayerInformationFormat.JSON
+        # Empty text is refused as any other that lists no layers.
+        return read_layers((inspector and inspector.get_engine_information(json_format)) or "")
 
     def layers_by_dtype(self) -> dict[str, int]:
         """Number of convolutions and matrix products by dtype, from the engine's inspector."""
@@ -110,7 +112,8 @@ class TrtBackend:
             shape = self._limits[spec.name][1] if spec.name in self._limits else self._now(spec)
             host = session.host((math.prod(shape),), np.dtype(spec.dtype))
             made[spec.name] = host, session.device(host.nbytes)
-            self._context.set_tensor_address(spec.name, made[spec.name][1])
+            if self._context.set_tensor_address(spec.name, made[spec.name][1]) is False:
+                raise DeviceError(f"TensorRT refused the buffer of {spec.name}", hint=REBUILD)
         return made
 
     def _shape(self, spec: TensorSpec, shape: tuple[int, ...]) -> None:
@@ -129,7 +132,13 @@ class TrtBackend:
         """The current shape of an output, for the input shapes that were set."""
         if None not in spec.shape:
             return tuple(side or 0 for side in spec.shape)
-        return tuple(int(side) for side in self._context.get_tensor_shape(spec.name))
+        shape = _sides(self._context.get_tensor_shape(spec.name))
+        if any(side is None for side in shape):
+            raise DeviceError(
+                f"TensorRT does not know the size of {spec.name}, which depends on the image",
+                hint="export the model with a fixed number of boxes",
+            )
+        return tuple(side or 0 for side in shape)
 
     def _view(self, spec: TensorSpec, shape: tuple[int, ...]) -> tuple[NDArray[Any], int]:
         """A tensor's host buffer viewed in a shape, and its device address."""
@@ -203,16 +212,26 @@ def _content(path: Path, manifest: Manifest | None) -> tuple[bytes, dict[str, st
 
 def _deserialise(library: Library, data: bytes, path: Path, *, host_code: bool) -> Any:
     trt = library.module
-    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    logger = trt.Logger(trt.Logger.ERROR)  # prints to stderr itself
+    runtime = library.create("the runtime", trt.Runtime, logger, said=lambda: "")
     if host_code:  # a version-compatible engine contains the runtime library that loads it
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         raise ArtifactError(
             f"TensorRT {library.version} cannot load {path}",
-            hint="it is damaged or was built by another version: export the model again on this machine",
+            hint=f"it is damaged or was built by another version: {REBUILD}",
         )
     return engine
+
+
+def _context(engine: Any) -> Any:
+    context = engine.create_execution_context()
+    if context is None:
+        raise DeviceError(
+            "there is not enough GPU memory for the engine's buffers", hint="close other programs on the GPU"
+        )
+    return context
 
 
 def _limits(engine: Any, spec: TensorSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -220,11 +239,30 @@ def _limits(engine: Any, spec: TensorSpec) -> tuple[tuple[int, ...], tuple[int, 
     if None not in spec.shape:
         fixed = tuple(side or 0 for side in spec.shape)
         return fixed, fixed
-    least, _, most = engine.get_tensor_profile_shape(spec.name, 0)
+    shapes = engine.get_tensor_profile_shape(spec.name, 0)
+    if not shapes or len(shapes) != 3:
+        raise ArtifactError(f"the engine has no profile for its input {spec.name}", hint=REBUILD)
+    least, _, most = shapes
     return tuple(int(side) for side in least), tuple(int(side) for side in most)
 
 
 def _spec(engine: Any, name: str) -> TensorSpec:
-    shape = tuple(None if side < 0 else int(side) for side in engine.get_tensor_shape(name))
+    shape = _sides(engine.get_tensor_shape(name))
     kind = engine.get_tensor_dtype(name).name
-    return TensorSpec(name=name, shape=shape, dtype=DTYPES.get(kind, kind.lower()))
+    if kind not in DTYPES:
+        raise ArtifactError(
+            f"the engine's tensor {name} is of {kind}; edgestill reads {', '.join(DTYPES)}", hint=REBUILD
+        )
+    return TensorSpec(name=name, shape=shape, dtype=DTYPES[kind])
+
+
+def _sides(shape: Any) -> tuple[int | None, ...]:
+    """The sides of a shape of TensorRT; None for a free one.
+
+    Raises:
+        ArtifactError: TensorRT knows no shape: the bindings' ``Dims`` then has the length -1.
+    """
+    try:
+        return tuple(None if side < 0 else int(side) for side in shape)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError("the engine has a tensor without a shape", hint=REBUILD) from error

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from edgestill.dataset import Dataset, read_image
+from edgestill.dataset import Dataset, read_image, say_remarks
 from edgestill.detections import Detections
 from edgestill.errors import DataError, UsageError
 from edgestill.progress import progress
+from runtime.metrics.class_map import ClassMap
 from runtime.metrics.coco import AREA, SHORT_SIDE, Score, Truth, by_size, mean, precision_table
 from runtime.metrics.confusion import taken_for
 
@@ -110,7 +111,13 @@ def score(
 
 
 def evaluate(
-    detector: Detector, dataset: Dataset, split: str, *, label: str = "eval", limit: int | None = None
+    detector: Detector,
+    dataset: Dataset,
+    split: str,
+    *,
+    label: str = "eval",
+    limit: int | None = None,
+    class_map: ClassMap | None = None,
 ) -> Accuracy:
     """Run a detector on a split and score it; progress goes to stderr.
 
@@ -122,12 +129,15 @@ def evaluate(
         split: ``train``, ``val`` or ``test``.
         label: Label of the progress bar.
         limit: Number of images, spread evenly over the split; None for all.
+        class_map: The scored classes, where the model has others than the data set; None for the same.
 
     Raises:
-        DataError: Model and data set have different classes, or an image or label is broken.
+        DataError: Model and data set have different classes and there is no class map, or an image or label
+            is broken.
         UsageError: The data set has no such split, or the limit is not positive.
     """
-    check_classes(detector.spec.classes, dataset)
+    if class_map is None:
+        check_classes(detector.spec.classes, dataset)
     images = spread(dataset.images(split), limit)
     found: list[Detections] = []
     truths: list[Truth] = []
@@ -141,7 +151,18 @@ def evaluate(
             found.append(detector(image))
             image_hws.append(hw)
             advance()
-    return score_images(images, found, truths, dataset.classes, image_hws)
+    say_remarks(dataset)
+    if class_map is None:
+        return score_images(images, found, truths, dataset.classes, image_hws)
+    accuracy = score_images(
+        images,
+        [class_map.detections(one, iou=EVAL_IOU) for one in found],
+        [class_map.truth(one) for one in truths],
+        class_map.classes,
+        image_hws,
+    )
+    left_out = class_map.left_out(truths, detector.spec.classes, dataset.classes)
+    return replace(accuracy, doubts=(*left_out, *accuracy.doubts))
 
 
 def score_images(
@@ -165,8 +186,12 @@ def score_images(
     )
 
 
-def check_classes(classes: Sequence[str], dataset: Dataset) -> None:
-    """Raise DataError unless model and data set have the same classes in the same order."""
+def check_classes(
+    classes: Sequence[str],
+    dataset: Dataset,
+    hint: str = "use a data set with the classes of the model, in the same order",
+) -> None:
+    """Raise DataError, with the hint, unless model and data set have the same classes in the same order."""
     if tuple(classes) == dataset.classes:
         return
     if len(classes) != len(dataset.classes):
@@ -174,7 +199,7 @@ def check_classes(classes: Sequence[str], dataset: Dataset) -> None:
     else:
         k = next(k for k, pair in enumerate(zip(classes, dataset.classes, strict=True)) if len(set(pair)) > 1)
         what = f"class {k} is {classes[k]!r} in the model and {dataset.classes[k]!r} in {dataset.path}"
-    raise DataError(what, hint="use a data set with the classes of the model, in the same order")
+    raise DataError(what, hint=hint)
 
 
 def _doubts(per_class: dict[str, Score]) -> tuple[str, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgestill.errors import UsageError
 from edgestill.files import refuse_overwrite, write_bytes
 from runtime.pipeline import FrameResult
 
@@ -16,22 +19,31 @@ class ImageSink:
     """Writes each annotated frame to its own file; see ``runtime.pipeline.Sink``.
 
     Args:
-        path: A file with an image suffix, or a folder in which each image has the name of its source image.
-        is_folder: Whether ``path`` is a folder.
+        path: A file with an image suffix, or a folder.
+        names: Names of all frames, below the folder; None if ``path`` is the file of a single frame.
+        sources: The files that are read, none of which is written over.
         force: Whether existing files are replaced.
+
+    Raises:
+        UsageError: A file exists and ``force`` is false, or is one of the sources.
     """
 
     needs_overlay = True
 
-    def __init__(self, path: Path, *, is_folder: bool, force: bool) -> None:
-        self._path, self._is_folder, self._force = path, is_folder, force
+    def __init__(
+        self, path: Path, *, names: Sequence[str] | None = None, sources: Sequence[Path] = (), force: bool
+    ) -> None:
+        self._path, self._force = path, force
+        self._targets = None if names is None else _targets(path, names)
         self._files: list[Path] = []
-        if not is_folder:
-            refuse_overwrite(path, force=force)
+        targets = [path] if self._targets is None else list(self._targets.values())
+        _refuse_sources(targets, sources)
+        for target in targets:
+            refuse_overwrite(target, force=force)
 
     def write(self, result: FrameResult, image_bgr: NDArray[np.uint8]) -> bool:
         """Encode and write one annotated frame."""
-        target = self._path / result.frame.name if self._is_folder else self._path
+        target = self._path if self._targets is None else self._targets[result.frame.name]
         good, data = cv2.imencode(target.suffix, image_bgr)
         if not good:
             raise ValueError(f"OpenCV cannot encode {target.suffix}")
@@ -42,3 +54,25 @@ class ImageSink:
     def close(self, *, complete: bool) -> tuple[Path, ...]:
         """The files written so far; each is complete, so an interrupted run keeps them."""
         return tuple(self._files)
+
+
+def _targets(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """The file of each frame by its name: different also where upper and lower case are not."""
+    taken: set[str] = set()
+    targets = {}
+    for name in names:
+        target, number = folder / name, 1
+        while (same := unicodedata.normalize("NFC", str(target)).casefold()) in taken:
+            number += 1
+            target = (folder / name).with_stem(f"{Path(name).stem}-{number}")
+        taken.add(same)
+        targets[name] = target
+    return targets
+
+
+def _refuse_sources(targets: Sequence[Path], sources: Sequence[Path]) -> None:
+    """Raise UsageError if a target is a source file, by whatever name."""
+    read = {(about.st_dev, about.st_ino) for about in (path.stat() for path in sources if path.exists())}
+    for target in targets:
+        if target.exists() and (target.stat().st_dev, target.stat().st_ino) in read:
+            raise UsageError(f"--save would overwrite the source {target}", hint="give another path")

@@ -8,8 +8,10 @@ from typing import Any
 
 import cv2
 
-FFMPEG_QUIET = "-8"
-SILENT = 0
+from edgestill.verbosity import is_verbose
+
+FFMPEG_QUIET, FFMPEG_INFO = "-8", "32"
+SILENT, INFO = 0, 4
 
 
 def open_capture(target: str | int, api: int, options: Sequence[int] = ()) -> Any | None:
@@ -20,9 +22,9 @@ def open_capture(target: str | int, api: int, options: Sequence[int] = ()) -> An
         api: One of OpenCV's ``CAP_*``; ``CAP_ANY`` tries all.
         options: Property, value, property, value, ...
     """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_QUIET)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_INFO if is_verbose() else FFMPEG_QUIET)
     # The caller raises an error of its own, so OpenCV's warnings would only repeat it.
-    level = _set_log_level(SILENT)
+    level = _set_log_level(INFO if is_verbose() else SILENT)
     try:
         capture = cv2.VideoCapture(target, api, list(options))
     except cv2.error:

@@ -5,7 +5,7 @@ Without the thread, the driver would queue frames and a slow consumer would get 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Condition, Thread
 from time import perf_counter
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgestill.errors import DeviceError
 from runtime.frames import Frame
+from runtime.sources._stamps import LiveClock
 
 STALL_S = 10.0  # a camera without a frame for this long is taken for disconnected
 JOIN_S = 2.0
@@ -41,14 +42,26 @@ class LiveSource:
         name: Name of the camera for messages and frames.
         fps: Frames per second; None if the camera does not report it.
         stall_s: Seconds without a frame after which DeviceError is raised.
+        stamp_s: The time stamp of the grabbed frame in the stream, seconds; None to use the capture clock.
     """
 
     is_live = True
     total: int | None = None
+    doubts: tuple[str, ...] = ()
+    broke_off: str | None = None
 
-    def __init__(self, capture: Capture, name: str, fps: float | None, *, stall_s: float = STALL_S) -> None:
+    def __init__(
+        self,
+        capture: Capture,
+        name: str,
+        fps: float | None,
+        *,
+        stall_s: float = STALL_S,
+        stamp_s: Callable[[], float] | None = None,
+    ) -> None:
         self.fps, self.dropped = fps, 0
         self._capture, self._name, self._stall_s = capture, name, stall_s
+        self._stamp_s_of_grabbed = stamp_s
         self._changed = Condition()
         self._slot: Frame | None = None
         self._ended = False
@@ -73,7 +86,7 @@ class LiveSource:
         self._thread.join(JOIN_S)  # with a timeout: a driver may hang
 
     def _grab(self) -> None:
-        first_s = None
+        clock = LiveClock()
         index = 0
         try:
             while not self._ended and self._capture.grab():
@@ -81,7 +94,7 @@ class LiveSource:
                 good, image = self._capture.retrieve()
                 if not good:
                     break
-                first_s = captured_s if first_s is None else first_s
+                stamp_s = self._stamp_s_of_grabbed() if self._stamp_s_of_grabbed is not None else None
                 self._offer(
                     Frame(
                         image_bgr=np.asarray(image, np.uint8),
@@ -89,7 +102,7 @@ class LiveSource:
                         captured_s=captured_s,
                         name=self._name,
                         decode_ms=(perf_counter() - captured_s) * 1e3,
-                        time_s=captured_s - first_s,
+                        time_s=clock.time_s(captured_s, stamp_s),
                     )
                 )
                 index += 1

@@ -22,4 +22,9 @@ def open_frames(text: str) -> LiveSource:
     capture = open_capture(text, cv2.CAP_FFMPEG, timeouts)
     if capture is None:
         raise DeviceError(f"{name} does not open", hint="test the address with ffplay")
-    return LiveSource(capture, name, capture.get(cv2.CAP_PROP_FPS) or None)
+    return LiveSource(
+        capture,
+        name,
+        capture.get(cv2.CAP_PROP_FPS) or None,
+        stamp_s=lambda: float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3,
+    )

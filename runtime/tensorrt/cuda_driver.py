@@ -73,7 +73,12 @@ class Driver:
     def __init__(self, library: Any, index: int = 0) -> None:
         self._library = library
         for name, types in _SIGNATURES.items():
-            function = getattr(library, name)
+            function = getattr(library, name, None)
+            if function is None:
+                raise DeviceError(
+                    f"{LIBRARY} has no {name}: it is no NVIDIA driver, or one older than CUDA 4",
+                    hint="install the NVIDIA driver; nvidia-smi shows its version",
+                )
             function.argtypes, function.restype = types, c_int
         self.call("cuInit", 0)
         count = c_int()
@@ -96,7 +101,7 @@ class Driver:
         if status:
             text = c_char_p()
             self._library.cuGetErrorName(status, byref(text))
-            word = text.value.decode() if text.value else f"error {status}"
+            word = text.value.decode("utf-8", "replace") if text.value else f"error {status}"
             raise DeviceError(
                 f"the CUDA driver failed in {name}: {word}",
                 hint="nvidia-smi shows the GPU's state and memory; a smaller model or input needs less",
@@ -109,7 +114,9 @@ class Driver:
         sms, major, minor = (
             self._attribute(a) for a in (MULTIPROCESSORS, CAPABILITY_MAJOR, CAPABILITY_MINOR)
         )
-        return GpuFacts(name=name.value.decode(), compute_capability=f"{major}.{minor}", sms=sms)
+        return GpuFacts(
+            name=name.value.decode("utf-8", "replace"), compute_capability=f"{major}.{minor}", sms=sms
+        )
 
     def retain(self) -> c_void_p:
         """Retain the primary context and return it; ``release`` is its counterpart."""

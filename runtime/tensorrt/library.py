@@ -6,22 +6,17 @@ detected by their names in the package, not derived from its version.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from devices.tensorrt_support import LAST, RTX_CAPABILITIES, is_too_new
 from edgestill.errors import DeviceError
+from edgestill.installation import pip_command
 from edgestill.target import EngineTarget
 
 MODULES: Mapping[EngineTarget, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-INSTALL: Mapping[EngineTarget, str] = {
-    "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer, in a venv with --system-site-packages; "
-    "elsewhere: pip install 'edgestill[tensorrt]', on a V100 'tensorrt-cu12==10.4.*'; with no GPU: "
-    "--to tensorrt-rtx",
-    "tensorrt-rtx": "pip install 'edgestill[tensorrt-rtx]'",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +38,34 @@ class Library:
         """Whether this is TensorRT-RTX, which builds without a GPU and for several kinds of GPU at once."""
         return self.target == "tensorrt-rtx"
 
+    def create(self, what: str, maker: Callable[..., Any], *arguments: Any, said: Callable[[], str]) -> Any:
+        """Create an object of the library.
+
+        Args:
+            what: The object, e.g. ``"the builder"``, for the message.
+            maker: The class or method that creates it.
+            *arguments: Its arguments.
+            said: Returns the last messages of the library's logger.
+
+        Raises:
+            DeviceError: The library gave none: the driver, the GPU's memory or a library is missing. A method
+                then returns None, and a constructor of the bindings raises TypeError for the null pointer.
+        """
+        try:
+            made = maker(*arguments)
+        except TypeError as error:
+            raise self._gave_none(what, said() or str(error)) from error
+        if made is None:
+            raise self._gave_none(what, said())
+        return made
+
+    def _gave_none(self, what: str, why: str) -> DeviceError:
+        return DeviceError(
+            f"TensorRT {self.version} does not start: {why or 'no reason given'}; it did not create {what}",
+            hint="it needs an NVIDIA GPU with free memory and a driver for its CUDA version, see nvidia-smi; "
+            "TensorRT-RTX builds without: --to tensorrt-rtx",
+        )
+
     def refuse_gpu(self, name: str, compute_capability: str) -> None:
         """Raise DeviceError if this library does not support a GPU."""
         if self.is_rtx:
@@ -63,23 +86,37 @@ class Library:
             )
 
 
+def _install_hint(target: EngineTarget) -> str:
+    if target == "tensorrt-rtx":
+        return pip_command("tensorrt-rtx")
+    return (
+        "on a Jetson: sudo apt install python3-libnvinfer, in a venv with --system-site-packages; "
+        f"elsewhere: {pip_command('tensorrt')}, on a V100 pip install 'tensorrt-cu12==10.4.*'; with no GPU: "
+        "--to tensorrt-rtx"
+    )
+
+
 def load_library(target: EngineTarget) -> Library:
     """Import TensorRT.
 
     Raises:
-        DeviceError: It is not installed, cannot be loaded, or is older than 8.5.
+        DeviceError: It is not installed, cannot be loaded, is another package, or is older than 8.5.
     """
     name = MODULES[target]
     try:
         module = import_module(name)
-    except (ImportError, OSError) as error:  # OSError: a shared library of another CUDA version
+    except Exception as error:  # importing runs the package's code, which may raise anything
         missing = isinstance(error, ModuleNotFoundError) and error.name == name
         raise DeviceError(
             f"{name} is not installed" if missing else f"{name} is installed and cannot be loaded: {error}",
-            hint=INSTALL[target],
+            hint=_install_hint(target),
         ) from error
     version = str(getattr(module, "__version__", "unknown"))
-    if not hasattr(module.ICudaEngine, "num_io_tensors"):
+    engine = getattr(module, "ICudaEngine", None)
+    if engine is None:
+        place = getattr(module, "__file__", None) or ", ".join(getattr(module, "__path__", ()))
+        raise DeviceError(f"{place} is not NVIDIA's {name}", hint=_install_hint(target))
+    if not hasattr(engine, "num_io_tensors"):
         raise DeviceError(
             f"TensorRT {version} has no named tensors; edgestill supports 8.5 to 11",
             hint="build the engine with trtexec from the file of `edgestill export CKPT --to onnx "

@@ -87,7 +87,20 @@ def test_three_percent_between_separate_runs_is_not_told() -> None:
 def test_a_few_rounds_are_too_few_for_a_verdict() -> None:
     few = LEAST_ROUNDS - 1
     a, b = model("a", times(1)[:few]), model("b", times(2, 0.5)[:few])
-    assert inference(compare_models(a, b, paired=True))["verdict"] == "can't tell"
+    found = inference(compare_models(a, b, paired=True))
+    assert found["verdict"] == "can't tell"
+    assert found["reason"].startswith("7 rounds of samples are too few for the interval, 8 are needed")
+    assert (found["a_samples"], found["b_samples"]) == (few * PER_ROUND,) * 2
+    assert in_words(found).endswith(f"can't tell, {found['reason']}")
+
+
+def test_an_interval_around_one_is_the_reason_where_rounds_are_enough() -> None:
+    a, b = model("a", times(1, 1.0, WEATHER)), model("b", times(2, 1.0, WEATHER))
+    found = inference(compare_models(a, b, paired=True))
+    assert found["reason"].startswith("the interval ")
+    assert found["reason"].endswith("is not beyond 0.99 or 1.01")
+    clear = inference(compare_models(a, model("b", times(2, 0.5, WEATHER)), paired=True))
+    assert clear["reason"] is None
 
 
 def test_the_whole_frame_and_inference_are_both_compared() -> None:
@@ -142,7 +155,57 @@ def test_what_differs_between_two_runs_is_named() -> None:
     doubts = compare_results(result(model("a", times(1))), {**result(other), "footage": None})["doubts"]
     assert "the machine differs: box / board" in doubts
     assert "the number of threads differs: 2 / 4" in doubts
-    assert "the frames differ" in doubts
+    assert "the frames differ: one result does not say on which it was measured" in doubts
+
+
+def frames(**changes: Any) -> dict[str, Any]:
+    return {"source": "street", "frames": 40, "sizes_hw": [[720, 1280]], **changes}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "doubts"),
+    [
+        pytest.param(frames(), frames(frames=48), [], id="40-and-48-of-a-folder"),
+        pytest.param(frames(source="street/"), frames(), [], id="other-words"),
+        pytest.param(frames(content="x"), frames(source="/data/x", content="x"), [], id="moved"),
+        pytest.param(
+            frames(content="x"),
+            frames(content="y"),
+            ["the content of the source differs: street / street"],
+            id="files-were-added",
+        ),
+        pytest.param(
+            frames(),
+            frames(source="night", sizes_hw=[[480, 640], [720, 1280]]),
+            [
+                "the source of the frames differs: street / night",
+                "the sizes of the frames differ: 720x1280 / 480x640, 720x1280",
+            ],
+            id="another-folder",
+        ),
+        pytest.param(
+            frames(frames=4),
+            frames(),
+            ["the number of different frames of street differs: 4 / 40"],
+            id="a-tenth-of-the-frames",
+        ),
+    ],
+)
+def test_only_what_differs_between_the_frames_is_named(
+    a: dict[str, Any], b: dict[str, Any], doubts: list[str]
+) -> None:
+    results = [{**result(model(name, times(1))), "footage": f} for name, f in (("a", a), ("b", b))]
+    assert compare_results(results[0], results[1])["doubts"][1:] == doubts
+
+
+def test_settings_of_the_models_that_differ_are_named() -> None:
+    one, other = model("a", times(1)), model("b", times(2))
+    one |= {"input_hw": [640, 640], "conf": 0.25, "tile": "1x1"}
+    other |= {"input_hw": [256, 256], "conf": 0.25, "tile": "2x1"}
+    assert compare_results(result(one), result(other))["doubts"][1:] == [
+        "the input size differs: [640, 640] of a / [256, 256] of b",
+        "the tiling differs: 1x1 of a / 2x1 of b",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -152,11 +215,17 @@ def test_what_differs_between_two_runs_is_named() -> None:
         pytest.param({"kind": "bench", "models": []}, id="empty"),
         pytest.param([1, 2], id="a-list"),
         pytest.param({"kind": "bench", "models": [{"name": "a"}]}, id="no-samples"),
+        pytest.param(result(model("a", np.zeros((0, 8)))), id="no-rounds"),
+        pytest.param(result(model("a", np.full((9, 8), np.nan))), id="no-numbers"),
+        pytest.param(result({**model("a", np.ones((9, 8))), "rounds": [0, 1]}), id="other-rounds"),
+        pytest.param(result({**model("a", np.ones((9, 8))), "samples_ms": [1, 2]}), id="no-stages"),
+        pytest.param(result({**model("a", np.ones((9, 8))), "name": 7}), id="a-name-that-is-a-number"),
     ],
 )
 def test_what_is_no_result_of_bench_is_a_data_error(wrong: Any) -> None:
-    with pytest.raises(DataError):
-        compare_results(wrong, result(model("a", times(1))))
+    with pytest.raises(DataError, match=r"^before\.json ") as caught:
+        compare_results(wrong, result(model("a", times(1))), names=("before.json", "after.json"))
+    assert caught.value.exit_code == 3
 
 
 def test_a_comparison_reads_as_a_sentence() -> None:

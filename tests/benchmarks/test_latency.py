@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import cold
+from benchmarks.compare import LEAST_ROUNDS
 from benchmarks.footage import PATTERN_FRAMES, Footage, draw_street
 from benchmarks.latency import STAGES, TURN, Samples, Settings, bench, collect, sample_doubts, unique_names
 from edgestill.detections import Detections
@@ -68,8 +69,8 @@ def take(names: str, picture: Path, **settings: Any) -> tuple[list[Samples], lis
 
 
 def test_turns_alternate_when_interleaved(picture: Path) -> None:
-    _, log = take("ab", picture, min_samples=4 * TURN, interleave=True)
-    assert "".join(turns(log[6:])) == "ababa"  # a b | b a | a b | b a
+    _, log = take("ab", picture, min_samples=1, interleave=True)
+    assert "".join(turns(log[6:])) == "a" + LEAST_ROUNDS // 2 * "ba"  # a b | b a | a b | b a ...
 
 
 def test_models_run_one_after_the_other_otherwise(picture: Path) -> None:
@@ -78,12 +79,12 @@ def test_models_run_one_after_the_other_otherwise(picture: Path) -> None:
 
 
 def test_interleaved_models_have_the_same_rounds(picture: Path) -> None:
-    samples, _ = take("abc", picture, min_samples=20, interleave=True)
+    samples, _ = take("abc", picture, min_samples=36, interleave=True)
     assert (
         samples[0].rounds
         == samples[1].rounds
         == samples[2].rounds
-        == [r for r in range(5) for _ in range(TURN)]
+        == [r for r in range(9) for _ in range(TURN)]
     )
 
 
@@ -194,7 +195,67 @@ def test_footage_starts_again_when_it_ends() -> None:
     footage = Footage(None)
     frames = footage.take(PATTERN_FRAMES + 2)
     assert [f.index for f in frames[-2:]] == [0, 1]
-    assert footage.describe() == {"source": "pattern", "frames": PATTERN_FRAMES, "sizes_hw": [[720, 1280]]}
+    assert footage.describe() == {
+        "source": "pattern",
+        "frames": PATTERN_FRAMES,
+        "sizes_hw": [[720, 1280]],
+        "of": PATTERN_FRAMES,
+        "content": None,
+    }
+
+
+def folder_of(path: Path, sizes: dict[str, tuple[int, int]]) -> str:
+    path.mkdir()
+    for name, hw in sizes.items():
+        cv2.imwrite(str(path / f"{name}.png"), np.zeros((*hw, 3), np.uint8))
+    return str(path)
+
+
+def test_a_folder_is_spread_over_from_its_first_frames_on(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "x", {f"{i:03d}": (8, 8) for i in range(100)})
+    names = [int(frame.name[:3]) for frame in Footage(source).take(100)]
+    assert sorted(names) == list(range(100))
+    for count in (4, 8, 20):
+        gaps = np.diff([0, *sorted(names[:count]), 100])
+        assert gaps.max() <= 2.6 * 100 / count, "a run of any length has images of all parts of the folder"
+    assert [int(frame.name[:3]) for frame in Footage(source).take(100)] == names
+
+
+def test_every_size_of_a_folder_comes_first_and_then_in_proportion(tmp_path: Path) -> None:
+    sizes = {f"a{i:02d}": (48, 64) for i in range(30)} | {f"b{i:02d}": (96, 128) for i in range(10)}
+    source = folder_of(tmp_path / "x", {**sizes, "zz": (200, 40)})
+    footage = Footage(source)
+    assert {frame.image_bgr.shape[:2] for frame in footage.take(3)} == {(48, 64), (96, 128), (200, 40)}
+    heights = [frame.image_bgr.shape[0] for frame in footage.take(20)]
+    assert (heights.count(48), heights.count(96)) == (15, 5)
+    assert footage.describe()["of"] == 41
+
+
+def test_models_one_after_the_other_get_the_same_frames(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "x", {f"{i:02d}": (8 + i, 8) for i in range(50)})
+    seen: dict[str, list[int]] = {"a": [], "b": []}
+
+    class Noting(Fake):
+        def timed(self, image_bgr: np.ndarray) -> tuple[Detections, dict[str, float]]:
+            seen[self.name].append(image_bgr.shape[0])
+            return super().timed(image_bgr)
+
+    footage, settings = Footage(source), Settings(**FAST)
+    collect([Noting("a", []), Noting("b", [])], footage, settings, lambda: None)
+    assert seen["a"] == seen["b"]
+
+
+def test_the_content_of_a_source_is_that_of_its_files(tmp_path: Path, picture: Path) -> None:
+    one, other = (folder_of(tmp_path / x, {"a": (8, 8), "b": (16, 8)}) for x in "xy")
+    content = Footage(one).describe()["content"]
+    assert content == Footage(f"{one}/").describe()["content"] == Footage(other).describe()["content"]
+    assert content != Footage(str(picture)).describe()["content"]
+
+
+def test_two_models_get_as_many_rounds_as_a_verdict_needs(tiny_model: Path, picture: Path) -> None:
+    found = bench([tiny_model, tiny_model], Settings(source=str(picture), interleave=True, threads=1, **FAST))
+    assert {c["a_samples"] for c in found["ratios"]} == {LEAST_ROUNDS * TURN}
+    assert not any("rounds" in str(c["reason"]) for c in found["ratios"])
 
 
 def test_a_missing_source_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:

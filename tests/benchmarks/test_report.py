@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import sys
 from html.parser import HTMLParser
@@ -28,8 +29,10 @@ from benchmarks.page import (
     format_cell,
     write_report,
 )
-from benchmarks.report import build_sections, headline_cards, kind_of
+from benchmarks.report import build_page, build_sections, headline_cards, kind_of
+from edgestill.drawing.palette import plot_colours
 from edgestill.errors import DataError, DeviceError, UsageError
+from edgestill.installation import pip_command
 
 SCORE = {"ap50": 0.8, "ap50_95": 0.5, "labels": 10}
 NOTHING = {"ap50": None, "ap50_95": None, "labels": 0}
@@ -278,7 +281,7 @@ def test_a_page_without_jinja2_names_the_extra(tmp_path: Path, monkeypatch: pyte
     _templates.cache_clear()
     with pytest.raises(DeviceError, match="needs 'jinja2'") as caught:
         page_with(tmp_path, Section(title="T", blocks=[]))
-    assert caught.value.hint == "pip install 'edgestill[report]'"
+    assert caught.value.hint == pip_command("report")
 
 
 def test_numbers_verdict_doubts_and_command_stand_on_the_page(tmp_path: Path) -> None:
@@ -315,6 +318,15 @@ def test_what_could_not_be_told_is_said_and_the_file_is_within(tmp_path: Path) -
     text = page_of(tmp_path, export_result(doubts=["yellow has 4 labels"]))
     assert '<span class="good-word">yes</span>' in text
     assert "x.onnx: yellow has 4 labels" in text
+
+
+@pytest.mark.parametrize("labels", [None, 0.0])
+def test_a_comparison_of_nothing_is_not_within_the_limits(labels: float | None, tmp_path: Path) -> None:
+    result = export_result()
+    result["verify"] |= {"reference_sure": 0, "matched": 0, "reference_map50_95": labels}
+    text = page_of(tmp_path, result)
+    assert '<span class="bad-word">nothing compared</span>' in text
+    assert '<span class="good-word">yes</span>' not in text
 
 
 def test_an_export_without_verification_has_no_row_there(tmp_path: Path) -> None:
@@ -414,3 +426,48 @@ def test_drawings_of_one_page_share_no_ids(tmp_path: Path) -> None:
     other = eval_result() | {"split": "val", "images": 9}
     ids = re.findall(r'\bid="([^"]+)"', page_of(tmp_path, bench_result(), eval_result(), other))
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    "name", ["<b>red</b>", "红灯", "🚦", "$x_1$ of $y$", "_background", "[red]", "a|b:c"]
+)
+def test_a_class_of_any_name_is_written_as_it_is(name: str, tmp_path: Path) -> None:
+    result = eval_result() | {"per_class": {name: SCORE, "off": NOTHING}}
+    page = page_of(tmp_path, result)
+    written = html.escape(name, quote=False)
+    texts = re.findall(r">\s*([^<]+?)\s*<", page)
+    assert written in texts  # below its bars
+    assert "<b>red" not in page
+
+
+def test_the_classes_of_the_bars_are_marked_in_their_colours() -> None:
+    svg = plots.class_bars([("student", {"green": 0.5, "red": 0.4})])
+    green, red = (svg.index(f"stroke: {colour}") for colour in plot_colours(["green", "red"]))
+    assert green < red
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("bench", {"models": [{}]}),
+        ("bench", {"models": None}),
+        ("bench", {"ratios": [1]}),
+        ("eval", {"per_class": {"red": None}}),
+        ("eval", {"per_source": 3}),
+        ("eval", {"map50_95": "high"}),
+    ],
+)
+def test_a_result_that_was_changed_is_an_error_that_names_its_file(kind: str, change: dict[str, Any]) -> None:
+    good = {"bench": bench_result, "eval": eval_result}
+    broken = {**good[kind](), **change}
+    results = [("good.json", good["eval"]()), ("broken.json", broken)]
+    with pytest.raises(DataError, match=r"broken\.json"):
+        build_page(results)
+
+
+def test_samples_of_unequal_number_are_an_error_that_names_the_file() -> None:
+    broken = bench_result()
+    stages = broken["models"][0]["samples_ms"]
+    stages[next(iter(stages))] = [1.0]
+    with pytest.raises(DataError, match=r"x\.json"):
+        build_page([("x.json", broken)])

@@ -84,6 +84,7 @@ def test_a_result_is_not_replaced_without_force(
         pytest.param(["MODEL", "--scenario", "offline"], 2, id="unknown-scenario"),
         pytest.param(["MODEL", "--min-samples", "0"], 2, id="no-samples"),
         pytest.param(["MODEL", "--imgsz", "100"], 2, id="no-size"),
+        pytest.param(["MODEL", "--imgsz", "0"], 2, id="a-size-of-nothing"),
         pytest.param(["MODEL", "--imgsz", "64"], 2, id="another-size-of-a-fixed-file"),
         pytest.param([], 2, id="no-model"),
     ],

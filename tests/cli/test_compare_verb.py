@@ -47,7 +47,15 @@ def test_a_person_gets_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [
         pytest.param(None, "does not exist", id="missing"),
         pytest.param("{", "is not readable JSON", id="broken"),
-        pytest.param('{"kind": "eval"}', "this is not a result of bench (kind 'eval')", id="another-kind"),
+        pytest.param('{"kind": "eval"}', "wrong.json is not a result of bench (kind 'eval')", id="other"),
+        pytest.param("{}", "wrong.json is not a result of bench (kind None)", id="empty"),
+        pytest.param("[]", "wrong.json is not a result of bench (kind 'list')", id="list"),
+        pytest.param('"bench"', "wrong.json is not a result of bench (kind 'str')", id="text"),
+        pytest.param("[" * 100_000, "wrong.json is not readable JSON", id="deep"),
+        pytest.param('{"kind": "bench"}', "wrong.json is not a result of bench", id="no-models"),
+        pytest.param('{"kind": "bench", "models": 3}', "wrong.json is not a result", id="models-is-a-number"),
+        pytest.param('{"kind": "bench", "models": [3]}', "wrong.json is not a result", id="model-is-3"),
+        pytest.param('{"kind": "bench", "models": [{"name": "m"}]}', "wrong.json has no samples", id="none"),
     ],
 )
 def test_what_is_no_result_of_bench_is_a_data_error(
@@ -56,5 +64,9 @@ def test_what_is_no_result_of_bench_is_a_data_error(
     wrong = tmp_path / "wrong.json"
     if content is not None:
         wrong.write_text(content)
-    assert main(["compare", str(wrong), write(tmp_path / "b.json", 10)]) == 3
-    assert message in capsys.readouterr().err
+    good = write(tmp_path / "b.json", 10)
+    for pair in ([str(wrong), good], [good, str(wrong)]):
+        assert main(["compare", *pair]) == 3
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 2

@@ -118,3 +118,53 @@ def test_converting_brings_no_training_library(source: Path, tmp_path: Path) -> 
         f"assert main({words!r}) == 0\nassert 'torch' not in sys.modules, 'torch'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)
+
+
+def test_an_object_that_cannot_be_read_leaves_its_image_out(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = "".join(
+        f"<object><name>Red</name><bndbox><xmin>{i}</xmin><ymin>1</ymin><xmax>{i}</xmax><ymax>9</ymax></bndbox></object>"
+        for i in range(1, 21)
+    )
+    (source / "drive0_0.xml").write_text(f"<annotation>{many}</annotation>")
+    (source / "drive1_0.xml").write_text(
+        (source / "drive1_0.xml").read_text().replace("<xmin>5</xmin>", "<xmin>5 px</xmin>")
+    )
+    assert main(["data", "convert", "voc", str(source), "--out", str(tmp_path / "out")]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["unreadable_objects"] == {"a coordinate is not a number": 1}
+    assert result["skipped_pictures"]["an object in it could not be read"] == 1
+    assert not list((tmp_path / "out").rglob("*drive1_0*"))
+
+
+def test_too_many_objects_that_cannot_be_read_are_two_lines_and_exit_3(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (source / "drive1_0.xml").write_text(
+        (source / "drive1_0.xml").read_text().replace("<ymax>20</ymax>", "<ymax/>")
+    )
+    assert main(["data", "convert", "voc", str(source), "--out", str(tmp_path / "out")]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    what, hint = err.splitlines()[-2:]
+    assert "1 of 6 objects could not be read, more than 5%: a coordinate is not a number (1)" in what
+    assert "drive1_0.xml" in hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_may_be_in_another_folder(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for path in source.glob("*.png"):
+        path.rename(pictures / path.name)
+    words = ["data", "convert", "voc", str(source), "--out", str(tmp_path / "out")]
+    assert main(words) == 3
+    err = capsys.readouterr().err
+    assert "no image could be converted: the image is not there (6)" in err
+    assert "--images DIR" in err
+    assert main([*words, "--images", str(pictures)]) == 0
+    assert sum(json.loads(capsys.readouterr().out)["images"].values()) == 5
+    assert main([*words, "--images", str(tmp_path / "gone"), "--force"]) == 3

@@ -22,12 +22,12 @@ def test_synth_names_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["data", "synth", "--out", str(tmp_path / "set"), "--images", "4", "--seed", "2", *SIZE]) == 0
     result = json.loads(capsys.readouterr().out)
     assert Dataset.open(Path(result["data_yaml"])).classes == ("red", "yellow", "green", "off")
-    assert sum(result["images"].values()) == 4
+    assert result["images"] == {"train": 2, "val": 1, "test": 1}
     assert result["seed"] == 2
 
 
 def test_synth_refuses_to_overwrite(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "synth", "--out", str(data.parent), "--images", "2", *SIZE]) == 2
+    assert main(["data", "synth", "--out", str(data.parent), "--images", "3", *SIZE]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert "exists already\n  hint: " in err
@@ -37,12 +37,14 @@ def test_synth_refuses_to_overwrite(data: Path, capsys: pytest.CaptureFixture[st
     "words",
     [
         ["--images", "0"],
-        ["--images", "2", "--seed", "-1"],
-        ["--images", "2", "--size", "big"],
-        ["--images", "2", "--size", "10x10"],
-        ["--images", "2", "--splits", "0.5,0.6,0.1"],
-        ["--images", "2", "--splits", "most"],
-        ["--images", "2", "--workers", "0"],
+        ["--images", "2"],
+        ["--images", "3", "--seed", "-1"],
+        ["--images", "3", "--size", "big"],
+        ["--images", "3", "--size", "10x10"],
+        ["--images", "3", "--splits", "0.5,0.6,0.1"],
+        ["--images", "3", "--splits", "nan,0.5,0.5"],
+        ["--images", "3", "--splits", "most"],
+        ["--images", "3", "--workers", "0"],
     ],
 )
 def test_a_senseless_argument_is_a_usage_error(
@@ -67,7 +69,7 @@ def test_check_prints_its_report_and_fails_on_errors(data: Path, capsys: pytest.
     out, err = capsys.readouterr()
     assert json.loads(out)["error_counts"] == {"image": 1}
     message = [line for line in err.splitlines() if not line.startswith("check:")]
-    assert message[0] == f"edgestill data: {data} has 1 errors: 1 image"
+    assert message[0] == f"edgestill data: {data} has 1 error: 1 image"
     assert str(image) in message[1]
 
 
@@ -100,3 +102,16 @@ def test_clip_writes_video_and_boxes(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_clip_that_is_no_mp4_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "clip", "--out", str(tmp_path / "drive.gif")]) == 2
     assert "ends in .mp4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["file/drive.mp4", "folder.mp4", "x" * 251 + ".mp4"])
+def test_a_clip_that_cannot_be_written_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.mp4").mkdir()
+    assert main(["data", "clip", "--force", "--seconds", "0.2", "--out", str(tmp_path / name), *SIZE]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 2)
+    assert "OpenCV" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.mp4"]

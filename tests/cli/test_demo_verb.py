@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from edgestill.demo.demo_report import files_of_demo
+
 
 @pytest.mark.slow
 def test_the_quick_demo_writes_its_report_clip_and_summary(tmp_path: Path) -> None:
@@ -17,8 +19,14 @@ def test_the_quick_demo_writes_its_report_clip_and_summary(tmp_path: Path) -> No
 
     summary = json.loads((out / "summary.json").read_text("utf-8"))
     assert json.loads(done.stdout) == summary
-    assert [Path(name).name for name in summary["files"]] == ["report.html", "annotated.mp4", "summary.json"]
-    assert all(Path(name).stat().st_size > 0 for name in summary["files"])
+    main = [out / name for name in ("report.html", "annotated.mp4", "summary.json")]
+    assert summary["files"][:3] == list(map(str, main))
+    assert all(path.stat().st_size > 0 for path in main)
+    assert summary["data_sets"] == [str(out / "first"), str(out / "scenes")]
+    found = {str(path) for path in out.rglob("*") if path.is_file()}
+    named = set(summary["files"])
+    assert {name for name in found - named if not name.startswith(tuple(summary["data_sets"]))} == set()
+    assert named <= found
     assert [(e["to"], e["precision"], e["verify"]["failures"]) for e in summary["exports"]] == [
         (target, precision, []) for target in ("onnx", "openvino") for precision in ("fp32", "int8")
     ]
@@ -30,6 +38,21 @@ def test_the_quick_demo_writes_its_report_clip_and_summary(tmp_path: Path) -> No
     assert all(step["command"].split()[1] in page for step in summary["steps"])
     assert "http://" not in page.replace("http://www.w3.org", "")  # self-contained but for XML namespaces
     assert "https://" not in page
+
+
+def test_every_file_of_a_demo_is_named_but_for_the_images_of_its_data_sets(tmp_path: Path) -> None:
+    names = [
+        "summary.json",
+        "report.html",
+        "annotated.mp4",
+        "distilled/best/model.json",
+        ".marker",
+        "first.jpg",
+    ]
+    for name in (*names, "scenes/data.yaml", "scenes/images/val/0.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert {Path(name) for name in files_of_demo(tmp_path)} == {tmp_path / name for name in names}
 
 
 def test_a_folder_that_holds_something_is_not_taken_without_force(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from devices.nvidia import Gpu
 from devices.software import Extra
 from edgestill.cli.main import main
 from edgestill.cli.verbs import doctor
+from edgestill.installation import pip_command
 
 GOOD = Extra(name="base", installed={"numpy": "2.0"}, missing=(), outdated=())
 
@@ -25,6 +26,7 @@ def healthy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(doctor, "read_extras", lambda: (GOOD,))
     monkeypatch.setattr(doctor, "shadowed", lambda home: {})
     monkeypatch.setattr(doctor, "version", lambda name: None)
+    monkeypatch.setattr(doctor, "check_imports", tuple)
     return monkeypatch
 
 
@@ -54,7 +56,7 @@ def test_a_missing_base_library_is_a_problem_with_its_command(
     broken = replace(GOOD, missing=("opencv-python",))
     healthy.setattr(doctor, "read_extras", lambda: (broken,))
     (problem,) = found(capsys)["problems"]
-    assert problem == {"what": "missing or too old: opencv-python", "hint": "pip install 'edgestill'"}
+    assert problem == {"what": "missing, too old or broken: opencv-python", "hint": pip_command()}
 
 
 def test_a_missing_extra_is_no_problem_but_has_its_command(
@@ -64,7 +66,34 @@ def test_a_missing_extra_is_no_problem_but_has_its_command(
     healthy.setattr(doctor, "read_extras", lambda: (GOOD, lacking))
     result = found(capsys)
     assert result["ok"]
-    assert result["parts"][1]["command"] == "pip install 'edgestill[train]'"
+    assert result["parts"][1]["command"] == pip_command("train")
+
+
+def test_a_library_that_is_there_and_cannot_be_imported_is_a_problem(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = replace(GOOD, broken={"opencv-python": "ImportError: libGL.so.1: no such file"})
+    healthy.setattr(doctor, "check_imports", lambda extras: (broken,))
+    result = found(capsys)
+    (problem,) = result["problems"]
+    assert "opencv-python (ImportError: libGL.so.1: no such file)" in problem["what"]
+    assert problem["hint"] == "pip install --force-reinstall --no-deps opencv-python"
+    assert not result["parts"][0]["ready"]
+
+
+@pytest.mark.parametrize("name", ["video", "train", "report", "eval"])
+def test_every_extra_that_a_verb_needs_is_listed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:  # importing is tried in tests/devices
+        patch.setattr(doctor, "check_imports", tuple)
+        assert name in {part["name"] for part in found(capsys)["parts"]}
+
+
+def test_what_nvidia_smi_says_instead_of_cards_is_advice(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "nvidia-smi: Failed to initialize NVML: Driver/library version mismatch"
+    healthy.setattr(doctor, "detect", lambda: replace(machine(), no_gpu=said))
+    assert said in found(capsys)["advice"]
 
 
 def test_a_shadowed_name_is_a_problem(
@@ -122,10 +151,10 @@ def test_a_person_sees_the_command_with_its_brackets(
     healthy.setattr(doctor, "read_extras", lambda: (GOOD, lacking))
     console = Console(width=160, record=True)
     console.print(doctor.show(found(capsys)))
-    assert "pip install 'edgestill[onnx]'" in console.export_text()
+    assert pip_command("onnx") in console.export_text()
 
 
-def test_it_imports_no_inference_library_and_no_torch() -> None:
+def test_it_imports_no_inference_library_and_no_torch_in_its_own_process() -> None:
     code = "import sys; from edgestill.cli.main import main; main(['doctor']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "ultralytics", "onnx", "onnxruntime", "openvino", "cv2"} & set(done.stdout.split())
@@ -146,7 +175,7 @@ def card(**facts: object) -> Gpu:
             card(),
             "fastest backend on Tesla V100-SXM2-16GB, is missing: pip install 'tensorrt-cu12==10.4.*'",
         ),
-        (None, card(name="NVIDIA L4", compute_capability="8.9"), "pip install 'edgestill[tensorrt]'"),
+        (None, card(name="NVIDIA L4", compute_capability="8.9"), pip_command("tensorrt")),
     ],
 )
 def test_a_gpu_without_its_tensorrt_is_advised(

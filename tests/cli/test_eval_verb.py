@@ -125,3 +125,74 @@ def test_an_onnx_that_is_no_model_is_an_artifact_error(
     (tmp_path / "junk.onnx").write_bytes(b"junk")
     assert main(words(tmp_path / "junk.onnx", data)) == 4
     assert capsys.readouterr().err.count("\n") == 2
+
+
+# --- a model with other classes than the data
+
+
+def with_classes(data: Path, names: str, label: str) -> Path:
+    data.write_text(f"val: images\nnames: {names}\n")
+    for path in (data.parent / "labels").iterdir():
+        path.write_text(f"{label} 0.5 0.5 0.25 0.5\n")
+    return data
+
+
+@pytest.mark.parametrize(
+    ("names", "proposed"),
+    [
+        ("[green, red]", "--class-map 'red=red' --class-map 'green=green'"),
+        ("[stop, wait, go]", "--class-map 'red=*'"),
+    ],
+)
+def test_other_classes_are_an_error_that_proposes_a_map(
+    tiny_model: Path, data: Path, names: str, proposed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_model, with_classes(data, names, "1"))) == 3
+    assert proposed in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "flags", "scored"),
+    [
+        ("[green, red]", "1", ["--class-map", "red=red", "--class-map", "green=green"], {"green", "red"}),
+        ("[stop, wait, go]", "0", ["--class-map", "red=stop,wait"], {"red"}),
+        ("[light]", "0", ["--class-map", "*=light"], {"light"}),
+        ("[stop, wait, go]", "2", ["--single-class"], {"object"}),
+    ],
+)
+def test_a_class_map_scores_what_belongs_together(
+    tiny_model: Path,
+    data: Path,
+    names: str,
+    label: str,
+    flags: list[str],
+    scored: set[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(words(tiny_model, with_classes(data, names, label), *flags)) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["map50"], result["map50_95"], result["labels"]) == (1.0, 1.0, 2)
+    assert set(result["per_class"]) == scored == set(result["setting"]["class_map"])
+
+
+def test_labels_that_a_map_leaves_out_are_a_doubt(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_model, with_classes(data, "[stop, wait]", "1"), "--class-map", "red=stop")) == 0
+    assert any("wait 2" in doubt for doubt in json.loads(capsys.readouterr().out)["doubts"])
+
+
+def test_a_map_and_a_single_class_contradict_each_other(tiny_model: Path, data: Path) -> None:
+    assert main(words(tiny_model, data, "--single-class", "--class-map", "red=red")) == 2
+
+
+def test_the_unit_stands_in_the_table_and_in_the_help(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(words(tiny_model, data))
+    console = Console(width=160, record=True)
+    console.print(eval_verb.show(json.loads(capsys.readouterr().out)))
+    assert "AP50, points" in console.export_text()
+    with pytest.raises(SystemExit):
+        main(["eval", "--help"])
+    assert "JSON holds fractions from 0 to 1" in " ".join(capsys.readouterr().out.split())

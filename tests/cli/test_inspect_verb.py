@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from distill.checkpoints import native
@@ -24,6 +25,29 @@ def test_a_model_file_tells_its_spec_tensors_hash_and_layers(
     assert told["sha256"] == sha256_file(tiny_model)
     assert told["layers_executed"] == {"float32": 1}
     assert told["manifest"] is None
+
+
+def test_how_a_file_is_read_is_told_with_the_reason(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(tiny_model)]) == 0
+    ours = json.loads(capsys.readouterr().out)["reading"]
+    assert (ours["layout"], ours["because"]) == ("yolov5", "the spec of edgestill in the file")
+
+    model = onnx.load(tiny_model)
+    onnx.helper.set_model_props(model, {"names": "['red', 'green']", "task": "detect", "end2end": "False"})
+    onnx.save(model, tmp_path / "foreign.onnx")
+    assert main(["inspect", str(tmp_path / "foreign.onnx")]) == 0
+    foreign = json.loads(capsys.readouterr().out)["reading"]
+    assert (foreign["layout"], foreign["task"], foreign["end2end"]) == ("yolov5", "detect", False)
+    assert foreign["because"].startswith("the shape [1, 63, 7] of its output: 5 + 2 columns")
+
+    onnx.helper.set_model_props(model, {"names": "['red', 'green']", "task": "segment"})
+    onnx.save(model, tmp_path / "masks.onnx")
+    assert main(["inspect", str(tmp_path / "masks.onnx")]) == 4
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "the task 'segment'" in lines[0]
 
 
 def test_a_file_that_is_not_what_its_manifest_says_is_refused(
@@ -133,7 +157,8 @@ def test_a_lint_is_a_table_for_a_person(symmetric: Path) -> None:
     from edgestill.cli.verbs import inspect
 
     out = StringIO()
-    Console(file=out, width=200).print(inspect.show(call(["inspect", str(symmetric), "--lint"])))
+    shown = inspect.show(call(["inspect", str(symmetric), "--lint"]))
+    Console(file=out, width=200, markup=False).print(shown)
     assert "[x].onnx" in out.getvalue()
     assert "round: zero point 128 (UINT8)" in out.getvalue()
 

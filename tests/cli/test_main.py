@@ -12,6 +12,7 @@ import pytest
 
 from edgestill import __version__
 from edgestill.cli.main import VERBS, main, verb_parser
+from edgestill.installation import pip_command
 
 
 def two_lines(text: str) -> bool:
@@ -63,9 +64,13 @@ def test_the_overview_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> No
     assert [verb for verb in VERBS.names() if f"\n  {verb} " not in shown] == []
 
 
-def test_no_verb_at_all_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_verb_at_all_is_a_usage_error_whose_help_is_not_on_stdout(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main([]) == 2
-    assert "usage: edgestill VERB" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "usage: edgestill VERB" in err
 
 
 def test_a_misspelt_flag_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,9 +118,138 @@ def test_a_library_that_the_base_install_lacks_is_named_with_its_extra(
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 5, done.stderr
     assert f"needs '{library}', which is not installed" in done.stderr
-    assert done.stderr.endswith(f"  hint: pip install 'edgestill[{extra}]'\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)  # as the process: the command differs in the source folder
+        assert done.stderr.endswith(f"  hint: {pip_command(extra)}\n")
 
 
 def test_the_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_result_that_does_not_fit_on_the_disk_is_two_lines() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgestill", "devices"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert two_lines(done.stderr)
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("data synt", "did you mean 'synth'?"),
+        ("export student --to onx --precision fp32", "did you mean 'onnx'?"),
+        ("export student --to onnx --precision INT8", "did you mean 'int8'?"),
+        ("export student --to onnx --precision int8 --calib-method minmse", "did you mean 'mse'?"),
+        ("devices Jetson-Orin-Nan", "did you mean 'jetson-orin-nano'?"),
+        ("distill traffic-light", "did you mean 'traffic-lights'?"),
+        ("distill demo --set epoch=3", "did you mean 'epochs'?"),
+        ("study stret", "did you mean 'street'?"),
+        ("run studnet --source 0", "did you mean 'student'?"),
+        ("evl student", "did you mean 'eval'?"),
+        ("bench Teacher", "did you mean 'teacher'?"),
+        ("inspect studdent", "did you mean 'student'?"),
+        ("export studnet --to onnx --precision fp32", "did you mean 'student'?"),
+    ],
+)
+def test_every_misspelt_name_gets_a_suggestion(
+    words: str, wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) in {2, 4}
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith(f"\n  hint: {wanted}\n")
+
+
+def test_a_model_that_is_not_there_is_looked_for_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "light-int8.onnx").write_text("")
+    assert main(["run", str(tmp_path / "ligth-int8.onnx"), "--source", "0"]) == 4
+    assert f"did you mean '{tmp_path / 'light-int8.onnx'}'?" in capsys.readouterr().err
+
+
+# --- quiet and verbose
+
+
+def test_quiet_leaves_errors_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data", "synth", "--out", str(tmp_path / "a"), "--images", "3", "--quiet"]
+    assert main(words) == 0
+    assert capsys.readouterr().err == ""
+    assert main(words) == 2
+    assert two_lines(capsys.readouterr().err)
+
+
+def test_without_quiet_progress_is_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "synth", "--out", str(tmp_path / "a"), "--images", "3"]) == 0
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_verbose_shows_the_cause_of_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.onnx").write_text("hello")
+    words = ["run", str(tmp_path / "x.onnx"), "--source", "0"]
+    assert main(words) == 4
+    assert two_lines(capsys.readouterr().err)
+    assert main([*words, "--verbose"]) == 4
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert two_lines(err[err.index("edgestill run: ") :])
+
+
+def test_quiet_and_verbose_contradict_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices", "--quiet", "--verbose"]) == 2
+    assert "contradict" in capsys.readouterr().err
+
+
+# --- names from outside
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1"])
+def test_a_terminal_that_is_not_utf8_gets_escapes(encoding: str, tmp_path: Path) -> None:
+    source = (
+        "import sys\n"
+        "from edgestill.cli import main\n"
+        "main.main = lambda: print('红 \\udcff') or 0\n"
+        "main.run()\n"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.split() == [b"\\u7ea2", b"\\udcff"]
+
+
+@pytest.mark.parametrize("name", ["[red]", "[/]", ":car: lamp", "红灯"])
+def test_a_table_shows_names_as_they_are(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgestill.cli.verbs import compare
+
+    def show(result: object) -> object:
+        from rich.table import Table
+
+        table = Table(name, title=f"model {name}")
+        table.add_row(f"row {name}")
+        return table
+
+    monkeypatch.setattr(compare, "run", lambda args: {"a": 1})
+    monkeypatch.setattr(compare, "show", show, raising=False)
+    monkeypatch.setattr(compare, "verdict", lambda result: None, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["compare", "a.json", "b.json"]) == 0
+    assert capsys.readouterr().out.count(name) == 3
+
+
+def test_no_verb_escapes_markup_that_the_table_does_not_read() -> None:
+    """``rich.markup.escape`` would show a backslash, because tables are printed without markup."""
+    folder = Path(VERBS.load("run").__file__ or "").parent.parent
+    assert [str(p) for p in folder.rglob("*.py") if "rich.markup" in p.read_text("utf-8")] == []

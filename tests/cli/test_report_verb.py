@@ -54,6 +54,23 @@ def test_force_replaces_a_page(result: str, tmp_path: Path) -> None:
     [
         pytest.param(None, "does not exist", id="missing"),
         pytest.param("[1]", "a result is a JSON object, this is list", id="a-list"),
+        pytest.param("{}", "a result is a JSON object, this is empty", id="nothing"),
+        pytest.param('"bench"', "a result is a JSON object, this is str", id="text"),
+        pytest.param("null", "a result is a JSON object, this is NoneType", id="null"),
+        pytest.param("[" * 100_000, "is not readable JSON", id="deep"),
+        pytest.param('{"kind": "bench"}', "a whole result of bench: no models, scenario", id="no-models"),
+        pytest.param('{"kind": "verify", "matched": 1}', "verify: no reference_sure", id="half-a-verify"),
+        pytest.param('{"kind": "compare", "comparisons": [3]}', "not a whole result: as compare", id="3"),
+        pytest.param(
+            '{"kind": "bench", "models": [], "scenario": "single"}',
+            "is not a whole result: as bench",
+            id="no-model",
+        ),
+        pytest.param(
+            '{"kind": "eval", "map50": "high", "map50_95": 1, "per_class": []}',
+            "is not a whole result: as eval it has no",
+            id="other-types",
+        ),
     ],
 )
 def test_what_is_no_result_is_a_data_error(
@@ -62,5 +79,11 @@ def test_what_is_no_result_is_a_data_error(
     wrong = tmp_path / "wrong.json"
     if content is not None:
         wrong.write_text(content)
-    assert main(["report", str(wrong), "--out", str(tmp_path / "page.html")]) == 3
-    assert message in capsys.readouterr().err
+    good = tmp_path / "good.json"
+    good.write_text('{"kind": "doctor"}')
+    assert main(["report", str(good), str(wrong), "--out", str(tmp_path / "page.html")]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith(f"edgestill report: {wrong}")
+    assert message in error
+    assert error.count("\n") == 2
+    assert not (tmp_path / "page.html").exists()

@@ -3,6 +3,9 @@
 import argparse
 import io
 import json
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ from rich.console import Console
 from edgestill.cli.main import main
 from edgestill.cli.verbs import run as verb
 from edgestill.dataset import read_image
+from edgestill.errors import DeviceError
 from edgestill.files import write_json
 from edgestill.manifest import manifest_path
-from runtime.frames import open_source
+from runtime.frames import Frame, open_source
 
 
 @pytest.fixture
@@ -67,7 +71,8 @@ def test_json_lines_are_one_object_a_frame_and_nothing_else(run: Any, clip: Path
     (detection,) = lines[0]["detections"]
     assert (detection["class"], detection["class_id"], detection["score"]) == ("red", 0, 0.81)
     assert detection["box"] == [24.0, 16.0, 40.0, 48.0]
-    assert {"time_s", "age_ms", "stages_ms"} <= set(lines[0])
+    assert {"time_s", "stages_ms"} <= set(lines[0])
+    assert lines[0]["age_ms"] is None  # a file has no capture to be late for
     assert "track_id" not in detection
 
 
@@ -81,6 +86,74 @@ def test_a_video_is_saved_and_named(run: Any, clip: Path, tmp_path: Path) -> Non
     _, out, _ = run(clip, "--save", str(tmp_path / "out.mp4"), "--track")
     assert json.loads(out)["files"] == [str(tmp_path / "out.mp4")]
     assert len(list(open_source(str(tmp_path / "out.mp4")).frames())) == 6
+
+
+def test_a_saved_video_is_h264_and_says_so(run: Any, clip: Path, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    _, out, _ = run(clip, "--save", str(tmp_path / "out.mkv"))
+    assert json.loads(out)["codec"] == "h264"
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+
+
+def test_without_pyav_the_fallback_is_told(
+    run: Any, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    code, out, err = run(clip, "--save", str(tmp_path / "out.mp4"))
+    assert (code, json.loads(out)["codec"]) == (0, "mp4v")
+    assert "pip install av" in err
+    code, _, err = run(clip, "--save", str(tmp_path / "out.mkv"))
+    assert code == 2
+    assert ".mkv needs PyAV" in err
+
+
+def write_gif(path: Path, times_cs: list[int]) -> None:
+    """An animated GIF whose frames begin at these hundredths of a second."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("gif", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb8"
+        stream.codec_context.time_base = Fraction(1, 100)
+        for i, time_cs in enumerate(times_cs):
+            image = np.full((64, 64, 3), 30 * i, np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="rgb8")
+            frame.pts, frame.time_base = time_cs, Fraction(1, 100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("times", [[0, 10, 20, 220, 230, 240], [0, 4, 8, 300, 304]])
+def test_times_and_the_saved_pace_are_those_of_the_stream(run: Any, tmp_path: Path, times: list[int]) -> None:
+    write_gif(tmp_path / "vfr.gif", times)
+    right = pytest.approx([time_cs / 100 for time_cs in times], abs=1e-3)
+    _, out, _ = run(tmp_path / "vfr.gif", "--json-lines", "--track", "--save", str(tmp_path / "out.mp4"))
+    assert [json.loads(line)["time_s"] for line in out.splitlines()] == right
+    assert [frame.time_s for frame in open_source(tmp_path / "out.mp4").frames()] == right
+
+
+def test_a_video_that_breaks_off_is_saved_and_a_data_error(run: Any, clip: Path, tmp_path: Path) -> None:
+    clip = clip.rename(tmp_path / "in.avi")
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 64))
+    for i in range(20):
+        writer.write(np.full((64, 64, 3), 9 * i, np.uint8))
+    writer.release()
+    data = clip.read_bytes()
+    clip.write_bytes(data[: len(data) * 6 // 10])
+    code, out, err = run(clip, "--save", str(tmp_path / "out.mp4"))
+    result = json.loads(out)
+    assert code == 3
+    assert (result["complete"], result["files"]) == (False, [str(tmp_path / "out.mp4")])
+    assert f"{result['frames']} of 20 frames could be decoded" in result["doubts"][-1]
+    assert result["doubts"][-1] in err
+    assert 0 < result["frames"] < 17
+    assert run(clip, "--json-lines")[0] == 3
+    assert run(clip, "--max-frames", "3")[0] == 0
+
+
+def test_a_whole_video_is_complete(run: Any, clip: Path) -> None:
+    result = json.loads(run(clip)[1])
+    assert (result["complete"], result["doubts"], result["codec"]) == (True, [], None)
 
 
 def test_a_video_may_be_saved_into_a_folder(run: Any, clip: Path, tmp_path: Path) -> None:
@@ -98,6 +171,90 @@ def test_an_image_is_saved_as_an_image(run: Any, image: Path, tmp_path: Path) ->
 def test_a_folder_is_saved_as_a_folder(run: Any, image: Path, tmp_path: Path) -> None:
     run(image.parent, "--save", str(tmp_path / "out"))
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["street.png"]
+
+
+@pytest.fixture
+def two_folders(image: Path) -> Path:
+    """Images of one name in the folders a and b."""
+    for folder in ("a", "b"):
+        (image.parent / folder).mkdir()
+        (image.parent / folder / "1.jpg").write_bytes(cv2.imencode(".jpg", read_image(image))[1].tobytes())
+    return image.parent
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_equal_names_in_two_folders_are_two_files(
+    run: Any, two_folders: Path, tmp_path: Path, force: list[str]
+) -> None:
+    _, out, _ = run(two_folders / "[ab]" / "*.jpg", "--save", str(tmp_path / "out"), *force)
+    files = [tmp_path / "out" / "a" / "1.jpg", tmp_path / "out" / "b" / "1.jpg"]
+    assert json.loads(out)["files"] == [str(file) for file in files]
+    assert all(file.is_file() for file in files)
+    lines = run(two_folders / "[ab]" / "*.jpg", "--json-lines")[1].splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["a/1.jpg", "b/1.jpg"]
+
+
+@pytest.mark.parametrize("name", ["y" * 247, "y" * 251, "图" * 83, "a:b [c]*?", "100%d", "-x"])
+def test_any_file_name_is_saved(run: Any, image: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "any"
+    folder.mkdir()
+    image.rename(folder / f"{name}.png")
+    assert run(folder, "--save", str(tmp_path / "out"))[0] == 0
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [f"{name}.png"]
+
+
+@pytest.mark.parametrize("target", ["x" * 300 + ".png", "x" * 300])
+def test_a_name_that_no_file_system_takes_is_two_lines(
+    run: Any, image: Path, tmp_path: Path, target: str
+) -> None:
+    code, _, err = run(image.parent, "--save", str(tmp_path / target))
+    assert (code, len(err.splitlines())) == (2, 2)
+
+
+def test_a_video_with_a_long_name_is_saved(run: Any, clip: Path, tmp_path: Path) -> None:
+    clip = clip.rename(tmp_path / ("x" * 253 + ".q"))
+    _, out, _ = run(clip, "--save", str(tmp_path / "out"))
+    (file,) = json.loads(out)["files"]
+    assert Path(file).is_file()
+
+
+def test_the_sources_below_a_folder_are_never_written_over(run: Any, two_folders: Path) -> None:
+    before = (two_folders / "a" / "1.jpg").read_bytes()
+    assert run(two_folders / "a*" / "*.jpg", "--save", str(two_folders / "a"), "--force")[0] == 2
+    assert run(two_folders / "[ab]" / "*.jpg", "--save", str(two_folders), "--force")[0] == 2
+    assert (two_folders / "a" / "1.jpg").read_bytes() == before
+
+
+def test_a_missing_image_is_told_with_names_like_it(run: Any, image: Path) -> None:
+    code, _, err = run(image.with_name("stret.png"))
+    assert code == 3
+    assert f"did you mean {image}?" in err
+
+
+def test_a_camera_that_vanishes_keeps_its_recording(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Camera:
+        is_live, fps, total, dropped, doubts, broke_off = True, 10.0, None, 0, (), None
+
+        def frames(self) -> Iterator[Frame]:
+            for i in range(31):
+                image = np.full((64, 64, 3), 90, np.uint8)
+                yield Frame(
+                    image_bgr=image, index=i, captured_s=0.0, name="cam", decode_ms=1.0, time_s=i / 10
+                )
+            raise DeviceError("cam stopped sending", hint="check the cable")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("runtime.frames.open_source", lambda _: Camera())
+    code, out, err = run("0", "--save", str(tmp_path / "drive.mp4"), "--json-lines")
+    assert code == 5
+    assert f"31 frames in 3.0 s: {tmp_path / 'drive.mp4'}" in err
+    assert "cam stopped sending" in err
+    assert len(out.splitlines()) == 31
+    assert len(list(open_source(tmp_path / "drive.mp4").frames())) == 31
 
 
 def test_the_run_stops_after_so_many_frames(run: Any, clip: Path) -> None:

@@ -86,10 +86,14 @@ def test_a_study_trains_its_cells_and_goes_on_by_itself(
     assert "1 of 2 cells are finished already" in err
     assert (result["finished"], result["failed"]) == (2, {})
     assert [row["arm"] for row in result["rows"]] == ["(the teacher)", "none", "default"]
-    assert all(Path(file).is_file() for file in result["files"])
+    found = {str(path) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert (set(result["files"]), len(result["files"])) == (found, len(found))
     console = Console(width=200, file=StringIO())
     console.print(study.show(result))
-    assert "2 of 2 cells" in console.file.getvalue()  # type: ignore[attr-defined]
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "2 of 2 cells" in text
+    assert "table.md" in text
+    assert "history.csv" not in text, "the files of each cell are not listed on the terminal"
 
 
 def test_a_failed_cell_is_told_with_its_exit_code(

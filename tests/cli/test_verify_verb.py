@@ -11,6 +11,7 @@ from rich.console import Console
 
 from edgestill.cli.main import main
 from edgestill.cli.verbs import verify
+from edgestill.spec import SPEC_KEY
 
 
 @pytest.fixture
@@ -90,3 +91,94 @@ def test_comparing_on_no_image_is_no_agreement(
     words = ["verify", str(tiny_model), str(tiny_model), "--data", str(data), "--images", "0"]
     assert main(words) == 2
     assert "the limit is 0 images" in capsys.readouterr().err
+
+
+def changed(tiny_model: Path, path: Path, *, rows: float = 1.0, **spec: object) -> Path:
+    """The tiny model with its scores multiplied, and other fields in its spec."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(tiny_model)
+    tensor = next(t for t in model.graph.initializer if t.name == "rows")
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values[..., 4] *= rows
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, "rows"))
+    for prop in model.metadata_props:
+        if prop.key == SPEC_KEY:
+            prop.value = json.dumps({**json.loads(prop.value), **spec})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("labels", ["none", "elsewhere", "of other classes"])
+def test_models_that_are_sure_of_nothing_prove_nothing(
+    labels: str, tiny_model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (data.parent / "labels" / "val").iterdir():
+        path.write_text("" if labels == "none" else "1 0.1 0.1 0.1 0.1\n")
+    if labels == "of other classes":
+        data.write_text("path: .\nval: images/val\nnames: [dog, cat]\n")
+    weak, blind = (changed(tiny_model, tmp_path / f"{x}.onnx", rows=x) for x in (0.5, 0.0))
+    for other in (weak, blind):
+        assert main(["verify", str(weak), str(other), "--data", str(data)]) == 6
+        out, err = capsys.readouterr()
+        assert json.loads(out)["compared_by"] == []
+        assert "nothing was compared" in json.loads(out)["failures"][0]
+        assert err.splitlines()[-1].startswith("  hint: compare on images with objects")
+
+
+def test_few_detections_and_one_file_twice_are_doubted(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(tiny_model), str(tiny_model), "--data", str(data)]) == 0
+    doubts = json.loads(capsys.readouterr().out)["doubts"]
+    assert [doubt.split(":")[0] for doubt in doubts] == [
+        "the comparison has 2 confident detections",
+        "A and B have the same content",
+    ]
+
+
+def test_another_input_size_is_named_whether_or_not_the_files_agree(
+    tiny_model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    for name, rows, code in (("same", 1.0, 0), ("blind", 0.0, 6)):
+        other = changed(tiny_model, tmp_path / f"{name}.onnx", rows=rows, input_hw=[64, 32])
+        model = onnx.load(other)
+        model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 64
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value *= 2
+        for tensor in model.graph.initializer:
+            if tensor.name in {"w", "rows"}:  # one convolution of the whole image, one row for each box
+                values, axis = onnx.numpy_helper.to_array(tensor), 2 if tensor.name == "w" else 1
+                twice = np.concatenate((values, 0 * values), axis=axis)
+                twice[0, 0, 1] += 16 if axis == 1 else 0  # the border above the image
+                tensor.CopyFrom(onnx.numpy_helper.from_array(twice, tensor.name))
+        onnx.save(model, other)
+        assert main(["verify", str(tiny_model), str(other), "--data", str(data)]) == code
+        out, err = capsys.readouterr()
+        assert json.loads(out)["input_hw"] == {"reference": [32, 32], "candidate": [64, 32]}
+        assert json.loads(out)["doubts"][0].startswith("the input sizes differ, 32x32 and 64x32")
+        assert code == 0 or "hint: compare files of one input size" in err
+
+
+def test_another_padding_is_named(
+    tiny_model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = changed(tiny_model, tmp_path / "other.onnx", pad_value=0)
+    assert main(["verify", str(tiny_model), str(other), "--data", str(data)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["input_hw"] == {"reference": [32, 32], "candidate": [32, 32]}
+    assert result["doubts"][0] == "the pre-processing differs: pad_value is 114 and 0"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '"student"', "3"])
+def test_json_is_neither_a_model_nor_data(
+    content: str, tiny_model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(content)
+    for pair in ([wrong, tiny_model], [tiny_model, wrong]):
+        assert main(["verify", *map(str, pair), "--data", str(data)]) == 4
+        error = capsys.readouterr().err
+        assert "wrong.json" in error
+        assert error.count("\n") == 2
+    assert main(["verify", str(tiny_model), str(tiny_model), "--data", str(wrong)]) == 3
+    assert "wrong.json" in capsys.readouterr().err

@@ -189,6 +189,133 @@ def test_a_card_without_a_profile_has_no_key(tmp_path: Path) -> None:
     assert (found.key, found.kind) == (None, "gpu")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Tesla V100-SXM2-32GB",
+        "NVIDIA V100-SXM2-16GB",
+        "Tesla V100S-PCIE-32GB",
+        "Tesla V100-SXM3-32GB",
+        "Tesla V100-SXM3-32GB-H",
+        "Tesla V100-FHHL-16GB",
+        "Tesla V100-DGXS-32GB",
+        "GRID V100-8Q",
+        "GRID V100DX-16Q",
+    ],
+)
+@pytest.mark.parametrize("capability", ["7.0", "[N/A]"])
+def test_a_v100_is_known_by_its_other_names(tmp_path: Path, name: str, capability: str) -> None:
+    found = seen(tree(tmp_path, EPYC), cards=f"{name}, {capability}, 32768, 535.1, [N/A], 1530\n")
+    assert (found.key, found.no_profile) == ("v100", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("Quadro GV100", "7.0"),
+        ("NVIDIA TITAN V", "7.0"),
+        ("Tesla V100-SXM2-16GB", "7.5"),
+        ("Tesla T4", "7.5"),
+    ],
+)
+def test_a_card_of_another_name_or_capability_stays_unknown_and_says_so(
+    tmp_path: Path, name: str, capability: str
+) -> None:
+    found = seen(tree(tmp_path, EPYC), cards=f"{name}, {capability}, 32768, 535.1, 250.00, 1530\n")
+    assert (found.key, found.kind) == (None, "gpu")
+    assert found.no_profile == f"no profile describes {name} (compute capability {capability})"
+
+
+def thor(compatible: str, model: str, gib: float) -> dict[str, str]:
+    return {
+        "proc/device-tree/compatible": compatible,
+        "proc/device-tree/model": model,
+        "etc/nv_tegra_release": "# R38 (release), REVISION: 2.0, GCID: 1, BOARD: generic, EABI: aarch64\n",
+        "proc/meminfo": f"MemTotal: {int(gib * 2**20)} kB\n",
+    }
+
+
+KIT = "nvidia,p4071-0000+p3834-0008\0nvidia,p3834-0008\0nvidia,tegra264\0"
+
+
+@pytest.mark.parametrize(
+    ("files", "key"),
+    [
+        pytest.param(
+            thor(KIT, "NVIDIA Jetson AGX Thor Developer Kit\0", 122.8), "jetson-thor-t5000", id="kit"
+        ),
+        pytest.param(thor("a,b\0nvidia,p3834-0000\0", "X\0", 60), "jetson-thor-t4000", id="t4000-module"),
+        pytest.param(thor("nvidia,tegra264\0", "Jetson Thor\0", 61), "jetson-thor-t4000", id="by-memory"),
+        pytest.param(thor("nvidia,tegra264\0", "Jetson Thor\0", 20), None, id="no-known-memory"),
+        pytest.param(thor("nvidia,tegra234\0", "Jetson AGX Orin\0", 30), "jetson-agx-orin-32gb", id="orin"),
+        pytest.param(thor("nvidia,p9999-0000\0", "Jetson AGX Orin\0", 30), None, id="another-module"),
+    ],
+)
+def test_thor_and_boards_of_other_makers_are_known(
+    tmp_path: Path, files: dict[str, str], key: str | None
+) -> None:
+    found = seen(tree(tmp_path, files), "aarch64")
+    assert (found.key, found.kind) == (key, "jetson")
+    assert (found.no_profile is None) == (key is not None)
+
+
+@pytest.mark.parametrize("capability", ["11.0", "10.1"])
+def test_thor_is_known_in_a_container_without_a_device_tree(tmp_path: Path, capability: str) -> None:
+    files = {"proc/meminfo": f"MemTotal: {122 * 2**20} kB\n"}
+    cards = f"NVIDIA Thor, {capability}, [N/A], 580.00, [N/A], 1575\n"
+    assert seen(tree(tmp_path, files), "aarch64", cards).key == "jetson-thor-t5000"
+
+
+@pytest.mark.parametrize("text", ["No devices were found\n", "Failed to initialize NVML: Unknown Error\n"])
+def test_what_nvidia_smi_says_instead_of_cards_is_kept(tmp_path: Path, text: str) -> None:
+    found = seen(tree(tmp_path, EPYC), cards=text)
+    assert (found.key, found.gpus, found.no_gpu) == ("generic-x86", (), f"nvidia-smi: {text.strip()}")
+
+
+READ = (
+    "proc/cpuinfo", "proc/meminfo", "proc/self/status", "proc/loadavg", "proc/stat", "proc/self/cgroup",
+    "proc/sys/kernel/osrelease", "etc/os-release", "etc/nv_tegra_release", "etc/nvpmodel.conf",
+    "var/lib/nvpmodel/status", "sys/fs/cgroup/cpu.max", "sys/fs/cgroup/memory.max",
+    "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "sys/fs/cgroup/cpu/cpu.cfs_period_us",
+    "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "proc/device-tree/compatible",
+    "sys/class/devfreq/17000000.gpu/cur_freq", "sys/class/devfreq/17000000.gpu/min_freq",
+    "sys/class/thermal/thermal_zone0/type", "sys/class/thermal/thermal_zone0/temp",
+)  # fmt: skip
+ODD = {
+    "empty": b"",
+    "a word": b"<unsupported>\n",
+    "bytes": b"\xff\xfe\x00\x80",
+    "colons": b"MemTotal:\nMemAvailable: kB\ncpu MHz\t:\nCpus_allowed_list:\n",
+    "decimal comma": b"MemTotal: 1,5 GB\ncpu MHz : 2596,132\n0,43 0,33\n",
+    "huge": b"9" * 5000,
+    "zeros": b"0 0 0\n",
+    "other digits": "\u00b2\u0663 \u00b2\n".encode(),
+    "cpu line": b"cpu  x y\ncpu",
+    "half a line": b"0:\n:::\n3\npmode:\n# R (release), REVISION: ,\n< POWER_MODEL ID= NAME= >\n",
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_text_in_any_system_file_is_unknown_and_no_error(tmp_path: Path, odd: str) -> None:
+    """Each file alone among good ones, and all together, as in a container that hides them."""
+    for name in (*READ, None):
+        root = tmp_path / (name or "all").replace("/", "-")
+        tree(root, EPYC | ORIN_NANO | {"proc/self/cgroup": "0::/\n3:cpu:/\n"})
+        for path in [name] if name else READ:
+            place = root / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(ODD[odd])
+        assert seen(root, "aarch64").arch == "aarch64"
+        read_cpu_times(root)
+
+
+def test_folders_in_the_place_of_files_are_unknown(tmp_path: Path) -> None:
+    for name in READ:
+        (tmp_path / name).mkdir(parents=True)
+    found = seen(tmp_path, "x86_64")
+    assert (found.cpu.mhz, found.memory.total_mib, found.load) == (None, None, None)
+
+
 def test_what_the_driver_does_not_say_is_unknown() -> None:
     (card,) = parse_cards(H200)
     assert (card.name, card.memory_mib, card.power_limit_w) == ("NVIDIA H200", 143771, None)

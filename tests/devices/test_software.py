@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from devices.software import BASE, Extra, read_extras, shadowed, version, versions
+from edgestill.installation import pip_command
 
 NUMPY = metadata.version("numpy")
 
@@ -26,7 +27,7 @@ def test_an_installed_library_has_its_version() -> None:
 def test_a_missing_library_gets_the_command_of_its_extra() -> None:
     extra = part('no-such-library>=1; extra == "onnx"')
     assert (extra.ready, extra.missing) == (False, ("no-such-library",))
-    assert extra.command == "pip install 'edgestill[onnx]'"
+    assert extra.command == pip_command("onnx")
 
 
 def test_an_old_library_is_named_with_both_versions() -> None:

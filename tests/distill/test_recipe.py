@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.recipe_toml import FOLDER, load_recipe, recipe_names
+from distill.recipe_toml import FOLDER, load_recipe, recipe_names, split_setting
 from edgestill.errors import UsageError
 
 
@@ -85,6 +85,16 @@ def test_data_on_the_command_line_replaces_the_recipes(file: Path) -> None:
         pytest.param("student=3", r"student is a table", id="number-for-table"),
         pytest.param("epochs.more=3", r"epochs is not a table", id="dots-into-a-number"),
         pytest.param("epochs", "--set epochs is not key=value", id="no-value"),
+        pytest.param('"epochs=3', '--set "epochs=3 is not key=value', id="open-quote"),
+        pytest.param("methods..cwd=3", "is not key=value", id="empty-name"),
+        pytest.param(
+            '"methods.cwd.weight"=3',
+            r"no recipe key is called 'methods.cwd.weight': dots within .*\n.*without quotes",
+            id="dots-in-quotes",
+        ),
+        pytest.param("methods={cwd={weight=2}", r"--set methods=\{cwd.* is not TOML", id="open-table"),
+        pytest.param("data=['a.yaml'", r"--set data=.* is not TOML.*\n.*single quotes", id="open-list"),
+        pytest.param("epochs=3\nbatch=2", r"epochs = '3\\nbatch=2'\n", id="two-lines"),
         pytest.param("teacher=", "has the methods cwd and no teacher", id="no-teacher"),
         pytest.param("loss.balance=[1.0]", r"loss.balance", id="levels"),
         pytest.param('name="x"', r"name = 'x' in recipe mine", id="name"),
@@ -93,6 +103,23 @@ def test_data_on_the_command_line_replaces_the_recipes(file: Path) -> None:
 def test_a_wrong_setting_is_refused(file: Path, setting: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_recipe(str(file), [setting])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'methods."cwd".weight=7',
+        "methods.'cwd'.weight=7",
+        'methods . "cwd" . weight = 7',
+        '"methods"."cwd".weight=7',
+    ],
+)
+def test_names_of_a_key_may_be_in_quotes(file: Path, setting: str) -> None:
+    assert load_recipe(str(file), [setting]).methods["cwd"].config.weight == 7.0
+
+
+def test_a_name_in_quotes_may_hold_dots_and_an_equals_sign() -> None:
+    assert split_setting("""teachers."v6.1=a".'x' = runs/a=b""") == (["teachers", "v6.1=a", "x"], "runs/a=b")
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
@@ -109,6 +136,39 @@ def test_a_broken_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("epochs = = 3")
     with pytest.raises(UsageError, match="not a TOML file"):
         load_recipe(str(tmp_path / "broken.toml"))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *(
+            "optimiser.lr=nan",
+            "optimiser.lr=-1",
+            "optimiser.lr=inf",
+            "optimiser.lr=1e300",
+            "optimiser.momentum=1",
+        ),
+        *(
+            "optimiser.ema_steps=0",
+            "optimiser.clip=-1",
+            "seed=-1",
+            "threads=-2",
+            "patience=-1",
+            "cache_mib=-5",
+        ),
+        *("epochs=99999999999999999999", f"batch={'9' * 5000}", "loss.box=nan", 'student.init="a\\u0000b"'),
+    ],
+)
+def test_a_number_of_no_meaning_is_a_usage_error(setting: str) -> None:
+    with pytest.raises(UsageError, match=setting.partition("=")[0]):
+        load_recipe("traffic-lights-teacher", [setting])
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 100_000, f"epochs = {'9' * 5000}"])
+def test_a_file_that_breaks_the_parser_is_a_usage_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text(text)
+    with pytest.raises(UsageError, match="not a TOML file"):
+        load_recipe(str(tmp_path / "odd.toml"))
 
 
 def test_a_recipe_can_be_kept_as_json(file: Path) -> None:

@@ -87,11 +87,17 @@ def test_a_resumed_run_repeats_the_whole_one_bit_for_bit(
     assert sha256_file(tmp_path / weights) == sha256_file(finished[0] / weights)
 
 
-def test_a_run_leaves_its_files_and_no_state(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_a_run_leaves_its_files_and_its_state(finished: tuple[Path, dict[str, Any]]) -> None:
     names = {path.name for path in finished[0].iterdir()}
     pictures = {Path(path).name for path in finished[1]["pictures"].values()}
     assert pictures == {"history.png", "curves.png", "confusion.png", "predictions.jpg"}
-    assert names == {"best", "last", "history.csv", "result.json"} | pictures
+    assert names == {"best", "last", "history.csv", "result.json", STATE} | pictures
+
+
+def test_the_result_names_every_file_of_the_folder(finished: tuple[Path, dict[str, Any]]) -> None:
+    found = sorted(str(path) for path in finished[0].rglob("*") if path.is_file())
+    assert finished[1]["files"] == found
+    assert {str(finished[0] / name) for name in (STATE, "result.json")} < set(found)
 
 
 def test_the_result_says_how_good_and_how_fast(finished: tuple[Path, dict[str, Any]], teacher: Path) -> None:
@@ -162,7 +168,7 @@ def test_another_seed_is_another_run(plain: Recipe, tmp_path: Path) -> None:
 
 def test_no_new_best_for_long_enough_stops_the_run(plain: Recipe, tmp_path: Path) -> None:
     still = replace(
-        plain, epochs=9, patience=1, optimiser=replace(plain.optimiser, lr=0.0, warmup_bias_lr=0.0)
+        plain, epochs=9, patience=1, optimiser=replace(plain.optimiser, lr=1e-12, warmup_bias_lr=0.0)
     )
     result = train.train(still, tmp_path / "run")
     assert result["epochs"] == result["best_epoch"] + 1
@@ -229,8 +235,10 @@ def test_resume_with_another_recipe_names_what_differs(
         patch.setattr(train, "save_state", interrupt_after(1))
         with pytest.raises(KeyboardInterrupt):
             train.train(plain, tmp_path)
-    with pytest.raises(UsageError, match="another recipe; different keys: batch, epochs"):
-        train.train(replace(plain, batch=2, epochs=9), tmp_path, resume=True)
+    found = r"another recipe: batch = 2 \(was 4\), optimiser.lr = 0.5 \(was "
+    optimiser = replace(plain.optimiser, lr=0.5)
+    with pytest.raises(UsageError, match=found):
+        train.train(replace(plain, batch=2, optimiser=optimiser), tmp_path, resume=True)
 
 
 def test_a_run_goes_on_that_began_before_a_key_existed(
@@ -244,13 +252,37 @@ def test_a_run_goes_on_that_began_before_a_key_existed(
     stored = json.loads(state["recipe"])
     del stored["unlabelled"], stored["student"]["auto_anchor"]
     torch.save({**state, "recipe": json.dumps(stored)}, tmp_path / STATE)
-    with pytest.raises(UsageError, match="another recipe; different keys: student"):
+    with pytest.raises(UsageError, match=r"another recipe: student.auto_anchor = true \(was false\)\n"):
         train.train(replace(plain, student=replace(plain.student, auto_anchor=True)), tmp_path, resume=True)
     assert train.train(plain, tmp_path, resume=True)["epochs"] == plain.epochs
 
 
 def test_a_broken_state_is_an_artifact_error(plain: Recipe, tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"not a state")
+    with pytest.raises(ArtifactError, match="cannot be resumed"):
+        train.train(plain, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {}},
+        {"optimiser": {"state": {}}},
+        {"random": None},
+        {"random": {"cpu": [torch.zeros(3)]}},
+        {"counters": "[]"},
+        {"ema": 3},
+    ],
+)
+def test_a_state_of_other_parts_is_an_artifact_error(
+    change: dict[str, object], plain: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_state", interrupt_after(1))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(plain, tmp_path)
+    state = torch.load(tmp_path / STATE, weights_only=True)  # noqa: TID251
+    torch.save({**state, **change}, tmp_path / STATE)
     with pytest.raises(ArtifactError, match="cannot be resumed"):
         train.train(plain, tmp_path, resume=True)
 

@@ -106,9 +106,9 @@ def test_a_split_without_images_is_refused(folder: Path) -> None:
         pytest.param("2 0.5 0.5 0.1 0.1", "has class 2, the data set has 2", id="class-too-high"),
         pytest.param("-1 0.5 0.5 0.1 0.1", "has class -1", id="class-below-0"),
         pytest.param("0.5 0.5 0.5 0.1 0.1", "has class 0.5", id="half-a-class"),
-        pytest.param("0 0.5 0.5 0 0.1", "outside the image", id="no-width"),
+        pytest.param("0 0.5 0.5 0 0.1", "a box without area", id="no-width"),
         pytest.param("0 0.95 0.5 0.2 0.1", "outside the image", id="over-the-edge"),
-        pytest.param("0 nan 0.5 0.2 0.1", "outside the image", id="nan"),
+        pytest.param("0 nan 0.5 0.2 0.1", "not finite", id="nan"),
         pytest.param("0 320 240 20 10", "outside the image", id="pixels"),
     ],
 )

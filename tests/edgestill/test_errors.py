@@ -3,6 +3,7 @@
 import pytest
 
 from edgestill import errors
+from edgestill.installation import pip_command
 
 
 @pytest.mark.parametrize(
@@ -38,4 +39,10 @@ def test_a_wild_guess_gets_the_list() -> None:
 
 def test_a_missing_library_comes_with_its_command() -> None:
     error = errors.missing_library("the backend 'ov'", "openvino", "openvino")
-    assert error.hint == "pip install 'edgestill[openvino]'"
+    assert error.hint == pip_command("openvino")
+
+
+def test_a_message_is_one_line_of_bounded_length_without_control_characters() -> None:
+    error = errors.DataError("a\nb \x1b[31mred\x00 \ud800 日本", hint="x" * 10_000)
+    assert error.what == r"a b \x1b[31mred\x00 \ud800 日本"
+    assert len(error.hint) < 2100

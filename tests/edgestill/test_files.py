@@ -10,7 +10,9 @@ from edgestill.errors import DataError, UsageError
 from edgestill.files import (
     read_json,
     refuse_overwrite,
+    remove_leftovers,
     replacing,
+    safe_file_name,
     sha256_file,
     temporary_beside,
     to_json_text,
@@ -88,3 +90,46 @@ def test_broken_json_is_a_data_error(tmp_path: Path) -> None:
 def test_the_hash_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256_file(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("length", [5, 200, 243, 244, 250, 255])
+def test_a_file_with_a_name_of_any_legal_length_is_written(length: int, tmp_path: Path) -> None:
+    path = tmp_path / ("x" * (length - 4) + ".txt")
+    write_bytes(path, b"text")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_left_over_of_a_long_name_is_found(tmp_path: Path) -> None:
+    path = tmp_path / ("[x]" * 83 + ".json")
+    temporary_beside(path).write_bytes(b"")
+    remove_leftovers(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("red", "red"),
+        ("a/b:c", "a_b_c"),
+        ("..", "_"),
+        ("", "_"),
+        (" tail. ", "tail"),
+        ("NUL.txt", "_NUL.txt"),
+        ("红灯", "红灯"),
+        ("a\nb\x00", "a_b_"),
+        ("e\u0301", "é"),
+    ],
+)
+def test_a_text_is_made_a_name_of_a_file(text: str, name: str) -> None:
+    assert safe_file_name(text) == name
+
+
+def test_a_file_system_in_ascii_gets_the_numbers_of_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert safe_file_name("红 grün") == "_u7ea2 gr_xfcn"
+
+
+def test_long_texts_get_names_that_differ() -> None:
+    names = {safe_file_name("灯" * 200 + end) for end in ("", "a", "b")}
+    assert len(names) == 3
+    assert all(len(name.encode()) <= 100 for name in names)

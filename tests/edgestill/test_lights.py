@@ -24,10 +24,10 @@ def nothing(ended: tuple[int, ...] = ()) -> Tracked:
     return Tracked(Detections.empty(), np.zeros(0, np.int64), ended)
 
 
-def play(lights: LightStates, names: str, start: int = 0, score: float = 0.6) -> list[str]:
+def play(lights: LightStates, names: str, start: int = 0, score: float = 0.6, fps: float = FPS) -> list[str]:
     """The state after each frame of a string such as ``"rrg"``; o is off."""
     word = {name[0]: name for name in CLASSES}
-    return [lights.update(one(word[letter], score), (start + i) / FPS)[0] for i, letter in enumerate(names)]
+    return [lights.update(one(word[letter], score), (start + i) / fps)[0] for i, letter in enumerate(names)]
 
 
 def test_a_light_is_unknown_until_it_is_seen_twice() -> None:
@@ -107,6 +107,37 @@ def test_a_detection_without_a_track_is_unknown() -> None:
 def test_patience_is_a_setting() -> None:
     lights = LightStates(CLASSES, LightSettings(frames=5))
     assert play(lights, "rrrrr") == [UNKNOWN] * 4 + ["red"]
+
+
+@pytest.mark.parametrize("fps", [30, 60, 90, 120])
+@pytest.mark.parametrize(("old", "new", "seconds"), [("green", "red", 0.1), ("red", "green", 0.134)])
+def test_a_change_takes_the_same_time_at_every_rate(fps: int, old: str, new: str, seconds: float) -> None:
+    states = play(LightStates(CLASSES), old[0] * fps + new[0] * fps, fps=fps)
+    assert states.index(new) / fps - 1 == pytest.approx(seconds - 1 / 30, abs=1 / 30)
+
+
+@pytest.mark.parametrize(("old", "new", "frames"), [("green", "red", 2), ("red", "green", 3)])
+def test_a_change_takes_several_frames_at_a_low_rate(old: str, new: str, frames: int) -> None:
+    states = play(LightStates(CLASSES), old[0] * 8 + new[0] * 5, fps=5)
+    assert states.index(new) == 8 + frames - 1
+
+
+@pytest.mark.parametrize("fps", [2, 5, 15])
+def test_one_wrong_frame_changes_nothing_at_a_low_rate(fps: int) -> None:
+    assert set(play(LightStates(CLASSES), "rrrrrrgrrrgrr", fps=fps)[1:]) == {"red"}
+
+
+def test_what_was_seen_before_a_pause_does_not_hold_up_a_change() -> None:
+    lights = LightStates(CLASSES)
+    play(lights, "r" * 30)
+    assert play(lights, "ggg", start=90)[-1] == "green"  # two seconds later
+
+
+def test_a_light_that_is_dark_after_a_pause_is_off_a_second_later() -> None:
+    lights = LightStates(CLASSES)
+    play(lights, "r" * 10)
+    after = [lights.update(one("off"), time_s)[0] for time_s in (5.0, 5.5, 5.9, 6.0)]
+    assert after == ["red", "red", "red", "off"]
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from edgestill.demo.lights import UNKNOWN
-from edgestill.demo.overlay import STATE_COLOURS, FrameOverlay
+from edgestill.demo.overlay import FrameOverlay
 from edgestill.detections import Detections
+from edgestill.drawing.palette import image_colours
 from runtime.frames import Frame
 from runtime.pipeline import FrameResult
 
 LIGHTS = ("red", "yellow", "green", "off")
 GROUND = 120
+STATE_COLOURS = dict(zip(LIGHTS, image_colours(LIGHTS), strict=True))
 
 
 def result(

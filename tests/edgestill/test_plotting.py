@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from edgestill.installation import pip_command
 from edgestill.plotting import COLOURS, DASHES, Palette, figure, image_figure, line_style, optional_plots
 
 
@@ -40,7 +41,7 @@ def test_no_two_lines_look_alike_before_all_styles_are_used() -> None:
 def test_without_matplotlib_plots_are_left_out_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     with optional_plots("plots"):
         raise ModuleNotFoundError("no", name="matplotlib")
-    said = "no plots: matplotlib is not installed (pip install 'edgestill[report]')\n"
+    said = f"no plots: matplotlib is not installed ({pip_command('report')})\n"
     assert capsys.readouterr().err == said
 
 

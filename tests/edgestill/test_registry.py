@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgestill.errors import DeviceError, UsageError
+from edgestill.installation import pip_command
 from edgestill.registry import Registry
 
 
@@ -46,4 +47,4 @@ def test_a_wrong_name_gets_a_suggestion(shelf: Registry) -> None:
 def test_a_missing_library_names_its_extra(shelf: Registry) -> None:
     with pytest.raises(DeviceError, match="a_library_that_nobody_has") as caught:
         shelf.load("laser")
-    assert caught.value.hint == "pip install 'edgestill[light]'"
+    assert caught.value.hint == pip_command("light")

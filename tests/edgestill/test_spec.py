@@ -7,14 +7,9 @@ from typing import Any
 import pytest
 
 from edgestill.errors import ArtifactError
-from edgestill.spec import COCO_ANCHORS_PX, ModelSpec, TensorSpec
+from edgestill.spec import SPEC_KEY, ModelSpec
 
 LIGHTS = ModelSpec(name="yolov5n", input_hw=(384, 640), classes=("red", "yellow", "green", "off"))
-IMAGES = TensorSpec(name="images", shape=(1, 3, 384, 640), dtype="float32")
-
-
-def output(*shape: int | None) -> tuple[TensorSpec]:
-    return (TensorSpec(name="output0", shape=shape, dtype="float32"),)
 
 
 def test_a_spec_survives_json() -> None:
@@ -22,7 +17,7 @@ def test_a_spec_survives_json() -> None:
 
 
 def test_a_spec_survives_a_model_file() -> None:
-    assert ModelSpec.from_metadata(LIGHTS.to_metadata(), inputs=(), outputs=()) == LIGHTS
+    assert ModelSpec.from_metadata(LIGHTS.to_metadata()) == LIGHTS
 
 
 def test_the_metadata_are_strings_that_ultralytics_reads() -> None:
@@ -68,6 +63,47 @@ def test_a_model_without_classes_is_refused() -> None:
         replace(LIGHTS, classes=())
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", 3),
+        ("input_hw", [384]),
+        ("input_hw", [384.0, 640.0]),
+        ("input_hw", [384, True]),
+        ("input_hw", [10**40, 640]),
+        ("classes", "red"),
+        ("classes", ["red", None]),
+        ("strides", []),
+        ("strides", [8, 0]),
+        ("anchors_px", [[[1, 2, 3]]]),
+        ("anchors_px", [3]),
+        ("anchors_px", [[[float("nan"), 1]]]),
+        ("head", ["coupled"]),
+        ("layout", "yolov9"),
+        ("pixels", None),
+        ("share_levels", 1),
+        ("scale", 0),
+        ("scale", float("inf")),
+        ("pad_value", -1),
+        ("score_map", {"a": 1}),
+    ],
+)
+def test_a_value_of_another_type_or_range_is_named(field: str, value: object) -> None:
+    with pytest.raises(ArtifactError, match=f"the model spec has {field} = "):
+        ModelSpec.from_json({**LIGHTS.to_json(), field: value})
+
+
+def test_a_class_name_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="is no text"):
+        replace(LIGHTS, classes=("red", "\ud800"))
+
+
+@pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "\x00", '"'])
+def test_a_spec_in_a_model_file_that_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(ArtifactError, match="is not JSON"):
+        ModelSpec.from_metadata({SPEC_KEY: text})
+
+
 def test_an_unknown_field_is_named() -> None:
     with pytest.raises(ArtifactError, match="unknown fields: colour"):
         ModelSpec.from_json({**LIGHTS.to_json(), "colour": "rgb"})
@@ -84,48 +120,3 @@ def test_a_spec_from_before_heads_could_share_levels_is_understood() -> None:
     data = LIGHTS.to_json()
     del data["share_levels"], data["pixels"]
     assert ModelSpec.from_json(data) == LIGHTS
-
-
-def test_an_anchor_file_of_yolo_export_is_understood() -> None:
-    metadata = {"names": "{0: 'a', 1: 'b'}", "task": "detect"}
-    spec = ModelSpec.from_metadata(metadata, inputs=(IMAGES,), outputs=output(1, 15120, 7))
-    assert (spec.layout, spec.classes, spec.input_hw) == ("yolov5", ("a", "b"), (384, 640))
-    assert spec.anchors_px == COCO_ANCHORS_PX
-
-
-def test_an_anchor_free_file_of_yolo_export_is_understood() -> None:
-    metadata = {"names": "['a', 'b']", "task": "detect"}
-    spec = ModelSpec.from_metadata(metadata, inputs=(IMAGES,), outputs=output(1, 6, 5040))
-    assert (spec.layout, spec.anchors_px) == ("yolov8", ())
-
-
-def test_a_dynamic_file_of_yolo_export_takes_its_size_from_imgsz() -> None:
-    metadata = {"names": "{0: 'a'}", "imgsz": "[320, 640]"}
-    free = TensorSpec(name="images", shape=(None, 3, None, None), dtype="float32")
-    spec = ModelSpec.from_metadata(metadata, inputs=(free,), outputs=output(None, 5, None))
-    assert spec.input_hw == (320, 640)
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        pytest.param({}, id="nothing"),
-        pytest.param({"names": "{0: 'cat'}", "task": "classify"}, id="a-classifier"),
-    ],
-)
-def test_a_file_that_is_no_detector_is_refused(metadata: dict[str, str]) -> None:
-    with pytest.raises(ArtifactError, match="neither an edgestill spec nor"):
-        ModelSpec.from_metadata(metadata, inputs=(IMAGES,), outputs=output(1, 15120, 6))
-
-
-@pytest.mark.parametrize(
-    ("names", "shape"),
-    [
-        pytest.param("{0: 'a'}", (1, 300, 9), id="unknown-columns"),
-        pytest.param("{0: 'a'}", (1, 300), id="two-axes"),
-        pytest.param("not python", (1, 15120, 6), id="names-are-broken"),
-    ],
-)
-def test_an_output_that_nobody_knows_is_refused(names: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ArtifactError, match="cannot tell how to read"):
-        ModelSpec.from_metadata({"names": names}, inputs=(IMAGES,), outputs=output(*shape))

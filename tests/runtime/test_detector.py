@@ -63,12 +63,12 @@ def other_size(spec: ModelSpec) -> dict[str, str]:
     ("metadata", "message"),
     [
         pytest.param(lambda _: {}, "neither an edgestill spec nor", id="no-detector"),
-        pytest.param(lambda _: {SPEC_KEY: "{"}, "has invalid metadata", id="broken-json"),
+        pytest.param(lambda _: {SPEC_KEY: "{"}, "spec in the file is not JSON", id="broken-json"),
         pytest.param(lambda _: {SPEC_KEY: "{}"}, "missing or unknown fields", id="empty-spec"),
         pytest.param(other_size, r"its spec says \[1, 3, 64, 128\]", id="another-size"),
-        pytest.param(lambda s: {SPEC_KEY: changed(s, strides=[0])}, "has invalid metadata", id="no-stride"),
-        pytest.param(lambda s: {SPEC_KEY: changed(s, classes=7)}, "has invalid metadata", id="no-list"),
-        pytest.param(lambda _: {SPEC_KEY: "[" * 10**5}, "has invalid metadata", id="deep-json"),
+        pytest.param(lambda s: {SPEC_KEY: changed(s, strides=[0])}, r"has strides = \[0\]", id="no-stride"),
+        pytest.param(lambda s: {SPEC_KEY: changed(s, classes=7)}, "spec has classes = 7", id="no-list"),
+        pytest.param(lambda _: {SPEC_KEY: "[" * 10**5}, "spec in the file is not JSON", id="deep-json"),
         pytest.param(lambda _: {"names": "-" * 10**5 + "1"}, "has invalid metadata", id="deep-literal"),
         pytest.param(lambda _: {"names": "{0: 'one'}"}, "cannot tell how to read", id="wrong-class-count"),
     ],
@@ -94,7 +94,7 @@ def test_a_spec_with_another_class_count_is_refused(
 def test_a_free_shape_does_not_take_any_size(
     tmp_path: Path, write_lamp_model: Any, lamp_spec: ModelSpec
 ) -> None:
-    model = write_lamp_model(lamp_spec.resized((1 << 20, 1 << 20)).to_metadata())
+    model = write_lamp_model(lamp_spec.resized((1 << 15, 1 << 15)).to_metadata())
     for value in (*model.graph.input, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim[-2:]:
             dim.dim_param = "free"

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edgestill.detections import Detections
-from edgestill.errors import DataError
+from edgestill.errors import DataError, DeviceError
 from edgestill.spec import ModelSpec
-from runtime.frames import Frame
+from runtime.frames import Frame, open_source
 from runtime.pipeline import FrameResult, Pipeline
+from runtime.sinks.video_writer import VideoSink
+from runtime.sources._live import LiveSource
 from runtime.tracking import Tracked, Tracker
 
 SPEC = ModelSpec(name="fake", input_hw=(32, 32), classes=("red", "green"))
@@ -21,6 +24,8 @@ class Clip:
     """Frames whose brightness is their index."""
 
     dropped = 7
+    doubts = ()
+    broke_off = None
 
     def __init__(
         self, total: int, *, is_live: bool = False, error: BaseException | None = None, fps: float = 10
@@ -176,6 +181,71 @@ def test_ctrl_c_breaks_a_file_off() -> None:
     with pytest.raises(KeyboardInterrupt):
         Pipeline(Fake(), sinks=(sink,)).run(Clip(3, error=KeyboardInterrupt()))
     assert sink.closed == [False]
+
+
+@pytest.mark.parametrize("error", [DeviceError("gone", hint="cable"), ValueError("a bug"), MemoryError()])
+def test_what_a_camera_sent_is_kept_whatever_ends_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: BaseException
+) -> None:
+    sink = VideoSink(tmp_path / "drive.mp4", 10, force=False, is_live=True)
+    with pytest.raises(type(error)):
+        Pipeline(Fake(), sinks=(sink,)).run(Clip(31, is_live=True, error=error))
+    assert f"31 frames in 3.0 s: {tmp_path / 'drive.mp4'}" in capsys.readouterr().err
+    assert len(list(open_source(tmp_path / "drive.mp4").frames())) == 31
+
+
+def test_a_camera_that_vanishes_leaves_its_recording(tmp_path: Path) -> None:
+    class Camera:
+        left = 60
+
+        def grab(self) -> bool:
+            self.left -= 1
+            sleep(0.002)
+            return self.left >= 0
+
+        def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
+            return True, np.full((48, 64, 3), 90, np.uint8)
+
+        def release(self) -> None:
+            pass
+
+    sink = VideoSink(tmp_path / "drive.mp4", 20, force=False, is_live=True)
+    with pytest.raises(DeviceError, match="camera stopped sending"):
+        Pipeline(Fake(), sinks=(sink,)).run(LiveSource(Camera(), "camera", 20.0))
+    assert [p.name for p in tmp_path.iterdir()] == ["drive.mp4"]
+    assert list(open_source(tmp_path / "drive.mp4").frames())[-1].time_s > 0.05
+
+
+def test_a_frame_of_another_size_ends_a_recording_that_stays(tmp_path: Path) -> None:
+    class TwoModes(Clip):
+        def frames(self) -> Iterator[Frame]:
+            yield from super().frames()
+            image = np.zeros((40, 60, 3), np.uint8)
+            yield Frame(image_bgr=image, index=9, captured_s=0.0, name="clip", decode_ms=1.0, time_s=9.0)
+
+    sink = VideoSink(tmp_path / "drive.mp4", 20, force=False, is_live=True)
+    with pytest.raises(DataError, match="60x40, the video began with 30x20"):
+        Pipeline(Fake(), sinks=(sink,)).run(TwoModes(5, is_live=True))
+    assert len(list(open_source(tmp_path / "drive.mp4").frames())) == 5
+
+
+def test_a_file_that_broke_off_leaves_no_half_result(tmp_path: Path) -> None:
+    (tmp_path / "drive.mp4").write_bytes(b"older")
+    sink = VideoSink(tmp_path / "drive.mp4", 10, force=True)
+    with pytest.raises(DataError, match="cut off"):
+        Pipeline(Fake(), sinks=(sink,)).run(Clip(3, error=DataError("cut off", hint="copy")))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"drive.mp4": b"older"}
+
+
+def test_a_sink_that_fails_at_the_end_keeps_no_other_from_closing() -> None:
+    class Broken(Notes):
+        def close(self, *, complete: bool) -> tuple[Path, ...]:
+            raise OSError(5, "Input/output error")
+
+    other = Notes()
+    with pytest.raises(OSError, match="Input/output error"):
+        Pipeline(Fake(), sinks=(Broken(), other)).run(Clip(3))
+    assert other.closed == [True]
 
 
 def test_the_age_of_frames_is_told_for_a_live_source_alone() -> None:

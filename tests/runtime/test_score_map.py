@@ -70,7 +70,7 @@ def test_a_map_that_does_not_rise_is_refused(knots: ScoreMap) -> None:
 def test_the_map_travels_with_the_spec_and_older_specs_have_none() -> None:
     spec = replace(SPEC, score_map=KNOTS)
     assert ModelSpec.from_json(spec.to_json()) == spec
-    assert ModelSpec.from_metadata(spec.to_metadata(), inputs=(), outputs=()).score_map == KNOTS
+    assert ModelSpec.from_metadata(spec.to_metadata()).score_map == KNOTS
     older = SPEC.to_json()
     del older["score_map"]
     assert ModelSpec.from_json(older) == SPEC

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill.datasets.formats._records import SourceDataset, UnusableError
+from distill.datasets.formats._records import SourceDataset, UnreadableError, UnusableError
 from edgestill.errors import UsageError, unknown_name
+from edgestill.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,14 +44,15 @@ class ClassRule:
         """The class of an object.
 
         Raises:
+            UnreadableError: It lacks the tag.
             UnusableError: It has none.
         """
         for key, values in self.drop.items():
-            if tags.get(key, "").casefold() in values:
+            if tags.get(key, "").strip().casefold() in values:
                 raise UnusableError(f"dropped by the class map: {key} {tags[key]}")
         if self.by not in tags:
-            raise UnusableError(f"it has no {self.by}")
-        value = tags[self.by].casefold()
+            raise UnreadableError(f"it has no {self.by}")
+        value = tags[self.by].strip().casefold()
         found = self.classes.get(value, self.classes.get(ANY))
         if found is None:
             raise UnusableError(f"no class for {self.by} {tags[self.by]}")
@@ -120,22 +122,26 @@ def load_class_map(name: str) -> ClassMap:
         if not path.is_file():
             raise unknown_name("class map", name, class_map_names())
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(read_text(path))
     except FileNotFoundError as error:
         raise UsageError(
             f"{path} does not exist", hint=f"shipped: {', '.join(class_map_names())}; {HINT}"
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: TOML, UTF-8, and numbers too long
         raise UsageError(f"{path} is not a TOML file: {error}", hint=HINT) from error
     return _parse(path, table)
 
 
 def own_classes(source: SourceDataset, by: str, drop: Mapping[str, Sequence[str]]) -> ClassMap:
     """A map that keeps the classes of the source as they are."""
-    ids = {name.casefold(): i for i, name in enumerate(source.categories)}
+    names: dict[str, str] = {}
+    for name in source.categories:
+        first = names.setdefault(name.casefold(), name)
+        if first != name:
+            source.warnings.append(f"the classes {first!r} and {name!r} are one: case does not matter")
     dropped = {key: frozenset(v.casefold() for v in values) for key, values in drop.items()}
-    rule = ClassRule(by=by, classes=ids, drop=dropped)
-    return ClassMap(name="", classes=source.categories, rules={source.dialect: rule})
+    rule = ClassRule(by=by, classes={key: i for i, key in enumerate(names)}, drop=dropped)
+    return ClassMap(name="", classes=tuple(names.values()), rules={source.dialect: rule})
 
 
 def _parse(path: Path, table: Mapping[str, Any]) -> ClassMap:

@@ -12,8 +12,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from distill.datasets.formats._records import UnusableError
+from distill.datasets.formats._records import UnreadableError, UnusableError
 from edgestill.errors import DataError
+from edgestill.files import read_bytes
 
 try:
     from yaml import CSafeLoader as _Safe  # libyaml: many times faster, and DTLD's files are long
@@ -37,7 +38,7 @@ def read_yaml(path: Path) -> Any:
         DataError: It cannot be read, or is not plain YAML.
     """
     try:
-        return yaml.load(path.read_bytes(), _StringLoader)
+        return yaml.load(read_bytes(path), _StringLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"{path} is not readable YAML: {error}", hint="download the labels again") from error
 
@@ -53,7 +54,7 @@ def read_json(path: Path, each_object: Callable[[dict[str, Any]], Any] | None = 
         DataError: It cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_bytes(), object_hook=each_object)
+        return json.loads(read_bytes(path), object_hook=each_object)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not readable JSON: {error}", hint="download the labels again") from error
 
@@ -73,10 +74,10 @@ def fields(value: Any) -> dict[str, Any]:
     """``value`` if it is an object with named fields.
 
     Raises:
-        UnusableError: It is none.
+        UnreadableError: It is none.
     """
     if not isinstance(value, dict):
-        raise UnusableError("a label is not an object with fields")
+        raise UnreadableError("a label is not an object with fields")
     return value
 
 
@@ -87,7 +88,7 @@ def raw_12_bit(path: Path) -> NDArray[np.uint16]:
         UnusableError: It is missing, broken, or not such an image.
     """
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = np.frombuffer(read_bytes(path), np.uint8)
     except OSError as error:
         raise UnusableError("the image cannot be read") from error
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None

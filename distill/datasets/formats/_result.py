@@ -9,10 +9,12 @@ from pathlib import Path
 from distill.datasets.formats._class_map import ClassMap
 from distill.datasets.formats._records import ImageRecord, SourceDataset
 from distill.datasets.formats._splits import SPLITS, SplitAssignment
-from distill.datasets.formats._write import WrittenImage
+from distill.datasets.formats._write import NO_AREA, OUTSIDE, WrittenImage
 from edgestill.files import to_json_text
 
+DATA_YAML = "data.yaml"
 OBJECTS = "objects.jsonl"
+MANY_USELESS = 0.05  # of the objects: more boxes that show nothing are probably those of other images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class ConversionResult:
         images: How many images were ``decoded``, ``linked``, ``copied``, or ``kept`` from an earlier run.
         skipped_pictures: How many, by reason.
         skipped_objects: How many, by reason.
+        unreadable_objects: Those of them that could not be read, by reason. The others were left out by the
+            class map, as crowd or duplicate, or because their box shows nothing of the image.
         examples: The first few skipped images and objects.
         warnings: Conditions that are allowed but probably not intended.
     """
@@ -50,6 +54,7 @@ class ConversionResult:
     pictures: dict[str, int]
     skipped_pictures: dict[str, int]
     skipped_objects: dict[str, int]
+    unreadable_objects: dict[str, int]
     examples: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -86,10 +91,10 @@ class ConversionCounts:
     ) -> ConversionResult:
         """All counts of a finished conversion."""
         splits = self.splits()
-        warnings = list(assigned.warnings)
+        warnings = [*_object_warnings(found), *found.warnings, *assigned.warnings]
         warnings += [f"there is no {split} split" for split in ("train", "val") if split not in splits]
         return ConversionResult(
-            data_yaml=out / "data.yaml",
+            data_yaml=out / DATA_YAML,
             objects=out / OBJECTS,
             labels=found.dialect,
             classes=class_map.classes,
@@ -105,6 +110,27 @@ class ConversionCounts:
             pictures=dict(self.how),
             skipped_pictures=dict(found.skipped_images.reasons.most_common()),
             skipped_objects=dict(found.skipped_objects.reasons.most_common()),
+            unreadable_objects=dict(found.unreadable.reasons.most_common()),
             examples=(*found.skipped_images.examples, *found.skipped_objects.examples),
             warnings=tuple(warnings),
         )
+
+
+def _object_warnings(found: SourceDataset) -> list[str]:
+    warnings = []
+    if unreadable := found.unreadable.reasons.total():
+        warnings.append(
+            f"{unreadable} of {found.objects} objects could not be read, and images with them are left out; "
+            f"the first: {found.unreadable.examples[0]}"
+        )
+    if found.without_image:
+        warnings.append(
+            f"{found.without_image} objects belong to no known image: images without boxes may show them"
+        )
+    useless = sum(found.skipped_objects.reasons[reason] for reason in (NO_AREA, OUTSIDE))
+    if useless > MANY_USELESS * found.objects:
+        warnings.append(
+            f"{useless} of {found.objects} boxes have no area or lie outside their image: "
+            "are the labels those of these images?"
+        )
+    return warnings

@@ -37,7 +37,7 @@ class SplitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.val_share, self.test_share) < 0 or self.val_share + self.test_share >= 1:
+        if not (self.val_share >= 0 and self.test_share >= 0 and self.val_share + self.test_share < 1):
             raise UsageError(
                 f"val of {self.val_share} and test of {self.test_share} leave nothing to train on",
                 hint="e.g. --val-share 0.1 --test-share 0.1",

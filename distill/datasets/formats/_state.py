@@ -113,6 +113,10 @@ class ConversionState:
         """Record the end of the conversion."""
         self._write({"end": True})
 
+    def remove(self) -> None:
+        """Remove the state; nothing of the conversion is of use."""
+        self._path.unlink(missing_ok=True)
+
     def _write(self, row: Any) -> None:
         assert self._stream is not None, "the state is used in a with block"
         self._stream.write(json.dumps(row) + "\n")

@@ -30,6 +30,9 @@ JPEG = (
 DECIMALS = 6
 SMALLEST = 10.0**-DECIMALS  # a side below it would be written as 0
 
+NO_AREA = "its box has no area"
+OUTSIDE = "its box is outside the image"
+
 How = Literal["decoded", "linked", "copied", "kept"]
 
 
@@ -162,6 +165,8 @@ def _write_image(
 
 def _check_size(record: ImageRecord, size_wh: tuple[int, int]) -> None:
     if record.size_wh is not None and record.size_wh != size_wh:
+        if record.size_wh == size_wh[::-1]:
+            raise UnusableError("the labels are for the image turned by 90 degrees (its EXIF orientation?)")
         raise UnusableError("the labels are for an image of another size")
 
 
@@ -209,10 +214,10 @@ def _row(item: Annotation, rule: ClassRule, size_wh: tuple[int, int]) -> tuple[s
     scale = np.array([*size_wh, *size_wh], np.float64)
     whole = np.asarray(item.xyxy, np.float64) / scale
     if whole[2] <= whole[0] or whole[3] <= whole[1]:
-        raise UnusableError("its box has no area")
+        raise UnusableError(NO_AREA)
     x0, y0, x1, y1 = (float(v) for v in np.clip(whole, 0, 1))
     if min(x1 - x0, y1 - y0) < SMALLEST:
-        raise UnusableError("its box is outside the image")
+        raise UnusableError(OUTSIDE)
     values = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
     row = f"{class_id} " + " ".join(f"{value:.{DECIMALS}f}" for value in values)
     return row, class_id, bool((whole < 0).any() or (whole > 1).any())

@@ -19,16 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.datasets.formats._files import fields, list_of, raw_12_bit, read_yaml
-from distill.datasets.formats._records import (
-    Annotation,
-    ImageRecord,
-    SourceDataset,
-    UnusableError,
-    find,
-    name_of,
-    number,
-    relative,
-)
+from distill.datasets.formats._paths import find, is_hidden, name_of, relative
+from distill.datasets.formats._records import Annotation, ImageRecord, SourceDataset, UnusableError
+from distill.datasets.formats._values import Corners, flag, number, pixels, tags_of
 from edgestill.errors import DataError
 from edgestill.progress import say
 
@@ -37,8 +30,12 @@ LAST_XY = (1279.0, 719.0)  # some boxes exceed the image; the reader of the data
 RIIB_SHIFT_PX = 8.0
 
 
-def read(source: Path) -> SourceDataset:
+def read(source: Path, *, images: Path | None = None) -> SourceDataset:
     """Read the label files that are there.
+
+    Args:
+        source: The unpacked folder.
+        images: The folder that holds ``rgb`` or ``riib``, if it is another.
 
     Raises:
         DataError: There are none, or they are not BSTLD's.
@@ -51,9 +48,11 @@ def read(source: Path) -> SourceDataset:
         )
     for path, split in files:
         say(f"reading {path}")
-        images = list_of(read_yaml(path), path, "BSTLD images")
-        roots = (path.parent, source, *sorted(source.iterdir()))
-        found.records += found.skipped_images.usable(images, partial(_record, found, roots, split), path)
+        entries = list_of(read_yaml(path), path, "BSTLD images")
+        inner = sorted(folder for folder in source.iterdir() if not is_hidden(folder, source))
+        roots = (*([images] if images else []), path.parent, source, *inner)
+        record = partial(_record, found, roots, (path, split))
+        found.records += found.skipped_images.usable(entries, record, path)
     return found
 
 
@@ -67,12 +66,17 @@ def riib_to_bgr(path: Path) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
-def _record(found: SourceDataset, roots: Sequence[Path], split: str, image: Any) -> ImageRecord:
-    image = fields(image)
+def _record(
+    found: SourceDataset, roots: Sequence[Path], label_file: tuple[Path, str], image: Any
+) -> ImageRecord:
+    (where, split), image = label_file, fields(image)
     boxes = image.get("boxes")
     if not isinstance(boxes, list):
         raise UnusableError("the image has no list of boxes")
-    path = _from_rgb(image.get("path", ""))
+    try:
+        path = _from_rgb(image.get("path", ""))
+    except UnusableError as error:
+        found.give_up_image(error, len(boxes), where)
     image_path, is_riib = _find_image(roots, path)
     shift = RIIB_SHIFT_PX if is_riib else 0.0
     folder = "-".join(path.parts[1:-1]) or split  # rgb/train/<drive>/<frame>.png, rgb/test/<frame>.png
@@ -82,7 +86,7 @@ def _record(found: SourceDataset, roots: Sequence[Path], split: str, image: Any)
         sequence=path.parts[-2] if len(path.parts) > 3 else folder,
         split=split,
         decode=riib_to_bgr if is_riib else None,
-        objects=tuple(found.skipped_objects.usable(boxes, partial(_object, shift))),
+        objects=found.objects_of(boxes, partial(_object, shift), f"{where} {path}"),
     )
 
 
@@ -107,7 +111,16 @@ def _find_image(roots: Sequence[Path], path: PurePosixPath) -> tuple[Path, bool]
 
 def _object(shift: float, box: Any) -> Annotation:
     box = fields(box)
-    xs = sorted(min(max(number(box.get(key)), 0.0), LAST_XY[0]) for key in ("x_min", "x_max"))
-    ys = sorted(min(max(number(box.get(key)), 0.0), LAST_XY[1]) for key in ("y_min", "y_max"))
-    tags: dict[str, str] = {key: str(box[key]) for key in ("label", "occluded") if key in box}
-    return Annotation(tags, (xs[0], ys[0] + shift, xs[1], ys[1] + shift))
+    x0, y0, x1, y1 = _corners(box)
+    tags = tags_of({"label": box.get("label")})
+    if box.get("occluded") is not None:
+        tags["occluded"] = str(flag(box["occluded"], "its occluded")).lower()
+    return Annotation(tags, (x0, y0 + shift, x1, y1 + shift))
+
+
+def _corners(box: dict[str, Any]) -> Corners:
+    """The corners, sorted and clipped as the reader of the data set does."""
+    x0, y0, x1, y1 = pixels(*(number(box.get(key)) for key in ("x_min", "y_min", "x_max", "y_max")))
+    xs = sorted(min(max(x, 0.0), LAST_XY[0]) for x in (x0, x1))
+    ys = sorted(min(max(y, 0.0), LAST_XY[1]) for y in (y0, y1))
+    return xs[0], ys[0], xs[1], ys[1]

@@ -19,16 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.datasets.formats._files import fields, list_of, raw_12_bit, read_json, read_yaml
+from distill.datasets.formats._paths import find, is_hidden, name_of, tail
 from distill.datasets.formats._records import (
     Annotation,
     ImageRecord,
     SourceDataset,
+    UnreadableError,
     UnusableError,
-    find,
-    name_of,
-    number,
-    tail,
 )
+from distill.datasets.formats._values import box_of_size, identifier, number, pixels, tags_of
 from edgestill.errors import DataError
 from edgestill.progress import say
 
@@ -36,8 +35,12 @@ DIGITS = 6  # of a version 1 class_id at most
 PATH_PARTS = 4  # city, route, sequence, file: the folders before them are of the authors' machine
 
 
-def read(source: Path) -> SourceDataset:
+def read(source: Path, *, images: Path | None = None) -> SourceDataset:
     """Find ``DTLD_train`` and ``DTLD_test``, of version 2 if it is there; else files of single cities.
+
+    Args:
+        source: The unpacked folder.
+        images: The folder of the cities, if it is another.
 
     Raises:
         DataError: There are no labels, or they are not DTLD's.
@@ -48,7 +51,7 @@ def read(source: Path) -> SourceDataset:
     roots: dict[str, Path] = {}
     for path, split in files:
         say(f"reading {path}")
-        record = partial(_record, source, found, roots, split)
+        record = partial(_record, images or source, found, roots, (path, split))
         found.records += found.skipped_images.usable(_images(path), record, path)
     return found
 
@@ -94,16 +97,19 @@ def _images(path: Path) -> list[Any]:
 
 
 def _record(
-    source: Path, found: SourceDataset, roots: dict[str, Path], split: str, image: Any
+    images: Path, found: SourceDataset, roots: dict[str, Path], label_file: tuple[Path, str], image: Any
 ) -> ImageRecord:
-    image = fields(image)
-    path = tail(image.get("image_path", image.get("path", "")), PATH_PARTS)
-    city, route, sequence, file = path.parts
+    (where, split), image = label_file, fields(image)
     labels = image.get("labels", image.get("objects"))
     if not isinstance(labels, list):
         raise UnusableError("the image has no list of labels")
+    try:
+        path = tail(image.get("image_path", image.get("path", "")), PATH_PARTS)
+    except UnusableError as error:
+        found.give_up_image(error, len(labels), where)
+    city, route, sequence, file = path.parts
     if city not in roots:
-        roots[city] = next(iter(_homes(source, city)), source)
+        roots[city] = next(iter(_homes(images, city)), images)
     image_path = roots[city] / path
     return ImageRecord(
         path=image_path,
@@ -112,31 +118,30 @@ def _record(
         city=city,
         split=split,
         decode=bayer_to_bgr if image_path.suffix.lower() in {".tif", ".tiff"} else None,
-        objects=tuple(found.skipped_objects.usable(labels, _object)),
+        objects=found.objects_of(labels, _object, f"{where} {path}"),
     )
 
 
-def _homes(source: Path, city: str) -> Iterator[Path]:
-    """Folders that hold the city: the source, or a folder in it such as ``DTLD``."""
-    yield from (folder for folder in (source, *sorted(source.iterdir())) if (folder / city).is_dir())
+def _homes(images: Path, city: str) -> Iterator[Path]:
+    """Folders that hold the city: the folder of the images, or one in it such as ``DTLD``."""
+    inner = sorted(folder for folder in images.iterdir() if not is_hidden(folder, images))
+    yield from (folder for folder in (images, *inner) if (folder / city).is_dir())
 
 
 def _object(label: Any) -> Annotation:
     label = fields(label)
-    x, y = number(label.get("x")), number(label.get("y"))
-    width, height = number(label.get("w", label.get("width"))), number(label.get("h", label.get("height")))
-    if "attributes" in label:
-        tags = {str(key): str(value) for key, value in fields(label["attributes"]).items()}
-    else:
-        tags = _digits(label.get("class_id"))
-    if "track_id" in label:
-        tags["track_id"] = str(label["track_id"])
-    return Annotation(tags, (x, y, x + width, y + height))
+    sides = (label.get("w", label.get("width")), label.get("h", label.get("height")))
+    box = pixels(*map(number, (label.get("x"), label.get("y"), *sides)))
+    given = label.get("attributes")
+    tags = tags_of(fields(given)) if given is not None else _digits(label.get("class_id"))
+    tags |= tags_of({"track_id": label.get("track_id")})
+    return Annotation(tags, box_of_size(box))
 
 
 def _digits(class_id: Any) -> dict[str, str]:
     """The digits of a version 1 class, counted from the right: descriptions differ in how many there are."""
-    text = str(class_id)
+    text = class_id.strip() if isinstance(class_id, str) else str(identifier(class_id, "its class_id"))
+    text = text.removesuffix(".0")  # as a table program writes it
     if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
-        raise UnusableError("its class_id is not a number of at most six digits")
+        raise UnreadableError("its class_id is not a number of at most six digits")
     return {"class_id": text} | {f"digit_{i}": digit for i, digit in enumerate(reversed(text), 1)}

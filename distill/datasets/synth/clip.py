@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from distill.datasets.synth.canvas import Canvas
 from distill.datasets.synth.drive import Drive
 from distill.datasets.synth.labels import visible
 from distill.datasets.synth.lights.heads import CLASSES
-from distill.datasets.synth.scene import DEFAULT_DETAIL_PX, DEFAULT_SIZE, Scene
+from distill.datasets.synth.scene import DEFAULT_DETAIL_PX, DEFAULT_SIZE, MAX_SIDE, Scene
 from distill.datasets.synth.sensor import Sensor
-from edgestill.errors import DeviceError, UsageError
-from edgestill.files import refuse_overwrite, replacing, write_json
+from edgestill.errors import UsageError
+from edgestill.files import refuse_overwrite, replacing, temporary_beside, write_json
 from edgestill.progress import progress
+from runtime.sinks.encoders import open_encoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,8 @@ class RenderedClip:
     """A rendered clip on disk.
 
     Attributes:
-        video: The clip, MPEG-4 Part 2 (``mp4v``) in MP4.
+        video: The clip, MP4.
+        codec: ``h264``, or ``mp4v`` without PyAV.
         labels: Its boxes by frame, JSON.
         frames: Number of frames.
         fps: Frames a second.
@@ -35,6 +37,7 @@ class RenderedClip:
     """
 
     video: Path
+    codec: str
     labels: Path
     frames: int
     fps: float
@@ -93,28 +96,27 @@ def write_clip(
 
     Raises:
         UsageError: An argument is out of range, or a file exists and ``force`` is false.
-        DeviceError: This OpenCV cannot write MP4.
+        DeviceError: Neither PyAV nor OpenCV can write the video.
     """
     _check(out, seconds, fps, size_wh, seed)
     labels = out.with_suffix(".gt.json")
+    _check_place(labels)
     refuse_overwrite(out, force=force)
     refuse_overwrite(labels, force=force)
     total = max(1, round(seconds * fps))
     frames: dict[str, list[list[float]]] = {}
     counts = np.zeros(len(CLASSES), np.int64)
-    with replacing(out, force=force) as temporary, progress("render clip", total) as advance:
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
-        if not writer.isOpened():
-            raise DeviceError(
-                "this OpenCV cannot write mp4v video", hint="pip install --force-reinstall opencv-python"
-            )
+    with (
+        replacing(out, force=force) as temporary,
+        progress("render clip", total) as advance,
+        closing(open_encoder(temporary, size_wh, fps)) as encoder,
+    ):
         for number, scene in enumerate(render_clip(seconds, fps, size_wh, seed)):
-            writer.write(scene.image_bgr)
+            encoder.write(scene.image_bgr, number / fps)
             boxes = scene.xyxy.round(2).tolist()
             frames[str(number)] = [[int(c), *b] for c, b in zip(scene.class_id, boxes, strict=True)]
             counts += np.bincount(scene.class_id, minlength=len(CLASSES))
             advance()
-        writer.release()
     truth = {
         "video": out.name,
         "width": size_wh[0],
@@ -125,6 +127,7 @@ def write_clip(
     write_json(labels, truth, force=force)
     return RenderedClip(
         video=out,
+        codec=encoder.codec,
         labels=labels,
         frames=total,
         fps=fps,
@@ -134,16 +137,32 @@ def write_clip(
     )
 
 
+def _check_place(path: Path) -> None:
+    """Create the folder of ``path`` and a file in it: OpenCV does not say why it cannot write a video."""
+    temporary = temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        what = f"{error.filename or path}: {error.strerror}"
+        raise UsageError(
+            f"no clip can be written there: {what}", hint="name another place with --out"
+        ) from error
+
+
 def _check(out: Path, seconds: float, fps: float, size_wh: tuple[int, int], seed: int) -> None:
     if out.suffix.lower() != ".mp4":
-        raise UsageError(f"--out is {out}, a clip ends in .mp4", hint=f"--out {out.with_suffix('.mp4')}")
+        raise UsageError(f"--out is {out}, a clip ends in .mp4", hint="--out clip.mp4")
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder", hint=f"--out {out / 'drive.mp4'}")
     if not 0 < seconds <= 600 or not 0 < fps <= 120:
         raise UsageError(
             f"--seconds is {seconds:g} and --fps {fps:g}, out of range", hint="e.g. --seconds 8 --fps 15"
         )
-    if min(size_wh) < 64 or size_wh[0] % 2 or size_wh[1] % 2:
+    if min(size_wh) < 64 or max(size_wh) > MAX_SIDE or size_wh[0] % 2 or size_wh[1] % 2:
         raise UsageError(
-            f"--size is {size_wh[0]}x{size_wh[1]}, video wants even sides of at least 64",
+            f"--size is {size_wh[0]}x{size_wh[1]}, video wants even sides from 64 to {MAX_SIDE}",
             hint="e.g. --size 1280x720",
         )
     if seed < 0:

@@ -19,6 +19,7 @@ from distill.datasets.synth.weather import lens_drops, overlay_text, rain_streak
 
 KINDS = {"street": 0.56, "bare street": 0.07, "closeup": 0.27, "staged": 0.10}
 DEFAULT_SIZE = (1280, 720)
+MAX_SIDE = 8192  # pixels; a scene is drawn in memory
 DEFAULT_DETAIL_PX = 40.0  # detail that the camera resolves in an image without signal heads
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from distill.datasets.data_yaml import write_data_yaml
 from distill.datasets.synth.lights.heads import CLASSES
-from distill.datasets.synth.scene import DEFAULT_SIZE, Scene, render
+from distill.datasets.synth.scene import DEFAULT_SIZE, MAX_SIDE, Scene, render
 from edgestill.errors import UsageError
 from edgestill.files import refuse_overwrite
 from edgestill.progress import progress
@@ -25,6 +25,7 @@ from edgestill.progress import progress
 Counts = NDArray[np.int64]  # boxes by class
 Job = tuple[Path, str, int, int, tuple[int, int]]  # folder, split, seed, index, size
 SPLITS = ("train", "val", "test")
+MOST_IMAGES = 1_000_000
 DEFAULT_SHARES = (0.7, 0.15, 0.15)
 SERIAL_BELOW = 8  # images; for fewer, starting processes takes longer than rendering
 
@@ -35,6 +36,7 @@ class RenderedDataset:
 
     Attributes:
         data_yaml: The data set's description.
+        folders: Those of the images and of the labels, with one file for each image.
         images: Images by split.
         boxes: Boxes by class name.
         without_lights: Images without any box.
@@ -43,6 +45,7 @@ class RenderedDataset:
     """
 
     data_yaml: Path
+    folders: list[Path]
     images: dict[str, int]
     boxes: dict[str, int]
     without_lights: int
@@ -88,9 +91,10 @@ def write_dataset(
                 counts += found
                 empty += not found.sum()
                 advance()
-        _write_yaml(folder / "data.yaml", sorted(set(splits), key=SPLITS.index))
+        write_data_yaml(folder / "data.yaml", sorted(set(splits), key=SPLITS.index), CLASSES)
     return RenderedDataset(
         data_yaml=out / "data.yaml",
+        folders=[out / kind / split for kind in ("images", "labels") for split in sorted(set(splits))],
         images={split: splits.count(split) for split in SPLITS},
         boxes={name: int(count) for name, count in zip(CLASSES, counts, strict=True)},
         without_lights=empty,
@@ -100,9 +104,17 @@ def write_dataset(
 
 
 def assign_splits(images: int, shares: Sequence[float]) -> list[str]:
-    """The split of each image, in contiguous runs whose lengths follow ``shares``."""
+    """The split of each image, in contiguous runs whose lengths follow ``shares``.
+
+    A split with a share gets an image at least. ``images`` are not fewer than such splits.
+    """
     ends = np.rint(np.cumsum(shares) / sum(shares) * images).astype(int)
-    return [SPLITS[int(np.searchsorted(ends, index, side="right"))] for index in range(images)]
+    counts = np.diff(ends, prepend=0)
+    for index, share in enumerate(shares):
+        if share > 0 and counts[index] == 0:
+            counts[index] += 1
+            counts[np.argmax(counts)] -= 1
+    return [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
 
 
 def label_text(scene: Scene) -> str:
@@ -167,27 +179,29 @@ def _new_folder(out: Path, *, force: bool) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_yaml(path: Path, splits: Sequence[str]) -> None:
-    data: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in splits}}
-    data |= {"nc": len(CLASSES), "names": dict(enumerate(CLASSES))}
-    path.write_text(yaml.safe_dump(data, sort_keys=False), "utf-8")
-
-
 def _check(
     images: int, seed: int, size_wh: tuple[int, int], shares: Sequence[float], workers: int | None
 ) -> None:
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}, there must be at least one", hint="e.g. --workers 2")
-    if images < 1:
-        raise UsageError(f"--images is {images}, there must be at least one", hint="e.g. --images 300")
+    if not 0 < images <= MOST_IMAGES:
+        raise UsageError(f"--images is {images}, from 1 to {MOST_IMAGES} are made", hint="e.g. --images 300")
     if seed < 0:
         raise UsageError(f"--seed is {seed}, it must not be negative", hint="e.g. --seed 0")
-    if min(size_wh) < 64:
+    if min(size_wh) < 64 or max(size_wh) > MAX_SIDE:
         raise UsageError(
-            f"--size is {size_wh[0]}x{size_wh[1]}, sides are at least 64", hint="e.g. --size 1280x720"
+            f"--size is {size_wh[0]}x{size_wh[1]}, sides are from 64 to {MAX_SIDE}",
+            hint="e.g. --size 1280x720",
         )
-    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+    # NaN fails every comparison
+    if len(shares) != 3 or not all(share >= 0 for share in shares) or not abs(sum(shares) - 1) <= 1e-6:
         raise UsageError(
             f"--splits is {','.join(map(str, shares))}, three shares must sum to 1",
             hint="e.g. --splits 0.7,0.15,0.15",
+        )
+    least = sum(share > 0 for share in shares)
+    if images < least:
+        raise UsageError(
+            f"--images is {images}, and each of the {least} splits needs at least one",
+            hint=f"--images {least}, or a share of 0 for a split that is not needed: --splits 1,0,0",
         )

@@ -65,6 +65,14 @@ def read(
     )
 
 
+def doubts(recalibration: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Whether a map was asked for and could not be fitted."""
+    if recalibration is None or recalibration["score_map"]:
+        return ()
+    where = f"{recalibration['images']} images of {recalibration['split']}"
+    return (f"no score map was fitted: the file has too few detections on {where}; scores stay as they are",)
+
+
 def rows(recalibration: Mapping[str, Any] | None, verify: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """Rows for the table."""
     if recalibration is None:

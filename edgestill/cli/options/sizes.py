@@ -6,6 +6,9 @@ import argparse
 
 from edgestill.errors import UsageError
 
+STEP = 32  # the largest stride of the networks, pixels
+MAX_SIDE = 16384  # pixels; ``runtime.file_reading`` reads no file with a longer side
+
 
 def input_hw(text: str, flag: str = "--imgsz") -> tuple[int, int]:
     """Height and width from ``384x640`` or ``640``, in pixels.
@@ -15,14 +18,21 @@ def input_hw(text: str, flag: str = "--imgsz") -> tuple[int, int]:
         flag: The name of the flag, for the message.
 
     Raises:
-        UsageError: It is not one number or two, or one is not a multiple of 32.
+        UsageError: It is not one number or two, or one is not a multiple of 32 from 32 to ``MAX_SIDE``.
     """
     sides = text.lower().split("x")
-    if len(sides) not in {1, 2} or not all(side.isdecimal() and int(side) % 32 == 0 for side in sides):
+    if len(sides) not in {1, 2} or not all(map(_is_side, sides)):
         raise UsageError(
-            f"{flag} {text} is not HxW in multiples of 32", hint="e.g. --imgsz 384x640, height first"
+            f"{flag} {text} is not HxW in multiples of {STEP} up to {MAX_SIDE}",
+            hint=f"e.g. {flag} 384x640, height first",
         )
     return int(sides[0]), int(sides[-1])
+
+
+def _is_side(text: str) -> bool:
+    """Whether this is a side of an input, in pixels."""
+    digits = len(str(MAX_SIDE))  # int() raises ValueError for thousands of them
+    return text.isdecimal() and len(text) <= digits and int(text) in range(STEP, MAX_SIDE + 1, STEP)
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:

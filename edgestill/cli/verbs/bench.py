@@ -18,7 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
     add("models", nargs="+", metavar="MODEL", help=backend.MODEL)
-    add("--source", metavar="PATH", help="image, folder or video to run on (default: a drawn test pattern)")
+    add(
+        "--source",
+        metavar="PATH",
+        help="image, folder or video to run on (default: a drawn test pattern); of a folder, images "
+        "that are spread over it and over their sizes",
+    )
     add("--scenario", default="single", choices=["single"], help="single: one frame at a time (default)")
     add(
         "--duration-s",
@@ -32,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=50,
         metavar="N",
-        help="minimum number of timed frames per model (default 50)",
+        help="minimum number of timed frames per model (default 50; several models get at least 32)",
     )
     add(
         "--warmup-s",
@@ -83,7 +88,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> Any:
     """A table of the models, then the ratios and the doubts about the measurement."""
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)
-    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -105,7 +109,7 @@ def show(result: dict[str, Any]) -> Any:
         numbers = (m["p50_ms"], m["p90_ms"], m["p99_ms"], m["throughput_fps"], m["stages_ms"]["inference"])
         more = (m["cold_start_ms"], m["rss_mib"])
         table.add_row(
-            escape(m["name"]),
+            m["name"],
             m["backend"],
             proved,
             *map(_number, numbers),

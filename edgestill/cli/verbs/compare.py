@@ -10,7 +10,6 @@ from edgestill.files import read_json
 
 SUMMARY = "Compare two results of bench: ratio of latencies, confidence interval, verdict"
 EXAMPLE = "edgestill compare before.json after.json"
-_HINT = "edgestill bench MODEL --out FILE writes one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Read both results and compare their models."""
-    from benchmarks.compare import compare_results  # noqa: PLC0415
+    from benchmarks.compare import HINT, compare_results  # noqa: PLC0415
 
-    result = compare_results(read_json(args.a, hint=_HINT), read_json(args.b, hint=_HINT))
-    return {**result, "a": str(args.a), "b": str(args.b)}
+    names = str(args.a), str(args.b)
+    one, other = (read_json(path, hint=HINT) for path in (args.a, args.b))
+    return {**compare_results(one, other, names=names), "a": names[0], "b": names[1]}
 
 
 def show(result: dict[str, Any]) -> Any:

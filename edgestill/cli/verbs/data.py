@@ -118,8 +118,9 @@ def verdict(result: Any) -> None:
     if not getattr(result, "errors", None):
         return
     kinds = ", ".join(f"{count} {kind}" for kind, count in result.error_counts.items())
+    total = sum(result.error_counts.values())
     raise DataError(
-        f"{result.data_yaml} has {sum(result.error_counts.values())} errors: {kinds}",
+        f"{result.data_yaml} has {total} error{'' if total == 1 else 's'}: {kinds}",
         hint=f"correct or remove the files that the report names, first {result.errors[0].where}",
     )
 

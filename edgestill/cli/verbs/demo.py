@@ -132,6 +132,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return write_demo_report(out, results)
 
 
+MAIN_FILES = 3  # of those in the result: report, clip and summary
+
 #: What is exported: target and precision, FP32 before INT8 of each target; the last file runs on the clip.
 KINDS = (("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32"), ("openvino", "int8"))
 
@@ -143,8 +145,9 @@ def show(result: dict[str, Any]) -> Any:
     table = Table("", "", title="edgestill demo", show_header=False)
     for key, value in result["figures"].items():
         table.add_row(key.replace("_", " "), "-" if value is None else f"{value:g}")
-    for name in result["files"]:
+    for name in result["files"][:MAIN_FILES]:
         table.add_row("written", name)
+    table.add_row("and", f"{len(result['files']) - MAIN_FILES} more files, named in the last of these")
     return table
 
 

@@ -20,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of the verb."""
     settings.add_arguments(parser, "recipe", "recipes", "e.g. epochs=10, methods.cwd.weight=2")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: runs/RECIPE)")
-    parser.add_argument("--resume", action="store_true", help="continue the interrupted run in the folder")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in the folder; with more epochs by --set epochs=N",
+    )
     parser.add_argument("--force", action="store_true", help="replace the run in the folder")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe without training")
 

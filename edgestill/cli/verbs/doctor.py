@@ -10,9 +10,11 @@ from typing import Any
 
 import edgestill
 from devices.detect import DeviceSnapshot, detect
+from devices.import_check import check_imports
 from devices.int8_saturation import DOT_PRODUCTS, saturates
 from devices.software import BASE, Extra, read_extras, shadowed, version
 from devices.tensorrt_support import LAST, is_too_new
+from edgestill.installation import pip_command
 
 SUMMARY = "Check the installation: what is present, what is missing, and the command that installs it"
 EXAMPLE = "edgestill doctor"
@@ -33,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Read package metadata and machine facts, without importing the libraries themselves."""
+    """Read package metadata and machine facts, and import each library in a process of its own."""
     del args
     snapshot = detect()
-    extras = [extra for extra in read_extras() if extra.name not in _HIDDEN]
+    extras = list(check_imports(extra for extra in read_extras() if extra.name not in _HIDDEN))
     problems = _problems(extras)
     return {
         "kind": "doctor",
@@ -60,10 +62,12 @@ def show(result: dict[str, Any]) -> Any:
     table = Table("extra", "installed", "to install", title=f"edgestill {result['edgestill']}")
     for part in result["parts"]:
         have = "\n".join(f"{name} {number}" for name, number in part["installed"].items())
-        lack = "\n".join([*part["missing"], *part["outdated"]])
+        have = "\n".join([have, *part["facts"]])
+        faults = [f"{name}: {why}" for name, why in part["broken"].items()]
+        lack = "\n".join([*part["missing"], *part["outdated"], *faults])
         todo = f"{lack}\n{part['command']}" if lack else ""
-        # Text and not str: rich would parse the brackets of edgestill[onnx] as markup.
-        table.add_row(Text(part["name"], "green" if part["ready"] else "yellow"), have, Text(todo))
+        # Text and not str: rich would parse the brackets of an extra as markup.
+        table.add_row(Text(part["name"], "green" if part["ready"] else "yellow"), Text(have), Text(todo))
     lines = [f"{result['machine']['title']}, {result['machine']['system']}, Python {result['python']}"]
     lines += [f"problem: {p['what']}\n  hint: {p['hint']}" for p in result["problems"]]
     lines += [f"note: {line}" for line in result["advice"]]
@@ -81,10 +85,11 @@ def _problems(extras: list[Extra]) -> list[dict[str, str]]:
     ]
     for extra in extras:
         if extra.name == BASE and extra.command:
-            lack = ", ".join([*extra.missing, *extra.outdated])
-            found.append({"what": f"missing or too old: {lack}", "hint": extra.command})
+            faults = [f"{name} ({why})" for name, why in extra.broken.items()]
+            lack = ", ".join([*extra.missing, *extra.outdated, *faults])
+            found.append({"what": f"missing, too old or broken: {lack}", "hint": extra.command})
     if not extras:
-        found.append({"what": "the project is not installed in this Python", "hint": f"pip install {_HOME}"})
+        found.append({"what": "the project is not installed in this Python", "hint": pip_command()})
     opencvs = [name for name in _OPENCV if version(name)]
     if len(opencvs) > 1:
         found.append(
@@ -113,6 +118,8 @@ def _advice(snapshot: DeviceSnapshot) -> list[str]:
             f"this process may use {usable:g} of {cpu.cores} cores: add --threads {int(usable) or 1}"
         )
     lines += _tensorrt_advice(snapshot)
+    if snapshot.no_profile:
+        lines.append(f"{snapshot.no_profile}: its published limits are not known here")
     if snapshot.jetson and snapshot.jetson.clocks_locked is False:
         lines.append("clocks are not locked: run `sudo jetson_clocks` before measuring")
     return lines
@@ -125,15 +132,13 @@ def _tensorrt_advice(snapshot: DeviceSnapshot) -> list[str]:
         return [
             "TensorRT is missing: sudo apt install python3-libnvinfer, and a venv with --system-site-packages"
         ]
-    lines = []
+    lines = [snapshot.no_gpu] if snapshot.no_gpu else []
     for card in snapshot.gpus:
-        capability = card.compute_capability or ""
+        capability, name = card.compute_capability or "", card.name or "this GPU"
         last = ".".join(map(str, LAST.get(capability, ())))
-        wanted = f"pip install 'tensorrt-cu12=={last}.*'" if last else "pip install 'edgestill[tensorrt]'"
+        wanted = f"pip install 'tensorrt-cu12=={last}.*'" if last else pip_command("tensorrt")
         if have is None:
-            lines.append(f"TensorRT, the fastest backend on {card.name}, is missing: {wanted}")
+            lines.append(f"TensorRT, the fastest backend on {name}, is missing: {wanted}")
         elif is_too_new(have, capability):
-            lines.append(
-                f"TensorRT {have} does not support {card.name}; {last} is the last that does: {wanted}"
-            )
+            lines.append(f"TensorRT {have} does not support {name}; {last} is the last that does: {wanted}")
     return lines

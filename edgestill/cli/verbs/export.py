@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--precision", required=True, choices=["fp32", "fp16", "int8"], help="precision of the computation")
     add("--verify", type=Path, metavar="DATA.yaml", help="images to compare on (default: --calib)")
-    add("--split", help="the split of --verify (default: val, else test)")
+    add("--split", help="the split of --verify, or of --calib without it (default: val, else test)")
     add(
         "--images",
         type=int,
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-drop", type=float, metavar="POINTS", help="maximum drop in mAP50-95, percentage points")
     add("--imgsz", metavar="HxW", help="input size, e.g. 384x640 (default: the checkpoint's)")
     add("--out", type=Path, default=Path("exports"), metavar="DIR", help="output folder (default exports)")
-    add("--name", help="name of the files (default: checkpoint and precision)")
+    add("--name", help="name of the files (default: checkpoint, size if chosen, precision)")
     add("--force", action="store_true", help="replace existing files")
     interface.add_arguments(parser)
     calibration.add_arguments(parser)
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(
             f"--name {args.name} is a path", hint="--out names the folder, --name the file in it"
         )
+    _refuse_idle_split(args)
     calibration.refuse_conflicts(args)
     repair.refuse_conflicts(args)
     recalibrate.refuse_conflicts(args)
@@ -86,11 +87,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         engine=engine_options,
         interface=file_interface,
     )
-    if args.name and Path(args.name).name != args.name:
-        raise UsageError(
-            f"--name {args.name} is a path", hint="--out names the folder, --name the file in it"
-        )
-    name = args.name or f"{_label(args.checkpoint, checkpoint)}-{args.precision}"
+    name = args.name or _name(args, checkpoint, has_free_size=file_interface.free_hw)
     made = export(
         job,
         args.out,
@@ -119,6 +116,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "doubts": [
             *comparison_doubts(evaluation),
             *job.doubts,
+            *(record.calibration or {}).get("doubts", ()),
+            *recalibrate.doubts(record.recalibration),
             *(record.verify or {}).get("doubts", ()),
             *made.doubts,
         ],
@@ -127,12 +126,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> Any:
     """A table of the files, the proof and the comparison."""
-    from rich.markup import escape  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("", "", title=escape(f"{result['checkpoint']} to {result['to']}"), show_header=False)
+    table = Table("", "", title=f"{result['checkpoint']} to {result['to']}", show_header=False)
     for path in (*result["files"], result["manifest"]):
-        table.add_row("written", escape(path))
+        table.add_row("written", path)
     table.add_row("output", result["layout"])
     for kind, counts in result["precision_proved"].items():
         table.add_row(kind, ", ".join(f"{dtype} {count}" for dtype, count in counts.items()))
@@ -141,13 +139,13 @@ def show(result: dict[str, Any]) -> Any:
     verified = result["verify"] or {}
     for key in ("reference", "images", "reference_sure", "matched", "missed", "extra", "red_green_swaps"):
         if key in verified:
-            table.add_row(key.replace("_", " "), escape(str(verified[key])))
+            table.add_row(key.replace("_", " "), str(verified[key]))
     for key in ("score_drift_mean", "iou_mean", "drop_points"):
         if verified.get(key) is not None:
             table.add_row(key.replace("_", " "), f"{verified[key]:.4f}")
     rows = recalibrate.rows(result["recalibration"], result["verify"])
     for name, text in [*rows, *repair.rows(result["repair"])]:
-        table.add_row(name, escape(text))
+        table.add_row(name, text)
     for doubt in result["doubts"]:
         table.add_row("doubt", doubt)
     return table
@@ -156,7 +154,7 @@ def show(result: dict[str, Any]) -> Any:
 def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
     """The weights, with the spec at the requested input size."""
     from edgestill.checkpoint import read_checkpoint  # noqa: PLC0415 (after the arguments are checked)
-    from edgestill.shipped import checkpoint_folder  # noqa: PLC0415
+    from edgestill.shipped import checkpoint_folder, hint_for_missing  # noqa: PLC0415
 
     path = checkpoint_folder(name)
     if path.suffix == ".pt":
@@ -164,7 +162,10 @@ def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
     elif path.is_file() or not path.exists():
         what = "is a file, not a checkpoint" if path.is_file() else "does not exist"
         raise ArtifactError(
-            f"{path} {what}", hint="name a checkpoint folder, `student`, `teacher`, or a YOLOv5 .pt file"
+            f"{path} {what}",
+            hint=hint_for_missing(
+                path, "name a checkpoint folder, `student`, `teacher`, or a YOLOv5 .pt file"
+            ),
         )
     else:
         checkpoint = read_checkpoint(path)
@@ -179,6 +180,15 @@ def _legacy(path: Path) -> Checkpoint:
     except ImportError as error:
         raise missing_library(f"reading {path}", error.name, "train") from error
     return load_yolov5_pt(path)
+
+
+def _refuse_idle_split(args: argparse.Namespace) -> None:
+    """Raise UsageError for a split where there are no images to compare on."""
+    if args.split is not None and args.verify is None and args.calib is None:
+        raise UsageError(
+            f"--split {args.split} is that of --verify, and there are no images to compare on",
+            hint="add --verify DATA.yaml, or leave it out",
+        )
 
 
 def _evaluation(args: argparse.Namespace, spec: ModelSpec) -> EvaluationSet | None:
@@ -228,6 +238,15 @@ def _torch_reference(args: argparse.Namespace, checkpoint: Checkpoint) -> OpenRe
         return detector, f"torch checkpoint{', quantised as it was trained' if is_quantised else ''}"
 
     return open_reference
+
+
+def _name(args: argparse.Namespace, checkpoint: Checkpoint, *, has_free_size: bool) -> str:
+    """Name of the files: a size that is not simply the checkpoint's stands in it, e.g. run-384x640-int8."""
+    label = _label(args.checkpoint, checkpoint)
+    if has_free_size:
+        return f"{label}-dynamic-size-{args.precision}"
+    size = "x".join(map(str, checkpoint.spec.input_hw))
+    return f"{label}-{size}-{args.precision}" if args.imgsz else f"{label}-{args.precision}"
 
 
 def _label(name: str, checkpoint: Checkpoint) -> str:

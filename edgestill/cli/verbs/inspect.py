@@ -105,6 +105,7 @@ def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
             "format": path.suffix.lstrip("."),
             "sha256": sha256_file(path),
             "spec": detector.spec.to_json(),
+            "reading": _reading(detector),
             "inputs": [asdict(t) for t in detector.backend.inputs],
             "outputs": [asdict(t) for t in detector.backend.outputs],
             "free": _free(detector),
@@ -113,6 +114,19 @@ def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
             "elements_stored": stored_elements(path),
             "manifest": None if manifest is None else asdict(manifest),
         }
+
+
+def _reading(detector: ModelDetector) -> dict[str, Any]:
+    """What the file says about itself, and what its layout was told by; null where it does not say."""
+    reading = detector.reading
+    return {
+        "layout": reading.spec.layout,
+        "because": reading.why,
+        "task": reading.task,
+        "end2end": reading.end2end,
+        "nms": reading.nms,
+        "notes": list(reading.notes),
+    }
 
 
 def _free(detector: ModelDetector) -> list[str]:
@@ -146,6 +160,7 @@ def _lint(path: Path, wanted: str | None) -> dict[str, Any]:
         "sha256": sha256_file(path),
         "producer": f"{graph.model.producer_name} {graph.model.producer_version}".strip(),
         "opset": graph.opset,
+        "forms": graph.forms,
         "convolutions": len(graph.convolutions),
         "convolutions_in_bytes": sum(map(graph.computes_int8, graph.convolutions)),
         "for": wanted,
@@ -167,11 +182,11 @@ def _lint(path: Path, wanted: str | None) -> dict[str, Any]:
 
 
 def _show_lint(result: dict[str, Any]) -> Any:
-    from rich.markup import escape  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
 
     errors = ", ".join(f"{family} {count}" for family, count in result["errors"].items())
-    title = f"{escape(result['file'])} - errors: {errors}"
+    form = " and ".join(result["forms"]) or "float"
+    title = f"{result['file']} - quantisation: {form} - errors: {errors}"
     table = Table("rule", "for", "where", "remedy", title=title, show_lines=True)
     by_rule: dict[str, list[dict[str, Any]]] = {}
     for finding in result["findings"]:
@@ -180,5 +195,5 @@ def _show_lint(result: dict[str, Any]) -> Any:
         places = [f"{f['node']}: {f['what']}" if f["node"] else f["what"] for f in found[:FINDINGS_SHOWN]]
         places += [f"and {len(found) - FINDINGS_SHOWN} more"] * (len(found) > FINDINGS_SHOWN)
         severity = "\n".join(f"{family} {level}" for family, level in found[0]["severity"].items())
-        table.add_row(rule, severity, escape("\n".join(places)), escape(found[0]["remedy"]))
+        table.add_row(rule, severity, "\n".join(places), found[0]["remedy"])
     return table

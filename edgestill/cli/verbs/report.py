@@ -30,13 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Read the results and write the page."""
     from benchmarks.page import Picture, write_report  # noqa: PLC0415
-    from benchmarks.report import build_sections, headline_cards  # noqa: PLC0415
+    from benchmarks.report import build_page  # noqa: PLC0415
+    from benchmarks.result_kind import HINT  # noqa: PLC0415
 
     refuse_overwrite(args.out, force=args.force)
     files = [path for path in args.results if path.suffix.lower() not in IMAGE_SUFFIXES]
     pictures = [Picture.read(path) for path in args.results if path not in files]
-    results = [(str(path), read_json(path, hint="give JSON files that edgestill wrote")) for path in files]
-    sections = build_sections(results, pictures)
-    cards = headline_cards([result for _, result in results])
+    results = [(str(path), read_json(path, hint=HINT)) for path in files]
+    sections, cards = build_page(results, pictures)
     write_report(sections, args.out, title=args.title, cards=cards, force=args.force)
     return {"kind": "report", "out": str(args.out), "sections": [section.title for section in sections]}

@@ -103,8 +103,15 @@ def show(result: dict[str, Any]) -> Group | str:
             title, ("student", "teacher", "arm", "seeds", "mAP50", "mAP50-95"), map(_score, result["rows"])
         ),
         _table("Differences", _TEST_COLUMNS, map(_difference, result["tests"])),
-        "\n".join(result["files"]),
+        "\n".join(_main_files(result)),
     )
+
+
+def _main_files(result: dict[str, Any]) -> list[str]:
+    """The study's own files, and where those of its cells are."""
+    cells = str(Path(result["out"]) / "cells")
+    own = [name for name in result["files"] if not name.startswith(cells)]
+    return [*own, f"{cells}: {len(result['files']) - len(own)} files of the cells"]
 
 
 _TEST_COLUMNS = ("student", "teacher", "arm", "against", "metric", "difference", "seeds", "p", "images", "p")

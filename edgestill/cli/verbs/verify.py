@@ -46,8 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare; the result holds the measurements and the limits that are exceeded."""
+    from edgestill.files import sha256_file  # noqa: PLC0415
     from export.model_file import resolve  # noqa: PLC0415
-    from export.verify import compare, gate  # noqa: PLC0415
+    from export.verify import compare, evidence, gate  # noqa: PLC0415
+    from export.verify.source_check import label_doubts  # noqa: PLC0415
 
     dataset = Dataset.open(args.data)
     paths = [resolve(name) for name in (args.reference, args.candidate)]
@@ -64,29 +66,44 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         compare.run_detector(d, samples, path.name) for d, path in zip(detectors, paths, strict=True)
     ]
     comparison = compare.compare(runs[0], runs[1], samples, classes)
-    limits = replace(gate.LIMITS["int8"], max_drop=args.max_drop)
+    measured = gate.describe(comparison, replace(gate.LIMITS["int8"], max_drop=args.max_drop))
+    specs = [detector.spec for detector in detectors]
+    doubts = [*evidence.input_differences(*specs), *label_doubts(samples), *measured["doubts"]]
+    if sha256_file(paths[0]) == sha256_file(paths[1]):
+        doubts.append("A and B have the same content: only a difference of their runs could be found")
     return {
         "kind": "verify",
         "reference": str(paths[0]),
         "candidate": str(paths[1]),
         "data": str(args.data),
         "split": args.split,
-        **gate.describe(comparison, limits),
+        "input_hw": dict(zip(("reference", "candidate"), (list(s.input_hw) for s in specs), strict=True)),
+        **measured,
+        "doubts": doubts,
     }
 
 
 def verdict(result: dict[str, Any]) -> None:
     """Raise VerificationError, after the result was printed, if a limit is exceeded."""
-    if result["failures"]:
+    if not result["failures"]:
+        return
+    pair, why = (result["candidate"], result["reference"]), "; ".join(result["failures"])
+    if not result["compared_by"]:
         raise VerificationError(
-            f"{result['candidate']} differs from {result['reference']}: {'; '.join(result['failures'])}",
-            hint="export it again with more calibration images, or keep a higher precision",
+            f"{pair[0]} was not proved equal to {pair[1]}: {why}",
+            hint="compare on images with objects that the model finds: --data DATA.yaml",
         )
+    sizes = result["input_hw"]
+    raise VerificationError(
+        f"{pair[0]} differs from {pair[1]}: {why}",
+        hint="export it again with more calibration images, or keep a higher precision"
+        if sizes["reference"] == sizes["candidate"]
+        else "compare files of one input size: edgestill export CKPT --imgsz HxW",
+    )
 
 
 def show(result: dict[str, Any]) -> Any:
     """A table of the measurements."""
-    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415 (for the terminal only)
 
     table = Table("", "", title=f"{result['candidate']} against {result['reference']}", show_header=False)
@@ -99,12 +116,13 @@ def show(result: dict[str, Any]) -> Any:
         table.add_row(f"drop points, {100 * result['confidence']:.0f} % interval", ends)
         table.add_row("drop points by label", f"{result['drop_by_label_points']:.3f}")
     for name, figures in result["by_class"].items():
-        table.add_row(escape(name), _class_words(figures))
+        table.add_row(name, _class_words(figures))
     agreement = result["kept_map50_95"]
-    table.add_row("agreement mAP50-95", "-" if agreement is None else f"{100 * agreement:.1f}")
+    table.add_row("agreement mAP50-95, points", "-" if agreement is None else f"{100 * agreement:.1f}")
+    table.add_row("compared by", ", ".join(result["compared_by"]) or "nothing")
     table.add_row("limits exceeded", "; ".join(result["failures"]) or "none")
     for doubt in result["doubts"]:
-        table.add_row("doubt", escape(doubt))
+        table.add_row("doubt", doubt)
     return table
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 
+import onnx
 from onnx import defs
 
 from export.lint.linter import Finding, LintRule, on_all_targets, on_tensorrt
-from export.lint.qdq_graph import CONVOLUTIONS, QdqGraph, label
+from export.lint.operator_forms import CONCAT, DEQUANTIZE, FORMS, INTEGER, QUANTIZE
+from export.lint.qdq_graph import CONVOLUTIONS, QdqGraph, attribute, label
 from runtime.onnx_guard.model import EXTENSIONS, STANDARD
 
 PARSED_OPSETS = range(11, 21)  # read by TensorRT's parser in our tests
 LAST_OPSET = 18  # Resize of opset 19 has no CUDA kernel in ONNX Runtime; its quantiser ends at 20
 PER_CHANNEL_OPSET = 13
-#: Integer operators in place of Q/DQ pairs, and dynamic quantisation.
-OPERATOR_FORMAT = frozenset({"ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"})
+#: Operators that the rules understand in either form.
+UNDERSTOOD = FORMS.keys() | INTEGER | {CONCAT, QUANTIZE, DEQUANTIZE}
+#: Names of operators that quantise, e.g. FakeQuantize of OpenVINO, QAttention, MatMulNBits of ONNX Runtime.
+QUANTISING = re.compile(r"Q[A-Z]|Quant|NBits")
 
 
 def _parsed_opset(graph: QdqGraph) -> Iterator[Finding]:
@@ -48,9 +54,44 @@ def _suppression(graph: QdqGraph) -> Iterator[Finding]:
 
 
 def _operator_format(graph: QdqGraph) -> Iterator[Finding]:
+    for node in graph.operators:
+        yield Finding(node=label(node), what=f"{node.op_type} in place of a Q/DQ pair")
+
+
+def _dynamic(graph: QdqGraph) -> Iterator[Finding]:
+    found = [node for node in graph.operators if node.op_type in INTEGER]
+    if found:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(n.op_type for n in found).items())
+        yield Finding(node=label(found[0]), what=f"{kinds}: ranges are measured in each run")
+
+
+def _not_judged(graph: QdqGraph) -> Iterator[Finding]:
     for node in graph.nodes:
-        if node.op_type in OPERATOR_FORMAT or node.op_type.startswith("QLinear"):
-            yield Finding(node=label(node), what=f"{node.op_type} in place of a Q/DQ pair")
+        inner = list(_inner_nodes(node))
+        if inner:
+            layers = sum(n.op_type in CONVOLUTIONS | FORMS.keys() for n in inner)
+            what = (
+                f"{node.op_type} with {len(inner)} nodes inside, {layers} of them convolutions or quantised"
+            )
+            yield Finding(node=label(node), what=f"{what}: the rules do not look into it")
+        elif node.op_type not in UNDERSTOOD and QUANTISING.search(node.op_type):
+            yield Finding(
+                node=label(node), what=f"{node.op_type} quantises in a form that the rules do not know"
+            )
+        elif node.op_type in {QUANTIZE, DEQUANTIZE} and attribute(node, "block_size", 0):
+            yield Finding(
+                node=label(node), what="a scale for each block of values, which the rules do not know"
+            )
+
+
+def _inner_nodes(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of the graphs inside a node, and inside those."""
+    waiting = [node]
+    while waiting:
+        for attribute_of in waiting.pop().attribute:
+            for graph in (attribute_of.g, *attribute_of.graphs):
+                yield from graph.node
+                waiting += graph.node
 
 
 def _tanh(graph: QdqGraph) -> Iterator[Finding]:
@@ -116,6 +157,23 @@ RULES: tuple[LintRule, ...] = (
         severities=on_tensorrt("error", openvino="warning"),
         remedy="quantise with quant_format=QDQ, statically",
         check=_operator_format,
+    ),
+    LintRule(
+        id="static-quantisation",
+        name="ranges of activations are stored in the file",
+        severities=on_tensorrt("error", openvino="warning", onnx="warning"),
+        remedy="quantise statically with calibration images (`edgestill export --precision int8`, or "
+        "quantize_static of ONNX Runtime, which advises it for convolutional networks): measuring each "
+        "activation costs time in each run, and TensorRT has no such operators",
+        check=_dynamic,
+    ),
+    LintRule(
+        id="form-judged",
+        name="the rules can read all of the file",
+        severities=on_all_targets("warning"),
+        remedy="judge these places by hand: no finding about them does not mean that they are right. Inline "
+        "branches and loops, and write quantisation as QuantizeLinear and DequantizeLinear",
+        check=_not_judged,
     ),
     LintRule(
         id="no-tanh-silu",

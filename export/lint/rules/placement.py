@@ -8,7 +8,7 @@ import onnx
 
 from export.graph.index import passed_on
 from export.lint.linter import Finding, LintRule, on_all_targets, on_tensorrt
-from export.lint.qdq_graph import ACTIVATIONS, QdqGraph, attribute, label
+from export.lint.qdq_graph import ACTIVATIONS, INTEGER_CONVOLUTION, QdqGraph, attribute, label
 
 MIN_CHANNELS = 16  # INT8 kernels pad fewer channels; modelopt does not quantise such layers
 MIN_SHARE = 0.8  # share of the body's convolutions that should be quantised
@@ -25,7 +25,7 @@ def _whole_input(graph: QdqGraph) -> Iterator[Finding]:
 
 def _own_pair(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.convolutions:
-        if graph.computes_int8(conv) and graph.pair_making(conv.input[0]) is None:
+        if _is_paired(graph, conv) and graph.pair_making(conv.input[0]) is None:
             maker = graph.producer_of(conv.input[0])
             yield Finding(node=label(conv), what=f"{label(maker or conv)} is between it and the pair")
 
@@ -49,7 +49,7 @@ def _inside_silu(graph: QdqGraph) -> Iterator[Finding]:
 
 def _open_output(graph: QdqGraph) -> Iterator[Finding]:
     for conv in graph.body:
-        if graph.computes_int8(conv) and not graph.pairs_reading(conv.output[0]):
+        if _is_paired(graph, conv) and not graph.pairs_reading(conv.output[0]):
             yield Finding(node=label(conv), what="its output is not quantised, so it computes in float")
 
 
@@ -137,6 +137,11 @@ def _body_share(graph: QdqGraph) -> Iterator[Finding]:
             node=left[0],
             what=f"{int8} of {len(body)} convolutions of the body are quantised, this one is not",
         )
+
+
+def _is_paired(graph: QdqGraph, conv: onnx.NodeProto) -> bool:
+    """Whether a convolution computes in INT8 by Q/DQ pairs, and not by dynamic quantisation."""
+    return conv.op_type != INTEGER_CONVOLUTION and graph.computes_int8(conv)
 
 
 def _of_body(graph: QdqGraph, kind: str) -> Iterator[onnx.NodeProto]:

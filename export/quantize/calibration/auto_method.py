@@ -92,22 +92,26 @@ def choose_method(
         default: The method to keep unless another one gains ``WORTH``.
 
     Returns:
-        The method, and the record of the trial for the manifest.
+        The method, and the record of the trial for the manifest; it has ``doubts`` where all score 0.
     """
     truths = [sample.truth for sample in trial.samples if sample.truth is not None]
     by_labels = len(truths) == len(trial.samples) and any(len(truth.class_id) for truth in truths)
     if not by_labels:
         truths = [as_ground_truth(found) for found in _run(trial, source, "FP32").found]
-    scores: dict[Method, float] = {}
+    scores: dict[Method, float | None] = {}
     for method in METHODS:
         run = _run(trial, make(method), method)
-        map50_95 = score(run.found, truths, trial.classes, run.image_hws).map50_95
-        scores[method] = 0.0 if map50_95 is None else map50_95
-    best = max(scores, key=lambda method: scores[method])
-    if scores[best] < scores[default] + WORTH:
+        scores[method] = score(run.found, truths, trial.classes, run.image_hws).map50_95
+    known = {method: value or 0.0 for method, value in scores.items()}
+    best = max(known, key=lambda method: known[method])
+    if known[best] < known[default] + WORTH:
         best = default
     truth = "labels" if by_labels else f"FP32's detections above {GROUND_TRUTH_SCORE}"
-    return best, {"map50_95": dict(scores), "images": trial.where, "truth": truth}
+    record: dict[str, Any] = {"map50_95": dict(scores), "images": trial.where, "truth": truth}
+    if not any(known.values()):
+        why = f"none has an mAP50-95 above 0 on {trial.where}"
+        record["doubts"] = [f"no range method could be chosen: {why}; {default}, the default, was used"]
+    return best, record
 
 
 def _run(trial: MethodTrial, path: Path, what: str) -> DetectorRun:

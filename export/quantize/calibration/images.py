@@ -141,7 +141,7 @@ def _evaluation_images(dataset: Dataset) -> list[Path]:
     """The images of the evaluation splits; none of a split that is not on this disk."""
     found: list[Path] = []
     for name in EVALUATION_SPLITS:
-        if name in dataset.splits and all(folder.is_dir() for folder in dataset.splits[name]):
+        if dataset.is_there(name):
             found += dataset.images(name)
     return found
 

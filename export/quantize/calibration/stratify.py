@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgestill.dataset import Dataset, read_image
+from edgestill.dataset import Dataset, read_image, say_remarks
 from edgestill.progress import track
 
 CANDIDATES_PER_IMAGE = 4  # candidates for each image that is taken
@@ -70,6 +70,7 @@ def stratify(dataset: Dataset, images: Sequence[Path], count: int) -> Stratified
 def _strata(dataset: Dataset, images: Sequence[Path]) -> list[str]:
     """The stratum of each image."""
     measured = [_measure(dataset, path) for path in track(images, "choose images", len(images))]
+    say_remarks(dataset)
     light = _thirds([brightness for brightness, _ in measured])
     heights = [height for _, height in measured if height is not None]
     size = iter(_thirds(heights))

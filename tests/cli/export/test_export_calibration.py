@@ -1,7 +1,9 @@
 """Calibration through the door of ``edgestill export``."""
 
+import itertools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,12 @@ WORDS = ("export", "student", "--to", "onnx", "--imgsz", "64x96", "--max-drop", 
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
+def data(tmp_path: Path, draw_light: Callable[[int], Any]) -> Path:
+    seeds = itertools.count()
     for split in ("train", "val"):
         (tmp_path / "images" / split).mkdir(parents=True)
         for i in range(4):
-            image = rng.integers(0, 255, (48, 64, 3), np.uint8)
-            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), image)
+            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), draw_light(next(seeds)))
     path = tmp_path / "data.yaml"
     path.write_text("train: images/train\nval: images/val\nnames: [a, b]\n")
     return path
@@ -68,3 +69,52 @@ def test_an_image_of_the_verify_split_under_another_name_is_refused(
 def test_a_method_is_for_int8_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*WORDS, "--precision", "fp32", "--calib-method", "max"]) == 2
     assert "--calib-method is for INT8, not for fp32" in capsys.readouterr().err
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """Images of no light to calibrate on, and others to compare on."""
+    rng = np.random.default_rng(0)
+    for split, i in itertools.product(("train", "val"), range(4)):
+        (tmp_path / "noise" / split).mkdir(parents=True, exist_ok=True)
+        image = rng.integers(0, 255, (64, 96, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "noise" / split / f"{i}.png"), image)
+    path = tmp_path / "noise.yaml"
+    path.write_text("train: noise/train\nval: noise/val\nnames: [a, b]\n")
+    return path
+
+
+def test_images_of_another_domain_prove_nothing(
+    noise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--precision", "int8", "--calib", str(noise), "--out", str(tmp_path / "out"))
+    assert main([*WORDS, *words]) == 6
+    error = capsys.readouterr().err
+    assert "on 0 of 4 calibration images: they may be of another domain" in error
+    assert "student-64x96-int8.onnx was not published: nothing was compared" in error.splitlines()[-2]
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_another_domain_are_a_doubt_where_others_are_compared_on(
+    noise: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("export.verify.gate.failures", lambda *_: ())  # ranges of noise lose too much
+    told, _ = export(
+        capsys, "--precision", "int8", "--calib", noise, "--verify", data, "--out", tmp_path / "out"
+    )
+    assert told["calibration"]["found"] == {"images": 4, "images_with_detections": 0, "detections": 0}
+    assert any("0 of 4 calibration images" in doubt for doubt in told["doubts"])
+    kept = json.loads(Path(told["manifest"]).read_text())["calibration"]
+    assert "0 of 4 calibration images" in kept["doubts"][0]
+
+
+def test_lights_are_found_on_images_of_lights(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, _ = export(capsys, "--precision", "int8", "--calib", data, "--out", tmp_path / "out")
+    assert told["calibration"]["found"] == {"images": 4, "images_with_detections": 4, "detections": 4}
+    assert told["calibration"]["doubts"] == []

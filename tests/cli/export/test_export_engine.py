@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
 
 from edgestill.cli.main import main
@@ -19,14 +19,13 @@ OnGpu = Callable[..., Any]
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
+def data(tmp_path: Path, draw_light: Callable[[int], Any]) -> Path:
+    seeds = itertools.count()
     for split, count in (("train", 2), ("val", 2)):
         for folder in ("images", "labels"):
             (tmp_path / folder / split).mkdir(parents=True)
         for i in range(count):
-            image = rng.integers(0, 255, (48, 64, 3), np.uint8)
-            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), image)
+            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), draw_light(next(seeds)))
             (tmp_path / "labels" / split / f"{i}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
     path = tmp_path / "data.yaml"
     path.write_text("train: images/train\nval: images/val\nnames: [red, yellow, green, off]\n")
@@ -58,7 +57,8 @@ def test_tensorrt_writes_an_engine_its_graph_and_its_papers(
         *("export", "student", "--to", "tensorrt", "--precision", "int8", *SMALL),
         *("--calib", data, "--max-drop", "100", "--out", out),
     )
-    assert [Path(name).name for name in told["files"]] == ["student-int8.trt.engine", "student-int8.trt.onnx"]
+    stem = "student-64x96-int8.trt"
+    assert [Path(name).name for name in told["files"]] == [f"{stem}.engine", f"{stem}.onnx"]
     assert told["precision_proved"]["executed"]["int8"] >= 50
     assert told["precision_proved"]["executed"]["float16"] <= 10
     assert told["unproved"] == {}
@@ -120,7 +120,8 @@ def test_tensorrt_rtx_is_built_for_real_and_claims_no_more_than_it_knows(
         *("export", SHIPPED / "student", "--to", "tensorrt-rtx", "--precision", "fp16", *SMALL),
         *("--verify", data, "--compute-capability", "8.6", "--out", tmp_path / "out"),
     )
-    assert [Path(name).name for name in told["files"]] == ["student-fp16.rtx.engine", "student-fp16.rtx.onnx"]
+    stem = "student-64x96-fp16.rtx"
+    assert [Path(name).name for name in told["files"]] == [f"{stem}.engine", f"{stem}.onnx"]
     assert told["precision_proved"]["planned"] == {"float16": 60}
     assert "executed" not in told["precision_proved"]
     assert told["unproved"]["executed"].startswith("needs the device")

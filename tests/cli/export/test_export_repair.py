@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -27,13 +28,16 @@ PACE = {"ratio": 1.25, "low": 1.2, "high": 1.3, "verdict": "slower", "a_ms": 4.0
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
+def data(tmp_path: Path, draw_light: Callable[[int], Any]) -> Path:
+    rng, seeds = np.random.default_rng(0), itertools.count()
     for split in ("train", "val", "test"):
         (tmp_path / "images" / split).mkdir(parents=True)
         for i in range(2):
-            image = rng.integers(0, 255, (48, 64, 3), np.uint8)
-            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.png"), image)
+            noise = rng.integers(0, 255, (48, 64, 3), np.uint8)
+            cv2.imwrite(
+                str(tmp_path / "images" / split / f"{i}.png"),
+                noise if split == "train" else draw_light(next(seeds)),
+            )
     path = tmp_path / "data.yaml"
     path.write_text("train: images/train\nval: images/val\ntest: images/test\nnames: [a, b]\n")
     return path
@@ -150,3 +154,10 @@ def test_the_effect_of_a_map_is_a_few_rows() -> None:
     assert rows["score map"] == "0.200 -> 0.25"
     assert rows["at 0.25 without the map"] == "40 boxes, precision 0.900, f1 0.643, score drift -0.0200"
     assert rows["at 0.25 FP32"] == "40 boxes, precision 0.900, recall 0.500, f1 0.643"
+
+
+def test_a_map_that_could_not_be_fitted_is_a_doubt() -> None:
+    fitted = {"images": 3, "split": "val", "score_map": []}
+    [doubt] = recalibrate.doubts(fitted)
+    assert doubt.startswith("no score map was fitted: the file has too few detections on 3 images of val")
+    assert recalibrate.doubts({**fitted, "score_map": [[0.2, 0.25]]}) == recalibrate.doubts(None) == ()

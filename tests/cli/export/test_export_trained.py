@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from distill.qat.settings import QatConfig
 from edgestill.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -19,26 +22,32 @@ from edgestill.manifest import read_manifest
 from edgestill.shipped import checkpoint_folder
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        (root / "images" / split).mkdir(parents=True)
-        for i in range(2):
-            image = rng.integers(0, 255, (48, 64, 3), np.uint8)
-            cv2.imwrite(str(root / "images" / split / f"{i}.png"), image)
+def write_images(root: Path, draw: Callable[[int], Any]) -> Path:
+    """A data set without labels, two images to a split."""
+    for seed, (split, i) in enumerate(itertools.product(("train", "val"), range(2))):
+        (root / "images" / split).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / "images" / split / f"{i}.png"), draw(seed))
     path = root / "data.yaml"
     path.write_text("train: images/train\nval: images/val\nnames: [a, b]\n")
     return path
 
 
+def draw_noise(seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 255, (48, 64, 3), np.uint8)
+
+
 @pytest.fixture(scope="module")
-def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, draw_light: Callable[[int], Any]) -> Path:
+    return write_images(tmp_path_factory.mktemp("data"), draw_light)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped student with scales for ONNX Runtime that no calibration would choose."""
+    noise = write_images(tmp_path_factory.mktemp("noise"), draw_noise)
     student = read_checkpoint(checkpoint_folder("student"))
     small = Checkpoint(spec=student.spec.resized((64, 96)), weights=student.weights)
-    found = quantise_for_qat(small, QatConfig(family="onnx", calib_images=2), (str(data),)).scheme
+    found = quantise_for_qat(small, QatConfig(family="onnx", calib_images=2), (str(noise),)).scheme
     grids = {
         name: replace(grid, scale=float(np.float32(grid.scale * 1.01)) if grid.is_learnt else grid.scale)
         for name, grid in found.quant_params.items()

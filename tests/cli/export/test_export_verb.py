@@ -20,6 +20,9 @@ CLASSES = ("red", "green")
 def trained(tmp_path: Path) -> Path:
     torch.manual_seed(0)  # how much of a random network goes to bytes is a matter of luck
     model = build("n", len(CLASSES))
+    # One anchor of the coarsest level finds a red in every cell, which leaves one box in every image.
+    with torch.no_grad():
+        model.get_submodule("model.24.m.2").bias.view(3, 5 + len(CLASSES))[2, 4:6] = 20  # type: ignore[operator]
     native.save(tmp_path / "run" / "best", model, model_spec(model, CLASSES, (64, 96)), {})
     return tmp_path / "run" / "best"
 
@@ -65,8 +68,9 @@ def test_the_result_tells_the_comparison_with_the_checkpoint(
     )
     verify = told["verify"]
     assert (verify["reference"], verify["split"], verify["images"]) == ("torch checkpoint", "val", 2)
-    assert verify["failures"] == []
-    assert told["doubts"] == []
+    assert (verify["failures"], verify["compared_by"]) == ([], ["confident detections"])
+    [doubt] = told["doubts"]
+    assert doubt.startswith("the comparison has 2 confident detections: 99 are needed")
 
 
 def test_the_calibration_is_told_by_its_size_and_kept_whole_in_the_manifest(
@@ -85,6 +89,26 @@ def test_the_input_size_can_be_chosen(
 ) -> None:
     words = ("--to", "onnx", "--precision", "fp32", "--imgsz", "96x128", "--out", tmp_path / "out")
     assert run(capsys, trained, *words)["input_hw"] == [96, 128]
+
+
+def test_a_chosen_size_is_in_the_name_and_the_own_size_is_not(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--to", "onnx", "--precision", "fp32", "--out", tmp_path / "out")
+    sizes = (("--imgsz", "96x128"), ("--imgsz", "32"), ("--dynamic", "size"), ("--dynamic", "batch"))
+    told = [run(capsys, trained, *words, *size) for size in sizes]
+    assert [Path(one["files"][0]).name for one in told] == [
+        "run-96x128-fp32.onnx",
+        "run-32x32-fp32.onnx",
+        "run-dynamic-size-fp32.onnx",
+        "run-fp32.onnx",
+    ]
+    for one in told:
+        assert one["manifest"] == one["files"][0] + ".manifest.json"
+        assert main(["inspect", one["files"][0]]) == 0
+        assert json.loads(capsys.readouterr().out)["spec"]["input_hw"] == one["input_hw"]
+    assert main(["export", str(trained), *map(str, words), "--imgsz", "32x32"]) == 2
+    assert "run-32x32-fp32.onnx exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -160,6 +184,11 @@ def test_data_of_other_classes_compares_boxes_and_says_so(
         (("--precision", "fp32", "--imgsz", "100x100"), 2, "not HxW in multiples of 32"),
         (("--precision", "fp32", "--verify", "nowhere.yaml"), 3, "nowhere.yaml does not exist"),
         (("--precision", "fp32", "--images", "0"), 2, "leaves nothing to compare on"),
+        (("--precision", "fp32", "--imgsz", "0x0"), 2, "not HxW in multiples of 32"),
+        (("--precision", "fp32", "--imgsz", "64x0"), 2, "not HxW in multiples of 32"),
+        (("--precision", "fp32", "--imgsz", "99999999968"), 2, "in multiples of 32 up to 16384"),
+        (("--precision", "fp32", "--imgsz", "9" * 5000), 2, "not HxW in multiples of 32"),
+        (("--precision", "fp32", "--split", "val"), 2, "--split val is that of --verify"),
         (("--precision", "fp32", "--batch", "0"), 2, "a batch of 0 is empty"),
         (("--precision", "fp32", "--batch", "2", "--dynamic"), 2, "contradict each other"),
         (("--precision", "fp32", "--dynamic", "width"), 2, "invalid choice: 'width'"),

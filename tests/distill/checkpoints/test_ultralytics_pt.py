@@ -18,8 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from distill.checkpoints import native
+from distill.checkpoints.ultralytics_import import import_ultralytics
 from distill.checkpoints.ultralytics_pt import is_ultralytics_pt, load_ultralytics_pt
 from distill.data.loader import Batch
+from distill.method import NetworkOutputs, StudentTeacherInfo
+from distill.methods import score_l2
 from distill.recipe import Recipe
 from distill.recipe_toml import load_recipe
 from distill.teacher import Teacher, load_teacher
@@ -132,6 +135,69 @@ def test_a_teacher_sees_what_the_package_sees(
     else:
         assert (view.head, rows.shape[2]) == ("dfl", 64 + len(CLASSES))
         assert close(rows[..., :64], wanted["boxes"].transpose(1, 2))
+
+
+@pytest.fixture
+def package_teacher(network: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Networks whose maps have the usual size, and whose two branches, if there are two, differ."""
+
+    def make(name: str) -> Any:
+        model = deepcopy(network(name)).float().train()
+        torch.manual_seed(1)
+        for tower in (*model.model[-1].cv3, *(getattr(model.model[-1], "one2one_cv3", None) or ())):
+            nn.init.normal_(tower[-1].weight, std=0.3)
+            nn.init.zeros_(tower[-1].bias)
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 1.0
+        with torch.no_grad():
+            model(IMAGES)
+        for norm in norms:
+            norm.momentum = 0.03
+        return model.half().float().eval()  # a file holds FP16
+
+    return make
+
+
+@pytest.mark.parametrize("name", [YOLO26, "yolov10n", YOLOV8])
+def test_score_l2_has_the_packages_value_for_its_teachers(
+    name: str,
+    package_teacher: Callable[[str], Any],
+    compute: ComputeConfig,
+    tmp_path: Path,
+) -> None:
+    """The package trains one step; its loss is that of the method for the same maps and projectors."""
+    package = import_ultralytics("nn.distill_model", "these tests")
+    student = package_teacher(YOLOV5U)
+    student.args = import_ultralytics("cfg", "these tests").get_cfg(overrides={"imgsz": 64})
+    theirs = package.DistillationModel(package_teacher(name), student).train()
+    labels = {"batch_idx": torch.zeros(1), "cls": torch.ones(1, 1), "bboxes": torch.full((1, 4), 0.4)}
+    _, items = theirs.loss({"img": IMAGES, **labels})
+
+    teacher = load_teacher(str(written(tmp_path / f"{name}.pt", package_teacher(name).half())))
+    view = teacher.forward_features(IMAGES, compute)
+    assert bool(view.one_to_one) == (name != YOLOV8)
+    maps = dict(zip(view.features, list(theirs._student_feats.values())[:3], strict=True))
+    info = StudentTeacherInfo(
+        student_channels={level: part.shape[1] for level, part in maps.items()},
+        teacher_channels=teacher.info.channels,
+        strides=(8, 16, 32),
+        anchors_px=(),
+        nc=len(CLASSES),
+        input_hw=(64, 96),
+        head="dfl",
+        teacher_head=teacher.info.head,
+    )
+    ours = score_l2.Loss(score_l2.Config(weight=student.args.dis), info)
+    levels = dict(zip("012", maps, strict=True))
+    ours.project.load_state_dict({levels[k[0]] + k[1:]: v for k, v in theirs.projector.state_dict().items()})
+    found = sum(ours(NetworkOutputs(maps, []), view, torch.zeros(0, 6)).values())
+    assert isinstance(found, Tensor)
+    wanted = items["dis_loss"].squeeze()
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=0)
+    one_branch = sum(ours(NetworkOutputs(maps, []), replace(view, one_to_one=()), torch.zeros(0, 6)).values())
+    assert isinstance(one_branch, Tensor)
+    assert (abs(one_branch / wanted - 1) > 1e-3) == (name != YOLOV8)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

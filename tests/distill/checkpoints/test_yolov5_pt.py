@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import re
 import sys
+import types
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,7 +27,9 @@ from distill.checkpoints.native import load
 from distill.checkpoints.yolov5_pt import load_yolov5_pt
 from distill.models import blocks, coupled
 from distill.models.yolov5 import Yolov5, build
+from edgestill.cli.main import main
 from edgestill.errors import ArtifactError
+from runtime.detector import open_detector
 
 CLASSES = ["red", "yellow", "green", "off"]
 LEGACY_HOME = {
@@ -147,6 +154,99 @@ def test_the_average_is_taken_from_an_unstripped_file(
     assert len(load_yolov5_pt(written(tmp_path / "last.pt", content)).weights) == 349
 
 
+@pytest.mark.parametrize(
+    ("settings", "hw", "told_by"),
+    [
+        ({"opt": {"imgsz": 512, "rect": False}}, (512, 512), "opt.imgsz = 512"),
+        ({"opt": {"imgsz": 500}}, (512, 512), "opt.imgsz = 500"),  # trained at the next multiple of 32
+        (
+            {"opt": argparse.Namespace(imgsz=416, save_dir=PurePosixPath("runs"))},
+            (416, 416),
+            "opt.imgsz = 416",
+        ),
+        ({"opt": {"imgsz": [512]}}, (512, 512), "opt.imgsz = 512"),
+        ({"opt": {"img_size": [320, 640]}}, (320, 320), "opt.img_size = 320"),  # training, validation
+        ({"opt": {"imgsz": "1280"}}, (1280, 1280), "opt.imgsz = 1280"),
+        ({"opt": {"imgsz": 16}}, (64, 64), "opt.imgsz = 16"),
+        ({"train_args": {"imgsz": 384, "task": "detect"}}, (384, 384), "train_args.imgsz = 384"),
+        ({"train_args": {"imgsz": [384, 640]}}, (640, 640), "train_args.imgsz = 640"),
+    ],
+)
+def test_the_input_size_is_the_one_of_the_training(
+    settings: dict[str, Any],
+    hw: tuple[int, int],
+    told_by: str,
+    pickled: Callable[..., nn.Module],
+    tmp_path: Path,
+) -> None:
+    read = load_yolov5_pt(written(tmp_path / "a.pt", stripped(pickled()) | settings))
+    assert read.spec.input_hw == hw
+    assert read.about["input_size"] == f"{hw[0]}x{hw[1]}, {told_by}"
+
+
+def test_export_and_evaluation_take_that_size(
+    pickled: Callable[..., nn.Module], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "a.pt", stripped(pickled()) | {"opt": {"imgsz": 64}})
+    to = ["--to", "onnx", "--precision", "fp32", "--out", str(tmp_path / "out")]
+    assert main(["export", str(path), *to]) == 0
+    capsys.readouterr()
+    (exported,) = (tmp_path / "out").glob("*.onnx")
+    with closing(open_detector(exported, threads=1)) as detector:
+        assert detector.backend.inputs[0].shape == (1, 3, 64, 64)
+
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "0.png"), np.full((64, 64, 3), 90, np.uint8))
+    (tmp_path / "labels" / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "data.yaml").write_text(f"train: images\nval: images\nnames: {CLASSES}\n")
+    assert main(["eval", str(path), "--data", str(tmp_path / "data.yaml")]) == 0
+    assert json.loads(capsys.readouterr().out)["input_hw"] == [64, 64]
+
+
+@pytest.mark.parametrize("size", [None, 0, -512, True, 10**9, 0.5, float("nan"), "large", [], {"w": 1}])
+def test_a_size_that_is_none_is_not_taken(
+    size: object, pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    read = load_yolov5_pt(written(tmp_path / "a.pt", stripped(pickled()) | {"opt": {"imgsz": size}}))
+    assert read.spec.input_hw == (640, 640)
+    assert "names no input size" in read.about["input_size"]
+
+
+def test_settings_of_the_network_tell_the_size_too(pickled: Callable[..., nn.Module], tmp_path: Path) -> None:
+    for args in ({"imgsz": 256}, types.SimpleNamespace(imgsz=256)):
+        read = load_yolov5_pt(written(tmp_path / "a.pt", stripped(pickled(args=args))))
+        assert read.spec.input_hw == (256, 256)
+
+
+def test_a_batch_norm_with_another_epsilon_is_refused(
+    pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    model = pickled()
+    (norm, *_) = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    norm.__dict__["eps"] = 1e-5
+    with pytest.raises(ArtifactError, match=r"has eps 1e-05, YOLOv5's have 0\.001"):
+        load_yolov5_pt(written(tmp_path / "a.pt", stripped(model)))
+
+
+def test_names_are_in_the_order_of_their_ids(pickled: Callable[..., nn.Module], tmp_path: Path) -> None:
+    turned = dict(reversed(list(enumerate(CLASSES))))
+    read = load_yolov5_pt(written(tmp_path / "a.pt", stripped(pickled(names=turned))))
+    assert read.spec.classes == tuple(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("home", "task"),
+    [("SegmentationModel", "segmentation"), ("ClassificationModel", "classification")],
+)
+def test_a_network_for_another_task_is_called_so(
+    home: str, task: str, pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    path = written(tmp_path / "a.pt", stripped(pickled(f"models.yolo.{home}")))
+    with pytest.raises(ArtifactError, match=f"is a network for {task}"):
+        load_yolov5_pt(path)
+
+
 # --- Hostile and broken files. ---
 
 
@@ -232,6 +332,32 @@ def test_damaged_bytes_are_refused(pickled: Callable[..., nn.Module], tmp_path: 
     path.write_bytes(data)
     with pytest.raises(ArtifactError, match="is not a readable torch checkpoint"):
         load_yolov5_pt(path)
+
+
+@pytest.mark.parametrize("name", [b"archive/d\xff\xfea.pkl", b"archive/\xed\xa0\x80data"])
+def test_names_in_the_zip_that_are_not_utf8_are_refused(
+    name: bytes, pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    path = written(tmp_path / "bad.pt", stripped(pickled()))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("\u00e9" * (len(name) // 2) + "x" * (len(name) % 2), b"")  # marked as UTF-8
+    data = path.read_bytes()
+    old = ("\u00e9" * (len(name) // 2) + "x" * (len(name) % 2)).encode()
+    path.write_bytes(data.replace(old, name))
+    with pytest.raises(ArtifactError, match="is a broken zip file"):
+        load_yolov5_pt(path)
+
+
+@pytest.mark.parametrize("odd", [b"\xff\xfe", b"\xed\xa0"])
+def test_strings_in_the_pickle_that_are_not_utf8_are_refused(
+    odd: bytes, pickled: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    path, bad = written(tmp_path / "good.pt", stripped(pickled())), tmp_path / "bad.pt"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(bad, "w") as new:
+        for entry in old.namelist():
+            new.writestr(entry, old.read(entry).replace(b"yellow", odd * 3))
+    with pytest.raises(ArtifactError):
+        load_yolov5_pt(bad)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from distill.data.image_size import header_hw
+from edgestill.dataset import read_image
 
 
 def test_it_is_height_and_width(tmp_path: Path) -> None:
@@ -28,3 +29,20 @@ def test_a_header_that_tells_nothing_is_an_os_error_whoever_patched_the_reader(
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(OSError, match=r"a\.png"):
         header_hw(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_the_size_is_that_of_the_decoded_image_or_unknown(
+    orientation: int, suffix: str, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(np.zeros((6, 9, 3), np.uint8)).save(tmp_path / f"a{suffix}", exif=exif)
+    try:
+        found = header_hw(tmp_path / f"a{suffix}")
+    except OSError:
+        assert suffix != ".jpg"
+        assert orientation > 4
+    else:
+        assert found == read_image(tmp_path / f"a{suffix}").shape[:2]

@@ -87,9 +87,10 @@ def test_the_same_pixels_in_two_splits_are_an_error(data: Path) -> None:
 
 def test_the_same_pixels_twice_in_one_split_are_a_warning(data: Path) -> None:
     picture(data.parent / "images/train/9.png", 0)
+    label(data.parent / "labels/train/9.txt", "0 .5 .5 .1 .1")
     report = check_dataset(data)
     assert report.errors == ()
-    assert report.warnings == ("train holds 1 images more than once",)
+    assert report.warnings == ("train holds 1 image more than once",)
 
 
 def test_a_split_whose_folder_is_missing_is_an_error(data: Path) -> None:
@@ -112,7 +113,11 @@ def test_a_class_that_never_appears_is_a_warning(data: Path) -> None:
 
 
 def test_a_rare_class_is_a_warning(data: Path) -> None:
-    label(data.parent / "labels/train/0.txt", "1 .5 .5 .1 .1", *["0 .5 .5 .1 .1"] * 60)
+    label(
+        data.parent / "labels/train/0.txt",
+        "1 .5 .5 .1 .1",
+        *(f"0 .5 .5 .1 {0.1 + i / 100:.2f}" for i in range(60)),
+    )
     assert check_dataset(data).warnings == ("train has 4 'green' against 63 of the most frequent class",)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -127,6 +128,52 @@ def test_classes_are_compared_by_squared_distance_with_objectness(terms: Terms, 
     torch.testing.assert_close(terms("coupled", sides)["cls"], 0.5 * both.mean())
     for obj in ("reg", "own", "off"):
         torch.testing.assert_close(terms("coupled", sides, obj=obj)["cls"], 0.5 * alone.mean())
+
+
+def by_hand(student: NetworkOutputs, teacher: NetworkOutputs, ours: str, *, obj: bool) -> float:
+    """Mean squared distance of the classes, in NumPy; the teacher's are soft labels of its logits."""
+    rows = [
+        np.concatenate([level.detach().double().numpy().reshape(-1, level.shape[-1]) for level in of.raw])
+        for of in (student, teacher)
+    ]
+    start = 64 if student.head == "dfl" else 5
+    powers = [np.exp(side[:, start:]) for side in rows]
+    softmaxes = [power / power.sum(1, keepdims=True) for power in powers]
+    mine = softmaxes[0] if ours == "softmax" else powers[0] / (1 + powers[0])
+    squares = (mine - softmaxes[1]) ** 2
+    if obj:
+        sees = [1 / (1 + np.exp(-side[:, 4:5])) for side in rows]
+        squares = np.concatenate((squares, (sees[0] - sees[1]) ** 2), 1)
+    return float(squares.mean())
+
+
+@pytest.mark.parametrize("head", ["coupled", "dfl"])
+@pytest.mark.parametrize("obj", ["cls", "off"])
+@pytest.mark.parametrize(("kind", "ours"), [("l2_softmax", "softmax"), ("l2_soft_labels", "sigmoid")])
+def test_classes_are_compared_with_soft_labels(
+    kind: str, ours: str, obj: str, head: Any, terms: Terms, make_view: MakeView
+) -> None:
+    sides = make_view(head, 4), make_view(head, 5)
+    found = terms(head, sides, cls_loss=kind, obj=obj, task_weight=1.0)["cls"]
+    wanted = by_hand(*sides, ours, obj=obj == "cls" and head != "dfl")
+    assert float(found.detach()) == pytest.approx(wanted, rel=1e-5)
+    assert float(terms(head, sides, obj=obj, task_weight=1.0)["cls"].detach()) > 2 * wanted  # of logits
+
+
+def test_soft_labels_do_not_see_a_shift_of_all_class_logits(terms: Terms, make_view: MakeView) -> None:
+    student, teacher = make_view("coupled", 0), make_view("coupled", 1)
+    moved = NetworkOutputs(teacher.features, [level.detach().clone() for level in teacher.raw], teacher.head)
+    for level in moved.raw:
+        level[..., 5:] += 3.0
+    for kind, same in (("l2_softmax", True), ("l2_soft_labels", True), ("l2_raw", False)):
+        values = [float(terms(of=(student, t), cls_loss=kind)["cls"].detach()) for t in (teacher, moved)]
+        assert (values[0] == pytest.approx(values[1], rel=1e-5)) is same
+
+
+@pytest.mark.parametrize("kind", ["l2_softmax", "l2_soft_labels"])
+def test_soft_labels_need_two_classes(kind: Any, make_pair: MakePair) -> None:
+    with pytest.raises(UsageError, match=f"cls_loss = {kind} with one class"):
+        integrated.Loss(integrated.Config(cls_loss=kind), make_pair(nc=1))
 
 
 def test_objectness_goes_where_it_is_sent(terms: Terms, make_view: MakeView) -> None:

@@ -34,6 +34,8 @@ NO_TARGETS = torch.zeros(0, 6)
 CERTAIN: dict[str, dict[str, Any]] = {"mgd": {"dropped": 0.0}, "mkd": {"zeta": 0.0}}
 #: Methods that ask what can be rebuilt of the teacher's maps, which a student equal to it need not satisfy.
 REBUILDING = {"mgd"}
+#: Methods with unbiased deviations, whose values change by a few percent from 12 cells to twice as many.
+UNBIASED = {"pkd": 0.03}
 
 
 def pair(
@@ -223,7 +225,8 @@ def test_a_batch_twice_as_long_with_the_same_images_costs_the_same(module: Any, 
     again = TARGETS.clone()
     again[:, 0] += 2
     twice = total(loss(_doubled(student), _doubled(teacher), torch.cat((TARGETS, again))))
-    torch.testing.assert_close(twice, once, rtol=1e-4, atol=1e-6)
+    tolerance = UNBIASED.get(module.__name__.rpartition(".")[2], 1e-4)
+    torch.testing.assert_close(twice, once, rtol=tolerance, atol=1e-6)
 
 
 def test_a_method_names_its_source(module: Any) -> None:

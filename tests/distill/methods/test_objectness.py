@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ def test_in_the_papers_form_it_teaches_that_nothing_is_there(sides: Any, make_pa
     terms = objectness.Loss(objectness.Config(form="paper"), make_pair())(
         student, seeing(teacher, -60.0), NO_TARGETS
     )
-    wanted = torch.cat([level[..., 4].flatten() for level in student.raw]).sigmoid().square().mean()
+    wanted = sum(level[..., 4].sigmoid().square().mean() for level in student.raw)
     torch.testing.assert_close(terms["obj"], 10 * wanted)
     assert float((terms["cls"] + terms["box"]).detach()) == pytest.approx(0, abs=1e-12)
 
@@ -100,7 +101,7 @@ def test_one_prediction_of_a_teacher_of_one_object(
     student, teacher = make_view("coupled", 0, batch=1), seeing(make_view("coupled", 1, batch=1), -90.0)
     teacher.raw[1][0, 2, 3, 1, 4] = 90.0
     s, t = (wanted(of.raw[1][0, 2, 3, 1]) for of in (student, teacher))
-    count = sum(level[..., 0].numel() for level in student.raw)
+    count = student.raw[1][..., 0].numel()
     terms = objectness.Loss(objectness.Config(**settings), make_pair())(student, teacher, NO_TARGETS)
     torch.testing.assert_close(terms["box"], 10 * 0.05 * (s - t)[:4].square().mean() / count)
     torch.testing.assert_close(terms["cls"], 10 * 0.5 * (s - t)[5:].square().mean() / count)
@@ -117,7 +118,48 @@ def test_the_expected_box_is_what_the_papers_form_compares_of_bins(
     terms = objectness.Loss(objectness.Config(form="paper", nms=False), make_pair("dfl"))(
         student, teacher, NO_TARGETS
     )
-    assert float(terms["box"]) == pytest.approx(10 * 0.05 * 2**2, rel=1e-5)
+    assert float(terms["box"]) == pytest.approx(3 * 10 * 0.05 * 2**2, rel=1e-5)  # three levels
+
+
+# --- the source's formula
+
+
+def of_the_source(student: NetworkOutputs, teacher: NetworkOutputs, gains: dict[str, float]) -> float:
+    """The sum over the levels of the mean of objectness times squared difference, by loops in NumPy."""
+    columns = {"box": slice(0, 4), "obj": slice(4, 5), "cls": slice(5, None)}
+    found = 0.0
+    for ours, theirs in zip(student.raw, teacher.raw, strict=True):
+        s, t = (level.detach().double().numpy().reshape(-1, level.shape[-1]) for level in (ours, theirs))
+        for part, gain in gains.items():
+            cells = [
+                np.mean((a[columns[part]] - b[columns[part]]) ** 2) / (1 + np.exp(-b[4]))
+                for a, b in zip(s, t, strict=True)
+            ]
+            found += gain * sum(cells) / len(cells)
+    return found
+
+
+@pytest.mark.parametrize(("seed", "batch"), [(0, 2), (3, 1), (7, 5)])
+def test_it_is_the_sum_over_the_levels_of_the_sources_means(
+    seed: int, batch: int, make_view: MakeView, make_pair: MakePair
+) -> None:
+    student, teacher = (make_view("coupled", s, batch=batch) for s in (seed, seed + 1))
+    for scale, level in zip((0.1, 1.0, 5.0), teacher.raw, strict=True):
+        level.data *= scale  # the coarse level differs most: one mean over all levels would be far off
+    loss = objectness.Loss(objectness.Config(nms=False), make_pair())(student, teacher, NO_TARGETS)
+    wanted = 10 * of_the_source(student, teacher, {"box": 0.05, "obj": 1.0, "cls": 0.5})
+    assert float(total(loss).detach()) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_classes_of_an_anchor_head_with_one_class_are_left_out(
+    make_view: MakeView, make_pair: MakePair
+) -> None:
+    student, teacher = (make_view("coupled", seed, nc=1) for seed in (0, 1))
+    loss = objectness.Loss(objectness.Config(nms=False), make_pair(nc=1))(student, teacher, NO_TARGETS)
+    wanted = 10 * of_the_source(student, teacher, {"box": 0.05, "obj": 1.0})
+    assert float(total(loss).detach()) == pytest.approx(wanted, rel=1e-5)
+    alone = objectness.Loss(objectness.Config(), make_pair("dfl", nc=1))
+    assert "cls" in alone(make_view("dfl", 0, nc=1), make_view("dfl", 1, nc=1), NO_TARGETS)
 
 
 # --- thinning

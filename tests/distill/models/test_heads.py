@@ -492,7 +492,7 @@ def test_a_missing_library_is_named_with_the_command_that_brings_it(monkeypatch:
     for name in [name for name in sys.modules if name.startswith("ultralytics.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ultralytics", None)
-    with pytest.raises(DeviceError, match=r"the dfl head needs 'ultralytics'.*\n.*pip install 'edgestill\["):
+    with pytest.raises(DeviceError, match=r"the dfl head needs 'ultralytics'.*\n.*pip install .*\[train\]"):
         build("n", 2, head="dfl")
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill.plots.contact_sheet import CELL_HW, COLOURS, GAP, TITLE, PredictedImage, contact_sheet
+from distill.plots.contact_sheet import CELL_HW, GAP, TITLE, PredictedImage, contact_sheet
 from distill.plots.run_plots import deployed_detections
 from distill.plots.training import plot_confusion, plot_curves, plot_history
 from edgestill.detections import Detections
+from edgestill.drawing.palette import image_colours, plot_colours
 from edgestill.history import Row
 from runtime.metrics.coco import Truth
 
@@ -99,10 +100,11 @@ def test_labels_stand_left_and_predictions_right(tmp_path: Path) -> None:
     one = PredictedImage(np.zeros((120, 160, 3), np.uint8), truth, detections((20, 20, 60, 60, 0.9, 1)))
     drawn = sheet(tmp_path, one)
     left, right = drawn[TITLE:, : CELL_HW[1]], drawn[TITLE:, CELL_HW[1] + GAP :]
-    assert near(COLOURS[0], left)
-    assert not near(COLOURS[1], left)
-    assert near(COLOURS[1], right)
-    assert not near(COLOURS[0], right)
+    colours = image_colours(["red", "green"])
+    assert near(colours[0], left)
+    assert not near(colours[1], left)
+    assert near(colours[1], right)
+    assert not near(colours[0], right)
 
 
 @pytest.mark.parametrize("hw", [(5, 7), (2000, 30), (30, 2000), (480, 640)])
@@ -120,3 +122,30 @@ def test_a_device_reports_the_sure_ones_and_one_class_a_box() -> None:
     )
     assert found.score.tolist() == pytest.approx([0.9, 0.5])
     assert found.class_id.tolist() == [1, 0]
+
+
+# --- a class has the colour of its name
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[5:7], 16), int(colour[3:5], 16), int(colour[1:3], 16)  # as OpenCV orders them
+
+
+@pytest.mark.parametrize(("shown", "other"), [("red", "green"), ("green", "red"), ("yellow", "off")])
+def test_a_curve_has_the_colour_of_its_class(shown: str, other: str, tmp_path: Path) -> None:
+    classes = ["green", "off", "red", "yellow"]
+    colours = dict(zip(classes, map(rgb, plot_colours(classes)), strict=True))
+    drawn = cv2.imread(
+        str(plot_curves(tmp_path / "c.png", {shown: np.full(101, 0.9)}, np.eye(5, dtype=int), classes))
+    )
+    exact = [bool((drawn == colours[name]).all(-1).any()) for name in (shown, other)]
+    assert exact == [True, False]
+
+
+@pytest.mark.parametrize("name", ["红灯", "$x$", "_hidden", "🚦", "x" * 250])
+def test_plots_of_odd_class_names_are_drawn_without_a_warning(name: str, tmp_path: Path) -> None:
+    classes = ["car", name]
+    curves = {c: np.full(101, 0.5) for c in classes}
+    words = texts(plot_curves(tmp_path / "c.svg", curves, np.eye(3, dtype=int), classes))
+    assert words.count("50.0") == 3  # both classes and the mean are in the legend
+    plot_confusion(tmp_path / "m.png", np.eye(3, dtype=int), classes)

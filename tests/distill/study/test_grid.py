@@ -39,6 +39,28 @@ def test_the_street_study_has_the_arms_that_a_claim_needs() -> None:
     assert len(study.seeds) >= 3
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'sweep."methods.fgfi.psi"=[0.25, 0.75]',
+        "sweep.'methods.fgfi.psi'=[0.25, 0.75]",
+        "sweep.methods.fgfi.psi=[0.25, 0.75]",
+        'sweep={"methods.fgfi.psi"=[0.25, 0.75]}',
+        "sweep={methods={fgfi={psi=[0.25, 0.75]}}}",
+    ],
+)
+def test_a_sweep_is_set_on_the_command_line_with_quotes_or_without(tmp_path: Path, setting: str) -> None:
+    for text in (BASE, BASE + '[sweep]\n"methods.fgfi.psi" = [0.5]\n'):  # an earlier one is replaced
+        cells = cells_of(tmp_path, text, "arms=['fgfi']", "seeds=[0]", setting)
+        assert [cell.arm for cell in cells] == ["fgfi psi=0.25", "fgfi psi=0.75"]
+        assert [cell.recipe.methods["fgfi"].config.psi for cell in cells] == [0.25, 0.75]
+
+
+def test_a_key_of_the_study_may_be_in_quotes_too(tmp_path: Path) -> None:
+    cells = cells_of(tmp_path, BASE, '"seeds"=[7]', 'arms=["default"]', 'teachers."v6.1"=runs/a')
+    assert [(cell.seed, cell.teacher, cell.recipe.teacher) for cell in cells] == [(7, "v6.1", "runs/a")]
+
+
 def test_seeds_come_round_by_round(tmp_path: Path) -> None:
     cells = cells_of(tmp_path, BASE)
     assert [(c.seed, c.arm) for c in cells] == [
@@ -134,6 +156,9 @@ def test_a_recipe_may_stand_in_the_study(tmp_path: Path) -> None:
         pytest.param(("[0, 1]", "[0]\n[arm.none]\nepochs = 1"), "arm.none", id="fixed-arm"),
         pytest.param(("[0, 1]", '[0]\nagainst = ["cwb"]'), "'cwb'", id="against"),
         pytest.param(("[0, 1]", "[0]\n[sweep]\nepochs = 3"), "sweep.epochs", id="sweep"),
+        pytest.param(
+            ("[0, 1]", "[0]\n[sweep]\nmethods.fgfy.psi = [1]"), "did you mean 'fgfi'?", id="sweep-method"
+        ),
         pytest.param(("[0, 1]", '[0]\n[teachers]\n"../x" = "y"'), "'../x'", id="name"),
     ],
 )

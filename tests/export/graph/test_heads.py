@@ -12,12 +12,9 @@ from edgestill.checkpoint import Checkpoint
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.spec import HeadKind, ModelSpec
 from export.build import export
-from export.graph.interface import Interface, apply_interface
 from export.graph.yolov5 import HEADS, build_onnx
 from export.job import Job
-from runtime.decode import decode
 from runtime.detector import open_detector
-from runtime.letterbox import Letterbox
 
 NAMES = ("red", "yellow", "green")
 SPECS = {
@@ -93,29 +90,6 @@ def test_a_dfl_file_is_the_network_that_the_package_builds(
     )
     ours = run_onnx(build_onnx(spec, weights), picture(spec))
     assert_float32_close(*(by_row(output, spec) for output in (ours, theirs, exact)))
-
-
-@pytest.mark.parametrize("form", [Interface(), Interface(batch=None, free_hw=True)], ids=["fixed", "free"])
-def test_the_package_opens_a_dfl_file_and_finds_what_we_find(
-    form: Interface, tmp_path: Path, make_weights: Any
-) -> None:
-    torch = pytest.importorskip("torch")
-    autobackend = pytest.importorskip("ultralytics.nn.autobackend")
-    from ultralytics.utils.nms import non_max_suppression
-
-    path = tmp_path / "x.onnx"
-    path.write_bytes(apply_interface(build_onnx(DFL, make_weights(DFL)), DFL, form).SerializeToString())
-    opened = autobackend.AutoBackend(str(path), device=torch.device("cpu"), verbose=False)
-    assert (opened.names, opened.stride, opened.task) == (dict(enumerate(NAMES)), 32, "detect")
-    output = opened(torch.from_numpy(picture(DFL)))
-    theirs = non_max_suppression(output, conf_thres=0.6, iou_thres=0.45, max_det=300)[0].numpy()
-    whole = Letterbox(scale=1.0, pad_xy=(0, 0))
-    ours = decode(output.numpy(), DFL, whole, DFL.input_hw, conf=0.6, iou=0.45)
-    assert len(ours) > 3
-    np.testing.assert_allclose(ours.score, theirs[:, 4])
-    np.testing.assert_array_equal(ours.class_id, theirs[:, 5])
-    height, width = DFL.input_hw
-    np.testing.assert_allclose(ours.xyxy, theirs[:, :4].clip(0, [width, height, width, height]), atol=1e-4)
 
 
 def test_a_sure_distribution_gives_the_box_that_it_names(run_onnx: Any, make_weights: Any) -> None:

@@ -19,7 +19,7 @@ from edgestill.checkpoint import Checkpoint
 from edgestill.dataset import Dataset
 from edgestill.detections import Detections
 from edgestill.errors import UsageError
-from edgestill.spec import ModelSpec
+from edgestill.spec import NOT_FOR_ULTRALYTICS, ModelSpec
 from export.build import export
 from export.graph.interface import ROWS, Interface, apply_interface
 from export.graph.yolov5 import build_onnx
@@ -142,7 +142,9 @@ def test_the_file_says_what_form_it_has(models: Any) -> None:
     made = apply_interface(models["dfl"], SPECS["dfl"], FORMS["batch"])
     stored = {p.key: p.value for p in made.metadata_props}
     assert json.loads(stored["edgestill.spec"])["layout"] == "compact"
-    assert (stored["batch"], stored["imgsz"]) == ("3", "[64, 96]")
+    assert (stored["batch"], stored["imgsz"]) == (NOT_FOR_ULTRALYTICS, "[64, 96]")
+    raw = apply_interface(models["dfl"], SPECS["dfl"], Interface(batch=3))
+    assert {p.key: p.value for p in raw.metadata_props}["batch"] == "3"
     assert len(stored) == len(made.metadata_props)
 
 

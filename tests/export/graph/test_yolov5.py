@@ -72,7 +72,7 @@ def test_shapes_are_static_and_the_names_are_those_that_other_tools_expect(
 
 def test_the_spec_travels_in_the_file(float_model: Any, spec: ModelSpec) -> None:
     stored = {p.key: p.value for p in float_model.metadata_props}
-    assert ModelSpec.from_metadata(stored, inputs=(), outputs=()) == spec
+    assert ModelSpec.from_metadata(stored) == spec
 
 
 def test_a_wrong_class_count_names_the_tensor_and_both_shapes(checkpoint: Checkpoint) -> None:

@@ -248,6 +248,18 @@ def _operators(e: Editor) -> None:
     e.graph.node.append(helper.make_node("DynamicQuantizeLinear", ["scores"], list("abc"), name="dynamic"))
 
 
+def _branches(e: Editor) -> None:
+    """A choice between two graphs, of which one is a quantised layer."""
+    chosen = e.put("chosen", np.asarray(True))
+    made = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
+    layer = helper.make_node("Conv", ["cv4.act", "cv4.weight"], ["inner"], name="inner")
+    same = helper.make_node("Identity", ["cv4.act"], ["inner"])
+    branches = {
+        f"{k}_branch": helper.make_graph([n], k, [], [made]) for k, n in (("then", layer), ("else", same))
+    }
+    e.graph.node.append(helper.make_node("If", [chosen], ["of.either"], name="either", **branches))
+
+
 def _free(e: Editor) -> None:
     e.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
 
@@ -344,6 +356,8 @@ BREAKS: Mapping[str, tuple[Change, str]] = {
     "no-custom-operators": (_custom, "plugin"),
     "no-suppression-inside": (_suppression, "nms"),
     "pairs-not-operators": (_operators, "dynamic"),
+    "static-quantisation": (_operators, "dynamic"),
+    "form-judged": (_branches, "either"),
     "no-tanh-silu": (_tanh, "cv1.sigmoid"),
     "fixed-shape": (_free, "images"),
 }

@@ -18,6 +18,7 @@ REFUSED_BY_THE_PARSER = {
     "integer-bias",
     "scale-sane",
     "pairs-not-operators",
+    "static-quantisation",
     "no-custom-operators",
 }
 

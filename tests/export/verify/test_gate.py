@@ -45,7 +45,7 @@ def lower(row: Row, by: float) -> Row:
 
 
 def test_one_box_of_a_rare_class_is_a_doubt_and_no_failure() -> None:
-    truth = [[RED]] * 60 + [[YELLOW]] * 2
+    truth = [[RED]] * 120 + [[YELLOW]] * 2
     result = judged(truth, [*truth[:-1], [lower(YELLOW, 6)]])
     assert result.drop_points is not None
     assert result.drop_points > 5
@@ -56,8 +56,8 @@ def test_one_box_of_a_rare_class_is_a_doubt_and_no_failure() -> None:
 
 
 def test_a_loss_on_many_labels_is_none_of_chance() -> None:
-    truth = [[RED]] * 60 + [[YELLOW]] * 2
-    result = judged(truth, [[lower(RED, 6)]] * 60 + [[YELLOW]] * 2)
+    truth = [[RED]] * 120 + [[YELLOW]] * 2
+    result = judged(truth, [[lower(RED, 6)]] * 120 + [[YELLOW]] * 2)
     assert any("mAP50-95 fell by" in line for line in failures(result, LIMITS["int8"]))
     assert doubts(result, LIMITS["int8"]) == ()
 
@@ -82,7 +82,7 @@ def test_one_lost_box_of_a_rare_class_is_on_the_edge() -> None:
 
 
 def test_what_holds_the_limits_has_no_doubt() -> None:
-    truth = [[RED], [YELLOW]]
+    truth = [[RED], [YELLOW]] * 60
     assert doubts(judged(truth, truth), LIMITS["int8"]) == ()
 
 

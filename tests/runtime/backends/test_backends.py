@@ -105,7 +105,7 @@ def test_it_counts_the_layers_that_calculate(backend: Backend) -> None:
 
 def test_it_carries_the_spec(backend: Backend, lamp_spec: ModelSpec) -> None:
     assert SPEC_KEY in backend.metadata
-    read = ModelSpec.from_metadata(backend.metadata, inputs=backend.inputs, outputs=backend.outputs)
+    read = ModelSpec.from_metadata(backend.metadata)
     assert read == lamp_spec
 
 

@@ -84,6 +84,17 @@ def test_an_xml_of_something_else_is_refused(xml: Path) -> None:
         open_backend(xml)
 
 
+@pytest.mark.parametrize("odd", [b"\xff\xfe", b"\xed\xa0\x80", b"\xc3"])
+@pytest.mark.parametrize("place", [b'name="', b"edgestill", b"</net>"])
+def test_bytes_that_are_not_utf8_are_refused(xml: Path, place: bytes, odd: bytes) -> None:
+    """Also inside of names and metadata, which OpenVINO gives as strings when they are first used."""
+    data = xml.read_bytes()
+    at = data.index(place) + len(place)
+    xml.write_bytes(data[:at] + odd + data[at:])
+    with pytest.raises(ArtifactError, match="is not UTF-8"):
+        open_backend(xml)
+
+
 def test_a_file_whose_tensors_have_no_names_runs(lamp_model: Path, tmp_path: Path) -> None:
     model = ov.Core().read_model(lamp_model)
     for port in (*model.inputs, *model.outputs):

@@ -80,6 +80,18 @@ def test_time_runs_from_the_first_frame(camera: FakeCamera) -> None:
     assert second.time_s == pytest.approx(second.captured_s - first.captured_s)
 
 
+def test_a_stream_with_time_stamps_has_its_own_times(camera: FakeCamera) -> None:
+    stamps = iter([7.0, 7.25, 7.3])
+    source = LiveSource(camera, "fake", 30.0, stamp_s=lambda: next(stamps))
+    frames = source.frames()
+    times = []
+    for value in (10, 20, 30):
+        camera.frames.put(value)
+        times.append(next(frames).time_s)
+    camera.frames.put(None)
+    assert times == pytest.approx([0, 0.25, 0.3])
+
+
 def test_a_camera_that_ends_is_a_device_error(camera: FakeCamera) -> None:
     frames = filled(camera, 10, None).frames()
     next(frames)

@@ -225,7 +225,9 @@ class Voc:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, stem: str, objects: Sequence[str] = (), *, head: str = "", width: int = 64) -> str:
+    def add(
+        self, stem: str, objects: Sequence[str] = (), *, head: str = "", width: int = 64, height: int = 48
+    ) -> str:
         """``objects``: ``name xmin ymin xmax ymax [difficult]``. Returns the name in the converted set."""
         picture(self.root / "JPEGImages" / f"{stem}.jpg", sum(map(ord, stem)))
         items = ""
@@ -235,7 +237,7 @@ class Voc:
             box = "".join(f"<{tag}>{value}</{tag}>" for tag, value in tags.items())
             flag = f"<difficult>{values[4]}</difficult>" if len(values) > 4 else ""
             items += f"<object><name>{name}</name>{flag}<bndbox>{box}</bndbox>{PART}</object>"
-        size = f"<size><width>{width}</width><height>48</height><depth>3</depth></size>"
+        size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
         path = self.root / "Annotations" / f"{stem}.xml"
         path.parent.mkdir(parents=True, exist_ok=True)
         text = f"{head}<annotation><filename>{stem}.jpg</filename>{size}{items}</annotation>"

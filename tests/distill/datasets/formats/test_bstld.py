@@ -1,5 +1,6 @@
 """BSTLD: swapped corners, boxes beyond the border, a lamp that YAML takes for False, raw images."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -125,13 +126,53 @@ def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("box", [{}, {"label": "Red", "x_min": ".nan"}, "Red", None])
-def test_a_broken_box_stops_nothing(bstld: Any, out: Any, box: Any) -> None:
+RED = {"label": "Red", "occluded": False, "x_min": 5, "y_min": 5, "x_max": 9, "y_max": 20}
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        {},
+        RED | {"x_min": ".nan"},
+        RED | {"x_min": "1,5"},
+        RED | {"label": None},
+        RED | {"label": ["Red"]},
+        RED | {"occluded": "partly"},
+        RED | {"x_min": 0.1, "y_min": 0.2, "x_max": 0.3, "y_max": 0.4},
+        "Red",
+        None,
+    ],
+)
+def test_a_picture_with_a_box_that_cannot_be_read_is_left_out(bstld: Any, out: Any, box: Any) -> None:
     bstld.add("train", f"{DRIVE}/10.png", [bstld.lamp(5, 5, 9, 20)])
+    bstld.add("train", f"{DRIVE}/12.png", [bstld.lamp(20 * i, 5, 20 * i + 9, 20) for i in range(20)])
     bstld.files["train"][0]["boxes"].append(box)
     result = convert_dataset("bstld", bstld.write(), out.path)
-    assert len(out.rows(NAME)) == 1
-    assert sum(result.skipped_objects.values()) == 1
+    assert set(out.splits()) == {NAME[:-2] + "12"}
+    assert result.skipped_pictures == {"an object in it could not be read": 1}
+    assert sum(result.unreadable_objects.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"), [("True", "true"), ("0", "false"), ("yes", "true"), ("'1'", "true")]
+)
+def test_occluded_is_read_in_any_spelling(bstld: Any, out: Any, text: str, tag: str) -> None:
+    bstld.add("train", f"{DRIVE}/10.png", [bstld.lamp(5, 5, 9, 20)])
+    path = bstld.write() / "train.yaml"
+    path.write_text(path.read_text().replace("occluded: false", f"occluded: {text}"))
+    result = convert_dataset("bstld", bstld.root, out.path)
+    (line,) = result.objects.read_text().splitlines()
+    assert json.loads(line)["objects"][0]["occluded"] == tag
+
+
+def test_pictures_may_lie_elsewhere(bstld: Any, out: Any, tmp_path: Path) -> None:
+    bstld.add("train", f"{DRIVE}/10.png", [bstld.lamp(5, 5, 9, 20)])
+    root = bstld.write()
+    (root / "rgb").rename(tmp_path / "rgb")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "rgb").rename(tmp_path / "disk" / "rgb")
+    result = convert_dataset("bstld", root, out.path, options={"images": tmp_path / "disk"})
+    assert result.boxes["train"]["red"] == 1
 
 
 def test_a_folder_without_labels_is_a_data_error(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from edgestill.errors import DataError, UsageError
 
 HERE = "Berlin/Berlin1/2015-04-17_10-50-05"
 SIZE_WH = (64, 32)
+BOX = {"x": 1, "y": 1, "w": 5, "h": 9}
 
 
 def raw(path: Path, mosaic: np.ndarray) -> Path:
@@ -90,7 +91,7 @@ def test_a_windows_path_is_as_good(dtld: Any, out: Any) -> None:
 
 
 def test_boxes_beyond_the_border_are_clipped_and_those_outside_left_out(dtld: Any, out: Any) -> None:
-    boxes = [(-4, -2, 10, 6), (60, 28, 8, 8), (70, 4, 5, 5), (10, 10, 0, 5), (12, 12, -3, 4)]
+    boxes = [(-4, -2, 10, 6), (60, 28, 8, 8), (70, 4, 5, 5), (10, 10, 0, 5), (12, 12, 3, 0)]
     name = dtld.add("train", HERE, [dtld.light(*box) for box in boxes])
     result = convert_dataset("dtld", dtld.write(), out.path)
     assert out.boxes(name, SIZE_WH) == [[0, 0, 0, 6, 4], [0, 60, 28, 64, 32]]
@@ -151,12 +152,51 @@ def test_a_class_map_of_ones_own_drops_reflections_and_lights_from_behind(
     }
 
 
-@pytest.mark.parametrize("label", [{"x": 1}, {"x": "a", "y": 1, "w": 2, "h": 2}, 7, {}])
-def test_a_broken_label_stops_nothing(dtld: Any, out: Any, label: Any) -> None:
-    name = dtld.add("train", HERE, [label, dtld.light(1, 1, 5, 9)])
+@pytest.mark.parametrize(
+    "label",
+    [
+        {"x": 1},
+        {"x": "a", "y": 1, "w": 2, "h": 2},
+        7,
+        {},
+        BOX,
+        BOX | {"w": -5, "attributes": {"state": "red"}},
+        BOX | {"attributes": None},
+        BOX | {"attributes": {"state": None}},
+        BOX | {"attributes": {"state": " "}},
+        {"x": 0.1, "y": 0.1, "w": 0.05, "h": 0.09, "attributes": {"state": "red"}},
+    ],
+)
+def test_a_picture_with_a_label_that_cannot_be_read_is_left_out(dtld: Any, out: Any, label: Any) -> None:
+    dtld.add("train", HERE, [label, dtld.light(1, 1, 5, 9)])
+    name = dtld.add("train", HERE, [dtld.light(3 * i, 1, 2, 9) for i in range(20)])
     result = convert_dataset("dtld", dtld.write(), out.path)
+    assert set(out.splits()) == {name}
+    assert result.skipped_pictures == {"an object in it could not be read": 1}
+    assert sum(result.unreadable_objects.values()) == 1
+
+
+def test_numbers_may_be_text(dtld: Any, out: Any) -> None:
+    name = dtld.add("train", HERE, [dtld.light("10", " 4 ", "6.0", 12, state=" Green ")])
+    convert_dataset("dtld", dtld.write(), out.path)
+    assert out.boxes(name, SIZE_WH) == [[2, 10, 4, 16, 16]]
+
+
+def test_labels_of_a_picture_whose_path_cannot_be_read_count_as_unreadable(dtld: Any, out: Any) -> None:
+    for _ in range(2):
+        dtld.add("train", HERE, [dtld.light(1, 1, 5, 9)])
+    dtld.images["train"][1]["image_path"] = None
+    with pytest.raises(DataError, match=r"1 of 2 objects could not be read.*path of the image is too short"):
+        convert_dataset("dtld", dtld.write(), out.path)
+
+
+def test_cities_may_lie_elsewhere(dtld: Any, out: Any, tmp_path: Path) -> None:
+    name = dtld.add("train", HERE, [dtld.light(1, 1, 5, 9)])
+    root = dtld.write()
+    (tmp_path / "disk").mkdir()
+    (root / "Berlin").rename(tmp_path / "disk" / "Berlin")
+    convert_dataset("dtld", root, out.path, options={"images": tmp_path / "disk"})
     assert len(out.rows(name)) == 1
-    assert sum(result.skipped_objects.values()) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"II*\0nothing", None])
@@ -192,9 +232,9 @@ def test_small_lamps_keep_their_colour_in_the_jpeg(dtld: Any, out: Any) -> None:
     assert difference.mean() < 6  # with chroma at half the resolution it is 17
 
 
-def labels_v1(root: Path, digits: list[str]) -> None:
+def labels_v1(root: Path, digits: list[Any]) -> None:
     boxes = [
-        {"x": 8 * i, "y": 2, "width": 5, "height": 9, "class_id": int(d), "unique_id": i, "track_id": i}
+        {"x": 8 * i, "y": 2, "width": 5, "height": 9, "class_id": d, "unique_id": i, "track_id": i}
         for i, d in enumerate(digits)
     ]
     path = f"/home/author/{HERE}/DE_0001_k0.tiff"
@@ -205,7 +245,7 @@ def labels_v1(root: Path, digits: list[str]) -> None:
 
 def test_version_1_has_its_state_second_from_the_right_whatever_its_length(dtld: Any, out: Any) -> None:
     name = dtld.add("train", HERE, [])
-    labels_v1(dtld.root, ["116010", "16020", "116030", "16040", "116000", "116050"])
+    labels_v1(dtld.root, ["116010", "16020", 116030.0, " 16040 ", "116000.0", "116050"])
     result = convert_dataset("dtld", dtld.root, out.path)
     assert result.labels == "dtld_v1"
     assert out.boxes(name, SIZE_WH)[0] == [0, 0, 2, 5, 11]

@@ -66,6 +66,18 @@ def test_the_outcome_passes_the_check_and_opens(kind: str, source: Path, out: An
     assert result.skipped_pictures == {}
 
 
+def test_the_outcome_opens_in_the_ultralytics_package(
+    kind: str, source: Path, out: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utils = pytest.importorskip("ultralytics.data.utils")
+    monkeypatch.setattr(utils, "check_font", lambda *_: None)  # it would download one
+    result = convert_dataset(kind, source, out.path)
+    found = utils.check_det_dataset(str(result.data_yaml))
+    assert tuple(found["names"].values()) == result.classes
+    for split in ("train", "val", "test"):
+        assert Path(found[split]) == out.path / "images" / split
+
+
 def test_threads_change_nothing(kind: str, source: Path, out: Any, tmp_path: Path) -> None:
     one = convert_dataset(kind, source, tmp_path / "one", workers=1)
     many = convert_dataset(kind, source, out.path, workers=4)
@@ -91,7 +103,7 @@ def test_png_keeps_every_decoded_pixel(dtld: Any, out: Any) -> None:
 
 
 def test_open_cv_gets_its_threads_back(voc: Any, out: Any) -> None:
-    voc.add("a")
+    voc.add("a", ["dog 11 5 20 24"])
     before = cv2.getNumThreads()
     convert_dataset("voc", voc.root, out.path)
     assert cv2.getNumThreads() == before

@@ -241,7 +241,7 @@ def test_links_are_checked_by_the_file_they_lead_to(
     voc: Any, out: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for stem in ("a", "b", "c"):
-        voc.add(stem)
+        voc.add(stem, ["dog 11 5 20 24"])
     assert convert_dataset("voc", voc.root, out.path).pictures == {"linked": 3}
     picture = sorted(out.path.glob("images/*/*"))[0]
     data = picture.read_bytes()
@@ -257,16 +257,39 @@ def test_where_links_cannot_be_made_pictures_are_copied(
     def link(*_: object) -> None:
         raise OSError("another file system")
 
-    voc.add("a")
+    voc.add("a", ["dog 11 5 20 24"])
     monkeypatch.setattr(os, "link", link)
     assert convert_dataset("voc", voc.root, out.path).pictures == {"copied": 1}
     assert convert_dataset("voc", voc.root, out.path, force=True).pictures == {"kept": 1}
 
 
 def test_a_copy_shares_nothing_with_its_source(voc: Any, out: Any) -> None:
-    voc.add("a")
+    voc.add("a", ["dog 11 5 20 24"])
     convert_dataset("voc", voc.root, out.path, write_options=WriteOptions(copy=True))
     (copy,) = out.path.glob("images/*/*")
     (original,) = voc.root.glob("JPEGImages/*")
     assert copy.read_bytes() == original.read_bytes()
     assert not copy.samefile(original)
+
+
+def test_labels_that_cannot_be_read_any_more_leave_the_old_data_set(voc: Any, out: Any) -> None:
+    voc.add("a", ["dog 11 5 20 24"])
+    convert_dataset("voc", voc.root, out.path)
+    before = contents(out.path)
+    voc.add("a", ["dog 11 5 20 x"])
+    with pytest.raises(DataError, match="no object could be converted"):
+        convert_dataset("voc", voc.root, out.path, force=True)
+    assert contents(out.path) == before
+
+
+def test_a_data_set_that_is_being_changed_has_no_data_yaml(
+    convert: Convert, monkeypatch: pytest.MonkeyPatch, out: Any
+) -> None:
+    convert()
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(PulledPlugError):
+            convert(classes="light", force=True)
+    assert not (out.path / "data.yaml").exists()
+    convert(classes="light", force=True)
+    assert (out.path / "data.yaml").exists()

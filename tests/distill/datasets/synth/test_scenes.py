@@ -231,12 +231,36 @@ def test_splits_follow_the_shares() -> None:
     assert Counter(assign_splits(40, (0.7, 0.2, 0.1))) == {"train": 28, "val": 8, "test": 4}
 
 
+@pytest.mark.parametrize("images", [*range(3, 12), 13, 100])
+@pytest.mark.parametrize(
+    "shares", [(0.7, 0.15, 0.15), (0.98, 0.01, 0.01), (0.1, 0.0, 0.9), (0.0, 0.05, 0.95)]
+)
+def test_each_split_with_a_share_has_an_image(images: int, shares: tuple[float, ...]) -> None:
+    splits = assign_splits(images, shares)
+    assert len(splits) == images
+    assert splits == sorted(splits, key=["train", "val", "test"].index)
+    named = {split for split, share in zip(("train", "val", "test"), shares, strict=True) if share}
+    assert set(splits) == named
+
+
+@pytest.mark.parametrize(("images", "shares", "least"), [(2, (0.7, 0.15, 0.15), 3), (1, (0.9, 0.1, 0), 2)])
+def test_fewer_images_than_splits_are_a_usage_error_that_says_how_many(
+    tmp_path: Path, images: int, shares: tuple[float, ...], least: int
+) -> None:
+    with pytest.raises(UsageError, match=f"each of the {least} splits") as caught:
+        write_dataset(tmp_path / "set", images, 0, size_wh=SMALL, shares=shares)
+    assert caught.value.hint.startswith(f"--images {least}")
+    assert not (tmp_path / "set").exists()
+
+
 def test_a_written_data_set_reads_back_as_rendered(tmp_path: Path) -> None:
     written = write_dataset(tmp_path / "set", 6, 7, size_wh=SMALL, shares=(0.5, 0.5, 0), workers=1)
     dataset = Dataset.open(written.data_yaml)
     assert dataset.classes == CLASSES
     images = [*dataset.images("train"), *dataset.images("val")]
     assert written.images == {"train": 3, "val": 3, "test": 0}
+    named = [written.data_yaml, *(path for folder in written.folders for path in folder.iterdir())]
+    assert sorted(named) == sorted(path for path in (tmp_path / "set").rglob("*") if path.is_file())
     for index, path in enumerate(images):
         scene = render(7, index, SMALL)
         assert read_image(path).shape == scene.image_bgr.shape
@@ -255,22 +279,22 @@ def test_processes_write_the_same_bytes_as_one(tmp_path: Path) -> None:
 
 
 def test_an_existing_folder_is_kept(tmp_path: Path) -> None:
-    write_dataset(tmp_path / "set", 1, 0, size_wh=SMALL)
+    write_dataset(tmp_path / "set", 3, 0, size_wh=SMALL)
     with pytest.raises(UsageError, match="exists already"):
-        write_dataset(tmp_path / "set", 2, 0, size_wh=SMALL)
-    assert len(list((tmp_path / "set").rglob("*.jpg"))) == 1
+        write_dataset(tmp_path / "set", 4, 0, size_wh=SMALL)
+    assert len(list((tmp_path / "set").rglob("*.jpg"))) == 3
 
 
 def test_force_replaces_a_data_set(tmp_path: Path) -> None:
-    write_dataset(tmp_path / "set", 3, 0, size_wh=SMALL)
-    write_dataset(tmp_path / "set", 2, 0, size_wh=SMALL, force=True)
-    assert len(list((tmp_path / "set").rglob("*.jpg"))) == 2
+    write_dataset(tmp_path / "set", 4, 0, size_wh=SMALL)
+    write_dataset(tmp_path / "set", 3, 0, size_wh=SMALL, force=True)
+    assert len(list((tmp_path / "set").rglob("*.jpg"))) == 3
 
 
 def test_force_does_not_delete_a_folder_that_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work", "utf-8")
     with pytest.raises(UsageError, match="is not a data set"):
-        write_dataset(tmp_path, 1, 0, size_wh=SMALL, force=True)
+        write_dataset(tmp_path, 3, 0, size_wh=SMALL, force=True)
     assert (tmp_path / "thesis.txt").exists()
 
 
@@ -280,7 +304,7 @@ def test_a_failed_run_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(write, "render", fail)
     with pytest.raises(DataError):
-        write_dataset(tmp_path / "set", 2, 0, size_wh=SMALL)
+        write_dataset(tmp_path / "set", 3, 0, size_wh=SMALL)
     assert list(tmp_path.iterdir()) == []
 
 

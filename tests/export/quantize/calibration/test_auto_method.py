@@ -100,3 +100,16 @@ def test_the_default_stays_unless_another_gains(dataset: Dataset, open_as: Any) 
         trial_of(dataset, ("red", "green")), Path("source.onnx"), lambda m: Path(f"{m}.onnx"), "percentile"
     )
     assert method == "percentile"
+
+
+@pytest.mark.parametrize("classes", [("red", "green"), ("other", "names")])
+def test_a_choice_between_methods_that_find_nothing_is_none(
+    classes: tuple[str, ...], dataset: Dataset, open_as: Any
+) -> None:
+    open_as(dict.fromkeys(METHODS, 30.0) | {"source": 0})
+    method, record = choose_method(
+        trial_of(dataset, classes), Path("source.onnx"), lambda m: Path(f"{m}.onnx"), "mse"
+    )
+    assert method == "mse"
+    [doubt] = record["doubts"]
+    assert "none has an mAP50-95 above 0 on 4 images" in doubt

@@ -1,0 +1,1 @@
+"""Colours and names of classes, the same in plots, on frames and on contact sheets."""

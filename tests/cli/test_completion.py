@@ -1,0 +1,84 @@
+"""Completion as a shell asks for it: argcomplete's variables in the environment, the words in a file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from devices.profile import profile_names
+from edgestill.cli.main import VERBS
+
+SEPARATOR = "\013"
+
+
+def completions(line: str, cwd: Path) -> set[str]:
+    """What a shell offers behind a line."""
+    answer = cwd / "answer"
+    environment = {
+        **os.environ,
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": SEPARATOR,
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+        "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line.encode())),
+        "COMP_TYPE": "9",
+    }
+    subprocess.run(
+        [sys.executable, "-m", "edgestill"], env=environment, cwd=cwd, check=False, capture_output=True
+    )
+    found = {word.strip() for word in answer.read_text().split(SEPARATOR) if word.strip()}
+    answer.unlink()
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("street.onnx", "street.xml", "notes.txt", "data.yaml", "mine.toml", "a.json", "clip.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "runs").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("edgestill b", {"bench"}),
+        ("edgestill run stu", {"student"}),
+        ("edgestill run t", {"teacher"}),
+        ("edgestill run st", {"student", "street.onnx", "street.xml"}),
+        ("edgestill bench student str", {"street.onnx", "street.xml"}),
+        ("edgestill distill traffic-lights-", {"traffic-lights-qat", "traffic-lights-teacher"}),
+        ("edgestill distill m", {"mine.toml", "mkd-coco"}),
+        ("edgestill study str", {"street"}),
+        ("edgestill eval student --data d", {"data.yaml"}),
+        ("edgestill eval student --backend o", {"ort", "ov"}),
+        ("edgestill export student --to tensorrt-", {"tensorrt-rtx"}),
+        ("edgestill data conv", {"convert"}),
+        ("edgestill data convert co", {"coco"}),
+        ("edgestill run student --source ", {"clip.mp4", "runs/"}),
+        ("edgestill run student --save-c", {"--save-crops", "--save-conf"}),
+        ("edgestill data plots --out r", {"runs/"}),
+        ("edgestill devices --qu", {"--quiet"}),
+    ],
+)
+def test_the_shell_offers_what_the_argument_takes(line: str, wanted: set[str], folder: Path) -> None:
+    assert completions(line, folder) == wanted
+
+
+def test_all_verbs_and_all_devices_are_offered(folder: Path) -> None:
+    assert set(VERBS.names()) <= completions("edgestill ", folder)
+    assert set(profile_names()) | {"here"} <= completions("edgestill devices ", folder)
+
+
+def test_without_a_request_nothing_of_it_is_imported(folder: Path) -> None:
+    call = "from edgestill.cli.main import main; main(['--version'])"
+    code = f"{call}; import sys; print('argcomplete' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split()[-1] == "False"

@@ -1,0 +1,107 @@
+"""The teachers' rows of a study: scored with the input that the table's header states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distill.checkpoints import native
+from distill.models.yolov5 import build, model_spec
+from distill.study import scoring, teachers
+from distill.study.grid import Cell, Study, load_study
+from distill.study.scoring import SplitDetections
+from distill.study.summary import arm_rows
+from distill.study.table import markdown
+from edgestill.files import read_json
+from runtime.metrics.coco import Truth
+
+CLASSES = ("red", "yellow", "green", "off")
+TEXT = 'recipe = "traffic-lights"\nseeds = [0]\narms = ["none", "fgfi"]\n'
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A teacher that was trained for an input of 128 x 160."""
+    torch.manual_seed(0)
+    model = build("n", len(CLASSES))
+    native.save(tmp_path / "teacher", model, model_spec(model, CLASSES, (128, 160)), {"epoch": 3})
+    return tmp_path / "teacher"
+
+
+@pytest.fixture
+def load(tmp_path: Path, data: Path, weights: Path) -> Callable[..., tuple[Study, list[Cell]]]:
+    """Reads the study with some settings."""
+
+    def read(*settings: str) -> tuple[Study, list[Cell]]:
+        (tmp_path / "mine.toml").write_text(TEXT)
+        return load_study(str(tmp_path / "mine.toml"), [f"teacher={weights}", *settings], [str(data)])[1:]
+
+    return read
+
+
+@pytest.fixture
+def inputs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Height and width of the input of every detector that scores."""
+    seen: list[tuple[int, int]] = []
+
+    class Detector(scoring.TorchDetector):
+        def __init__(self, model: Any, spec: Any, **settings: Any) -> None:
+            seen.append(spec.input_hw)
+            super().__init__(model, spec, **settings)
+
+    monkeypatch.setattr(scoring, "TorchDetector", Detector)
+    return seen
+
+
+@pytest.mark.parametrize("size", [(64, 96), (96, 64), (128, 160)], ids=str)
+def test_a_teacher_is_scored_with_the_input_of_the_table(
+    size: tuple[int, int], load: Any, inputs: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    _, cells = load(f"input_hw={list(size)}", "train_hw=[64, 64]")
+    (row,) = teachers.teacher_rows(cells, "test", tmp_path)
+    assert (row.arm, row.epochs, inputs) == (teachers.TEACHER, 3, [size])
+    assert read_json(tmp_path / "teachers" / "teacher.json", hint="")["input_hw"] == list(size)
+
+
+def test_a_score_for_another_input_is_not_used_again(
+    load: Any, inputs: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    for size in ([64, 96], [64, 96], [96, 96]):
+        teachers.teacher_rows(load(f"input_hw={size}")[1], "test", tmp_path)
+    assert inputs == [(64, 96), (96, 96)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "stated"),
+    [
+        (["input_hw=[96, 160]"], "Input 160 x 96, trained"),
+        (
+            [
+                "input_hw=[96, 160]",
+                "arms=['none', 'wide']",
+                "arm.wide={input_hw=[64, 320], methods={fgfi={}}}",
+            ],
+            "Other inputs: `wide` 320 x 64. Teachers have that of the first arm.",
+        ),
+    ],
+    ids=["one", "two"],
+)
+def test_the_header_states_the_input_of_every_row(
+    settings: list[str],
+    stated: str,
+    load: Any,
+    finish: Callable[..., dict[str, Any]],
+    make_truths: Callable[..., list[Truth]],
+    make_detections: Callable[..., SplitDetections],
+    tmp_path: Path,
+) -> None:
+    study, cells = load(*settings)
+    found = make_detections(make_truths(5), 0.5, seed=0)
+    scored = [(cell, finish(cell, study, tmp_path, found)) for cell in cells]
+    text = markdown("mine", study, scored, arm_rows(scored), [])
+    assert stated in text
+    assert ("Other inputs" in text) == ("Other" in stated)

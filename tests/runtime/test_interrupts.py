@@ -1,0 +1,166 @@
+"""Signals during a run: a recording stays, a line is whole, a frame is written to its end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.frames import open_source
+from runtime.interrupts import Interrupts, Terminated
+
+#: A camera without end, recorded with JSON lines; argument: the file.
+RECORDING = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from edgestill.detections import Detections
+from edgestill.spec import ModelSpec
+from runtime.frames import Frame
+from runtime.pipeline import Pipeline
+from runtime.sinks.jsonlines import JsonLines
+from runtime.sinks.video_writer import VideoSink
+
+class Detector:
+    spec = ModelSpec(name="none", input_hw=(32, 32), classes=("a", "b"))
+    def timed(self, image_bgr):
+        return Detections.empty(), {}
+
+class Camera:
+    is_live, fps, total, dropped, doubts, broke_off = LIVE, 50.0, None, 0, (), None
+    def frames(self):
+        for i in range(10**6):
+            time.sleep(0.001)
+            image = np.full((48, 64, 3), i % 256, np.uint8)
+            yield Frame(image_bgr=image, index=i, captured_s=0.0, name="c", decode_ms=1.0, time_s=i / 50)
+
+target = Path(sys.argv[1])
+sinks = [VideoSink(target, 50.0, force=True, is_live=LIVE), JsonLines(sys.stdout, ("a", "b"))]
+summary = Pipeline(Detector(), sinks=sinks).run(Camera())
+print(summary.files[0], file=sys.stderr)
+"""
+
+
+def recorded(target: Path, *signals: int, is_live: bool = True) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a recording that gets these signals, one after the other."""
+    code = RECORDING.replace("LIVE", str(is_live))
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code, str(target)], **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = []
+        while len(lines) < 130:  # read on, or the pipe fills up
+            lines.append(process.stdout.readline())
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.002)
+        out, err = process.communicate(timeout=30)
+        return process.returncode, "".join(lines) + out, err
+
+
+def length_s(path: Path) -> float:
+    source = open_source(path)
+    try:
+        return [frame.time_s for frame in source.frames()][-1]
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize(
+    ("signals", "code", "message"),
+    [
+        pytest.param([signal.SIGTERM], 143, "kept what was recorded", id="sigterm"),
+        pytest.param([signal.SIGHUP], 129, "kept what was recorded", id="sighup"),
+        pytest.param([signal.SIGINT], 0, "drive", id="ctrl-c"),
+    ],
+)
+def test_a_signal_ends_a_recording_well(tmp_path: Path, signals: list[int], code: int, message: str) -> None:
+    target = tmp_path / "drive.mp4"
+    got, out, err = recorded(target, *signals)
+    assert got == code
+    assert message in err
+    assert str(target) in err
+    assert [p.name for p in tmp_path.iterdir()] == [target.name]
+    assert length_s(target) >= 2.4
+    assert out.endswith("\n")
+    assert [json.loads(line)["frame"] for line in out.splitlines()][:130] == list(range(130))
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM] * 3, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]],
+)
+def test_impatience_leaves_a_file_that_plays(tmp_path: Path, signals: list[int]) -> None:
+    target = tmp_path / "drive.mp4"
+    recorded(target, *signals)  # the exit code depends on when the last one comes
+    assert [p.name for p in tmp_path.iterdir()] == ["drive.mp4"]
+    assert length_s(target) >= 1.9
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_killed_recording_plays_and_the_next_one_leaves_it(tmp_path: Path, suffix: str) -> None:
+    target, part = tmp_path / f"drive{suffix}", tmp_path / f"drive.part{suffix}"
+    assert recorded(target, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert [p.name for p in tmp_path.iterdir()] == [part.name]
+    assert length_s(part) >= 0.9
+    before = part.read_bytes()
+    _, _, err = recorded(target, signal.SIGTERM)
+    assert str(part) in err
+    assert part.read_bytes() == before
+    assert length_s(target) >= 2.4
+
+
+def test_a_file_source_that_is_terminated_leaves_the_older_result(tmp_path: Path) -> None:
+    (tmp_path / "drive.mp4").write_bytes(b"older")
+    code, _, _ = recorded(tmp_path / "drive.mp4", signal.SIGTERM, is_live=False)
+    assert code == 143
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"drive.mp4": b"older"}
+
+
+def interrupted(*signals: int) -> tuple[str, list[str]]:
+    """How a block ends that gets these signals while it is held, and what it did."""
+    done = []
+    with Interrupts() as interrupts:
+        try:
+            with interrupts.held():
+                for number in signals:
+                    os.kill(os.getpid(), number)
+                done.append("written")
+        except (KeyboardInterrupt, Terminated) as error:
+            return f"{type(error).__name__} {getattr(error, 'code', '')}".strip(), done
+    return "", done
+
+
+def test_a_held_signal_waits_for_the_end_of_the_block() -> None:
+    assert interrupted(signal.SIGINT) == ("KeyboardInterrupt", ["written"])
+    assert interrupted(signal.SIGHUP) == ("Terminated 129", ["written"])
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    assert interrupted(signal.SIGINT, signal.SIGTERM) == ("Terminated 143", [])
+
+
+def test_signals_are_ignored_while_files_are_closed() -> None:
+    with Interrupts() as interrupts:
+        interrupts.ignore()
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers_of_the_program_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own(signum: int, frame: Any) -> None:
+        pass
+
+    before = signal.signal(signal.SIGHUP, own)
+    try:
+        with Interrupts():
+            assert signal.getsignal(signal.SIGHUP) is own
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
