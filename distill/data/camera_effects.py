@@ -126,7 +126,7 @@ def _noise(image: Image, rng: np.random.Generator) -> Image:
     height, width = image.shape[:2]
     channels = 3 if rng.random() < 0.5 else 1
     noise = rng.standard_normal((height, width, channels), np.float32) * np.float32(rng.uniform(*NOISE))
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image + noise, 0, 255), np.uint8)
 
 
 def _jpeg(image: Image, rng: np.random.Generator) -> Image:
@@ -135,4 +135,4 @@ def _jpeg(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _table(levels: NDArray[np.float64]) -> Image:
-    return np.clip(np.round(levels), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(levels), 0, 255), np.uint8)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.light_states.heads import Head
+from distill.light_states.labelled_heads import Head
 from runtime.light_states.classifier import SHARE, STATES, UNKNOWN
 
 SIZES_PX = (0.0, 6.0, 10.0, 16.0, 32.0, float("inf"))  # bounds of the shorter side

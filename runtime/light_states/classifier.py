@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError
+from edgestill.shipped import SHIPPED as SHIPPED_WEIGHTS
 from runtime.backend import Backend, open_backend
 from runtime.light_states.crops import CROP_HW, crop_heads
 
@@ -16,7 +17,7 @@ UNKNOWN = "unknown"
 #: Outputs of the network in this order. ``unknown`` is what shows no state: a back, a side, something else.
 STATES = ("red", "yellow", "green", "off", UNKNOWN)
 SHARE = 0.6  # a state with a lower probability is reported as unknown
-SHIPPED = Path(__file__).parent / "weights" / "light-states.onnx"
+SHIPPED = SHIPPED_WEIGHTS / "light-states" / "light-states.onnx"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +68,7 @@ class LightStateClassifier:
             padded = np.concatenate((taken, np.repeat(taken[-1:], size - len(taken), axis=0)))
             fed = {self._input.name: padded.astype(self._input.dtype, copy=False)}
             parts.append(self._backend.infer(fed)[self._output.name][: len(taken)])
-        return np.concatenate(parts).astype(np.float32, copy=False)
+        return np.asarray(np.concatenate(parts), np.float32)
 
     def close(self) -> None:
         """Free the network."""
@@ -77,7 +78,8 @@ class LightStateClassifier:
 def to_input(crops_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Input of the network: RGB in [0, 1], float32 ``[N, 3, 40, 20]``, from uint8 ``[N, 40, 20, 3]`` BGR."""
     rgb = crops_bgr[..., ::-1].transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(rgb, np.float32) / np.float32(255)
+    scaled: NDArray[np.float32] = np.ascontiguousarray(rgb, np.float32) / np.float32(255)
+    return scaled
 
 
 def open_light_states(

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from distill.data.augment import generator
-from distill.light_states.augment import vary
-from distill.light_states.heads import Head, read_heads
-from distill.light_states.network import LightStateNet, to_onnx
+from distill.light_states.fit import Settings, fit_temperature, logits, train
+from distill.light_states.labelled_heads import Head, read_heads
+from distill.light_states.light_state_net import LightStateNet, folded_weights
 from distill.light_states.scores import score
-from distill.light_states.train import Settings, fit_temperature, logits, train
+from distill.light_states.vary_heads import vary
 from edgestill.dataset import Dataset
 from edgestill.errors import DataError
+from export.graph.light_states import build_light_states
 from runtime.light_states.classifier import STATES, open_light_states, to_input
 
 COLOURS = {"red": (30, 30, 240), "yellow": (30, 200, 240), "green": (130, 230, 40)}
@@ -58,7 +59,7 @@ def test_it_learns_rendered_heads(trained: LightStateNet) -> None:
 
 def test_the_onnx_file_gives_the_calibrated_probabilities(trained: LightStateNet, tmp_path: Path) -> None:
     path = tmp_path / "states.onnx"
-    path.write_bytes(to_onnx(trained, 1.7).SerializeToString())
+    path.write_bytes(build_light_states(folded_weights(trained, 1.7)).SerializeToString())
     assert path.stat().st_size < 100_000
     crops = np.random.default_rng(0).integers(0, 255, (7, 40, 20, 3), dtype=np.uint8)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -70,7 +71,7 @@ def test_the_onnx_file_gives_the_calibrated_probabilities(trained: LightStateNet
 
 def test_a_file_of_an_export_classifies_the_boxes_of_a_frame(trained: LightStateNet, tmp_path: Path) -> None:
     path = tmp_path / "states.onnx"
-    path.write_bytes(to_onnx(trained, 1.0).SerializeToString())
+    path.write_bytes(build_light_states(folded_weights(trained, 1.0)).SerializeToString())
     classifier = open_light_states(path)
     frame, boxes = beside([head(state, 5000) for state in ("green", "red", "off")])
     found = classifier(frame, boxes)
@@ -88,7 +89,9 @@ def beside(made: list[Head]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
 
 def test_a_state_that_is_not_sure_is_unknown(trained: LightStateNet, tmp_path: Path) -> None:
     path = tmp_path / "states.onnx"
-    path.write_bytes(to_onnx(trained, 100.0).SerializeToString())  # flat probabilities
+    path.write_bytes(
+        build_light_states(folded_weights(trained, 100.0)).SerializeToString()
+    )  # flat probabilities
     frame, boxes = beside([head("red", 0)])
     assert open_light_states(path)(frame, boxes).state.tolist() == [STATES.index("unknown")]
 

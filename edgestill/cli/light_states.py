@@ -1,4 +1,6 @@
-"""Train the light-state classifier: ``python -m distill.light_states --data DATA.yaml --out FILE.onnx``.
+"""Train the light-state classifier.
+
+python -m edgestill.cli.light_states --data DATA.yaml --out FILE.onnx
 
 Data sets have the classes red, yellow, green and off. Scores on the test split are printed as JSON. With
 ``--leave-out SOURCE`` the heads of a source are left out of training and validation, and scored alone.
@@ -15,12 +17,13 @@ from typing import Any
 
 import torch
 
-from distill.light_states.heads import Head, read_heads
-from distill.light_states.network import LightStateNet, to_onnx
+from distill.light_states.fit import Settings, fit_temperature, logits, train
+from distill.light_states.labelled_heads import Head, read_heads
+from distill.light_states.light_state_net import LightStateNet, folded_weights
 from distill.light_states.scores import score
-from distill.light_states.train import Settings, fit_temperature, logits, train
 from edgestill.dataset import Dataset
 from edgestill.files import refuse_overwrite, write_bytes
+from export.graph.light_states import build_light_states
 
 
 def fit(
@@ -40,11 +43,11 @@ def scores_of(network: LightStateNet, temperature: float, heads: Sequence[Head])
 
 def main(words: Sequence[str] | None = None) -> int:
     """Train, write the file, print the scores."""
-    parser = argparse.ArgumentParser(prog="python -m distill.light_states", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m edgestill.cli.light_states", description=__doc__)
     parser.add_argument("--data", action="append", required=True, type=Path, metavar="DATA.yaml")
     parser.add_argument("--out", type=Path, metavar="FILE.onnx", help="where the classifier is written")
     parser.add_argument("--leave-out", action="append", default=[], metavar="SOURCE")
-    parser.add_argument("--epochs", type=int, default=Settings.epochs)
+    parser.add_argument("--epochs", type=int, default=Settings().epochs)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     args = parser.parse_args(words)
@@ -66,7 +69,10 @@ def main(words: Sequence[str] | None = None) -> int:
         ]
         result["left_out"] = scores_of(network, temperature, unseen)
     if args.out:
-        write_bytes(args.out, to_onnx(network, temperature).SerializeToString(deterministic=True))
+        write_bytes(
+            args.out,
+            build_light_states(folded_weights(network, temperature)).SerializeToString(deterministic=True),
+        )
         result["files"] = [str(args.out)]
     json.dump(result, sys.stdout, indent=2)
     print()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,23 @@ from runtime.light_states.classifier import STATES, LightStateClassifier
 from runtime.stopwatch import Stopwatch
 
 LIGHT_CLASS = "traffic light"  # its name in COCO
+
+
+@dataclass(frozen=True, slots=True)
+class LightClassifier:
+    """What makes a detector of lights with states out of any detector.
+
+    Attributes:
+        classifier: Finds the states.
+        light_class: Name of the class of lights among the detector's classes.
+    """
+
+    classifier: LightStateClassifier
+    light_class: str = LIGHT_CLASS
+
+    def around(self, detector: TimedDetector) -> LightStateDetector:
+        """The detector of lights with states; UsageError if the detector has no such class."""
+        return LightStateDetector(detector, self.classifier, light_class=self.light_class)
 
 
 class LightStateDetector:

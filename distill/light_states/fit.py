@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from distill.data.augment import generator
-from distill.light_states.augment import vary
-from distill.light_states.heads import Head
-from distill.light_states.network import LightStateNet
+from distill.light_states.labelled_heads import Head
+from distill.light_states.light_state_net import LightStateNet
+from distill.light_states.vary_heads import vary
 from edgestill.errors import DataError
 from edgestill.progress import progress
 from runtime.light_states.classifier import STATES, to_input

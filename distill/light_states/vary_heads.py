@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.data.camera_effects import CameraEffects, through_camera
-from distill.light_states.heads import Head
+from distill.light_states.labelled_heads import Head
 from runtime.light_states.crops import crop_heads
 
 CAMERA = CameraEffects(exposure=0.4, white_balance=0.4, haze=0.15, glare=0.1, blur=0.25, noise=0.3, jpeg=0.3)
@@ -42,7 +42,7 @@ def _jitter(box: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.fl
     sides = box[2:] - box[:2]
     centre = (box[:2] + box[2:]) / 2 + sides * rng.uniform(-SHIFT, SHIFT, 2)
     half = sides * rng.uniform(*SCALE, 2) / 2
-    return np.concatenate((centre - half, centre + half)).astype(np.float32)
+    return np.asarray(np.concatenate((centre - half, centre + half)), np.float32)
 
 
 def _part_with_lamp(
@@ -63,7 +63,7 @@ def _part_with_lamp(
     window = length * rng.uniform(*PARTIAL_LONG)
     low, high = max(0.0, places.max() + 1 - window), min(length - window, places.min() - 1)
     start = rng.uniform(low, high) if low < high else np.clip(places.mean() - window / 2, 0, length - window)
-    part = box.copy()
+    part: NDArray[np.float32] = box.copy()
     offset = (max(top, 0), max(left, 0))[axis]
     part[1 - axis], part[3 - axis] = offset + start, offset + start + window
     return part
