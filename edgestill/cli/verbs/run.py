@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options import backend, classes, lights, saving, sizes, tiles
+from edgestill.cli.options import backend, classes, light_flags, saving, sizes, tiles
 from edgestill.cli.options.model import model_file
 from edgestill.errors import DataError, UsageError
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write annotated frames: a video (.mp4, .mkv, .mov), an image, or a folder of images",
     )
     classes.add_argument(parser)
-    lights.add_arguments(parser)
+    light_flags.add_arguments(parser)
     saving.add_arguments(parser)
     parser.add_argument("--show", action="store_true", help="show the annotated frames in a window; q quits")
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object per frame on stdout")
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     # The model first: a misspelt one is reported before a camera is waited for.
     with (
         closing(open_detector(path, **_detector_options(args))) as detector,
-        lights.opened(args) as light_classifier,
+        light_flags.opened(args) as light_classifier,
         closing(open_source(args.source)) as source,
     ):
         names = detector.spec.classes if light_classifier is None else STATES
