@@ -28,6 +28,9 @@ SEED_OFFSET = 1_000_003  # without it, a random teacher of the student's archite
 CHECKSUMS = 3  # number of hashed tensors: the first, the middle and the last of the network
 HEAD = "model.24."  # prefix of the head's tensors
 ANCHORS = f"{HEAD}anchors"
+LICENCE = "weights_licence"  # in what a checkpoint says about its training
+#: Of the published YOLOv5 weights: releases up to 2023 were under GPL-3.0, later ones are under AGPL-3.0.
+YOLOV5_LICENCE = "AGPL-3.0 or GPL-3.0, from initial weights of YOLOv5"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,11 +99,14 @@ class InitialStudent:
         model: The network.
         spec: Its contract, at the recipe's ``input_hw``.
         unmatched: Tensors that keep random values because ``init`` has none of that name and shape.
+        licence: Licence of the weights in ``init``, which holds for what is trained from them; empty for
+            those of this project.
     """
 
     model: Yolov5
     spec: ModelSpec
     unmatched: Sequence[str] = field(default_factory=tuple)
+    licence: str = ""
 
     @property
     def unmatched_layers(self) -> list[str]:
@@ -209,7 +215,8 @@ def make_student(recipe: Recipe, classes: Sequence[str]) -> InitialStudent:
     contract = model_spec(model, classes, recipe.input_hw)
     if not recipe.student.init:
         return InitialStudent(model=model, spec=contract)
-    source, _, _ = native.load(weights_path(recipe.student.init))
+    path = weights_path(recipe.student.init)
+    source, _, about = native.load(path)
     if source.name != model.name:
         raise UsageError(
             f"the weights {recipe.student.init} are of {source.name}, but student.model is {model.name}",
@@ -219,6 +226,7 @@ def make_student(recipe: Recipe, classes: Sequence[str]) -> InitialStudent:
         model=model,
         spec=contract,
         unmatched=_copy_matching(model, source, reset_head=recipe.student.reset_head),
+        licence=f"{YOLOV5_LICENCE}: {path.name}" if path.is_file() else str(about.get(LICENCE, "")),
     )
 
 

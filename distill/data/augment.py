@@ -9,15 +9,15 @@ grey level of the letterbox.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-Boxes = NDArray[np.float32]
+from distill.data.camera_effects import CameraEffects, through_camera
+from distill.data.paste import Paste, paste_objects
+from distill.data.sample import Image, Sample, quarter_turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,10 @@ class Augment:
             visible part is painted grey. Without its lit lamp a light would have another class, and without
             a label it would be trained as background.
         min_px: A box whose longer side is below this many pixels is dropped.
+        turn: Probability that a sample is turned by 90 degrees, left or right: vertical signal heads become
+            horizontal.
+        paste: Objects of other images, pasted into a sample.
+        camera: Effects of camera and weather.
     """
 
     mosaic: float = 0.5
@@ -49,21 +53,9 @@ class Augment:
     value: float = 0.4
     visible: float = 0.7
     min_px: float = 3.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """An image and its labelled objects.
-
-    Attributes:
-        image_bgr: uint8 ``[H, W, 3]``.
-        class_id: int64 ``[N]``.
-        xyxy: Corners in pixels of the image; float32 ``[N, 4]``.
-    """
-
-    image_bgr: Image
-    class_id: NDArray[np.int64]
-    xyxy: Boxes
+    turn: float = 0.0
+    paste: Paste = field(default_factory=Paste)
+    camera: CameraEffects = field(default_factory=CameraEffects)
 
 
 def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -92,13 +84,23 @@ def compose(
         pad: Grey level outside of the images.
         among: Images of which a mosaic draws three more; None for all of them.
     """
+    among = among or range(len(images))
+    # Effects that are off draw no random numbers, so that older runs repeat to the bit.
+    turn = bool(augment.turn) and rng.random() < augment.turn
+    hw = hw[::-1] if turn else hw
     if rng.random() < augment.mosaic:
-        among = among or range(len(images))
         others = rng.integers(among.start, among.stop, 3)
         sample = _mosaic([images[i] for i in (index, *map(int, others))], hw, augment, rng, pad)
     else:
         sample = cut(images[index], hw, augment, rng, pad)
-    return Sample(_recolour(sample.image_bgr, augment, rng), sample.class_id, sample.xyxy)
+    if turn:
+        sample = quarter_turn(sample, clockwise=bool(rng.random() < 0.5))
+    if augment.paste.share and rng.random() < augment.paste.share:
+        sample = paste_objects(sample, images, among, augment.paste, rng)
+    image = _recolour(sample.image_bgr, augment, rng)
+    if augment.camera.any:
+        image = through_camera(image, augment.camera, rng)
+    return Sample(image, sample.class_id, sample.xyxy)
 
 
 def cut(sample: Sample, hw: tuple[int, int], augment: Augment, rng: np.random.Generator, pad: int) -> Sample:

@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill.data.augment import Augment, Sample, compose, generator
+from distill.data.augment import Augment, compose, generator
 from distill.data.bounded_map import bounded_map
 from distill.data.disk_cache import DiskCache, default_folder
+from distill.data.sample import Sample
 from distill.data.scaled_images import ScaledImages
 from distill.recipe import Recipe
 from edgestill.boxes import xyxy_to_cxcywh

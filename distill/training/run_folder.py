@@ -13,6 +13,7 @@ import edgestill
 from distill.plots.run_plots import draw
 from distill.qat import checkpoint
 from distill.qat.initialization import INITIAL_CHECKPOINT
+from distill.teacher import LICENCE
 from distill.training.resume import STATE
 from distill.training.setup import TrainingRun
 from distill.training.validation import Validation
@@ -61,14 +62,23 @@ def save_checkpoint(run: TrainingRun, name: str, row: Row) -> None:
         "epoch": run.counters.epoch,
         "map50": row["map50"],
         "map50_95": row["map50_95"],
+        **_licence(run),
     }
     checkpoint.save(run.folder / name, run.ema.model, run.spec, about)
 
 
 def save_initial(run: TrainingRun) -> None:
     """Write the student before its first step as the checkpoint ``begin/``, to be compared with ``best/``."""
-    about = {"trained_by": f"edgestill {edgestill.__version__}", "recipe": run.recipe.to_json()}
+    about = {
+        "trained_by": f"edgestill {edgestill.__version__}",
+        "recipe": run.recipe.to_json(),
+        **_licence(run),
+    }
     checkpoint.save(run.folder / INITIAL_CHECKPOINT, run.ema.model, run.spec, about)
+
+
+def _licence(run: TrainingRun) -> dict[str, str]:
+    return {LICENCE: run.licence} if run.licence else {}
 
 
 def save_history(run: TrainingRun) -> None:

@@ -65,6 +65,7 @@ class TrainingRun:
         scaler: Gradient scaler; enabled for fp16 only.
         ema: Moving average of the student.
         counters: Progress of the run.
+        licence: Licence of the initial weights, see ``distill.teacher.InitialStudent``.
     """
 
     recipe: Recipe
@@ -79,6 +80,7 @@ class TrainingRun:
     scaler: torch.amp.GradScaler
     ema: Ema[Yolov5]
     counters: RunCounters
+    licence: str = ""
 
 
 def build_run(
@@ -133,6 +135,7 @@ def build_run(
         scaler=torch.amp.GradScaler(compute.device.type, enabled=compute.scales_gradients),
         ema=ema,
         counters=RunCounters(),
+        licence=student.licence,
     )
 
 

@@ -38,6 +38,7 @@ class LightSettings:
         frames_green: The same for green, where it replaces another state.
         hold_s: Time from the first to the latest of these detections, seconds.
         off_after_s: Time without a colour after which a light is off, seconds.
+        unknown_after_s: Time of detections that tell no state, after which the state is unknown, seconds.
     """
 
     memory_s: float = 0.0935
@@ -47,6 +48,7 @@ class LightSettings:
     frames_green: int = 3
     hold_s: float = 0.033
     off_after_s: float = 1.0
+    unknown_after_s: float = 2.0
 
 
 @dataclass(slots=True)
@@ -59,6 +61,7 @@ class _Light:
     run: int = 0
     run_since_s: float = 0.0
     seen_s: float = 0.0
+    told_s: float = 0.0
 
 
 class LightStates:
@@ -96,7 +99,12 @@ class LightStates:
     def _update(self, track_id: int, name: str, score: float, time_s: float) -> str:
         if track_id == NO_TRACK:
             return UNKNOWN
-        light = self._lights.setdefault(track_id, _Light(seen_s=time_s))
+        light = self._lights.setdefault(track_id, _Light(seen_s=time_s, told_s=time_s))
+        if name == UNKNOWN:  # it says nothing about the state, and interrupts no run of equal states
+            if time_s - light.told_s >= self.settings.unknown_after_s:
+                light.state = UNKNOWN
+            return light.state
+        light.told_s = time_s
         if name != light.last:
             light.last, light.run, light.run_since_s = name, 0, time_s
         light.run += 1

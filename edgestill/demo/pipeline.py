@@ -12,8 +12,9 @@ from edgestill.demo.overlay import FrameOverlay
 from edgestill.errors import UsageError
 from edgestill.files import MAX_NAME_BYTES, refuse_overwrite, resolved, shortened
 from runtime.class_filter import ClassFilter
-from runtime.detector import ModelDetector
+from runtime.detector import ModelDetector, TimedDetector
 from runtime.frames import FrameSource
+from runtime.light_states.lights_of_detector import LightClassifier
 from runtime.pipeline import Pipeline, Sink
 from runtime.sinks.encoders import has_h264
 from runtime.sinks.image_writer import ImageSink
@@ -36,6 +37,7 @@ def assemble(
     sinks: Sequence[Sink],
     tiling: Tiling,
     class_ids: Collection[int] | None = None,
+    lights: LightClassifier | None = None,
 ) -> Pipeline:
     """A pipeline for a model and a source.
 
@@ -47,14 +49,17 @@ def assemble(
         sinks: Receivers of the results.
         tiling: The tiles of each frame that the model runs on.
         class_ids: The classes that are kept; None for all.
+        lights: Classifies the state of lights that the model finds; None for the model's own classes.
     """
-    classes = detector.spec.classes
+    tiled: TimedDetector = TiledDetector(detector, tiling)
+    if lights is not None:
+        tiled = lights.around(tiled)
+    classes = tiled.spec.classes
     tracker = None
     if track:
         settings = TrackerSettings(by_class=not are_lights(classes))
         tracker = Tracker(settings, period_s=1 / _rate(source))
     suffix = "" if tiling.is_whole else f"  {tiling} tiles"
-    tiled = TiledDetector(detector, tiling)
     return Pipeline(
         tiled if class_ids is None else ClassFilter(tiled, class_ids),
         tracker=tracker,

@@ -126,16 +126,16 @@ class GraphWriter:
         self,
         name: str,
         *,
-        inputs: Mapping[str, Sequence[int]],
-        outputs: Mapping[str, Sequence[int]],
+        inputs: Mapping[str, Sequence[int | str]],
+        outputs: Mapping[str, Sequence[int | str]],
         metadata: Mapping[str, str],
     ) -> onnx.ModelProto:
         """The checked model with inferred shapes.
 
         Args:
             name: Name of the graph.
-            inputs: Static shapes by name; float32.
-            outputs: Static shapes by name; float32.
+            inputs: Shapes by name; a name in place of a size leaves it free. float32.
+            outputs: The same of the outputs.
             metadata: Metadata properties.
         """
         graph = helper.make_graph(

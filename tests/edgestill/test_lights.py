@@ -8,6 +8,7 @@ from edgestill.detections import Detections
 from runtime.tracking import NO_TRACK, Tracked
 
 CLASSES = ("red", "yellow", "green", "off")
+WITH_UNKNOWN = (*CLASSES, UNKNOWN)  # those of the classifier of crops
 FPS = 30
 
 
@@ -15,7 +16,7 @@ def one(name: str, score: float = 0.6, track_id: int = 1, ended: tuple[int, ...]
     found = Detections(
         np.array([[0, 0, 8, 20]], np.float32),
         np.array([score], np.float32),
-        np.array([CLASSES.index(name)]),
+        np.array([WITH_UNKNOWN.index(name)]),
     )
     return Tracked(found, np.array([track_id]), ended)
 
@@ -25,8 +26,8 @@ def nothing(ended: tuple[int, ...] = ()) -> Tracked:
 
 
 def play(lights: LightStates, names: str, start: int = 0, score: float = 0.6, fps: float = FPS) -> list[str]:
-    """The state after each frame of a string such as ``"rrg"``; o is off."""
-    word = {name[0]: name for name in CLASSES}
+    """The state after each frame of a string such as ``"rrg"``; o is off, u unknown."""
+    word = {name[0]: name for name in WITH_UNKNOWN}
     return [lights.update(one(word[letter], score), (start + i) / fps)[0] for i, letter in enumerate(names)]
 
 
@@ -145,3 +146,23 @@ def test_a_light_that_is_dark_after_a_pause_is_off_a_second_later() -> None:
 )
 def test_a_model_of_lights_is_told_by_its_classes(classes: tuple[str, ...], answer: bool) -> None:
     assert are_lights(classes) is answer
+
+
+# --- a classifier that cannot tell the state in some frames
+
+
+def test_frames_that_tell_no_state_keep_it() -> None:
+    lights = LightStates(WITH_UNKNOWN)
+    play(lights, "rrrr")
+    assert set(play(lights, "u" * 30, start=4)) == {"red"}
+    assert play(lights, "rurur", start=34)[-1] == "red"
+
+
+def test_a_state_that_is_not_seen_for_two_seconds_is_unknown() -> None:
+    lights = LightStates(WITH_UNKNOWN)
+    play(lights, "rrrr")
+    assert play(lights, "u" * 80, start=4)[-1] == "unknown"
+
+
+def test_unknown_frames_do_not_confirm_a_state() -> None:
+    assert set(play(LightStates(WITH_UNKNOWN), "uuuuuu")) == {"unknown"}

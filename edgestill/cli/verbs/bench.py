@@ -8,6 +8,7 @@ from typing import Any
 
 from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
+from edgestill.cli.options.model import model_file
 from edgestill.files import refuse_overwrite, write_json
 
 SUMMARY = "Measure latency, throughput, memory and start-up time of models on this machine"
@@ -61,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
     from benchmarks.latency import Settings, bench  # noqa: PLC0415 (imports OpenCV)
-    from export.model_file import resolve  # noqa: PLC0415
 
     settings = Settings(
         source=args.source,
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     if args.out:
         refuse_overwrite(args.out, force=args.force)
-    result = bench([resolve(model) for model in args.models], settings, names=args.models)
+    result = bench([model_file(model) for model in args.models], settings, names=args.models)
     result["command"] = command_line(_parser(), args, leave_out=("out", "force"))
     if args.out:
         result["out"] = str(args.out)

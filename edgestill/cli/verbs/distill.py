@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,11 @@ EXAMPLE = "edgestill distill traffic-lights --data scenes/data.yaml --set epochs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of the verb."""
     settings.add_arguments(parser, "recipe", "recipes", "e.g. epochs=10, methods.cwd.weight=2")
+    parser.add_argument(
+        "--init",
+        metavar="CKPT",
+        help="initial weights of the student: student, a checkpoint folder, or a YOLOv5 .pt file",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: runs/RECIPE)")
     parser.add_argument(
         "--resume",
@@ -37,7 +43,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from distill.recipe_toml import load_recipe  # noqa: PLC0415 (imports torch)
     from edgestill.errors import UsageError  # noqa: PLC0415
 
-    recipe = load_recipe(args.recipe, args.settings, args.data)
+    init = [] if args.init is None else [f"student.init={json.dumps(args.init)}"]
+    recipe = load_recipe(args.recipe, [*init, *args.settings], args.data)
     if not recipe.data:
         raise UsageError(
             f"recipe {recipe.name} has no data set",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgestill.cli.options import backend, sizes, tiles
+from edgestill.cli.options.model import model_file
 from edgestill.cli.table_text import points
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
@@ -140,10 +141,9 @@ def _open(args: argparse.Namespace) -> tuple[Detector, Path, str]:
     setting: dict[str, Any] = {"conf": EVAL_CONF, "iou": EVAL_IOU, "multi_label": not args.single_class}
     if Path(args.model).suffix == ".pt":
         return _legacy(args, setting), Path(args.model), "torch"
-    from export.model_file import resolve  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
 
-    file = resolve(args.model)
+    file = model_file(args.model)
     options = {"backend": args.backend, "threads": args.threads, "trust_engine": args.trust_engine}
     detector = open_detector(file, **options, **setting, input_hw=sizes.chosen(args))
     return detector, file, detector.backend.name

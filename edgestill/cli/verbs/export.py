@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgestill.cli.options import calibration, engine, interface, recalibrate, repair
+from edgestill.cli.options.model import read_pt
 from edgestill.cli.options.sizes import input_hw
-from edgestill.errors import ArtifactError, UsageError, missing_library
+from edgestill.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
     from edgestill.checkpoint import Checkpoint
@@ -158,7 +159,7 @@ def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
 
     path = checkpoint_folder(name)
     if path.suffix == ".pt":
-        checkpoint = _legacy(path)
+        checkpoint = read_pt(path)
     elif path.is_file() or not path.exists():
         what = "is a file, not a checkpoint" if path.is_file() else "does not exist"
         raise ArtifactError(
@@ -172,14 +173,6 @@ def _checkpoint(name: str, imgsz: str | None) -> Checkpoint:
     if imgsz is None:
         return checkpoint
     return replace(checkpoint, spec=checkpoint.spec.resized(input_hw(imgsz)))
-
-
-def _legacy(path: Path) -> Checkpoint:
-    try:
-        from distill.checkpoints.yolov5_pt import load_yolov5_pt  # noqa: PLC0415 (brings torch)
-    except ImportError as error:
-        raise missing_library(f"reading {path}", error.name, "train") from error
-    return load_yolov5_pt(path)
 
 
 def _refuse_idle_split(args: argparse.Namespace) -> None:

@@ -86,6 +86,7 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
         "spec": checkpoint.spec.to_json(),
         "tensors": len(checkpoint.weights),
         "parameters": sum(w.size for n, w in checkpoint.weights.items() if n.endswith(("weight", "bias"))),
+        "weights_licence": checkpoint.about.get("weights_licence"),
         "about": dict(checkpoint.about),
     }
 

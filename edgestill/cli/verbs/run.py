@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options import backend, classes, saving, sizes, tiles
+from edgestill.cli.options import backend, classes, light_flags, saving, sizes, tiles
+from edgestill.cli.options.model import model_file
 from edgestill.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write annotated frames: a video (.mp4, .mkv, .mov), an image, or a folder of images",
     )
     classes.add_argument(parser)
+    light_flags.add_arguments(parser)
     saving.add_arguments(parser)
     parser.add_argument("--show", action="store_true", help="show the annotated frames in a window; q quits")
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object per frame on stdout")
@@ -64,19 +66,20 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     _check(args)
     from edgestill.demo.pipeline import assemble  # noqa: PLC0415
     from edgestill.progress import say  # noqa: PLC0415
-    from export.model_file import resolve  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
     from runtime.frames import open_source  # noqa: PLC0415
+    from runtime.light_states.classifier import STATES  # noqa: PLC0415
     from runtime.sinks.video_writer import VideoSink  # noqa: PLC0415
 
     tiling = tiles.tiling(args)
-    path = resolve(args.model)
+    path = model_file(args.model)
     # The model first: a misspelt one is reported before a camera is waited for.
     with (
         closing(open_detector(path, **_detector_options(args))) as detector,
+        light_flags.opened(args) as light_classifier,
         closing(open_source(args.source)) as source,
     ):
-        names = detector.spec.classes
+        names = detector.spec.classes if light_classifier is None else STATES
         kept = classes.chosen(args.classes, names)
         extra, sinks = saving.extra_sinks(args, source, names), _sinks(args, source, names)
         pipeline = assemble(
@@ -87,6 +90,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
             sinks=[*sinks, *extra.sinks()],
             tiling=tiling,
             class_ids=kept,
+            lights=light_classifier,
         )
         summary = _run(pipeline, source, args)
     broke_off = _broke_off(source, summary, args)

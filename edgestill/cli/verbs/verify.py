@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgestill.cli.options.model import model_file
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError, VerificationError
 
@@ -47,12 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare; the result holds the measurements and the limits that are exceeded."""
     from edgestill.files import sha256_file  # noqa: PLC0415
-    from export.model_file import resolve  # noqa: PLC0415
     from export.verify import compare, evidence, gate  # noqa: PLC0415
     from export.verify.source_check import label_doubts  # noqa: PLC0415
 
     dataset = Dataset.open(args.data)
-    paths = [resolve(name) for name in (args.reference, args.candidate)]
+    paths = [model_file(name) for name in (args.reference, args.candidate)]
     options = {"backend": args.backend, "threads": args.threads, "trust_engine": args.trust_engine}
     detectors = [compare.open_for_evaluation(path, **options) for path in paths]
     classes = detectors[0].spec.classes

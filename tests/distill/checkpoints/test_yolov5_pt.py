@@ -493,3 +493,48 @@ def test_the_published_checkpoint_loads_strictly(shared_data: Path) -> None:
     assert len(checkpoint.weights) == 349
     assert (checkpoint.spec.name, checkpoint.spec.nc) == ("yolov5n", 80)
     assert checkpoint.sha256.startswith("4f180cf2")
+
+
+def test_what_is_trained_from_such_a_file_states_its_licence(
+    pickled: Callable[..., nn.Module], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = written(tmp_path / "old.pt", stripped(pickled()))
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.full((64, 64, 3), 90, np.uint8))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.3 0.3\n")
+    data = tmp_path / "data.yaml"
+    data.write_text(f"train: images\nval: images\nnames: {CLASSES}\n")
+    words = [
+        "--data",
+        str(data),
+        "--set",
+        "input_hw=[64, 64]",
+        "--set",
+        "train_hw=[64, 64]",
+        "--set",
+        "epochs=1",
+    ]
+    for init, out in ((start, tmp_path / "first"), (tmp_path / "first" / "best", tmp_path / "second")):
+        run = ["distill", "traffic-lights", "--init", str(init), "--out", str(out), "--set", "methods={}"]
+        assert main([*run, *words]) == 0
+        capsys.readouterr()
+        assert main(["inspect", str(out / "best")]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["about"]["recipe"]["student"]["init"] == str(init)
+        assert told["weights_licence"] == "AGPL-3.0 or GPL-3.0, from initial weights of YOLOv5: old.pt"
+
+
+def test_such_a_file_is_run_as_it_is(
+    pickled: Callable[..., nn.Module],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    start = written(tmp_path / "old.pt", {**stripped(pickled()), "opt": {"imgsz": 64}})
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((64, 64, 3), 90, np.uint8))
+    assert main(["run", str(start), "--source", str(tmp_path / "a.png")]) == 0
+    made = Path(json.loads(capsys.readouterr().out)["model"])
+    assert made.is_relative_to(tmp_path / "cache")
+    assert open_detector(made).spec.classes == tuple(CLASSES)

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.data.augment import Augment, Sample, compose, cut, generator
+from distill.data.augment import Augment, compose, cut, generator
+from distill.data.sample import Sample
 
 PLAIN = Augment(
     mosaic=0, focus=0, zoom=(1, 1), unscaled=1, flip=0, hue=0, saturation=0, value=0, visible=0.7, min_px=3

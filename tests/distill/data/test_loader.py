@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from distill.data.augment import Augment, Sample
+from distill.data.augment import Augment
 from distill.data.disk_cache import DiskCache, ScaledImage
 from distill.data.loader import (
     Batch,
@@ -23,6 +23,7 @@ from distill.data.loader import (
     open_datasets,
     open_disk_cache,
 )
+from distill.data.sample import Sample
 from distill.recipe import Recipe
 from edgestill.errors import DataError, UsageError
 from edgestill.spec import ModelSpec

@@ -1,0 +1,1 @@
+"""Training of the light-state classifier on crops of labelled signal heads."""

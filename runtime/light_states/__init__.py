@@ -1,0 +1,1 @@
+"""The state of a traffic light from its image: red, yellow, green, off, or unknown. No torch."""
