@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 #: Outputs of the network in this order. ``unknown`` is what shows no state: a back, a side, something else.
 STATES = ("red", "yellow", "green", "off", UNKNOWN)
 SHARE = 0.6  # a state with a lower probability is reported as unknown
-SHIPPED = SHIPPED_WEIGHTS / "light-states" / "light-states.onnx"
+SHIPPED = SHIPPED_WEIGHTS / "light-states.onnx"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
