@@ -17,7 +17,7 @@ def test_each_name_is_a_checkpoint(name: str, tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_shipped_folder_has_a_name() -> None:
-    assert sorted(folder.name for folder in SHIPPED.iterdir()) == sorted(NAMES)
+    assert sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) == sorted(NAMES)
 
 
 def test_student_is_the_shipped_one_unless_something_here_has_that_name(
