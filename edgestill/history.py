@@ -7,12 +7,14 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgestill.files import write_bytes
+from edgestill.errors import DataError
+from edgestill.files import read_text, write_bytes
 
 Row = dict[str, float | None]
 
 #: Columns with timings; all others are reproducible to the last digit when a run is repeated or resumed.
 TIMING_COLUMNS = ("seconds_per_step", "images_per_s", "seconds")
+HINT = "put the file back, or delete its folder and train again"
 
 
 def write_history(path: Path, rows: Sequence[Row]) -> None:
@@ -30,10 +32,18 @@ def read_history(path: Path) -> list[Row]:
     """Read what ``write_history`` wrote; an empty field is None.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        DataError: It is missing, is no table of numbers, or a row has no epoch.
     """
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(stream)]
+    try:
+        table = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+        rows = [{name: float(value) if value else None for name, value in row.items()} for row in table]
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist", hint=HINT) from error
+    except (OSError, ValueError, TypeError, csv.Error) as error:  # TypeError where a row has more fields
+        raise DataError(f"{path} is not the history of a training: {error}", hint=HINT) from error
+    if any(row.get("epoch") is None for row in rows):
+        raise DataError(f"{path} is not the history of a training: a row has no epoch", hint=HINT)
+    return rows
 
 
 def count_epochs(path: Path) -> int:

@@ -44,7 +44,8 @@ def test_run_imports_no_training_library(tiny_model: Path, image: Path, backend:
 
 
 def test_bench_imports_no_training_library(tiny_model: Path, image: Path) -> None:
-    code = verb("bench", str(tiny_model), "--source", str(image), "--duration-s", "0.2", "--threads", "1")
+    short = ("--duration-s", "0.1", "--min-samples", "3", "--warmup-s", "0", "--threads", "1")
+    code = verb("bench", str(tiny_model), "--source", str(image), *short)
     assert not HEAVY & modules_after(code, image.parent)
 
 

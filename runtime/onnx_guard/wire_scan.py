@@ -64,6 +64,8 @@ def scan(data: bytes, message: Any) -> None:
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     """A varint, and the position after it."""
+    if at < end and (first := data[at]) < 0x80:  # most of them
+        return first, at + 1
     value = 0
     for place in range(_MAX_VARINT_BYTES):
         if at >= end:

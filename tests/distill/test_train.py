@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -263,6 +264,17 @@ def test_a_broken_state_is_an_artifact_error(plain: Recipe, tmp_path: Path) -> N
         train.train(plain, tmp_path, resume=True)
 
 
+@pytest.fixture(scope="module")
+def interrupted(plain: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was interrupted after its first state."""
+    out = tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "save_state", interrupt_after(1))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(plain, out)
+    return out
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -275,12 +287,9 @@ def test_a_broken_state_is_an_artifact_error(plain: Recipe, tmp_path: Path) -> N
     ],
 )
 def test_a_state_of_other_parts_is_an_artifact_error(
-    change: dict[str, object], plain: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: dict[str, object], plain: Recipe, interrupted: Path, tmp_path: Path
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "save_state", interrupt_after(1))
-        with pytest.raises(KeyboardInterrupt):
-            train.train(plain, tmp_path)
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
     state = torch.load(tmp_path / STATE, weights_only=True)  # noqa: TID251
     torch.save({**state, **change}, tmp_path / STATE)
     with pytest.raises(ArtifactError, match="cannot be resumed"):

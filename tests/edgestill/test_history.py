@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from edgestill.errors import DataError
 from edgestill.history import Row, count_epochs, read_history, without_timing, write_history
 
 ROWS: list[Row] = [
@@ -32,3 +35,30 @@ def test_epochs_are_counted_without_the_file_being_parsed(tmp_path: Path) -> Non
 
 def test_timing_is_not_part_of_what_repeats() -> None:
     assert set(without_timing(ROWS[0])) == {"epoch", "lr", "box", "map50"}
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        pytest.param(b"epoch,box\n1,None\n", "could not convert string to float", id="word"),
+        pytest.param("epoch,box\n1,0.5\n".encode("utf-16"), "codec can't decode", id="utf-16"),
+        pytest.param(b"epoch,box\n,0.5\n", "a row has no epoch", id="an-empty-epoch"),
+        pytest.param(b"box,map50_95\n0.1,0.5\n", "a row has no epoch", id="no-epochs"),
+        pytest.param(b"epoch,box\n1,0.5,0.25\n", "float", id="more-fields"),
+        pytest.param(b'epoch,box\n1,"0.5\n', "unexpected end of data", id="open-quote"),
+    ],
+)
+def test_a_damaged_history_is_named(data: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / "h.csv").write_bytes(data)
+    with pytest.raises(DataError, match=f"h.csv is not the history of a training: .*{why}"):
+        read_history(tmp_path / "h.csv")
+
+
+def test_a_missing_history_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"h\.csv does not exist"):
+        read_history(tmp_path / "h.csv")
+
+
+def test_a_byte_order_mark_of_an_editor_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    (tmp_path / "h.csv").write_bytes(b"\xef\xbb\xbfepoch,box\n1,0.5\n")
+    assert read_history(tmp_path / "h.csv") == [{"epoch": 1, "box": 0.5}]

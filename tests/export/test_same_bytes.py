@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 HEADS = ("coupled", "decoupled", "dfl")
+SOME_ARE_SLOW = ("coupled", "dfl", pytest.param("decoupled", marks=pytest.mark.slow))
 Digests = Callable[[str], list[dict[str, str]]]
 HERE = Path(__file__).resolve().parent
 KINDS = [
@@ -53,7 +54,7 @@ def _written(process: subprocess.Popen[str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", SOME_ARE_SLOW)
 def test_two_exports_give_the_same_bytes(head: str, kind: str, digests_of: Digests) -> None:
     first, second = (
         {name: digest for name, digest in found.items() if name.startswith(f"{head}-{kind}-")}
@@ -63,6 +64,7 @@ def test_two_exports_give_the_same_bytes(head: str, kind: str, digests_of: Diges
     assert first == second
 
 
+@pytest.mark.slow
 def test_no_form_was_left_out(digests_of: Digests) -> None:
     names = [name for head in HEADS for name in digests_of(head)[0]]
     forms = [name.partition("/")[0].split("-", 3)[3] for name in names]

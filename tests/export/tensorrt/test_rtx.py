@@ -28,13 +28,15 @@ SPECS = {
     "s-dfl": replace(N, name="yolov5s", head="dfl", anchors_px=(), layout="yolov8"),
 }
 CASES = [
+    *((name, precision) for name in ("n-coupled", "n-dfl") for precision in ("fp32", "fp16", "int8")),
     *(
-        (name, precision)
-        for name in ("n-coupled", "n-decoupled", "n-dfl")
-        for precision in ("fp32", "fp16", "int8")
+        pytest.param(name, precision, marks=pytest.mark.slow)
+        for name, precision in (
+            *(("n-decoupled", precision) for precision in ("fp32", "fp16", "int8")),
+            ("s-coupled", "int8"),
+            ("s-dfl", "fp16"),
+        )
     ),
-    ("s-coupled", "int8"),
-    ("s-dfl", "fp16"),
 ]
 
 

@@ -123,7 +123,7 @@ def test_a_sound_file_passes(target: Target, publish: Any) -> None:
     publish(target=target)
 
 
-@pytest.mark.parametrize("target", ["onnx", "openvino"])
+@pytest.mark.parametrize("target", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_calibration_on_images_that_were_not_scaled_is_caught(
     target: Target, publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +151,7 @@ def test_a_symmetric_file_on_openvino_is_caught(
     assert "scores drifted by" in refused(publish, tmp_path, target="openvino")
 
 
+@pytest.mark.slow
 def test_a_stale_entry_of_the_cache_is_not_used(
     publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_stale_entry_of_the_cache_is_not_used(
     assert publish(name="again", cache=tmp_path / "cache") == sound
 
 
+@pytest.mark.slow
 def test_a_stale_entry_that_was_used_all_the_same_is_caught(
     publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

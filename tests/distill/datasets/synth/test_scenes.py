@@ -384,7 +384,7 @@ def _alive(pid: str) -> bool:
 def test_the_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\nfrom distill.datasets.synth.write import write_dataset\n"
-        f"write_dataset(Path({str(tmp_path / 'set')!r}), 100_000, 0, size_wh=(160, 90), workers=2)"
+        f"write_dataset(Path({str(tmp_path / 'set')!r}), 2000, 0, size_wh=(160, 90), workers=2)"
     )
     deadline = monotonic() + 100
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as parent:
