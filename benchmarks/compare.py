@@ -180,10 +180,10 @@ def rounds_of(
     """
     try:
         total = np.asarray([model["samples_ms"][stage] for stage in stages], np.float64).sum(axis=0)
-        rounds = np.asarray(model["rounds"])
+        rounds = np.asarray(model["rounds"], np.float64)
     except (KeyError, TypeError, ValueError, OverflowError):
         total, rounds = np.zeros(0), np.zeros(0)
-    is_whole = total.ndim == 1 and total.shape == rounds.shape and bool(np.isfinite(total).all())
+    is_whole = total.ndim == 1 and total.shape == rounds.shape and bool(np.isfinite(total + rounds).all())
     if not (is_whole and len(total) and np.median(total) > 0):
         raise DataError(
             f"{where} has no samples of {model.get('name', 'a model')}",

@@ -30,9 +30,9 @@ class Augment:
         zoom: Smallest and largest scale of a window against deployment, drawn log-uniformly.
         unscaled: Probability that a window keeps the deployment scale and its pixels as they are.
         flip: Probability of a left-right flip.
-        hue: Largest shift of the hue, as a fraction of the colour circle.
-        saturation: Largest relative change of the saturation.
-        value: Largest relative change of the brightness.
+        hue: Largest shift of the hue, as a fraction of the colour circle, in [0, 1].
+        saturation: Largest relative change of the saturation, in [0, 1].
+        value: Largest relative change of the brightness, in [0, 1].
         visible: A box that keeps less than this fraction of its area in the window is dropped, and its
             visible part is painted grey. Without its lit lamp a light would have another class, and without
             a label it would be trained as background.

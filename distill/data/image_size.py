@@ -29,5 +29,6 @@ def header_hw(path: Path) -> tuple[int, int]:
                 raise OSError(f"OpenCV and Pillow may turn '{path}' differently")
             return (image.width, image.height) if turned else (image.height, image.width)
     # ultralytics, once imported, replaces Image.open by one that tries to load a plugin before it fails.
-    except (SyntaxError, ValueError, ModuleNotFoundError) as error:
+    # A size beyond Pillow's limit is OpenCV's to refuse, or to read.
+    except (SyntaxError, ValueError, ModuleNotFoundError, Image.DecompressionBombError) as error:
         raise OSError(f"cannot identify image file '{path}': {error}") from error

@@ -35,7 +35,8 @@ class ImageFiles:
         self.paths = tuple(paths)
         full = [path.absolute() for path in paths]
         common = Path(os.path.commonpath([path.parent for path in full]))
-        self.names = tuple(path.relative_to(common).as_posix() for path in full)
+        # Not Path.relative_to: below "//", which is a root of its own to it, nothing is below "/".
+        self.names = tuple(Path(os.path.relpath(path, common)).as_posix() for path in full)
         self.total: int | None = len(paths)
 
     def frames(self) -> Iterator[Frame]:

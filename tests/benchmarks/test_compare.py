@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.compare import (
+    CONFIDENCE,
     LEAST_ROUNDS,
+    RESAMPLES,
     compare_models,
     compare_results,
     in_words,
@@ -208,6 +210,20 @@ def test_settings_of_the_models_that_differ_are_named() -> None:
     ]
 
 
+@pytest.mark.parametrize("sizes", [(1, 2, 3), (4, 4), (5, 1, 1, 2)])
+def test_the_ratio_is_of_the_medians_of_all_samples_of_the_drawn_rounds(sizes: tuple[int, ...]) -> None:
+    random = np.random.default_rng(3)
+    a, b = ([random.gamma(2, 1, size) for size in sizes] for _ in range(2))
+    draws = np.random.default_rng(0)
+    ratios = []
+    for _ in range(RESAMPLES):
+        drawn = draws.integers(0, len(a), len(a))
+        first, second = (np.median(np.concatenate([side[i] for i in drawn])) for side in (a, b))
+        ratios.append(second / first)
+    wanted = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    assert ratio_of_medians(a, b, paired=True)[1:] == pytest.approx(tuple(wanted), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -218,6 +234,8 @@ def test_settings_of_the_models_that_differ_are_named() -> None:
         pytest.param(result(model("a", np.zeros((0, 8)))), id="no-rounds"),
         pytest.param(result(model("a", np.full((9, 8), np.nan))), id="no-numbers"),
         pytest.param(result({**model("a", np.ones((9, 8))), "rounds": [0, 1]}), id="other-rounds"),
+        pytest.param(result({**model("a", np.ones((1, 2))), "rounds": [0, {"1": 2}]}), id="mixed-rounds"),
+        pytest.param(result({**model("a", np.ones((1, 2))), "rounds": [0, float("nan")]}), id="rounds-nan"),
         pytest.param(result({**model("a", np.ones((9, 8))), "samples_ms": [1, 2]}), id="no-stages"),
         pytest.param(result({**model("a", np.ones((9, 8))), "name": 7}), id="a-name-that-is-a-number"),
     ],

@@ -22,6 +22,9 @@ except ImportError:
     from yaml import SafeLoader as _Safe  # type: ignore[assignment]
 
 
+MAX_DEPTH = 100  # of nested collections: libyaml composes them recursively and does not look at its stack
+
+
 class _StringLoader(_Safe):
     """The safe loader without booleans: ``off`` stays a string."""
 
@@ -38,9 +41,19 @@ def read_yaml(path: Path) -> Any:
         DataError: It cannot be read, or is not plain YAML.
     """
     try:
-        return yaml.load(read_bytes(path), _StringLoader)
+        data = read_bytes(path)
+        _refuse_deep(data)
+        return yaml.load(data, _StringLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"{path} is not readable YAML: {error}", hint="download the labels again") from error
+
+
+def _refuse_deep(data: bytes) -> None:
+    depth = 0
+    for event in yaml.parse(data, _StringLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
 
 
 def read_json(path: Path, each_object: Callable[[dict[str, Any]], Any] | None = None) -> Any:

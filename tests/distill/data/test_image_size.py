@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -28,6 +29,16 @@ def test_a_header_that_tells_nothing_is_an_os_error_whoever_patched_the_reader(
 
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(OSError, match=r"a\.png"):
+        header_hw(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("side", [20_000, 60_000])
+def test_a_header_of_more_pixels_than_pillow_allows_is_an_os_error(side: int, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((6, 9, 3), np.uint8))
+    data = (tmp_path / "a.png").read_bytes()
+    head = b"IHDR" + side.to_bytes(4, "big") * 2 + data[24:29]
+    (tmp_path / "a.png").write_bytes(data[:12] + head + crc32(head).to_bytes(4, "big") + data[33:])
+    with pytest.raises(OSError, match=r"a\.png.*pixels"):
         header_hw(tmp_path / "a.png")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgestill.errors import DataError
-from runtime.sources.images import open_frames
+from runtime.sources.images import ImageFiles, open_frames
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +32,12 @@ def test_names_hold_the_folders_that_tell_them_apart() -> None:
     assert names("x/[ab]/*.jpg") == ["a/1.jpg", "b/1.jpg"]
     assert names("x/**/*.jpg") == ["a/1.jpg", "b/1.jpg", "b/c/1.jpg"]
     assert names("x/b/*.jpg") == ["1.jpg"]
+
+
+def test_a_root_of_two_slashes_is_the_root(folder: Path) -> None:
+    put("x/1.jpg", "x/b/2.jpg")
+    assert names(f"/{folder}/x") == ["1.jpg"]
+    assert ImageFiles([Path("//a.jpg"), Path("//b/c.jpg")]).names == ("a.jpg", "b/c.jpg")
 
 
 def test_a_file_that_a_pattern_finds_twice_is_one(folder: Path) -> None:

@@ -126,6 +126,14 @@ def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("text", ["[" * 60_000, "- " * 60_000, '{"a": ' * 200, "- [[" + "[" * 98])
+def test_yaml_that_is_nested_deeper_than_the_parsers_stack_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "train.yaml").write_text(text, "utf-8")
+    with pytest.raises(DataError, match="is not readable YAML: it is nested more than 100 deep"):
+        convert_dataset("bstld", tmp_path / "in", tmp_path / "out")
+
+
 RED = {"label": "Red", "occluded": False, "x_min": 5, "y_min": 5, "x_max": 9, "y_max": 20}
 
 
