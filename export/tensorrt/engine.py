@@ -191,7 +191,7 @@ def _kept_record(kept: Path) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(kept.with_suffix(".json").read_text("utf-8"))
         return record if record["sha256"] == sha256_file(kept) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -203,11 +203,12 @@ def _content(path: Path, manifest: Manifest | None) -> tuple[bytes, dict[str, st
         return data, {}
     try:
         found = json.loads(data[4 : 4 + length])
-    except ValueError:
+        if not isinstance(found, dict):
+            return data, {}
+        about = {str(k): v if isinstance(v, str) else repr(v) for k, v in found.items()}
+    except (ValueError, RecursionError):
         return data, {}
-    if not isinstance(found, dict):
-        return data, {}
-    return data[4 + length :], {str(k): v if isinstance(v, str) else repr(v) for k, v in found.items()}
+    return data[4 + length :], about
 
 
 def _deserialise(library: Library, data: bytes, path: Path, *, host_code: bool) -> Any:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edgestill.boxes import nms
 from edgestill.detections import Detections
 from edgestill.errors import UsageError, closest
+from edgestill.files import read_text
 from runtime.metrics.coco import Truth
 
 if sys.version_info >= (3, 11):
@@ -161,8 +162,8 @@ def _unquoted(text: str) -> str:
 
 def _of_file(path: Path, data: Sequence[str]) -> list[tuple[str, list[str]]]:
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: TOML, UTF-8, and numbers too long
         raise UsageError(
             f"--class-map {path} is not a readable TOML file: {error}", hint=f"write {FORM}"
         ) from error

@@ -131,7 +131,7 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
     for line in path.read_text("utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             yield row

@@ -154,6 +154,8 @@ def test_a_damaged_engine_of_the_cache_does_not_count(graph: Path, tmp_path: Pat
     (kept,) = engine_folder().glob("*.engine")
     kept.write_bytes(b"x")
     assert not make_engine(place, graph, "fp16", PLAIN, tmp_path / "b.trt.engine").from_cache
+    kept.with_suffix(".json").write_text("[" * 60_000)
+    assert not make_engine(place, graph, "fp16", PLAIN, tmp_path / "c.trt.engine").from_cache
 
 
 def test_every_part_of_the_key_makes_another_engine() -> None:

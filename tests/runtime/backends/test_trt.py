@@ -175,6 +175,14 @@ def test_an_engine_of_yolo_export_runs_once_it_is_trusted(
         open_detector(foreign)
 
 
+@pytest.mark.parametrize("about", [b"[" * 60_000, b'{"a":' * 60_000, b"\xff{}"])
+def test_a_header_that_is_no_json_is_none(about: bytes, lamp_engine: Build, tmp_path: Path) -> None:
+    plan = lamp_engine("10.3.0").read_bytes()
+    (tmp_path / "x.engine").write_bytes(len(about).to_bytes(4, "little", signed=True) + about + plan)
+    with pytest.raises(ArtifactError, match=r"TensorRT 10\.3\.0 cannot load"):
+        open_backend(tmp_path / "x.engine", trust_engine=True)
+
+
 def test_a_closed_engine_says_so(lamp_engine: Build) -> None:
     loaded = open_backend(lamp_engine("10.3.0"))
     loaded.close()

@@ -89,7 +89,11 @@ def test_what_is_no_map_is_a_usage_error(text: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x = 1", "[classes]", "[classes]\ncar = 3", "[classes]\ncar = []", "[classes]\ncar='red'\n[more]"],
+    [
+        *("x = 1", "[classes]", "[classes]\ncar = 3", "[classes]\ncar = []", "[classes]\ncar='red'\n[more]"),
+        pytest.param("x = " + "[" * 60_000, id="deep"),
+        pytest.param("x = " + "9" * 5000, id="digits"),
+    ],
 )
 def test_another_toml_file_is_a_usage_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "map.toml").write_text(text)

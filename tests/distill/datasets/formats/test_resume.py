@@ -226,6 +226,15 @@ def test_a_state_that_is_none_is_a_data_error(convert: Convert, out: Any) -> Non
         convert(force=True)
 
 
+@pytest.mark.parametrize("line", ["[" * 60_000, '{"name":' * 60_000])
+def test_a_line_that_was_damaged_is_left_out_however_deep_it_is(
+    line: str, half: list[str], convert: Convert, out: Any
+) -> None:
+    with (out.path / "convert.jsonl").open("a") as stream:
+        stream.write(f"{line}\n")
+    assert convert().pictures == {"kept": 3, "decoded": 3}
+
+
 def test_the_source_is_never_written_to(convert: Convert, source: Path) -> None:
     before = {
         path: (path.read_bytes(), path.stat().st_mtime_ns) for path in source.rglob("*") if path.is_file()
