@@ -180,7 +180,7 @@ class Recipe:
                     f"{key} = {list(getattr(self, key))} in recipe {self.name}",
                     hint="height and width in steps of 32, e.g. [384, 640]",
                 )
-        for key in ("mosaic", "focus", "unscaled", "flip", "visible", "hue", "saturation", "value"):
+        for key in ("mosaic", "focus", "unscaled", "flip", "visible", "hue", "saturation", "value", "turn"):
             if not 0 <= getattr(self.augment, key) <= 1:
                 raise UsageError(
                     f"augment.{key} = {getattr(self.augment, key)} in recipe {self.name}", hint="from 0 to 1"
