@@ -53,3 +53,18 @@ def nms(xyxy: Boxes, score: NDArray[np.float32], iou_threshold: float, limit: in
         union = np.maximum(area[best] + area[rest] - inter, 1e-12)
         order = rest[inter / union <= iou_threshold]
     return np.asarray(kept, np.int64)
+
+
+def apart(boxes: Boxes, xyxy: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    """Which boxes neither overlap nor touch another one.
+
+    Args:
+        boxes: Corners, float32 ``[N, 4]``.
+        xyxy: Corners of the other box.
+
+    Returns:
+        bool ``[N]``.
+    """
+    x0, y0, x1, y1 = xyxy
+    beside = (boxes[:, 0] > x1) | (boxes[:, 2] < x0) | (boxes[:, 1] > y1) | (boxes[:, 3] < y0)
+    return np.asarray(beside, np.bool_)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from distill.data.sample import Boxes, Image, Sample, quarter_turn
+from edgestill.boxes import apart
 
 MARGIN = 0.08  # of the longer side: surroundings that are blended into the new ones
 TRIES = 4  # places that are tried for an object
@@ -107,13 +108,7 @@ def _place(
         left, top = int(rng.integers(free_w + 1)), int(rng.integers(free_h + 1))
         if not len(boxes):
             return left, top
-        apart = (
-            (boxes[:, 0] > left + size[1])
-            | (boxes[:, 2] < left)
-            | (boxes[:, 1] > top + size[0])
-            | (boxes[:, 3] < top)
-        )
-        if apart.all():
+        if apart(boxes, (left, top, left + size[1], top + size[0])).all():
             return left, top
     return None
 

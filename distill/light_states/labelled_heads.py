@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgestill.boxes import apart
 from edgestill.dataset import Dataset, read_image
 from edgestill.progress import track
 from runtime.light_states.classifier import STATES, UNKNOWN
@@ -98,7 +99,6 @@ def _boxes_without_a_head(
         if width >= shape[1] or height >= shape[0]:
             continue
         x, y = rng.uniform(0, shape[1] - width), rng.uniform(0, shape[0] - height)
-        apart = (boxes[:, 0] > x + width) | (boxes[:, 2] < x) | (boxes[:, 1] > y + height) | (boxes[:, 3] < y)
-        if apart.all():
+        if apart(boxes, (x, y, x + width, y + height)).all():
             found.append([x, y, x + width, y + height])
     return np.array(found, np.float32).reshape(-1, 4)

@@ -24,7 +24,8 @@ prepare_process()  # as `edgestill distill` does, before torch is imported
 
 import torch
 
-from distill.data.loader import Batch, Batches, TrainingImages, open_datasets
+from distill.data.loader import Batch, TrainingImages, open_datasets
+from distill.profiling.first_batches import first_batches
 from distill.recipe import Recipe
 from distill.recipe_toml import load_recipe
 from distill.training.setup import TrainingRun, build_run
@@ -54,7 +55,7 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
         torch.set_num_threads(recipe.threads)
     datasets = open_datasets([Path(path) for path in recipe.data])
     run = build_run(recipe, Path(), datasets[0].classes)
-    batch = _first_batch(run, TrainingImages(datasets, run.spec, cache_mib=0))
+    batch = first_batches(run, TrainingImages(datasets, run.spec, cache_mib=0), 1)[0]
     samples = _measure(_parts(run, batch), rounds, run.compute.device)
     found = {f"{name}_ms": 1000 * median(times) for name, times in samples.items()}
     ratios = [d / (p + t) for p, t, d in zip(*samples.values(), strict=True)]
@@ -73,20 +74,6 @@ def cost(recipe: Recipe, *, rounds: int = 20) -> dict[str, Any]:
         "ratio": middle,
         "ratio_quartiles": [low, high],
     }
-
-
-def _first_batch(run: TrainingRun, images: TrainingImages) -> Batch:
-    recipe = run.recipe
-    batches = Batches(
-        images,
-        run.spec.resized(recipe.train_hw),
-        recipe.augment,
-        batch=recipe.batch,
-        seed=recipe.seed,
-        threads=recipe.loader_threads,
-    )
-    with batches:
-        return next(iter(batches.epoch(0)))
 
 
 def _parts(run: TrainingRun, batch: Batch) -> dict[str, Callable[[], object]]:

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.data.loader import Batch, Batches, TrainingImages, open_datasets
+from distill.data.loader import Batch, TrainingImages, open_datasets
 from distill.models.feature_hooks import forward_features
+from distill.profiling.first_batches import first_batches
 from distill.recipe import METHODS, MethodConfig, Recipe
 from distill.recipe_toml import load_recipe
 from distill.training.setup import TrainingRun, build_run
@@ -51,7 +52,7 @@ def term_sizes(recipe: Recipe, methods: Sequence[str] = (), *, batches: int = 4)
     measured = [
         _measure(run, batch)
         for batch in track(
-            _first(run, TrainingImages(datasets, run.spec, cache_mib=0), batches), "measuring", batches
+            first_batches(run, TrainingImages(datasets, run.spec, cache_mib=0), batches), "measuring", batches
         )
     ]
     return {
@@ -74,20 +75,6 @@ def term_sizes(recipe: Recipe, methods: Sequence[str] = (), *, batches: int = 4)
             for name in names
         },
     }
-
-
-def _first(run: TrainingRun, images: TrainingImages, count: int) -> list[Batch]:
-    recipe = run.recipe
-    made = Batches(
-        images,
-        run.spec.resized(recipe.train_hw),
-        recipe.augment,
-        batch=recipe.batch,
-        seed=recipe.seed,
-        threads=recipe.loader_threads,
-    )
-    with made:
-        return [batch for epoch in range(-(-count // len(made))) for batch in made.epoch(epoch)][:count]
 
 
 def _measure(run: TrainingRun, batch: Batch) -> Mapping[str, Mapping[str, float]]:
