@@ -7,9 +7,8 @@ directory. ``student`` and ``teacher`` name the weights that ship with the proje
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from distill.data.augment import Augment
@@ -23,11 +22,6 @@ from edgestill.registry import Registry
 from edgestill.spec import COCO_ANCHORS_PX, HeadKind
 from runtime.tiling import Tiling
 
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass
-
 METHODS = Registry("distill.methods", "distillation method")
 
 #: The smallest value of whole numbers.
@@ -35,6 +29,9 @@ _LEAST = {
     **dict.fromkeys(("epochs", "batch", "eval_every", "loader_threads"), 1),
     **dict.fromkeys(("seed", "patience", "save_every_steps", "threads", "cache_mib", "disk_cache_mib"), 0),
 }
+
+#: Settings of ``[augment]`` that lie between 0 and 1.
+FRACTIONS = ("mosaic", "focus", "unscaled", "flip", "visible", "hue", "saturation", "value", "turn")
 
 TeacherMode = Literal["trained", "random", "shuffled"]
 
@@ -105,6 +102,9 @@ class Recipe:
         data: ``data.yaml`` files of the training data; they are combined.
         unlabelled: Folders of images without labels, e.g. frames of the target camera. They take part in the
             distillation losses only, not in the detection loss.
+        leave_out: Sources whose images take no part in training and validation, e.g. to measure the model on
+            them afterwards. The source of an image is its file name before the first ``_``.
+        repeat: How often an epoch has the labelled images of a source, for sources with few of them.
         input_hw: Input of the deployed model, height and width in pixels; used for validation.
         tiling: Tiles on which the deployed model runs (``--tile`` of the other verbs). Training windows then
             have the scale of a tile, and validation uses tiles too.
@@ -142,6 +142,8 @@ class Recipe:
     name: str
     data: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    repeat: Mapping[str, int] = field(default_factory=dict)
     input_hw: tuple[int, int] = (384, 640)
     tiling: Tiling = field(default_factory=Tiling)
     train_hw: tuple[int, int] = (320, 320)
@@ -180,19 +182,12 @@ class Recipe:
                     f"{key} = {list(getattr(self, key))} in recipe {self.name}",
                     hint="height and width in steps of 32, e.g. [384, 640]",
                 )
-        for key in ("mosaic", "focus", "unscaled", "flip", "visible", "hue", "saturation", "value", "turn"):
-            if not 0 <= getattr(self.augment, key) <= 1:
-                raise UsageError(
-                    f"augment.{key} = {getattr(self.augment, key)} in recipe {self.name}", hint="from 0 to 1"
-                )
+        self._check_augment()
         if len(self.loss.balance) != len(self.student.anchors_px):
             raise UsageError(
                 f"loss.balance = {list(self.loss.balance)} in recipe {self.name}",
                 hint=f"one number for each of the {len(self.student.anchors_px)} levels",
             )
-        low, high = self.augment.zoom
-        if not 0 < low <= high:
-            raise UsageError(f"augment.zoom = {[low, high]} in recipe {self.name}", hint="e.g. [0.6, 1.7]")
         if self.unlabelled and not self.methods:
             raise UsageError(
                 f"recipe {self.name} has unlabelled images, which need a distillation method, and no method",
@@ -213,6 +208,32 @@ class Recipe:
                 f"recipe {self.name} has the methods {', '.join(self.methods)} and no teacher",
                 hint="--set teacher=runs/x/best, or --set methods={} to train without one",
             )
+
+    def _check_augment(self) -> None:
+        """Refuse values of ``augment`` and ``repeat`` that have no meaning."""
+        for key, value in self._fractions().items():
+            if not 0 <= value <= 1:
+                raise UsageError(f"{key} = {value} in recipe {self.name}", hint="from 0 to 1")
+        for source, times in self.repeat.items():
+            if not isinstance(times, int) or isinstance(times, bool) or times < 1:
+                raise UsageError(f"repeat.{source} = {times!r} in recipe {self.name}", hint="1 or more times")
+        low, high = self.augment.zoom
+        if not 0 < low <= high:
+            raise UsageError(f"augment.zoom = {[low, high]} in recipe {self.name}", hint="e.g. [0.6, 1.7]")
+
+    def _fractions(self) -> dict[str, float]:
+        """The settings that lie between 0 and 1, by key."""
+        augment = self.augment
+        keys = {
+            "augment": (augment, FRACTIONS),
+            "augment.paste": (augment.paste, ("share", "turn")),
+            "augment.camera": (augment.camera, tuple(f.name for f in fields(augment.camera))),
+        }
+        return {
+            f"{table}.{name}": getattr(owner, name)
+            for table, (owner, names) in keys.items()
+            for name in names
+        }
 
     @property
     def teacher_weights(self) -> str:

@@ -96,7 +96,7 @@ def _train(
         clean_run_folder(out, force=force)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    datasets = open_datasets([Path(path) for path in recipe.data])
+    datasets = open_datasets([Path(path) for path in recipe.data], recipe.leave_out)
     recipe = with_anchors(recipe, datasets)
     resumes = resume and (out / STATE).is_file()
     run = build_run(recipe, out, datasets[0].classes, None if resumes else calibrate)
@@ -113,7 +113,14 @@ def _train(
     )
     scale = run.spec.resized(recipe.tiling.stretched(recipe.input_hw))
     unlabelled = find_unlabelled([Path(folder) for folder in recipe.unlabelled], datasets)
-    images = TrainingImages(datasets, scale, cache_mib=recipe.cache_mib, disk=disk, unlabelled=unlabelled)
+    images = TrainingImages(
+        datasets,
+        scale,
+        cache_mib=recipe.cache_mib,
+        disk=disk,
+        unlabelled=unlabelled,
+        repeat=recipe.repeat,
+    )
     if resumes:
         load_state(run)
         if distributed.is_main_process():

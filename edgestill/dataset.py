@@ -7,12 +7,13 @@ reads data sets (training, evaluation, calibration, verification, checks) reads 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgestill.dataset_files.data_yaml import read_data_yaml
 from edgestill.dataset_files.image_file import IMAGE_SUFFIXES, read_image
 from edgestill.dataset_files.image_folder import images_under, kind_of, listed_images
+from edgestill.dataset_files.image_source import SourceFilter
 from edgestill.dataset_files.label_file import Labels, read_labels
 from edgestill.errors import DataError, UsageError
 from edgestill.progress import say
@@ -90,6 +91,7 @@ class Dataset:
         keypoint_columns: Columns of keypoints in the label files of a set for poses, which are left out.
         has_download: Whether ``data.yaml`` has a ``download`` entry. It is never run.
         notes: What a person should know about how the paths of ``data.yaml`` were read.
+        sources: Which images ``images`` lists, by their source.
         rows: What ``labels`` has read in another way than as one box a row, until it is said.
     """
 
@@ -100,6 +102,7 @@ class Dataset:
     keypoint_columns: int = 0
     has_download: bool = False
     notes: tuple[str, ...] = ()
+    sources: SourceFilter = field(default_factory=SourceFilter)
     rows: ReadRows = field(default_factory=ReadRows, compare=False, repr=False)
 
     @classmethod
@@ -121,6 +124,10 @@ class Dataset:
             rows=ReadRows(notes=data.notes),
         )
 
+    def of_sources(self, sources: SourceFilter) -> Dataset:
+        """The same data set, of which ``images`` lists some sources only; it may then list no image."""
+        return replace(self, sources=sources)
+
     def images(self, split: str) -> list[Path]:
         """The images of a split, sorted by path.
 
@@ -138,7 +145,7 @@ class Dataset:
                 f"the {split} split of {self.path} holds no image",
                 hint=f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}",
             )
-        return sorted(found)
+        return sorted(self.sources(found))
 
     def is_there(self, split: str) -> bool:
         """Whether the data set has a split and its folders and lists are on this disk."""

@@ -5,12 +5,13 @@ The content of a batch is a pure function of the seed, the epoch and its positio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from distill.data.scaled_images import ScaledImages
 from distill.recipe import Recipe
 from edgestill.boxes import xyxy_to_cxcywh
 from edgestill.dataset import Dataset, Labels, images_under, say_remarks
+from edgestill.dataset_files.image_source import SourceFilter, source_of
 from edgestill.errors import DataError, UsageError
 from edgestill.files import resolved
 from edgestill.progress import track
@@ -50,11 +52,16 @@ class Batch:
     labelled: Tensor | None = None
 
 
-def open_datasets(paths: Sequence[Path]) -> list[Dataset]:
+def open_datasets(paths: Sequence[Path], leave_out: Collection[str] = ()) -> list[Dataset]:
     """Open data sets that are trained on together.
+
+    Args:
+        paths: The ``data.yaml`` files.
+        leave_out: Sources whose images are left out of all splits.
 
     Raises:
         DataError: One cannot be read, or they name different classes.
+        UsageError: No training image is of a source that is left out, or all of them are.
     """
     datasets = [Dataset.open(path) for path in paths]
     for other in datasets[1:]:
@@ -64,7 +71,26 @@ def open_datasets(paths: Sequence[Path]) -> list[Dataset]:
                 f"{datasets[0].path} has {', '.join(datasets[0].classes)}",
                 hint="data sets that are trained on together name the same classes in the same order",
             )
+    if leave_out:
+        check_sources(datasets, leave_out)
+        kept = SourceFilter(leave_out=frozenset(leave_out))
+        datasets = [dataset.of_sources(kept) for dataset in datasets]
     return datasets
+
+
+def check_sources(datasets: Sequence[Dataset], names: Collection[str]) -> None:
+    """Raise UsageError for a source that has no training image, or if no other source has one."""
+    found = {source_of(path) for dataset in datasets for path in dataset.images("train")}
+    for name in names:
+        if name not in found:
+            raise UsageError(
+                f"no training image is of the source {name}",
+                hint=f"the file name before the first _; there are {', '.join(sorted(found - {''}))}",
+            )
+    if found <= set(names):
+        raise UsageError(
+            f"without {', '.join(names)} no training image is left", hint="leave out fewer sources"
+        )
 
 
 def open_disk_cache(recipe: Recipe) -> DiskCache | None:
@@ -96,7 +122,7 @@ def find_unlabelled(folders: Sequence[Path], datasets: Sequence[Dataset]) -> lis
         for path in inside:
             if resolved(path) in taken:
                 raise DataError(f"{path} belongs to {taken[resolved(path)]}", hint=hint)
-        found += inside
+        found += datasets[0].sources(inside)
     return found
 
 
@@ -109,9 +135,10 @@ class TrainingImages(Sequence[Sample]):
         cache_mib: Memory for decoded images.
         disk: Disk cache of decoded images, or None.
         unlabelled: Images without labels; they follow the labelled ones.
+        repeat: How often an epoch has the labelled images of a source; once if it is not named.
 
     Attributes:
-        labelled: Number of labelled images.
+        labelled: Number of labelled images, repetitions included.
     """
 
     def __init__(
@@ -122,8 +149,14 @@ class TrainingImages(Sequence[Sample]):
         cache_mib: int,
         disk: DiskCache | None = None,
         unlabelled: Sequence[Path] = (),
+        repeat: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        found = [(dataset, path) for dataset in datasets for path in dataset.images("train")]
+        found = [
+            (dataset, path)
+            for dataset in datasets
+            for path in dataset.images("train")
+            for _ in range(repeat.get(source_of(path), 1))
+        ]
         self.labelled = len(found)
         nothing = Labels(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
         self._labels = _Labels(

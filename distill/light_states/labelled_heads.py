@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgestill.boxes import apart
 from edgestill.dataset import Dataset, read_image
+from edgestill.dataset_files.image_source import source_of
 from edgestill.progress import track
 from runtime.light_states.classifier import STATES, UNKNOWN
 
@@ -27,7 +28,7 @@ class Head:
         image_bgr: The head and its surroundings; uint8 ``[H, W, 3]``.
         xyxy: Its box in that image; float32 ``[4]``.
         state: Index into ``STATES``.
-        source: Prefix of the file name: the source of the image.
+        source: The source of the image, see ``edgestill.dataset_files.image_source``.
         short_px: Shorter side of the box, pixels of the source image.
     """
 
@@ -57,11 +58,6 @@ def read_heads(
         if source not in without:
             heads += _heads_of(data, path, source, rng)
     return heads
-
-
-def source_of(path: Path) -> str:
-    """The source of an image: its file name up to the first underscore."""
-    return path.stem.partition("_")[0]
 
 
 def _heads_of(data: Dataset, path: Path, source: str, rng: np.random.Generator) -> list[Head]:

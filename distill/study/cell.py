@@ -107,7 +107,7 @@ def run_cell(folder: Path, *, threads: int = 0) -> dict[str, Any]:
     what = read_json(folder / CELL, hint=HINT)
     recipe = _limited(build_recipe(what["arm"], what["table"]), threads)
     code = _code_digest()
-    datasets = open_datasets([Path(path) for path in recipe.data])
+    datasets = open_datasets([Path(path) for path in recipe.data], recipe.leave_out)
     split = choose_split(datasets, what["split"])
     result = train(recipe, folder, resume=True, keep_state=False)
     accuracy, detections = evaluate_checkpoint(folder / what["weights"], datasets, split, recipe.input_hw)

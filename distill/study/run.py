@@ -11,6 +11,7 @@ from typing import Any
 from filelock import Timeout
 
 from distill.data.loader import open_datasets
+from distill.recipe import Recipe
 from distill.study.cell import cell_description, is_scored, recipe_changes
 from distill.study.grid import Cell, Study
 from distill.study.process import CELL, ERROR, HINT, SCORE, CellJob, CellResult, CellRunner, folder_lock
@@ -43,7 +44,7 @@ def run_cells(
         DataError: The data cannot be read.
     """
     wanted = {cell.folder: cell_description(cell, study) for cell in cells}
-    images = {paths: _training_images(paths, study) for paths in {cell.recipe.data for cell in cells}}
+    images = {data: _training_images(*data, study) for data in {_data_of(cell.recipe) for cell in cells}}
     with _locked(out):
         _remove_outdated(cells, wanted, out, force=force)
         todo = [cell for cell in cells if not is_scored(out / cell.folder, study)]
@@ -54,7 +55,7 @@ def run_cells(
         for cell in todo:
             write_json(out / cell.folder / CELL, wanted[cell.folder])
         work = [
-            CellJob(folder=out / cell.folder, recipe=cell.recipe, images=images[cell.recipe.data])
+            CellJob(folder=out / cell.folder, recipe=cell.recipe, images=images[_data_of(cell.recipe)])
             for cell in todo
         ]
         return _run_and_report(todo, out, engine(work))
@@ -120,14 +121,19 @@ def _remove_outdated(
         rmtree(out / folder)
 
 
-def _training_images(paths: Sequence[str], study: Study) -> int:
+def _data_of(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The data sets of a recipe, and the sources that are left out of them."""
+    return recipe.data, recipe.leave_out
+
+
+def _training_images(paths: Sequence[str], leave_out: Sequence[str], study: Study) -> int:
     """The number of training images of a cell; missing data is reported before any training."""
     if not paths:
         raise UsageError(
             "the study names no data",
             hint="--data DATA.yaml; `edgestill data synth --out scenes --images 500` makes some",
         )
-    datasets = open_datasets([Path(path) for path in paths])
+    datasets = open_datasets([Path(path) for path in paths], leave_out)
     choose_split(datasets, study.split)
     return sum(len(dataset.images("train")) for dataset in datasets)
 

@@ -1,5 +1,7 @@
 """The figures of a model card, as Markdown: every model on every split, by class, size and source.
 
+The last table counts what ``edgestill run`` finds at its default thresholds.
+
 python -m edgestill.cli.model_card student teacher --data street/data.yaml --split val --split test
 """
 
@@ -8,13 +10,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from edgestill.cli.found_table import found_table
 from edgestill.cli.options import backend
+from edgestill.cli.options.model import model_file
 from edgestill.cli.table_text import points
 from edgestill.cli.verbs import eval as eval_verb
+from edgestill.dataset import Dataset
 from edgestill.errors import ToolchainError
+from runtime.detector import open_detector
+from runtime.metrics.found import Found, found_by_source
 
 Result = Mapping[str, Any]
 #: The confusion that matters most: a red light that is detected as green.
@@ -104,6 +112,18 @@ def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({100 * part / whole:.1f} %)" if whole else "-"
 
 
+def _found(models: Sequence[str], data: Path, splits: Sequence[str]) -> dict[str, Found]:
+    """What each model finds, by split and source."""
+    dataset, counts = Dataset.open(data), {}
+    for split in splits:
+        for model in models:
+            with closing(open_detector(model_file(model))) as detector:
+                found = found_by_source(detector, [dataset], [split])
+            found["all"] = sum(found.values(), start=Found())
+            counts.update({f"{split}, {model}, {source or 'no source'}": n for source, n in found.items()})
+    return counts
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Evaluate the models and print the tables; exit codes are those of ``edgestill``."""
     parser = argparse.ArgumentParser(prog="python -m edgestill.cli.model_card", description=__doc__)
@@ -119,10 +139,12 @@ def main(words: Sequence[str] | None = None) -> int:
             for split in args.split
             for model in args.models
         ]
+        counts = _found(args.models, args.data, args.split)
     except ToolchainError as error:
         print(f"model_card: {error}", file=sys.stderr)
         return error.exit_code
-    print(card(results), end="")
+    print(card(results))
+    print(found_table(counts, "data, model, source"), end="")
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from edgestill.dataset import Dataset, read_image, say_remarks
+from edgestill.dataset_files.image_source import source_of
 from edgestill.detections import Detections
 from edgestill.errors import DataError, UsageError
 from edgestill.progress import progress
@@ -226,10 +227,10 @@ def _by_source(images: Sequence[Path]) -> dict[str, list[int]]:
     """Image indices by file-name prefix before the first ``_``; empty unless there are several sources."""
     groups: dict[str, list[int]] = {}
     for position, path in enumerate(images):
-        prefix, separator, _ = path.name.partition("_")
-        if not separator or prefix.isdigit():
+        source = source_of(path)
+        if not source:
             return {}
-        groups.setdefault(prefix, []).append(position)
+        groups.setdefault(source, []).append(position)
     return dict(sorted(groups.items())) if 1 < len(groups) <= MAX_SOURCES else {}
 
 

@@ -331,3 +331,41 @@ def test_unlabelled_images_are_somewhere(tmp_path: Path) -> None:
     for name in ("labels", "nowhere"):
         with pytest.raises(DataError, match=f"{name} is not a folder with images"):
             find_unlabelled([tmp_path / name], [])
+
+
+def sources(root: Path) -> Path:
+    """Three images of source a, one of b, and one of c among them for validation only."""
+    for split, names in (("train", ("a_0", "a_1", "a_2", "b_0")), ("val", ("a_3", "b_1", "c_0"))):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        for i, name in enumerate(names):
+            cv2.imwrite(str(root / f"images/{split}/{name}.png"), np.full((90, 160, 3), i, np.uint8))
+            (root / f"labels/{split}/{name}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
+    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [red, green]\n")
+    return root / "data.yaml"
+
+
+def test_a_source_that_is_left_out_is_in_no_split_and_not_among_the_unlabelled(tmp_path: Path) -> None:
+    data = sources(tmp_path)
+    (tmp_path / "more").mkdir()
+    for name in ("a_9", "b_9"):
+        cv2.imwrite(str(tmp_path / f"more/{name}.png"), np.zeros((90, 160, 3), np.uint8))
+    (kept,) = open_datasets([data], ["a"])
+    assert [path.stem for path in kept.images("train")] == ["b_0"]
+    assert [path.stem for path in kept.images("val")] == ["b_1", "c_0"]
+    assert [path.stem for path in find_unlabelled([tmp_path / "more"], [kept])] == ["b_9"]
+
+
+def test_leaving_out_an_unknown_source_or_all_is_refused(tmp_path: Path) -> None:
+    data = sources(tmp_path)
+    with pytest.raises(UsageError, match="no training image is of the source c") as caught:
+        open_datasets([data], ["c"])
+    assert "there are a, b" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="no training image is left"):
+        open_datasets([data], ["a", "b"])
+
+
+def test_a_source_is_repeated_within_an_epoch(tmp_path: Path) -> None:
+    images = TrainingImages(open_datasets([sources(tmp_path)]), SPEC, cache_mib=1, repeat={"b": 3})
+    assert len(images) == images.labelled == 6
+    assert [int(images[i].image_bgr[0, 0, 0]) for i in range(6)] == [0, 1, 2, 3, 3, 3]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgestill.cli import model_card
+from runtime.metrics.found import Found
 
 
 def result(split: str, model: str, *, sources: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -57,9 +58,14 @@ def test_models_and_splits_are_scored_as_the_verb_does(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(model_card.eval_verb, "run", lambda args: result(args.split, args.model))
+    monkeypatch.setattr(
+        model_card, "_found", lambda models, data, splits: {"val, student, cam": Found(images=2)}
+    )
     words = ["student", "teacher", "--data", "x.yaml", "--split", "val", "--split", "test"]
     assert model_card.main(words) == 0
-    rows = capsys.readouterr().out.splitlines()[2:6]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == "| val, student, cam | 2 | 0 | 0 (0 %) | 0 (0 %) | 0 | 0.00 |"
+    rows = printed[2:6]
     assert [row.split(" | ")[:2] for row in rows] == [
         [f"| {split}, 4 images", model] for split in ("val", "test") for model in ("student", "teacher")
     ]
