@@ -61,7 +61,7 @@ def open_datasets(paths: Sequence[Path], leave_out: Collection[str] = ()) -> lis
 
     Raises:
         DataError: One cannot be read, or they name different classes.
-        UsageError: No training image is of a source that is left out, or all of them are.
+        UsageError: No image is of a source that is left out, or all training images are.
     """
     datasets = [Dataset.open(path) for path in paths]
     for other in datasets[1:]:
@@ -79,15 +79,19 @@ def open_datasets(paths: Sequence[Path], leave_out: Collection[str] = ()) -> lis
 
 
 def check_sources(datasets: Sequence[Dataset], names: Collection[str]) -> None:
-    """Raise UsageError for a source that has no training image, or if no other source has one."""
-    found = {source_of(path) for dataset in datasets for path in dataset.images("train")}
+    """Raise UsageError for a source that has no image in any split, or if no other has a training image."""
+    found = {
+        split: {source_of(path) for data in datasets if data.is_there(split) for path in data.images(split)}
+        for split in ("train", *(split for data in datasets for split in data.splits))
+    }
+    known = set().union(*found.values())
     for name in names:
-        if name not in found:
+        if name not in known:
             raise UsageError(
-                f"no training image is of the source {name}",
-                hint=f"the file name before the first _; there are {', '.join(sorted(found - {''}))}",
+                f"no image is of the source {name}",
+                hint=f"the file name before the first _; there are {', '.join(sorted(known - {''}))}",
             )
-    if found <= set(names):
+    if found["train"] <= set(names):
         raise UsageError(
             f"without {', '.join(names)} no training image is left", hint="leave out fewer sources"
         )

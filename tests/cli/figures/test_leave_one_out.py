@@ -59,7 +59,7 @@ def test_an_unknown_source_is_two_lines(
 ) -> None:
     assert run(data, tmp_path / "out", "--source", "d") == 2
     assert capsys.readouterr().err.splitlines() == [
-        "leave_one_out: no training image is of the source d",
+        "leave_one_out: no image is of the source d",
         "  hint: the file name before the first _; there are a, b, c",
     ]
 

@@ -358,9 +358,9 @@ def test_a_source_that_is_left_out_is_in_no_split_and_not_among_the_unlabelled(t
 
 def test_leaving_out_an_unknown_source_or_all_is_refused(tmp_path: Path) -> None:
     data = sources(tmp_path)
-    with pytest.raises(UsageError, match="no training image is of the source c") as caught:
-        open_datasets([data], ["c"])
-    assert "there are a, b" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="no image is of the source d") as caught:
+        open_datasets([data], ["a", "d"])
+    assert "there are a, b, c" in str(caught.value.hint)
     with pytest.raises(UsageError, match="no training image is left"):
         open_datasets([data], ["a", "b"])
 
