@@ -93,7 +93,7 @@ def free_batches(options: EngineOptions, default: tuple[int, ...] = BATCHES) -> 
     if batches[0] != 1:
         raise UsageError(
             f"a profile from {batches[0]} images on does not contain a single image",
-            hint=f"--profile-batch 1,{batches[1]},{batches[2]}, or --batch N for a fixed number",
+            hint=f"--profile-batch 1,{batches[1]},{batches[2]}; detectors also take a fixed --batch N",
         )
     return batches
 
