@@ -22,6 +22,8 @@ from runtime.light_states.classifier import STATES, LightStatesOfFrame, open_lig
 from runtime.metrics.evaluate import spread
 
 REFERENCE = "FP32 ONNX of the classifier"
+NOTHING_HINT = "compare on images with labelled lights: --verify DATA.yaml"
+FAULT = "this is a fault of the exporter: report it with the file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +129,9 @@ class LightStateCheck:
             **compare_states(reference, candidate),
             "limits": asdict(self._limits),
         }
-        beyond = failures(record, self._limits)
-        if beyond:
-            raise VerificationError(
-                f"{built.name} was not published: {'; '.join(beyond)}",
-                hint="compare on images with labelled lights: --verify DATA.yaml"
-                if not record["lights"]
-                else "this is a fault of the exporter: report it with the file",
-            )
+        if beyond := failures(record, self._limits):
+            what = f"{built.name} was not published: {'; '.join(beyond)}"
+            raise VerificationError(what, hint=FAULT if record["lights"] else NOTHING_HINT)
         return {**record, "failures": [], "doubts": _doubts(record["lights"])}
 
 
