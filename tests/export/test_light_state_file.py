@@ -124,7 +124,9 @@ def test_a_file_that_differs_is_not_published(tmp_path: Path, monkeypatch: pytes
         changed = convert_to_fp16(model, names, largest).model
         bias = next(t for t in changed.graph.initializer if t.name == "logits.bias")
         bias.CopyFrom(
-            numpy_helper.from_array(numpy_helper.to_array(bias) + np.float16([0, 0, 3, 0, 0]), bias.name)
+            numpy_helper.from_array(
+                numpy_helper.to_array(bias) + np.array([0, 0, 3, 0, 0], np.float16), bias.name
+            )
         )
         return replace(convert_to_fp16(model, names, largest), model=changed)
 
