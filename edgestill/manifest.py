@@ -9,7 +9,7 @@ from typing import Any
 
 from edgestill.errors import ArtifactError, DataError
 from edgestill.files import read_json, sha256_file, write_json
-from edgestill.spec import ModelSpec, Precision, TensorSpec
+from edgestill.spec import LightStateSpec, ModelSpec, Precision, TensorSpec, spec_from_json
 
 SCHEMA = 1
 OPTIONAL_FIELDS = frozenset(
@@ -22,7 +22,7 @@ class Manifest:
     """The record of one model file.
 
     Attributes:
-        spec: Pre-processing, output layout and classes of the model.
+        spec: Pre-processing, output layout and classes of the model; of a classifier, what its output means.
         format: ``"onnx"``, ``"openvino"``, ``"tensorrt"`` or ``"tensorrt-rtx"``.
         files: SHA-256 by file name, relative to the manifest's folder.
         precision: The precision that was requested.
@@ -44,7 +44,7 @@ class Manifest:
             without one.
     """
 
-    spec: ModelSpec
+    spec: ModelSpec | LightStateSpec
     format: str
     files: Mapping[str, str]
     precision: Precision
@@ -90,7 +90,7 @@ def read_manifest(model: Path) -> Manifest | None:
             raise ArtifactError(f"{path} is not a manifest of schema {SCHEMA}", hint=hint)
         if not isinstance(data["spec"], dict):
             raise TypeError(f"spec is {data['spec']!r}")  # noqa: TRY301 (one message with those below)
-        data["spec"] = ModelSpec.from_json(data["spec"])
+        data["spec"] = spec_from_json(data["spec"])
         for side in ("inputs", "outputs"):
             data[side] = tuple(
                 TensorSpec(name=t["name"], shape=tuple(t["shape"]), dtype=t["dtype"]) for t in data[side]

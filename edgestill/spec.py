@@ -37,6 +37,7 @@ ScoreMap = tuple[tuple[float, float], ...]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SPEC_KEY = "edgestill.spec"
+LIGHT_STATES_KEY = "edgestill.light_states"  # the states that a classifier of lights tells, in its order
 #: In place of the batch size in files that the ``ultralytics`` package would read other boxes from: it takes
 #: each output of 6 columns for end-to-end and skips NMS, and it knows no objectness and no ``score_map``. It
 #: converts the batch size to a number when it opens a file, so that it refuses these and shows the text.
@@ -212,6 +213,53 @@ class ModelSpec:
             KeyError: There is no spec: it is a file of another exporter.
         """
         return cls.from_json(_json_spec(metadata[SPEC_KEY]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LightStateSpec:
+    """What reporting needs to know about a classifier of light states, see ``runtime.light_states``.
+
+    Attributes:
+        classes: Names of the states; the position is the column of the output.
+        input_hw: Height and width of a crop, pixels.
+        name: Name of the network.
+        layout: What the file's one output holds: ``[B, states]``, a row that sums to 1 for each crop.
+    """
+
+    classes: tuple[str, ...]
+    input_hw: tuple[int, int]
+    name: str = "light-states"
+    layout: Literal["probabilities"] = "probabilities"
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LightStateSpec:
+        """The spec of ``dataclasses.asdict``'s data.
+
+        Raises:
+            ArtifactError: A field is missing or unknown, or its value is of another type or out of range.
+        """
+        checked = ("name", "classes", "input_hw")
+        if set(data) != {*checked, "layout"} or not all(_CHECKS[name](data[name]) for name in checked):
+            raise ArtifactError(
+                "the spec of the classifier has missing, unknown or broken fields", hint="export it again"
+            )
+        height, width = data["input_hw"]
+        return cls(classes=tuple(data["classes"]), input_hw=(height, width), name=data["name"])
+
+    def to_metadata(self) -> dict[str, str]:
+        """Metadata of a model file."""
+        return {LIGHT_STATES_KEY: ",".join(self.classes)}
+
+
+def spec_from_json(data: Mapping[str, Any]) -> ModelSpec | LightStateSpec:
+    """The spec of a manifest: of a detector, or of a classifier of light states.
+
+    Raises:
+        ArtifactError: See ``from_json`` of either.
+    """
+    if data.get("layout") == "probabilities":
+        return LightStateSpec.from_json(data)
+    return ModelSpec.from_json(data)
 
 
 def _json_spec(text: str) -> Any:

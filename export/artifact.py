@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,10 @@ import onnx
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.target import Target, engine_target
-from export.graph.interface import apply_interface
-from export.job import Job
+from export.job import FileJob
 from export.quantize.ort_fast_ops import use_fast_ops
 from export.quantize.variant import Variant
 from export.tensorrt.engine import BuildTarget, find_build_target, make_engine
-from export.tensorrt.profile import fit
 from export.verify.precision_proof import Excluded, prove, stored_elements
 from runtime.backend import open_backend
 
@@ -28,7 +25,7 @@ TOOLS = ("edgestill", "onnx", "numpy")
 GRAPH_COMPARED = "needs the device: the graph was compared in its place, on ONNX Runtime"
 
 
-def build_target_of(job: Job) -> BuildTarget | None:
+def build_target_of(job: FileJob) -> BuildTarget | None:
     """The library and GPU for which an engine is built; None for other files.
 
     Raises:
@@ -38,12 +35,12 @@ def build_target_of(job: Job) -> BuildTarget | None:
     target = engine_target(job.target)
     if target is None:
         return None
-    fit(job.checkpoint.spec, job.interface, job.engine)  # refuses a wrong profile before anything is built
+    job.fitted()  # refuses a wrong profile before anything is built
     return find_build_target(target, job.precision, job.engine)
 
 
 def make_files(
-    job: Job, build_target: BuildTarget | None, variant: Variant, built: Path, excluded: Excluded
+    job: FileJob, build_target: BuildTarget | None, variant: Variant, built: Path, excluded: Excluded
 ) -> tuple[Manifest, Path]:
     """Write the files of a target, open them and prove their precision.
 
@@ -69,13 +66,12 @@ def make_files(
 
 
 def _engine(
-    job: Job, build_target: BuildTarget, variant: Variant, built: Path, excluded: Excluded
+    job: FileJob, build_target: BuildTarget, variant: Variant, built: Path, excluded: Excluded
 ) -> tuple[Manifest, Path]:
     """Build an engine; returns its manifest and the file to compare, see ``make_files``."""
     graph = built.with_suffix(".onnx")
-    interface, profile = fit(job.checkpoint.spec, job.interface, job.engine)
-    model = _with_interface(variant.model, replace(job, interface=interface))
-    graph.write_bytes(model.SerializeToString(deterministic=True))
+    fitted, profile = job.fitted()
+    graph.write_bytes(fitted.finished(variant.model).SerializeToString(deterministic=True))
     engine = make_engine(
         build_target, graph, job.precision, job.engine, built, profile=profile, excluded=excluded.layers
     )
@@ -89,7 +85,7 @@ def _engine(
             inputs=backend.inputs,
             outputs=backend.outputs,
             built_with=_versions(build_target.target.replace("-", "_"), build_target.home.version),
-            parent_sha256=job.checkpoint.sha256,
+            parent_sha256=job.parent_sha256,
             calibration=variant.calibration,
             unproved=engine.unproved if engine.runs_here else {**engine.unproved, "verify": GRAPH_COMPARED},
             built_on=engine.built_on,
@@ -110,24 +106,19 @@ def engine_doubts(build_target: BuildTarget, record: Manifest) -> tuple[str, ...
     return tuple(found)
 
 
-def write_graph(model: onnx.ModelProto, job: Job, path: Path) -> None:
-    """Write a graph with the job's interface, as ONNX or as OpenVINO's two files."""
-    model = _with_interface(model, job)
+def write_graph(model: onnx.ModelProto, job: FileJob, path: Path) -> None:
+    """Write a graph as ONNX or as OpenVINO's two files."""
+    model = job.finished(model)
     if job.target == "onnx":
         model = use_fast_ops(model) if job.precision == "int8" else model
         path.write_bytes(model.SerializeToString(deterministic=True))
         return
     from export.graph.openvino import write_openvino  # noqa: PLC0415 (not needed for an ONNX file)
 
-    metadata = job.interface.metadata(job.checkpoint.spec)
-    write_openvino(model, metadata, path, half=job.precision == "fp16")
+    write_openvino(model, job.metadata, path, half=job.precision == "fp16")
 
 
-def _with_interface(model: onnx.ModelProto, job: Job) -> onnx.ModelProto:
-    return apply_interface(model, job.checkpoint.spec, job.interface)
-
-
-def _record(job: Job, built: Path, calibration: dict[str, Any] | None, excluded: Excluded) -> Manifest:
+def _record(job: FileJob, built: Path, calibration: dict[str, Any] | None, excluded: Excluded) -> Manifest:
     """Open a built file, prove its precision, and make its manifest."""
     package = BACKEND_PACKAGE[job.target]
     with closing(open_backend(built)) as backend:
@@ -140,7 +131,7 @@ def _record(job: Job, built: Path, calibration: dict[str, Any] | None, excluded:
             inputs=backend.inputs,
             outputs=backend.outputs,
             built_with=_versions(package, import_module(package).__version__),
-            parent_sha256=job.checkpoint.sha256,
+            parent_sha256=job.parent_sha256,
             calibration=calibration,
         )
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +11,14 @@ import onnx
 
 from edgestill.errors import UsageError, VerificationError
 from edgestill.files import refuse_overwrite
-from edgestill.manifest import Manifest, manifest_path, write_manifest
 from edgestill.progress import say
 from edgestill.quantization import QuantizationScheme
 from edgestill.target import Target
-from export.artifact import build_target_of, engine_doubts, make_files, parts, write_graph
+from export.artifact import build_target_of, make_files, write_graph
 from export.graph.detector_graph import DetectorGraph
 from export.graph.yolov5 import build_onnx
-from export.job import SECOND_SUFFIX, SUFFIX, Job
+from export.job import SUFFIX, Job
+from export.publish import Check, ExportResult, build_folder, final_path, publish
 from export.quantize.blocks import PrecisionBlock
 from export.quantize.calibration.auto_method import choose_method
 from export.quantize.calibration.domain import CalibrationFindings, look_for_objects, refuse_foreign
@@ -36,28 +33,6 @@ from export.tensorrt.engine import BuildTarget
 from export.verify.gate import BeyondLimitsError
 from export.verify.precision_proof import Excluded
 from export.verify.score_calibration import ScoreCalibration
-
-#: Compares a built file with its source, given both, the source as FP32 ONNX; raises VerificationError.
-Check = Callable[[Path, Path], Mapping[str, Any] | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ExportResult:
-    """The published files.
-
-    Attributes:
-        files: The model file first, then its other files.
-        manifest: The manifest beside it.
-        record: Content of the manifest.
-        doubts: What was not proved about the file, as sentences.
-        plot: The plot of the sensitivities; None without a repair, or without matplotlib.
-    """
-
-    files: tuple[Path, ...]
-    manifest: Path
-    record: Manifest
-    doubts: tuple[str, ...] = ()
-    plot: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -167,14 +142,12 @@ def export(
             interface.
         VerificationError: The file has another precision, or differs from its source by more than the limits.
     """
-    final = out / f"{name}{SUFFIX[job.target]}"
-    others = [final.with_suffix(SECOND_SUFFIX[job.target])] if job.target in SECOND_SUFFIX else []
-    others += [plot_path(final)] if repair_with else []
-    for path in (final, *others, manifest_path(final)):
-        refuse_overwrite(path, force=force)
+    final = final_path(out, name, job.target, force=force)
+    if repair_with:
+        refuse_overwrite(plot_path(final), force=force)
     job.interface.check(job.target, job.precision)
     build_target = build_target_of(job)
-    with _build_folder(out) as folder:
+    with build_folder(out) as folder:
         say(f"build {final.name}")
         spec = job.checkpoint.spec
         graph = DetectorGraph(build_onnx(spec, job.checkpoint.weights), spec.scale)
@@ -196,34 +169,7 @@ def export(
             raise made.refusal
         if made.refusal and repair_with:
             made, plot = run.fall_back(made, graph.model, repair_with)
-        files = parts(made.path)
-        # The model file is renamed after its other files, and before its manifest only.
-        for path in [*([plot] if plot else []), *reversed(files), write_manifest(made.path, made.record)]:
-            path.replace(out / path.name)
-    return ExportResult(
-        files=tuple(out / p.name for p in files),
-        manifest=manifest_path(final),
-        record=made.record,
-        doubts=() if build_target is None else engine_doubts(build_target, made.record),
-        plot=out / plot.name if plot else None,
-    )
-
-
-@contextmanager
-def _build_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder on the disk of the result; a new ``out`` that stays empty is removed."""
-    is_new = not out.exists()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out))
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}", hint="name another --out") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-        if is_new and not any(out.iterdir()):
-            out.rmdir()
+        return publish(made.path, made.record, out, build_target, plot)
 
 
 def _findings(job: Job, source_path: Path) -> CalibrationFindings | None:

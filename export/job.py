@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
+
+import onnx
 
 from edgestill.checkpoint import Checkpoint
 from edgestill.quantization import ANY_CPU_RANGE
-from edgestill.spec import ModelSpec, Precision, ScoreMap
+from edgestill.spec import LightStateSpec, ModelSpec, Precision, ScoreMap
 from edgestill.target import QdqTarget, Target, engine_target, qdq_target
-from export.graph.interface import Interface
+from export.graph.interface import Interface, apply_interface
 from export.quantize.calibration.auto_method import MethodTrial
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.range_methods import ONNXRUNTIME, OPENVINO, TENSORRT, Method
 from export.quantize.int8 import Int8Settings
 from export.quantize.qdq_placement import for_onnxruntime, for_openvino, for_tensorrt
 from export.tensorrt.options import EngineOptions
+from export.tensorrt.profile import Profile, fit
 from export.verify.score_calibration import HeldOutImages
 
 SUFFIX: Mapping[Target, str] = {
@@ -36,6 +40,53 @@ INT8_SETTINGS: dict[QdqTarget, Int8Settings] = {
 }
 #: Suffix of the second file of a target: OpenVINO's weights; the graph that an engine is built from.
 SECOND_SUFFIX: Mapping[Target, str] = {"openvino": ".bin", "tensorrt": ".onnx", "tensorrt-rtx": ".onnx"}
+
+
+class FileJob(Protocol):
+    """What a file is written by: the job of a detector, or of the classifier of light states.
+
+    Attributes:
+        target: The target.
+        precision: Precision of the computation.
+        engine: Options of an engine; not used for other files.
+        spec: The spec of the file.
+        metadata: The metadata of an OpenVINO file.
+        parent_sha256: SHA-256 of what the file is made from.
+    """
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of the computation."""
+
+    @property
+    def engine(self) -> EngineOptions:
+        """Options of an engine; not used for other files."""
+
+    @property
+    def spec(self) -> ModelSpec | LightStateSpec:
+        """The spec of the file."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The metadata of an OpenVINO file."""
+
+    @property
+    def parent_sha256(self) -> str:
+        """SHA-256 of what the file is made from."""
+
+    def fitted(self) -> tuple[FileJob, Profile | None]:
+        """The job with shapes that an engine can have, and the engine's profile; None for fixed shapes.
+
+        Raises:
+            UsageError: The options of the engine do not fit the shapes of the file.
+        """
+
+    def finished(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """The graph of the file, of a graph at the precision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,6 +122,20 @@ class Job:
         spec = replace(self.checkpoint.spec, score_map=score_map)
         return replace(self, checkpoint=replace(self.checkpoint, spec=spec))
 
+    def fitted(self) -> tuple[Job, Profile | None]:
+        """The job with the interface that an engine can have, and the engine's profile."""
+        interface, profile = fit(self.checkpoint.spec, self.interface, self.engine)
+        return replace(self, interface=interface), profile
+
+    def finished(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """A copy of a graph with the job's interface."""
+        return apply_interface(model, self.checkpoint.spec, self.interface)
+
+    @property
+    def parent_sha256(self) -> str:
+        """SHA-256 of the weights."""
+        return self.checkpoint.sha256
+
     @property
     def int8(self) -> Int8Settings:
         """The INT8 settings of the target."""
@@ -92,3 +157,8 @@ class Job:
     def spec(self) -> ModelSpec:
         """The spec of the file: the checkpoint's with the interface of the job."""
         return self.interface.spec(self.checkpoint.spec)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The metadata of an OpenVINO file; those of an ONNX file are set with the interface."""
+        return self.interface.metadata(self.checkpoint.spec)

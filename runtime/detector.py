@@ -199,14 +199,27 @@ def open_detector(
     path = Path(path)
     loaded = open_backend(path, backend, device=device, threads=threads, trust_engine=trust_engine)
     try:
-        reading = _reading(path, loaded, input_hw)
-        spec = _at_size(path, reading.spec, loaded.inputs[0], input_hw)
+        reading, spec = read_detector(path, loaded, input_hw)
     except ToolchainError:
         loaded.close()
         raise
+    return ModelDetector(spec, loaded, reading, conf=conf, iou=iou, multi_label=multi_label)
+
+
+def read_detector(
+    path: Path, loaded: Backend, input_hw: tuple[int, int] | None = None
+) -> tuple[Reading, ModelSpec]:
+    """How a loaded file is read as a detector, and its spec at an input size, see ``open_detector``.
+
+    Raises:
+        ArtifactError: It is broken, or not a detector.
+        UsageError: It has another, fixed input size.
+    """
+    reading = _reading(path, loaded, input_hw)
+    spec = _at_size(path, reading.spec, loaded.inputs[0], input_hw)
     for note in reading.notes:
         say(note)
-    return ModelDetector(spec, loaded, reading, conf=conf, iou=iou, multi_label=multi_label)
+    return reading, spec
 
 
 def _at_size(path: Path, spec: ModelSpec, taken: TensorSpec, input_hw: tuple[int, int] | None) -> ModelSpec:

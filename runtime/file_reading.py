@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError, ToolchainError
-from edgestill.spec import COCO_ANCHORS_PX, SPEC_KEY, Layout, ModelSpec, TensorSpec
+from edgestill.spec import COCO_ANCHORS_PX, LIGHT_STATES_KEY, SPEC_KEY, Layout, ModelSpec, TensorSpec
 from runtime.backend import Backend
 from runtime.foreign_layout import END_TO_END_COLUMNS, layout_of_rows, layout_of_shape
 
@@ -70,6 +70,11 @@ def read_file(path: Path, backend: Backend, input_hw: tuple[int, int] | None = N
         spec = ModelSpec.from_metadata(backend.metadata)
         limited(path, spec.input_hw)
         return Reading(spec=spec, why="the spec of edgestill in the file", task="detect")
+    if LIGHT_STATES_KEY in backend.metadata:
+        raise ArtifactError(
+            f"{path} is a classifier of light states, not a detector",
+            hint=f"give it to a detector: edgestill run DETECTOR --source SOURCE --lights {path.name}",
+        )
     return _Foreign(path, backend).read(input_hw)
 
 

@@ -14,9 +14,10 @@ from typing import Any
 from argcomplete import autocomplete
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter
 
-from edgestill.shipped import NAMES
+from edgestill.shipped import LIGHT_STATES, NAMES
 
 MODEL_SUFFIXES = ("onnx", "xml", "engine", "pt")
+CLASSIFIER_SUFFIXES = ("onnx", "xml", "engine")
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff")
 VIDEO_SUFFIXES = ("mp4", "avi", "mkv", "mov")
 
@@ -50,8 +51,10 @@ def _completer(action: argparse.Action) -> Completer | None:
         metavar = "SOURCE"
     elif "--backend" in action.option_strings:
         metavar = "BACKEND"
-    elif metavar == "FILE" and not action.option_strings:
-        metavar = "MODEL"
+    elif "--lights" in action.option_strings:
+        metavar = "LIGHTS"
+    elif metavar in {"FILE", "CKPT"} and not action.option_strings:
+        metavar = "ANY MODEL"
     if metavar.startswith("{"):
         return _either(metavar.strip("{}").split(","))
     kind = KINDS.get(metavar.partition("[")[0])
@@ -105,6 +108,8 @@ def _models() -> Completer:
 #: By metavar.
 KINDS: Mapping[str, Callable[[], Completer]] = {
     **dict.fromkeys(("MODEL", "CKPT", "A", "B"), _models),
+    "ANY MODEL": lambda: _either((*NAMES, LIGHT_STATES), _files(*MODEL_SUFFIXES)),
+    "LIGHTS": lambda: _either([LIGHT_STATES], _files(*CLASSIFIER_SUFFIXES)),
     **dict.fromkeys(("A.json", "B.json", "RESULT.json"), lambda: _files("json")),
     **dict.fromkeys(("DIR", "SRC"), _folders),
     "DATA.yaml": lambda: _files("yaml", "yml"),

@@ -19,6 +19,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -51,10 +52,21 @@ COMMON = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises UsageError, so that its errors have the two-line form of all errors."""
+    """An ArgumentParser that raises UsageError, so that its errors have the two-line form of all errors.
+
+    Attributes:
+        words: What it is about to parse, for the hint of an error.
+    """
+
+    words: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"{self.prog} --help")
+        hint = f"{self.prog} --help"
+        flags = [flag for a in self._actions if a.nargs == argparse.OPTIONAL for flag in a.option_strings]
+        given = [a for a, b in pairwise(self.words) if a in flags and not b.startswith("-")]
+        if given and "are required" in message:
+            hint = f"the word behind {given[0]} was taken as its value: put {given[0]} last"
+        raise UsageError(message, hint=hint)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Name the choice that is like a wrong one, and all of them only where none is."""
@@ -207,7 +219,7 @@ def _run(words: list[str]) -> tuple[ModuleType, argparse.Namespace, Any]:
     return module, args, module.run(args)
 
 
-def verb_parser(verb: str) -> argparse.ArgumentParser:
+def verb_parser(verb: str) -> _Parser:
     """The parser of a verb; its mistakes are UsageErrors.
 
     Raises:
@@ -247,6 +259,7 @@ def _fill(parser: argparse.ArgumentParser, module: ModuleType) -> None:
 
 def _parse(verb: str, words: list[str]) -> argparse.Namespace:
     parser = verb_parser(verb)
+    parser.words = words
     # Removed first, so that they may stand anywhere, also behind a sub-verb, whose parser does not know them.
     args, unknown = parser.parse_known_args([w for w in words if w not in COMMON])
     for flag in COMMON:

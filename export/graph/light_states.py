@@ -9,11 +9,9 @@ import onnx
 from numpy.typing import NDArray
 
 from export.graph.writer import GraphWriter
-from runtime.light_states.classifier import STATES
-from runtime.light_states.crops import CROP_HW
+from runtime.light_states.classifier import SPEC
 
 Weights = Mapping[str, NDArray[np.float32]]
-METADATA_KEY = "edgestill.light_states"
 
 
 def build_light_states(weights: Weights) -> onnx.ModelProto:
@@ -39,9 +37,9 @@ def build_light_states(weights: Weights) -> onnx.ModelProto:
     writer.node("Softmax", "probabilities", [last], axis=1)
     return writer.model(
         "light-states",
-        inputs={"crops": ["batch", 3, *CROP_HW]},
-        outputs={"probabilities": ["batch", len(STATES)]},
-        metadata={METADATA_KEY: ",".join(STATES)},
+        inputs={"crops": ["batch", 3, *SPEC.input_hw]},
+        outputs={"probabilities": ["batch", len(SPEC.classes)]},
+        metadata=SPEC.to_metadata(),
     )
 
 

@@ -105,4 +105,4 @@ def _rewrite(model: onnx.ModelProto, half_nodes: set[str]) -> onnx.ModelProto:
 
 def _is_weight(node: onnx.NodeProto, position: int) -> bool:
     """Whether an input is a weight or bias; other constants, such as the scales of a Resize, stay FP32."""
-    return node.op_type == "Conv" and position > 0
+    return node.op_type in {"Conv", "Gemm"} and position > 0

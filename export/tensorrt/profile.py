@@ -73,19 +73,29 @@ def fit(spec: ModelSpec, interface: Interface, options: EngineOptions) -> tuple[
         return interface, None
     if options.dla_core is not None:
         raise UsageError("a DLA supports fixed shapes only", hint="leave --dynamic or --dla out")
-    batches = (interface.batch,) * 3 if interface.batch is not None else options.batches or BATCHES
+    batches = (interface.batch,) * 3 if interface.batch is not None else free_batches(options)
     sizes = (options.sizes or _sizes(spec)) if interface.free_hw else (spec.input_hw,) * 3
-    if batches[0] != 1 and interface.batch is None:
-        raise UsageError(
-            f"a profile from {batches[0]} images on does not contain a single image",
-            hint=f"--profile-batch 1,{batches[1]},{batches[2]}, or --batch N for a fixed number",
-        )
     _check_sizes(spec, sizes)
     shapes = [_shape(n, hw, interface) for n, hw in zip(batches, sizes, strict=True)]
     if interface.free_hw:
         rows = min(interface.rows, spec.resized(sizes[0]).cells)
         interface = replace(interface, least_hw=sizes[0], rows=rows)
     return interface, Profile(least=shapes[0], best=shapes[1], most=shapes[2])
+
+
+def free_batches(options: EngineOptions, default: tuple[int, ...] = BATCHES) -> tuple[int, ...]:
+    """Smallest, optimal and largest batch of a free one.
+
+    Raises:
+        UsageError: A single image is not within the profile.
+    """
+    batches = options.batches or default
+    if batches[0] != 1:
+        raise UsageError(
+            f"a profile from {batches[0]} images on does not contain a single image",
+            hint=f"--profile-batch 1,{batches[1]},{batches[2]}; detectors also take a fixed --batch N",
+        )
+    return batches
 
 
 def _fixed(flag: str, what: str) -> UsageError:

@@ -62,7 +62,7 @@ class EvaluationSet:
             UsageError: It has no such split.
         """
         dataset = Dataset.open(data)
-        split = split or next((s for s in ("val", "test") if s in dataset.splits), "val")
+        split = split or default_split(dataset)
         samples = load_samples(dataset, split, classes, limit=limit)
         return cls(dataset=dataset, split=split, samples=samples)
 
@@ -70,6 +70,11 @@ class EvaluationSet:
     def images(self) -> list[Path]:
         """All images of the split, not only the samples."""
         return self.dataset.images(self.split)
+
+
+def default_split(dataset: Dataset) -> str:
+    """The split to compare on: ``val``, or ``test`` where there is no ``val``."""
+    return next((s for s in ("val", "test") if s in dataset.splits), "val")
 
 
 class SourceCheck:

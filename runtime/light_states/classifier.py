@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from edgestill.errors import ArtifactError
 from edgestill.shipped import SHIPPED as SHIPPED_WEIGHTS
+from edgestill.spec import LIGHT_STATES_KEY, LightStateSpec
 from runtime.backend import Backend, open_backend
 from runtime.light_states.crops import CROP_HW, crop_heads
 
 UNKNOWN = "unknown"
 #: Outputs of the network in this order. ``unknown`` is what shows no state: a back, a side, something else.
 STATES = ("red", "yellow", "green", "off", UNKNOWN)
+SPEC = LightStateSpec(classes=STATES, input_hw=CROP_HW)
 SHARE = 0.6  # a state with a lower probability is reported as unknown
 SHIPPED = SHIPPED_WEIGHTS / "light-states.onnx"
 
@@ -83,20 +85,52 @@ def to_input(crops_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def open_light_states(
-    path: Path = SHIPPED, *, backend: str = "auto", device: str | None = None, threads: int | None = None
+    path: Path = SHIPPED,
+    *,
+    backend: str = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    trust_engine: bool = False,
 ) -> LightStateClassifier:
     """Load a classifier from a file of ``edgestill export light-states``, or the shipped one.
+
+    Args:
+        path: An ``.onnx``, OpenVINO ``.xml`` or TensorRT ``.engine`` file.
+        backend: A backend; ``"auto"`` chooses by the file's suffix.
+        device: See ``runtime.backend.open_backend``.
+        threads: CPU threads; None leaves the choice to the library.
+        trust_engine: Whether an engine that was not built on this machine is run; it is native code.
 
     Raises:
         ArtifactError: The file is missing, broken, or not a classifier of light states.
         DeviceError: The library or the device is not available.
     """
-    loaded = open_backend(path, backend, device=device, threads=threads)
-    inputs, outputs = [t.shape for t in loaded.inputs], [t.shape for t in loaded.outputs]
-    if len(inputs) != 1 or inputs[0][1:] != (3, *CROP_HW) or outputs[0][1:] != (len(STATES),):
+    loaded = open_backend(path, backend, device=device, threads=threads, trust_engine=trust_engine)
+    try:
+        check_classifier(path, loaded)
+    except ArtifactError:
         loaded.close()
-        raise ArtifactError(
-            f"{path} takes {inputs} and gives {outputs}: it is not a classifier of light states",
-            hint=f"it takes [N, 3, {CROP_HW[0]}, {CROP_HW[1]}] and gives [N, {len(STATES)}]",
-        )
+        raise
     return LightStateClassifier(loaded)
+
+
+def check_classifier(path: Path, loaded: Backend) -> None:
+    """Raise ArtifactError if a loaded file is not a classifier of ``STATES``."""
+    if problem := _problem(loaded):
+        raise ArtifactError(
+            f"{path} {problem}: it is not a classifier of light states",
+            hint="`edgestill export light-states` writes one; --lights without a file takes the shipped one",
+        )
+
+
+def _problem(loaded: Backend) -> str | None:
+    """Why a file is not a classifier of ``STATES``; None if it is one."""
+    told = loaded.metadata.get(LIGHT_STATES_KEY, ",".join(STATES))
+    if told != ",".join(STATES):
+        return f"tells {told[:80]!a}, not {','.join(STATES)}"
+    inputs, outputs = ([list(t.shape) for t in side] for side in (loaded.inputs, loaded.outputs))
+    if [shape[1:] for shape in inputs] == [[3, *CROP_HW]] and [s[1:] for s in outputs] == [[len(STATES)]]:
+        return None
+    return (
+        f"takes {inputs} and gives {outputs}, not [N, 3, {CROP_HW[0]}, {CROP_HW[1]}] and [N, {len(STATES)}]"
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from distill.teacher import weights_path
 from edgestill.checkpoint import read_checkpoint
-from edgestill.shipped import NAMES, SHIPPED, checkpoint_folder
+from edgestill.shipped import LIGHT_STATES, NAMES, SHIPPED, checkpoint_folder
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -18,6 +18,14 @@ def test_each_name_is_a_checkpoint(name: str, tmp_path: Path, monkeypatch: pytes
 
 def test_every_shipped_folder_has_a_name() -> None:
     assert sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) == sorted(NAMES)
+
+
+def test_light_states_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint_folder(LIGHT_STATES) == SHIPPED / "light-states.onnx"
+    assert checkpoint_folder(LIGHT_STATES).is_file()
+    (tmp_path / "light-states").mkdir()
+    assert checkpoint_folder(LIGHT_STATES) == Path("light-states")
 
 
 def test_student_is_the_shipped_one_unless_something_here_has_that_name(

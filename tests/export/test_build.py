@@ -12,8 +12,9 @@ from edgestill.dataset import Dataset
 from edgestill.errors import UsageError, VerificationError
 from edgestill.files import sha256_file
 from edgestill.manifest import check_files, read_manifest
-from export.build import ExportResult, export
+from export.build import export
 from export.job import Job
+from export.publish import ExportResult
 from export.quantize.calibration.images import Calibration, choose_images
 from runtime.detector import open_detector
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
-    from export.build import ExportResult
+    from export.publish import ExportResult
     from export.quantize.fallback import MeasureLatency
 
 NOT_NEEDED = "the file is within the limits"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgestill.cli import light_state_export
 from edgestill.cli.options import calibration, engine, interface, recalibrate, repair
 from edgestill.cli.options.model import read_pt
 from edgestill.cli.options.sizes import input_hw
@@ -17,7 +19,7 @@ from edgestill.errors import ArtifactError, UsageError
 if TYPE_CHECKING:
     from edgestill.checkpoint import Checkpoint
     from edgestill.spec import ModelSpec
-    from export.build import Check
+    from export.publish import Check, ExportResult
     from export.verify.source_check import EvaluationSet, OpenReference
     from runtime.detector import Detector
 
@@ -29,7 +31,11 @@ VERIFY_IMAGES = 200  # with more, the difference of mAP between two files hardly
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
-    add("checkpoint", metavar="CKPT", help="a checkpoint folder, `student`, `teacher`, or a YOLOv5 .pt file")
+    add(
+        "checkpoint",
+        metavar="CKPT",
+        help="a checkpoint folder, `student`, `teacher`, or a YOLOv5 .pt file; `light-states`",
+    )
     add(
         "--to",
         required=True,
@@ -69,6 +75,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             f"--name {args.name} is a path", hint="--out names the folder, --name the file in it"
         )
     _refuse_idle_split(args)
+    if light_state_export.is_named(args.checkpoint):
+        made, found = light_state_export.run(args, _parser())
+        return _result(args, made, found, repaired=None)
     calibration.refuse_conflicts(args)
     repair.refuse_conflicts(args)
     recalibrate.refuse_conflicts(args)
@@ -97,6 +106,28 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         force=args.force,
         repair_with=repair.read(args, evaluation.samples[0].path.parent if evaluation else None),
     )
+    found = [
+        *comparison_doubts(evaluation),
+        *job.doubts,
+        *(made.record.calibration or {}).get("doubts", ()),
+        *recalibrate.doubts(made.record.recalibration),
+        *(made.record.verify or {}).get("doubts", ()),
+        *made.doubts,
+    ]
+    return _result(args, made, found, repaired=repair.summary(args, made))
+
+
+def _parser() -> argparse.ArgumentParser:
+    """A parser that knows the defaults of the flags."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser
+
+
+def _result(
+    args: argparse.Namespace, made: ExportResult, doubts: Sequence[str], *, repaired: Any
+) -> dict[str, Any]:
+    """The result of an export as plain data."""
     record = made.record
     return {
         "kind": "export",
@@ -113,15 +144,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "calibration": _summary(record.calibration),
         "verify": record.verify,
         "recalibration": record.recalibration,
-        "repair": repair.summary(args, made),
-        "doubts": [
-            *comparison_doubts(evaluation),
-            *job.doubts,
-            *(record.calibration or {}).get("doubts", ()),
-            *recalibrate.doubts(record.recalibration),
-            *(record.verify or {}).get("doubts", ()),
-            *made.doubts,
-        ],
+        "repair": repaired,
+        "doubts": list(doubts),
     }
 
 
@@ -138,10 +162,20 @@ def show(result: dict[str, Any]) -> Any:
     for name, reason in ((result["calibration"] or {}).get("left_float") or {}).items():
         table.add_row("kept float", f"{name}: {reason}")
     verified = result["verify"] or {}
-    for key in ("reference", "images", "reference_sure", "matched", "missed", "extra", "red_green_swaps"):
+    for key in (
+        "reference",
+        "images",
+        "lights",
+        "changed",
+        "reference_sure",
+        "matched",
+        "missed",
+        "extra",
+        "red_green_swaps",
+    ):
         if key in verified:
             table.add_row(key.replace("_", " "), str(verified[key]))
-    for key in ("score_drift_mean", "iou_mean", "drop_points"):
+    for key in ("difference_max", "score_drift_mean", "iou_mean", "drop_points"):
         if verified.get(key) is not None:
             table.add_row(key.replace("_", " "), f"{verified[key]:.4f}")
     rows = recalibrate.rows(result["recalibration"], result["verify"])

@@ -13,7 +13,9 @@ from edgestill.errors import ArtifactError, UsageError, VerificationError
 from export.lint.linter import LINT_NAMES
 
 if TYPE_CHECKING:
-    from runtime.detector import ModelDetector
+    from edgestill.spec import ModelSpec
+    from runtime.backend import Backend
+    from runtime.file_reading import Reading
 
 SUMMARY = "Show a model file's spec, manifest, tensors, hashes and layers by precision; lint an .onnx"
 EXAMPLE = "edgestill inspect student.onnx --lint --for tensorrt"
@@ -22,7 +24,7 @@ FINDINGS_SHOWN = 3  # per rule, in the table; the JSON has all
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("file", metavar="FILE", help=backend.MODEL)
+    parser.add_argument("file", metavar="FILE", help=f"{backend.MODEL}; `light-states`")
     backend.add_arguments(parser, threads=False)
     parser.add_argument(
         "--lint",
@@ -95,31 +97,49 @@ def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     from edgestill.files import sha256_file  # noqa: PLC0415
     from edgestill.manifest import read_manifest  # noqa: PLC0415
     from export.verify.precision_proof import stored_elements  # noqa: PLC0415
-    from runtime.detector import open_detector  # noqa: PLC0415
+    from runtime.backend import open_backend  # noqa: PLC0415
 
-    options = {"backend": args.backend, "trust_engine": args.trust_engine}
-    with closing(open_detector(path, **options)) as detector:
+    with closing(open_backend(path, args.backend, trust_engine=args.trust_engine)) as backend:
         manifest = read_manifest(path)
         return {
             "kind": "inspect",
             "file": str(path),
             "format": path.suffix.lstrip("."),
             "sha256": sha256_file(path),
-            "spec": detector.spec.to_json(),
-            "reading": _reading(detector),
-            "inputs": [asdict(t) for t in detector.backend.inputs],
-            "outputs": [asdict(t) for t in detector.backend.outputs],
-            "free": _free(detector),
-            "metadata": dict(detector.backend.metadata),
-            "layers_executed": detector.backend.layers_by_dtype(),
+            **_network(path, backend),
+            "metadata": dict(backend.metadata),
+            "layers_executed": backend.layers_by_dtype(),
             "elements_stored": stored_elements(path),
             "manifest": None if manifest is None else asdict(manifest),
         }
 
 
-def _reading(detector: ModelDetector) -> dict[str, Any]:
+def _network(path: Path, backend: Backend) -> dict[str, Any]:
+    """What kind of network a loaded file holds, and its tensors."""
+    from edgestill.spec import LIGHT_STATES_KEY  # noqa: PLC0415
+    from runtime.detector import read_detector  # noqa: PLC0415
+    from runtime.light_states.classifier import SPEC, check_classifier  # noqa: PLC0415
+
+    tensors = {
+        "inputs": [asdict(t) for t in backend.inputs],
+        "outputs": [asdict(t) for t in backend.outputs],
+    }
+    if LIGHT_STATES_KEY in backend.metadata:
+        check_classifier(path, backend)
+        free = ["batch"] * (backend.inputs[0].shape[0] is None)
+        return {"network": "classifier of light states", "spec": asdict(SPEC), **tensors, "free": free}
+    reading, spec = read_detector(path, backend)
+    return {
+        "network": "detector",
+        "spec": spec.to_json(),
+        "reading": _reading(reading),
+        **tensors,
+        "free": _free(spec, backend),
+    }
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
     """What the file says about itself, and what its layout was told by; null where it does not say."""
-    reading = detector.reading
     return {
         "layout": reading.spec.layout,
         "because": reading.why,
@@ -130,14 +150,12 @@ def _reading(detector: ModelDetector) -> dict[str, Any]:
     }
 
 
-def _free(detector: ModelDetector) -> list[str]:
+def _free(spec: ModelSpec, backend: Backend) -> list[str]:
     """The axes of the input without a fixed size; the spec has the sizes that are used by default."""
     axes = (
-        ("batch", "height", "width", None)
-        if detector.spec.pixels == "uint8"
-        else ("batch", None, "height", "width")
+        ("batch", "height", "width", None) if spec.pixels == "uint8" else ("batch", None, "height", "width")
     )
-    sides = detector.backend.inputs[0].shape
+    sides = backend.inputs[0].shape
     return [axis for axis, side in zip(axes, sides, strict=True) if axis and side is None]
 
 

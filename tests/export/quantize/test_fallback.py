@@ -17,8 +17,9 @@ from edgestill.dataset import Dataset
 from edgestill.errors import UsageError, VerificationError
 from edgestill.manifest import Manifest, read_manifest
 from edgestill.spec import ModelSpec
-from export.build import ExportResult, export
+from export.build import export
 from export.job import Job
+from export.publish import ExportResult
 from export.quantize import sensitivity_plot
 from export.quantize.blocks import PrecisionBlock
 from export.quantize.calibration.images import Calibration, choose_images
