@@ -99,6 +99,12 @@ class ModelDetector:
         self.spec, self.backend, self.reading = spec, backend, reading
         self.conf, self.iou, self.multi_label = conf, iou, multi_label
         self._input, self._output = backend.inputs[0], backend.outputs[0]
+        self._limits = [limit for limit in (backend.max_batch, reading.max_batch) if limit]
+
+    @property
+    def max_batch(self) -> int | None:
+        """Images that one run of the network takes; None for any number."""
+        return self._input.shape[0] or min(self._limits, default=None)
 
     def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
         """Detections in an image, uint8 ``[H, W, 3]`` BGR, in its pixels."""
@@ -142,8 +148,7 @@ class ModelDetector:
     def _infer(self, feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """The network's output for each input, both ``[1, ...]``."""
         name, out = self._input.name, self._output.name
-        limits = [limit for limit in (self.backend.max_batch, self.reading.max_batch) if limit]
-        size = self._input.shape[0] or min([len(feeds), *limits])
+        size = self._input.shape[0] or min([len(feeds), *self._limits])
         outputs: list[NDArray[Any]] = []
         for start in range(0, len(feeds), size):
             taken = list(feeds[start : start + size])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, cast
 
 import numpy as np
@@ -18,6 +19,9 @@ SOURCES = Registry("runtime.sources", "frame source")
 #: Modules of ``runtime.sources`` that are chosen by the form of the text.
 WITHOUT_SCHEME = frozenset({"images", "video", "webcam"})
 KINDS = "an image, a folder, a glob, a video, a camera number, rtsp://..., v4l2:///dev/videoN"
+
+
+NO_DROPS: Mapping[str, int] = MappingProxyType({})  # of a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,13 +53,18 @@ class FrameSource(Protocol):
         is_live: Whether this is a camera; it yields its newest frame and drops frames that come too fast.
         fps: Frames per second; None if the source has no frame rate, as a folder of images.
         total: Number of frames according to the source; None for a camera.
-        dropped: Frames of a camera that were replaced by newer ones before they were taken.
+        dropped: Frames of a camera that were not taken, the sum of ``drops``.
+        drops: The same by cause, as ``replaced`` by a newer one before it was taken.
     """
 
     is_live: bool
     fps: float | None
     total: int | None
     dropped: int
+
+    @property
+    def drops(self) -> Mapping[str, int]:
+        """Frames of a camera that were not taken, by cause."""
 
     @property
     def doubts(self) -> Sequence[str]:

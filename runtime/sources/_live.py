@@ -5,7 +5,7 @@ Without the thread, the driver would queue frames and a slow consumer would get 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from threading import Condition, Thread
 from time import perf_counter
 from typing import Any, Protocol
@@ -67,6 +67,11 @@ class LiveSource:
         self._ended = False
         self._thread = Thread(target=self._grab, name=f"camera {name}", daemon=True)
         self._thread.start()
+
+    @property
+    def drops(self) -> Mapping[str, int]:
+        """Frames that were not taken, by cause."""
+        return {"replaced": self.dropped} if self.dropped else {}
 
     def frames(self) -> Iterator[Frame]:
         """Yield the newest frame that was not yielded yet, until the camera stops."""

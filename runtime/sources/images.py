@@ -11,7 +11,7 @@ from time import perf_counter
 from edgestill.dataset import IMAGE_SUFFIXES, read_image
 from edgestill.dataset_files.image_folder import is_hidden
 from edgestill.errors import DataError
-from runtime.frames import Frame
+from runtime.frames import NO_DROPS, Frame
 from runtime.sources._missing import IMAGES_END_IN, missing_source, no_images, refuse_model
 
 FPS = 25.0  # nominal: tracking needs a time, and images have none
@@ -28,6 +28,7 @@ class ImageFiles:
     is_live = False
     fps: float | None = None
     dropped = 0
+    drops = NO_DROPS
     doubts: tuple[str, ...] = ()
     broke_off: str | None = None
 

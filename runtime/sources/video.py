@@ -12,7 +12,7 @@ import numpy as np
 
 from edgestill.errors import DataError
 from edgestill.files import is_utf8
-from runtime.frames import Frame
+from runtime.frames import NO_DROPS, Frame
 from runtime.sources._capture import open_capture
 from runtime.sources._missing import missing_source, refuse_model
 from runtime.sources._stamps import StampClock
@@ -30,6 +30,7 @@ class VideoFile:
 
     is_live = False
     dropped = 0
+    drops = NO_DROPS
 
     def __init__(self, path: Path, capture: Any) -> None:
         self._path, self._capture = path, capture

@@ -235,7 +235,7 @@ def test_a_camera_that_vanishes_keeps_its_recording(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Camera:
-        is_live, fps, total, dropped, doubts, broke_off = True, 10.0, None, 0, (), None
+        is_live, fps, total, dropped, drops, doubts, broke_off = True, 10.0, None, 0, {}, (), None
 
         def frames(self) -> Iterator[Frame]:
             for i in range(31):
