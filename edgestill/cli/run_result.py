@@ -157,7 +157,8 @@ def _drops(entry: Mapping[str, Any]) -> str:
 def _table(result: Mapping[str, Any], entry: Mapping[str, Any]) -> Table:
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(title=f"{result['name']} on {entry['source']}", show_header=False, title_justify="left")
+    where = entry["source_name"] if "sources" in result else entry["source"]
+    table = Table(title=f"{result['name']} on {where}", show_header=False, title_justify="left")
     table.add_row("backend", f"{result['backend']} on {result['device']}")
     table.add_row("frames", f"{entry['frames']} at {entry['fps']:.1f} fps, {_drops(entry)}")
     found = ", ".join(f"{count} {name}" for name, count in entry["detections"].items())

@@ -215,7 +215,7 @@ def _run(pipeline: Pipeline, streams: Sequence[Stream], args: argparse.Namespace
     ]
     known = [n for n in ends if n is not None]
     if len(known) < len(ends):
-        say(f"{', '.join(args.source)}: running until interrupted (Ctrl-C)")
+        say(f"{', '.join(stream.name for stream in streams)}: running until interrupted (Ctrl-C)")
         return pipeline.run(streams, max_frames=args.max_frames)
     with progress("run", sum(known)) as advance:
         return pipeline.run(streams, max_frames=args.max_frames, advance=advance)
