@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -248,13 +249,22 @@ def test_a_signal_ends_all_cameras_with_a_summary(
 ) -> None:
     command = [sys.executable, "-c", CAMERAS, str(tiny_model), str(tmp_path / "out")]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=dict(os.environ), **pipes) as process:
+    systemd = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listening.bind(systemd["NOTIFY_SOCKET"])
+    with listening, subprocess.Popen(command, env={**os.environ, **systemd}, **pipes) as process:
         assert process.stderr is not None
         ready = 0
         while ready < 2:
             ready += process.stderr.readline() == "ready\n"
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
+        listening.setblocking(False)
+        assert listening.recv(4096).startswith(b"READY=1\nWATCHDOG=1\n")
+        messages = [listening.recv(4096)]
+        while messages[-1] != b"STOPPING=1":
+            messages.append(listening.recv(4096))
+        assert all(message.startswith(b"WATCHDOG=1\n") for message in messages[:-1])
     assert process.returncode == code, err
     result = json.loads(out)
     assert result["ended_by"] == number.name

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> RunResult | None:
         pipeline = assemble(
             detector,
             title=Path(args.model).stem,
-            sinks=_shared_sinks(args, names),
+            sinks=_shared_sinks(args, ways, names),
             tiling=tiling,
             class_ids=kept,
             lights=lights,
@@ -193,16 +193,20 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is {value}", hint="use 1 or more")
 
 
-def _shared_sinks(args: argparse.Namespace, names: tuple[str, ...]) -> list[Sink]:
+def _shared_sinks(args: argparse.Namespace, ways: Sequence[_Way], names: tuple[str, ...]) -> list[Sink]:
     """The sinks that get the results of all sources."""
     from runtime.sinks.jsonlines import JsonLines  # noqa: PLC0415
+    from runtime.sinks.service_manager import service_manager  # noqa: PLC0415
     from runtime.sinks.window import WindowSink  # noqa: PLC0415
 
     sinks: list[Sink] = []
     if args.json_lines:
         sinks.append(JsonLines(sys.stdout, names))
     if args.show:
-        sinks.append(WindowSink())
+        sinks.append(WindowSink([way.stream.name for way in ways]))
+    manager = service_manager()
+    if manager is not None:  # last, as it tells that a frame was processed
+        sinks.append(manager)
     return sinks
 
 
