@@ -13,6 +13,7 @@ from edgestill.demo.lights import UNKNOWN
 from edgestill.drawing.class_names import image_names, image_text, say_replaced
 from edgestill.drawing.palette import Bgr as Colour
 from edgestill.drawing.palette import image_colours
+from runtime.array_pool import ArrayPool
 from runtime.pipeline import FrameResult
 from runtime.tracking import NO_TRACK
 
@@ -39,6 +40,7 @@ class FrameOverlay:
         self._classes, self._title = tuple(classes), image_text(title)
         self._colours = dict(zip(self._classes, image_colours(self._classes), strict=True))
         self._drawn = dict(zip(self._classes, image_names(self._classes), strict=True))
+        self._sheets = ArrayPool()
         self._has_said = False
 
     def __call__(self, result: FrameResult) -> NDArray[np.uint8]:
@@ -46,7 +48,8 @@ class FrameOverlay:
         if not self._has_said:
             self._has_said = True
             say_replaced(self._classes, [self._drawn[name] for name in self._classes], "images")
-        image_bgr: NDArray[np.uint8] = result.frame.image_bgr.copy()
+        image_bgr = self._sheets.take(result.frame.image_bgr.shape)
+        image_bgr[:] = result.frame.image_bgr
         pen = _Pen(image_bgr)
         self._strip(pen, result)
         boxes = [pen.around(box) for box in result.detections.xyxy]

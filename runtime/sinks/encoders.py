@@ -114,7 +114,8 @@ class H264Encoder:
         if bottom or right:
             padded = cv2.copyMakeBorder(image_bgr, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
             image_bgr = np.asarray(padded, np.uint8)
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image_bgr), format="bgr24")
+        # Without a copy: the encoder converts it before it returns.
+        frame = self._av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image_bgr), format="bgr24")
         self._last = max(round(time_s * TICKS_PER_S), self._last + MIN_STEP_TICKS)
         frame.pts, frame.time_base = self._last, Fraction(1, TICKS_PER_S)
         if time_s - self._key_from_s >= KEY_FRAME_EVERY_S:

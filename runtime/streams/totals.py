@@ -12,7 +12,6 @@ import numpy as np
 
 from edgestill.errors import ToolchainError
 from runtime.streams.results import FrameResult
-from runtime.tracking import NO_TRACK
 
 RECENT = 10_000  # frames whose times are kept for the percentiles: a camera may run for weeks
 
@@ -77,7 +76,7 @@ class Totals:
         self._start_s = perf_counter()
         self._first_s: float | None = None
         self._classes: Counter[int] = Counter()
-        self._track_ids: set[int] = set()
+        self._tracks = 0
         self._stages_ms: dict[str, deque[float]] = {}
         self._ages_ms: deque[float] = deque(maxlen=RECENT)
 
@@ -88,7 +87,8 @@ class Totals:
         self.seconds = result.frame.time_s - self._first_s
         self._classes.update(result.detections.class_id.tolist())
         if result.track_id is not None:
-            self._track_ids.update(result.track_id.tolist())
+            # A tracker counts its ids up from 1; a set of them would grow without end.
+            self._tracks = max(self._tracks, int(result.track_id.max(initial=0)))
         self._ages_ms.append(result.age_ms)
         self.add_stages(result.stages_ms)
 
@@ -115,7 +115,7 @@ class Totals:
             dropped=sum(drops.values()),
             drops=dict(drops),
             detections={classes[i]: n for i, n in sorted(self._classes.items())},
-            tracks=len(self._track_ids - {NO_TRACK}) if has_tracks else None,
+            tracks=self._tracks if has_tracks else None,
             stages_ms={stage: float(np.median(ms)) for stage, ms in self._stages_ms.items()},
             age_ms=ages[0],
             age_p95_ms=ages[1],

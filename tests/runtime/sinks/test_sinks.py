@@ -59,7 +59,8 @@ def line(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_line_holds_what_scripts_rely_on() -> None:
-    assert line(index=4, time_s=0.8) == {
+    assert line(index=4, time_s=0.8, source="csi0") == {
+        "source": "csi0",
         "frame": 4,
         "name": "a.png",
         "time_s": 0.8,
