@@ -38,6 +38,7 @@ class FrameResult:
         rate_fps: Moving average of the frame rate, frames per second; None for the first frame.
         stages_ms: Milliseconds by stage, up to this result.
         is_live: Whether the frame is from a live source.
+        source: Short unique name of the source of the frame, e.g. ``csi0``; empty if nothing named it.
     """
 
     frame: Frame
@@ -48,6 +49,7 @@ class FrameResult:
     rate_fps: float | None
     stages_ms: Mapping[str, float]
     is_live: bool
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

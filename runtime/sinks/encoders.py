@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgestill.errors import DeviceError
 from edgestill.files import is_utf8
+from runtime.sinks.whole_file import WholeFile
 
 H264, MP4V = "h264", "mp4v"
 #: Container formats of FFmpeg by suffix, which PyAV writes.
@@ -89,8 +90,8 @@ class H264Encoder:
         import av  # noqa: PLC0415 (optional)
 
         self._av: Any = av
-        # Not buffered, and opened here: FFmpeg takes "12:30.mp4" for a URL.
-        self._file = _WholeFragments(path)
+        # Opened here: FFmpeg takes "12:30.mp4" for a URL. Marked between packets, so cut to a whole fragment.
+        self._file = WholeFile(path)
         form = FORMATS[path.suffix.lower()]
         options = {"cluster_time_limit": "1000"} if form == "matroska" else {"movflags": FRAGMENTED}
         self._container = av.open(self._file, "w", format=form, options=options)
@@ -142,46 +143,6 @@ class H264Encoder:
             size = f"{self._stream.width}x{self._stream.height}"
             hint = "save images into a folder, or record a smaller picture"
             raise DeviceError(f"libx264 cannot write {size} video: {error}", hint=hint) from error
-
-
-class _WholeFragments:
-    """A file that FFmpeg writes. After an error it is cut to its last whole fragment, and grows no more."""
-
-    def __init__(self, path: Path) -> None:
-        # Not buffered: what FFmpeg flushed survives the process.
-        self._file = path.open("wb", buffering=0)
-        self._whole = 0
-        self._failed: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        """Write all of ``data``: a file system that is nearly full takes a part, and FFmpeg ignores that."""
-        if self._failed is not None:
-            raise self._failed
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            self._failed = error
-            self._file.truncate(self._whole)
-            raise
-        return len(data)
-
-    def mark(self) -> None:
-        """Note that the file is whole up to here; called between packets."""
-        if self._failed is None:
-            self._whole = self._file.tell()
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-        if self._failed is not None:  # FFmpeg tells no error of the last bytes
-            raise self._failed
 
 
 class Mp4vEncoder:
