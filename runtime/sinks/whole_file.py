@@ -38,6 +38,10 @@ class WholeFile:
             raise
         return len(data)
 
+    def recover(self) -> None:
+        """Let the file grow again after an error, behind its mark."""
+        self._failed = None
+
     def mark(self) -> None:
         """Note that the file is whole up to here."""
         if self._failed is None:
@@ -50,6 +54,10 @@ class WholeFile:
     def tell(self) -> int:
         """The offset of the next write, bytes."""
         return self._file.tell()
+
+    def fileno(self) -> int:
+        """The file descriptor."""
+        return self._file.fileno()
 
     def close(self) -> None:
         """Close the file.
