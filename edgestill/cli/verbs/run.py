@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from edgestill.demo.save_options import SaveOptions
     from runtime.frames import FrameSource
     from runtime.pipeline import Pipeline, Sink, Summary
 
 SUMMARY = "Run a model on images, a video or a camera stream"
 EXAMPLE = "edgestill run student --source street.mp4 --track --save annotated.mp4"
 BOXES_SHOWN = 40  # of a single image, in the table
+FILES_SHOWN = 3  # by name, in the table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes.add_argument(parser)
     tiles.add_arguments(parser)
     parser.add_argument(
-        "--force", action="store_true", help="overwrite the targets of --save, --save-crops and --save-txt"
+        "--force",
+        action="store_true",
+        help="overwrite the targets of --save, --save-crops, --save-txt and --events",
     )
 
 
@@ -69,8 +73,10 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from runtime.detector import open_detector  # noqa: PLC0415
     from runtime.frames import open_source  # noqa: PLC0415
     from runtime.light_states.classifier import STATES  # noqa: PLC0415
+    from runtime.sinks.segments import SegmentSink  # noqa: PLC0415
     from runtime.sinks.video_writer import VideoSink  # noqa: PLC0415
 
+    save_options = saving.save_options(args)
     tiling = tiles.tiling(args)
     path = model_file(args.model)
     # The model first: a misspelt one is reported before a camera is waited for.
@@ -81,7 +87,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     ):
         names = detector.spec.classes if light_classifier is None else STATES
         kept = classes.chosen(args.classes, names)
-        extra, sinks = saving.extra_sinks(args, source, names), _sinks(args, source, names)
+        extra, sinks = saving.extra_sinks(args, source, names), _sinks(args, source, names, save_options)
         pipeline = assemble(
             detector,
             source,
@@ -91,6 +97,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
             tiling=tiling,
             class_ids=kept,
             lights=light_classifier,
+            strip=args.strip == "below",
         )
         summary = _run(pipeline, source, args)
     broke_off = _broke_off(source, summary, args)
@@ -109,7 +116,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         "device": detector.backend.device,
         "source_frames": source.total,
         **asdict(summary),
-        "codec": next((sink.codec for sink in sinks if isinstance(sink, VideoSink)), None),
+        "codec": next((sink.codec for sink in sinks if isinstance(sink, (VideoSink, SegmentSink))), None),
         "complete": broke_off is None,
         "doubts": [*source.doubts, *([broke_off] if broke_off else [])],
         **extra.to_json(),
@@ -142,10 +149,13 @@ def show(result: Mapping[str, Any]) -> RenderableType:
     files = result["files"]
     if files:
         codec = f", {result['codec']}" if result["codec"] else ""
+        few = ", ".join(str(path) for path in files)
         table.add_row(
             "written",
-            f"{files[0]}{codec}" if len(files) == 1 else f"{len(files)} files in {files[0].parent}",
+            f"{few}{codec}" if len(files) <= FILES_SHOWN else f"{len(files)} files in {files[0].parent}",
         )
+    if result["events"]:
+        table.add_row("events", f"{result['events']['lines']} in {result['events']['file']}")
     for key, what in (("crops", "crops"), ("label_files", "label files")):
         if result[key]:
             count = result[key]["files"]
@@ -192,7 +202,9 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is {value}", hint="use 1 or more")
 
 
-def _sinks(args: argparse.Namespace, source: FrameSource, names: tuple[str, ...]) -> list[Sink]:
+def _sinks(
+    args: argparse.Namespace, source: FrameSource, names: tuple[str, ...], options: SaveOptions
+) -> list[Sink]:
     from edgestill.demo.pipeline import file_sink  # noqa: PLC0415
     from runtime.sinks.jsonlines import JsonLines  # noqa: PLC0415
     from runtime.sinks.window import WindowSink  # noqa: PLC0415
@@ -203,7 +215,7 @@ def _sinks(args: argparse.Namespace, source: FrameSource, names: tuple[str, ...]
     if args.show:
         sinks.append(WindowSink())
     if args.save is not None:
-        limits = {"max_frames": args.max_frames, "force": args.force}
+        limits = {"max_frames": args.max_frames, "force": args.force, "options": options}
         sinks.append(file_sink(args.save, source, args.source, **limits))
     return sinks
 
@@ -233,5 +245,7 @@ def _refuse_incomplete(broke_off: str | None) -> None:
 def _line(summary: Summary, extra: Mapping[str, Mapping[str, Any] | None]) -> str:
     files = summary.files
     wrote = f"; wrote {files[0] if len(files) == 1 else f'{len(files)} files'}" if files else ""
-    wrote += "".join(f"; {one['files']} files in {one['folder']}" for one in extra.values() if one)
+    wrote += "".join(
+        f"; {one['files']} files in {one['folder']}" for one in extra.values() if one and "folder" in one
+    )
     return f"{summary.frames} frames at {summary.fps:.1f} fps, {summary.dropped} dropped{wrote}"
