@@ -11,8 +11,9 @@ from edgestill.errors import DataError, UsageError
 from edgestill.files import refuse_overwrite
 from edgestill.progress import say
 from runtime.pipeline import FrameResult
-from runtime.sinks.encoders import FORMATS, H264, Encoder, open_encoder
+from runtime.sinks.encoders import open_encoder
 from runtime.sinks.part_file import PartFile, write_error
+from runtime.sinks.video_codec import FORMATS, H264, Encoder
 
 #: What ``VideoSink`` writes; ``.mp4`` only, where ``has_h264`` is false.
 VIDEO_SUFFIXES = frozenset(FORMATS)

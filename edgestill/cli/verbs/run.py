@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SUMMARY = "Run a model on images, a video or a camera stream"
 EXAMPLE = "edgestill run student --source street.mp4 --track --save annotated.mp4"
 BOXES_SHOWN = 40  # of a single image, in the table
-FILES_SHOWN = 3  # by name, in the table
+FILES_SHOWN = 2  # by name, in the table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
