@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runtime.pipeline import RunEnd, StreamEnd
 
 BOXES_SHOWN = 40  # of a single image, in the table
+FILES_SHOWN = 2  # by name, in the table
 
 
 class RunResult(dict[str, Any]):
@@ -97,6 +98,8 @@ def tables(result: Mapping[str, Any]) -> RenderableType:
         shown.append(_table(result, entry))
         if entry["boxes"]:
             shown.append(_box_table(entry["boxes"]))
+    if result["events"]:
+        shown[0].add_row("events", f"{result['events']['lines']} in {result['events']['file']}")
     return Group(*shown)
 
 
@@ -173,9 +176,10 @@ def _table(result: Mapping[str, Any], entry: Mapping[str, Any]) -> Table:
     files = entry["files"]
     if files:
         codec = f", {entry['codec']}" if entry["codec"] else ""
+        few = ", ".join(str(path) for path in files)
         table.add_row(
             "written",
-            f"{files[0]}{codec}" if len(files) == 1 else f"{len(files)} files in {files[0].parent}",
+            f"{few}{codec}" if len(files) <= FILES_SHOWN else f"{len(files)} files in {files[0].parent}",
         )
     for key, what in (("crops", "crops"), ("label_files", "label files")):
         if entry[key]:

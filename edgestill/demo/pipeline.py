@@ -9,6 +9,7 @@ from pathlib import Path
 from edgestill.dataset import IMAGE_SUFFIXES
 from edgestill.demo.lights import LightStates, are_lights
 from edgestill.demo.overlay import FrameOverlay
+from edgestill.demo.save_options import SaveOptions, image_folder, video_sink
 from edgestill.errors import UsageError
 from edgestill.files import MAX_NAME_BYTES, refuse_overwrite, resolved, shortened
 from runtime.class_filter import ClassFilter
@@ -18,6 +19,7 @@ from runtime.light_states.lights_of_detector import LightClassifier
 from runtime.pipeline import Gate, Pipeline, Sink, Stream
 from runtime.sinks.encoders import has_h264
 from runtime.sinks.image_writer import ImageSink
+from runtime.sinks.segments import SegmentSink
 from runtime.sinks.video_writer import VIDEO_SUFFIXES, VideoSink
 from runtime.sources.images import ImageFiles
 from runtime.tiling import TiledDetector, Tiling
@@ -36,6 +38,7 @@ def assemble(
     tiling: Tiling,
     class_ids: Collection[int] | None = None,
     lights: LightClassifier | None = None,
+    strip: bool = True,
     gate: Gate | None = None,
 ) -> Pipeline:
     """A pipeline for a model.
@@ -47,6 +50,7 @@ def assemble(
         tiling: The tiles of each frame that the model runs on.
         class_ids: The classes that are kept; None for all.
         lights: Classifies the state of lights that the model finds; None for the model's own classes.
+        strip: Whether annotated frames have a status strip below the picture.
         gate: Decides which frames are processed; None for all.
     """
     tiled: TimedDetector = TiledDetector(detector, tiling)
@@ -55,7 +59,7 @@ def assemble(
     suffix = "" if tiling.is_whole else f"  {tiling} tiles"
     return Pipeline(
         tiled if class_ids is None else ClassFilter(tiled, class_ids),
-        overlay=FrameOverlay(tiled.spec.classes, f"{title}  {detector.backend.name}{suffix}"),
+        overlay=FrameOverlay(tiled.spec.classes, f"{title}  {detector.backend.name}{suffix}", strip=strip),
         sinks=sinks,
         max_batch=detector.max_batch,
         gate=gate,
@@ -95,6 +99,7 @@ def file_sink(
     max_frames: int | None,
     force: bool,
     others: Sequence[str] = (),
+    options: SaveOptions | None = None,
 ) -> Sink:
     """The sink of ``--save``: a video for a source with a frame rate, else one image or a folder of images.
 
@@ -105,6 +110,7 @@ def file_sink(
         max_frames: Largest number of frames that will be processed; None for all.
         force: Whether existing files are replaced.
         others: The arguments of ``--source`` of all other sources, which are not overwritten either.
+        options: Segments, or a folder of images; None for neither.
 
     Raises:
         UsageError: The target does not suit the source, exists already, or may be the source.
@@ -113,13 +119,20 @@ def file_sink(
     origin = Path(source_text)
     if any(_may_be_source(resolved(target), Path(text)) for text in (source_text, *others)):
         raise UsageError(f"--save {target} may overwrite a source", hint="give another path")
+    options = options or SaveOptions()
     is_video = source.is_live or source.fps is not None
+    if options.image_suffix is not None:
+        return image_folder(target, source, options.image_suffix, force=force)
     if is_video and (not suffix or target.is_dir()):
         stem = origin.stem if origin.is_file() else "camera"
         name = shortened(stem, MAX_NAME_BYTES - len(VIDEO_SUFFIX)) + VIDEO_SUFFIX
-        return _video_sink(target / name, source, force=force)
+        return _video_sink(target / name, source, options, force=force)
     if is_video and suffix in VIDEO_SUFFIXES:
-        return _video_sink(target, source, force=force)
+        return _video_sink(target, source, options, force=force)
+    if options.segment_s is not None:
+        raise UsageError(
+            f"--segment-minutes is about videos, and --save {target} is none", hint="save an .mp4 or .mkv"
+        )
     paths = source.paths if isinstance(source, ImageFiles) else ()
     if suffix in IMAGE_SUFFIXES and 1 in {source.total, max_frames}:
         return ImageSink(target, sources=paths, force=force)
@@ -132,10 +145,12 @@ def file_sink(
     )
 
 
-def _video_sink(path: Path, source: FrameSource, *, force: bool) -> VideoSink:
+def _video_sink(
+    path: Path, source: FrameSource, options: SaveOptions, *, force: bool
+) -> VideoSink | SegmentSink:
     if path.suffix.lower() != VIDEO_SUFFIX and not has_h264():
         raise UsageError(f"{path.suffix} needs PyAV, which is not installed", hint="pip install av")
-    return VideoSink(path, _rate(source), force=force, is_live=source.is_live)
+    return video_sink(path, source, _rate(source), options, force=force)
 
 
 def _rate(source: FrameSource) -> float:

@@ -22,7 +22,7 @@ def arguments_by_source(
     """The arguments for each source: those of the command line, with its own places and its own text.
 
     ``--save DIR`` of several sources becomes ``DIR/NAME.mp4`` for a video or camera, ``DIR/NAME`` for an
-    image, and a folder ``DIR/NAME`` for images.
+    image, and a folder ``DIR/NAME`` for images, also those of ``--save-format``.
 
     Args:
         args: The command line.
@@ -43,7 +43,12 @@ def arguments_by_source(
             hint=f"name a folder, which then has a file for each source: --save {args.save.with_suffix('')}",
         )
     own_names = numbered([safe_file_name(name) for name in names])
-    files = numbered([_file(source, name) for source, name in zip(sources, own_names, strict=True)])
+    files = numbered(
+        [
+            _file(source, name, as_images=args.save_format is not None)
+            for source, name in zip(sources, own_names, strict=True)
+        ]
+    )
     found = []
     for text, file, name in zip(args.source, files, own_names, strict=True):
         places: dict[str, Path | None] = {"save": args.save and args.save / file}
@@ -54,8 +59,10 @@ def arguments_by_source(
     return found
 
 
-def _file(source: FrameSource, name: str) -> str:
+def _file(source: FrameSource, name: str, *, as_images: bool) -> str:
     """The name in ``--save DIR``."""
+    if as_images:
+        return name.replace(".", "_")
     if source.is_live or source.fps is not None:
         return f"{name if source.is_live else Path(name).stem}.mp4"
     return name if source.total == 1 else name.replace(".", "_")

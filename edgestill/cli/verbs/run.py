@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from edgestill.cli.options.saving import ExtraSinks
     from edgestill.cli.run_result import RunResult
+    from edgestill.demo.save_options import SaveOptions
     from runtime.frames import FrameSource
     from runtime.pipeline import Pipeline, RunEnd, Sink, Stream, StreamEnd
 
@@ -61,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes.add_argument(parser)
     tiles.add_arguments(parser)
     parser.add_argument(
-        "--force", action="store_true", help="overwrite the targets of --save, --save-crops and --save-txt"
+        "--force",
+        action="store_true",
+        help="overwrite the targets of --save, --save-crops, --save-txt and --events",
     )
 
 
@@ -75,6 +78,7 @@ def run(args: argparse.Namespace) -> RunResult | None:
     from runtime.frames import open_source  # noqa: PLC0415
     from runtime.light_states.classifier import STATES  # noqa: PLC0415
 
+    save_options = saving.save_options(args)
     tiling = tiles.tiling(args)
     path = model_file(args.model)
     with ExitStack() as opened:
@@ -84,14 +88,16 @@ def run(args: argparse.Namespace) -> RunResult | None:
         sources = [opened.enter_context(closing(open_source(text))) for text in args.source]
         names = detector.spec.classes if lights is None else STATES
         kept = classes.chosen(args.classes, names)
-        ways = _ways(args, sources, names)
+        ways = _ways(args, sources, names, save_options)
+        events = saving.event_sink(args, names, is_live=any(source.is_live for source in sources))
         pipeline = assemble(
             detector,
             title=Path(args.model).stem,
-            sinks=_shared_sinks(args, ways, names),
+            sinks=[*_shared_sinks(args, ways, names), *([events] if events else [])],
             tiling=tiling,
             class_ids=kept,
             lights=lights,
+            strip=args.strip == "below",
         )
         end = _run(pipeline, [way.stream for way in ways], args)
     entries = [way.entry(stream, args) for way, stream in zip(ways, end.streams, strict=True)]
@@ -101,6 +107,7 @@ def run(args: argparse.Namespace) -> RunResult | None:
         "tile": str(tiling),
         "backend": detector.backend.name,
         "device": detector.backend.device,
+        "events": events and {"file": str(events.path), "lines": events.written},
     }
     result = run_result(facts, entries, end)
     for source in sources:
@@ -142,6 +149,7 @@ class _Way:
         """The figures of the source, after the run."""
         from edgestill.cli.run_result import source_entry  # noqa: PLC0415
         from runtime.sinks.jsonlines import detections_json  # noqa: PLC0415
+        from runtime.sinks.segments import SegmentSink  # noqa: PLC0415
         from runtime.sinks.video_writer import VideoSink  # noqa: PLC0415
 
         boxes = None
@@ -151,14 +159,18 @@ class _Way:
             end,
             self.source,
             text=self.text,
-            codec=next((sink.codec for sink in self.sinks if isinstance(sink, VideoSink)), None),
+            codec=next(
+                (sink.codec for sink in self.sinks if isinstance(sink, (VideoSink, SegmentSink))), None
+            ),
             extra=self.extra,
             boxes=boxes,
             max_frames=args.max_frames,
         )
 
 
-def _ways(args: argparse.Namespace, sources: Sequence[FrameSource], names: tuple[str, ...]) -> list[_Way]:
+def _ways(
+    args: argparse.Namespace, sources: Sequence[FrameSource], names: tuple[str, ...], options: SaveOptions
+) -> list[_Way]:
     """Each source with its tracker and the sinks that belong to it."""
     from edgestill.demo.pipeline import file_sink, stream  # noqa: PLC0415
     from runtime.streams.source_names import source_names  # noqa: PLC0415
@@ -172,7 +184,7 @@ def _ways(args: argparse.Namespace, sources: Sequence[FrameSource], names: tuple
         sinks: list[Sink] = [*extra.sinks()]
         if own.save is not None:
             limits = {"max_frames": args.max_frames, "force": args.force, "others": args.source}
-            sinks.append(file_sink(own.save, source, own.source, **limits))
+            sinks.append(file_sink(own.save, source, own.source, options=options, **limits))
         made = stream(source, name, classes=names, track=args.track, sinks=sinks)
         ways.append(_Way(text=own.source, source=source, stream=made, extra=extra, sinks=sinks, names=names))
     return ways
