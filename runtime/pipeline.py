@@ -252,6 +252,8 @@ class Pipeline:
             watch.add(stage, ms)
         track_id = states = None
         if self._tracker is not None:
+            if frame.after_gap:
+                self._tracker.reset()
             with watch.stage("track"):
                 tracked = self._tracker.update(detections, frame.time_s)
                 detections, track_id = tracked.detections, tracked.track_id

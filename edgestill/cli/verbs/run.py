@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options import backend, classes, light_flags, saving, sizes, tiles
+from edgestill.cli.options import backend, classes, light_flags, saving, sizes, source_flags, tiles
 from edgestill.cli.options.model import model_file
 from edgestill.errors import DataError, UsageError
 
@@ -32,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         required=True,
-        help="image, folder, glob, video, camera number, rtsp://..., v4l2:///dev/videoN",
+        help=source_flags.SOURCE,
     )
+    source_flags.add_arguments(parser)
     backend.add_arguments(parser)
     parser.add_argument("--conf", type=float, default=0.25, help="minimum confidence score (default 0.25)")
     parser.add_argument("--iou", type=float, default=0.45, help="IoU threshold of the NMS (default 0.45)")
@@ -77,10 +78,11 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     with (
         closing(open_detector(path, **_detector_options(args))) as detector,
         light_flags.opened(args) as light_classifier,
-        closing(open_source(args.source)) as source,
+        closing(open_source(args.source, **source_flags.options(args))) as source,
     ):
         names = detector.spec.classes if light_classifier is None else STATES
         kept = classes.chosen(args.classes, names)
+        source_flags.tell_decoder(source, args.source)
         extra, sinks = saving.extra_sinks(args, source, names), _sinks(args, source, names)
         pipeline = assemble(
             detector,
@@ -103,12 +105,14 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     return {
         "model": path,
         "name": args.model,
-        "source": args.source,
+        "source": source_flags.shown(args.source),
+        "decoder": source.decoder,
         "tile": str(tiling),
         "backend": detector.backend.name,
         "device": detector.backend.device,
         "source_frames": source.total,
         **asdict(summary),
+        "drops": dict(source.drops),
         "codec": next((sink.codec for sink in sinks if isinstance(sink, VideoSink)), None),
         "complete": broke_off is None,
         "doubts": [*source.doubts, *([broke_off] if broke_off else [])],
@@ -130,6 +134,7 @@ def show(result: Mapping[str, Any]) -> RenderableType:
 
     table = Table(title=f"{result['name']} on {result['source']}", show_header=False, title_justify="left")
     table.add_row("backend", f"{result['backend']} on {result['device']}")
+    table.add_row("decoder", result["decoder"])
     table.add_row("frames", f"{result['frames']} at {result['fps']:.1f} fps, {result['dropped']} dropped")
     found = ", ".join(f"{count} {name}" for name, count in result["detections"].items())
     table.add_row("detections", found or "none")
@@ -213,7 +218,7 @@ def _run(pipeline: Pipeline, source: FrameSource, args: argparse.Namespace) -> S
 
     ends = [n for n in (source.total, args.max_frames) if n is not None]
     if not ends:
-        say(f"{args.source}: running until interrupted (Ctrl-C)")
+        say(f"{source_flags.shown(args.source)}: running until interrupted (Ctrl-C)")
         return pipeline.run(source)
     with progress("run", min(ends)) as advance:
         return pipeline.run(source, max_frames=args.max_frames, advance=advance)
