@@ -14,15 +14,13 @@ class FramePool:
     """Hands out arrays that nobody else holds. A view of an array holds it, too."""
 
     def __init__(self) -> None:
-        self._arrays: list[NDArray[np.uint8]] = []
-        # References to an array that only the list holds, as the loop in ``take`` sees them.
-        self._arrays.append(np.empty(0, np.uint8))
-        self._idle = min(sys.getrefcount(array) for array in self._arrays)
+        self._arrays: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)]
+        self._references_of_idle = self._references(0)
         self._arrays.clear()
 
     def take(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """An array uint8 of this shape; its content is arbitrary."""
-        idle = [i for i, array in enumerate(self._arrays) if sys.getrefcount(array) <= self._idle]
+        idle = [i for i in range(len(self._arrays)) if self._references(i) <= self._references_of_idle]
         for i in idle:
             if self._arrays[i].shape == shape:
                 return self._arrays[i]
@@ -32,3 +30,7 @@ class FramePool:
         if len(self._arrays) < MOST:
             self._arrays.append(array)
         return array
+
+    def _references(self, index: int) -> int:
+        """How many hold an array, with the list and this call: counted here alone, as a loop would add to it."""
+        return sys.getrefcount(self._arrays[index])

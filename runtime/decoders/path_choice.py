@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -40,7 +39,6 @@ class Machine:
     has_nv_decoder: bool
 
 
-@cache
 def this_machine() -> Machine:
     """The machine that this process runs on."""
     is_jetson = read_jetson(Path("/")) is not None

@@ -56,7 +56,10 @@ def open_pyav(
         raise missing_library("the decoder 'pyav'", error.name, "video") from error
     if is_verbose():
         av.logging.restore_default_callback()
-    container = av.open(target, options=dict(options or {}), timeout=timeout_s)
+    try:
+        container = av.open(target, options=dict(options or {}), timeout=timeout_s)
+    except av.error.FFmpegError as error:  # some are no OSError, and the text of all holds the whole address
+        raise OSError(error.errno, error.strerror) from None
     stream: Any = container.streams.best("video")
     if stream is None:
         container.close()

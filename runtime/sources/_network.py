@@ -50,8 +50,8 @@ def _by_pyav(address: Address, options: Mapping[str, str]) -> Reader:
         reader = open_pyav(address.target, is_live=True, options=options, timeout_s=TIMEOUT_S)
     except DataError as error:
         raise DeviceError(f"{address.shown}: {error.what}", hint=error.hint) from error
-    except (OSError, ValueError) as error:  # its text has the whole address; strerror has not
-        why = without_secrets(getattr(error, "strerror", None) or type(error).__name__)
+    except OSError as error:
+        why = without_secrets(error.strerror or type(error).__name__)
         raise DeviceError(f"{address.shown} does not open: {why}", hint=HINT) from None
     if reader.length_s is not None and address.kind == "http":
         length_s = reader.length_s

@@ -143,7 +143,7 @@ def _by_pyav(path: Path) -> Reader:
     try:
         # Absolute, because FFmpeg takes the start of "12:30.mp4" for the scheme of a URL.
         return open_pyav(str(path.absolute()), is_live=False)
-    except (OSError, ValueError, DataError):
+    except (OSError, DataError):
         raise _no_video(path) from None
 
 
