@@ -32,5 +32,5 @@ class FramePool:
         return array
 
     def _references(self, index: int) -> int:
-        """How many hold an array, with the list and this call: counted here alone, as a loop would add to it."""
+        """How many hold an array, with the list and this call: counted here, as a loop would add to it."""
         return sys.getrefcount(self._arrays[index])

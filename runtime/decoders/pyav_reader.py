@@ -5,6 +5,7 @@ Source: https://pyav.org/docs/stable/ and https://ffmpeg.org/ffmpeg-protocols.ht
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator, Mapping
 from importlib.util import find_spec
 from time import perf_counter
@@ -21,8 +22,8 @@ from runtime.decoders.reader import Grabbed
 NAME = "PyAV"
 #: Formats without time stamps, to which FFmpeg gives those of 25 frames per second.
 UNTIMED = frozenset({"mpjpeg", "mjpeg", "mjpeg_2000"})
-#: One thread takes the least processor time, and the file is decoded beside the inference anyway.
-FILE_THREADS = 1
+#: Threads that decode frames of a file; each holds a frame.
+MOST_THREADS = 4
 
 
 def has_pyav() -> bool:
@@ -80,11 +81,11 @@ class PyavReader:
         self.decoder = NAME
         self.failed = 0
         self._av, self._container, self._stream = av, container, stream
-        # Frame threads would hold frames back, which a live picture must not have.
-        stream.thread_type = "SLICE"
-        if not is_live:
-            stream.codec_context.thread_count = FILE_THREADS
+        # Frame threads hold frames back, which a live picture must not have.
+        stream.thread_type = "SLICE" if is_live else "AUTO"
+        stream.codec_context.thread_count = min(os.cpu_count() or 1, MOST_THREADS)
         self._is_timed = container.format.name not in UNTIMED or not is_live
+        self._tick_s = float(stream.time_base)
         rate = float(stream.guessed_rate or 0)
         self.fps: float | None = rate if 0 < rate < 1000 and self._is_timed else None
         self.length_s = self._declared_s()
@@ -130,9 +131,7 @@ class PyavReader:
 
     def _stamp_s(self, frame: Any) -> float | None:
         ticks = frame.pts if frame.pts is not None else frame.dts
-        if ticks is None or frame.time_base is None or not self._is_timed:
-            return None
-        return float(ticks * frame.time_base)
+        return None if ticks is None or not self._is_timed else float(ticks) * self._tick_s
 
     def _declared_s(self) -> float | None:
         if self._container.duration:
