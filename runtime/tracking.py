@@ -145,6 +145,16 @@ class Tracker:
         self._last_s: float | None = None
         self._period_s = period_s
         self._steps_s: deque[float] = deque(maxlen=PERIODS_KEPT)
+        self._forgotten: tuple[int, ...] = ()
+
+    def reset(self) -> None:
+        """End all tracks, as after a gap in which everything may have moved; ids go on.
+
+        The ids are among the ``ended`` of the next update. The typical period of the source stays.
+        """
+        self._forgotten += tuple(track.id for track in self._tracks if track.id != NO_TRACK)
+        self._tracks = []
+        self._last_s = None
 
     def update(self, detections: Detections, time_s: float) -> Tracked:
         """Associate the detections of the next frame with the tracks.
@@ -171,7 +181,7 @@ class Tracker:
         for group, second_stage in ((high, False), (~high, False), (high, True)):
             rows = [int(row) for row in np.flatnonzero(group) if int(row) not in owners]
             owners |= self._match(boxes, detections.class_id, rows, second_stage=second_stage)
-        ended = self._end_tracks()
+        ended, self._forgotten = self._forgotten + self._end_tracks(), ()
         for row in map(int, np.flatnonzero(high)):
             if row not in owners:
                 owners[row] = _Track(boxes[row], int(detections.class_id[row]))

@@ -46,7 +46,7 @@ def source_entry(
     Args:
         end: How it ended.
         source: The source, after the run.
-        text: Its argument of ``--source``.
+        text: Its argument of ``--source``, without passwords.
         codec: Codec of the video that was saved.
         extra: Sinks of crops and label files.
         boxes: The detections of a single image.
@@ -57,6 +57,7 @@ def source_entry(
     return {
         "source": text,
         "source_name": end.name,
+        "decoder": source.decoder,
         "source_frames": source.total,
         **asdict(end.summary),
         "codec": codec,
@@ -153,7 +154,8 @@ def _line(entry: Mapping[str, Any], *, named: bool) -> str:
 
 
 def _drops(entry: Mapping[str, Any]) -> str:
-    causes = ", ".join(f"{count} {cause}" for cause, count in entry["drops"].items())
+    counted = {cause: count for cause, count in entry["drops"].items() if count}
+    causes = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in counted.items())
     return f"{entry['dropped']} dropped{f' ({causes})' if causes else ''}"
 
 
@@ -163,6 +165,7 @@ def _table(result: Mapping[str, Any], entry: Mapping[str, Any]) -> Table:
     where = entry["source_name"] if "sources" in result else entry["source"]
     table = Table(title=f"{result['name']} on {where}", show_header=False, title_justify="left")
     table.add_row("backend", f"{result['backend']} on {result['device']}")
+    table.add_row("decoder", entry["decoder"])
     table.add_row("frames", f"{entry['frames']} at {entry['fps']:.1f} fps, {_drops(entry)}")
     found = ", ".join(f"{count} {name}" for name, count in entry["detections"].items())
     table.add_row("detections", found or "none")

@@ -86,6 +86,8 @@ class Lane:
             watch.add(stage, ms)
         track_id = states = None
         if stream.tracker is not None:
+            if frame.after_gap:
+                stream.tracker.reset()
             with watch.stage("track"):
                 tracked = stream.tracker.update(found, frame.time_s)
                 found, track_id = tracked.detections, tracked.track_id

@@ -236,7 +236,8 @@ def test_a_camera_that_vanishes_keeps_its_recording(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Camera:
-        is_live, fps, total, dropped, drops, doubts, broke_off = True, 10.0, None, 0, {}, (), None
+        is_live, fps, total, dropped, doubts, broke_off = True, 10.0, None, 0, (), None
+        drops, decoder = {}, "fake"
 
         def frames(self) -> Iterator[Frame]:
             for i in range(31):
@@ -249,7 +250,7 @@ def test_a_camera_that_vanishes_keeps_its_recording(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr("runtime.frames.open_source", lambda _: Camera())
+    monkeypatch.setattr("runtime.frames.open_source", lambda *_, **__: Camera())
     code, out, err = run("0", "--save", str(tmp_path / "drive.mp4"), "--json-lines")
     assert code == 5
     assert f"31 frames in 3.0 s: {tmp_path / 'drive.mp4'}" in err

@@ -1,8 +1,9 @@
 """Source, detector, tracker and sinks at work together."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from time import sleep
+from time import perf_counter, sleep
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from edgestill.detections import Detections
 from edgestill.errors import DataError, DeviceError
 from edgestill.spec import ModelSpec
+from runtime.decoders.reader import Grabbed
 from runtime.frames import Frame, open_source
 from runtime.pipeline import FrameResult, Pipeline, RunEnd, Stream, Summary
 from runtime.sinks.video_writer import VideoSink
@@ -161,6 +163,26 @@ def test_the_judges_word_comes_with_the_detection() -> None:
     assert sink.results[5].states == ("GREEN",)
 
 
+def test_tracks_and_states_begin_anew_after_a_gap() -> None:
+    class Gap(Clip):
+        def frames(self) -> Iterator[Frame]:
+            for frame in super().frames():
+                yield replace(frame, after_gap=frame.index == 4)
+
+    sink, ended = Notes(), []
+
+    class Listener(Shout):
+        def update(self, tracked: Tracked, time_s: float) -> tuple[str, ...]:
+            ended.append(tracked.ended)
+            return super().update(tracked, time_s)
+
+    run(Gap(5 + 3), tracker=Tracker(), track_classifier=Listener(), sinks=(sink,))
+    ids = [int(r.track_id[0]) for r in sink.results if r.track_id is not None]
+    # The box becomes green with frame 5, and so another object
+    assert ids == [-1, 1, 1, 1, -1, -1, 2, 2]
+    assert ended[4] == (1,)
+
+
 def test_without_a_tracker_there_is_nothing_to_judge() -> None:
     sink = Notes()
     run(Clip(1), track_classifier=Shout(), sinks=(sink,))
@@ -214,20 +236,27 @@ def test_a_camera_that_vanishes_leaves_its_recording(tmp_path: Path) -> None:
     class Camera:
         left = 60
 
-        def grab(self) -> bool:
+        decoder, fps, total, failed = "fake", 20.0, None, 0
+
+        def grab(self) -> Grabbed | None:
             self.left -= 1
             sleep(0.002)
-            return self.left >= 0
+            image = np.full((48, 64, 3), 90, np.uint8)
+            return (
+                Grabbed(to_bgr=lambda: image, captured_s=perf_counter(), stamp_s=None)
+                if self.left >= 0
+                else None
+            )
 
-        def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
-            return True, np.full((48, 64, 3), 90, np.uint8)
+        def stop(self) -> None:
+            pass
 
-        def release(self) -> None:
+        def close(self) -> None:
             pass
 
     sink = VideoSink(tmp_path / "drive.mp4", 20, force=False, is_live=True)
     with pytest.raises(DeviceError, match="camera stopped sending"):
-        record(LiveSource(Camera(), "camera", 20.0), sink)
+        record(LiveSource(Camera, "camera", retry=0), sink)
     assert [p.name for p in tmp_path.iterdir()] == ["drive.mp4"]
     assert list(open_source(tmp_path / "drive.mp4").frames())[-1].time_s > 0.05
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options import backend, classes, light_flags, outputs, saving, sizes, tiles
+from edgestill.cli.options import backend, classes, light_flags, outputs, saving, sizes, source_flags, tiles
 from edgestill.cli.options.model import model_file
 from edgestill.errors import UsageError
 
@@ -36,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         nargs="+",
         metavar="SOURCE",
-        help="one or several of: image, folder, glob, video, camera number, rtsp://..., v4l2:///dev/videoN",
+        help=f"one or several of: {source_flags.SOURCE}",
     )
+    source_flags.add_arguments(parser)
     backend.add_arguments(parser)
     parser.add_argument("--conf", type=float, default=0.25, help="minimum confidence score (default 0.25)")
     parser.add_argument("--iou", type=float, default=0.45, help="IoU threshold of the NMS (default 0.45)")
@@ -85,7 +86,10 @@ def run(args: argparse.Namespace) -> RunResult | None:
         # The model first: a misspelt one is reported before a camera is waited for.
         detector = opened.enter_context(closing(open_detector(path, **_detector_options(args))))
         lights = opened.enter_context(light_flags.opened(args))
-        sources = [opened.enter_context(closing(open_source(text))) for text in args.source]
+        reading = source_flags.options(args)
+        sources = [opened.enter_context(closing(open_source(text, **reading))) for text in args.source]
+        for text, source in zip(args.source, sources, strict=True):
+            source_flags.tell_decoder(source, text)
         names = detector.spec.classes if lights is None else STATES
         kept = classes.chosen(args.classes, names)
         ways = _ways(args, sources, names, save_options)
@@ -158,7 +162,7 @@ class _Way:
         return source_entry(
             end,
             self.source,
-            text=self.text,
+            text=source_flags.shown(self.text),
             codec=next(
                 (sink.codec for sink in self.sinks if isinstance(sink, (VideoSink, SegmentSink))), None
             ),
