@@ -88,8 +88,6 @@ def run(args: argparse.Namespace) -> RunResult | None:
         lights = opened.enter_context(light_flags.opened(args))
         reading = source_flags.options(args)
         sources = [opened.enter_context(closing(open_source(text, **reading))) for text in args.source]
-        for text, source in zip(args.source, sources, strict=True):
-            source_flags.tell_decoder(source, text)
         names = detector.spec.classes if lights is None else STATES
         kept = classes.chosen(args.classes, names)
         ways = _ways(args, sources, names, save_options)
@@ -103,6 +101,8 @@ def run(args: argparse.Namespace) -> RunResult | None:
             lights=lights,
             strip=args.strip == "below",
         )
+        for text, source in zip(args.source, sources, strict=True):
+            source_flags.tell_decoder(source, text)
         end = _run(pipeline, [way.stream for way in ways], args)
     entries = [way.entry(stream, args) for way, stream in zip(ways, end.streams, strict=True)]
     facts = {

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from edgestill.cli.main import main
 from edgestill.cli.verbs import run as verb
 from edgestill.dataset import read_image
 from edgestill.spec import ModelSpec
-from runtime.frames import NO_DROPS, Frame, open_source
+from runtime.frames import Frame, open_source
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ class Camera:
     """A camera of six frames."""
 
     is_live, fps, total, dropped = True, None, None, 0
-    drops = NO_DROPS
+    drops: ClassVar[dict[str, int]] = {}
+    decoder = "fake"
     doubts: tuple[str, ...] = ()
     broke_off = None
 
@@ -63,7 +64,7 @@ class Camera:
 @pytest.fixture
 def camera(monkeypatch: pytest.MonkeyPatch) -> str:
     """The text of a source that is a camera."""
-    monkeypatch.setattr("runtime.frames.open_source", lambda _: Camera())
+    monkeypatch.setattr("runtime.frames.open_source", lambda _, **__: Camera())
     return "0"
 
 
@@ -260,7 +261,7 @@ class NoisyCamera(Camera):
 def test_a_full_disk_is_two_lines_what_was_recorded_stays_and_other_files_are_closed(
     run: Any, tmpfs: Any, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.frames.open_source", lambda _: NoisyCamera())
+    monkeypatch.setattr("runtime.frames.open_source", lambda _, **__: NoisyCamera())
     disk = tmpfs(600)
     if kind == "events":  # of which there is one
         (disk / "rest").write_bytes(b"x" * (600 << 10))
@@ -286,7 +287,7 @@ def test_a_full_disk_is_two_lines_what_was_recorded_stays_and_other_files_are_cl
 def test_with_a_limit_a_full_disk_does_not_end_the_recording(
     run: Any, tmpfs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.frames.open_source", lambda _: NoisyCamera())
+    monkeypatch.setattr("runtime.frames.open_source", lambda _, **__: NoisyCamera())
     disk = tmpfs(4000)
     flags = ("--segment-minutes", "0.02", "--keep-gib", "20", "--max-frames", "100")
     code, out, err = run("0", "--save", disk / "o.mp4", *flags)

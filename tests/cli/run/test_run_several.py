@@ -183,7 +183,7 @@ class Camera:
     """Sends frames for ever, or stops."""
 
     is_live, fps, total, doubts, broke_off = True, 10.0, None, (), None
-    dropped = 3
+    dropped, decoder = 3, "fake"
 
     def __init__(self, frames: int) -> None:
         self._frames = frames
@@ -203,7 +203,8 @@ def test_a_camera_has_percentiles_of_its_age_and_drops_by_cause(
     run: Any, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "runtime.frames.open_source", lambda text: Camera(10**9) if text == "0" else open_source(text)
+        "runtime.frames.open_source",
+        lambda text, **_: Camera(10**9) if text == "0" else open_source(text),
     )
     result = json.loads(run("--source", "0", clips[0], "--max-frames", "30")[1])
     camera, clip = result["sources"]
@@ -224,6 +225,7 @@ from runtime.frames import Frame
 
 class Camera:
     is_live, fps, total, dropped, drops, doubts, broke_off = True, 50.0, None, 0, {}, (), None
+    decoder = "fake"
     def frames(self):
         for i in range(10**6):
             time.sleep(0.005)
@@ -235,7 +237,7 @@ class Camera:
     def close(self):
         pass
 
-runtime.frames.open_source = lambda text: Camera()
+runtime.frames.open_source = lambda text, **_: Camera()
 from edgestill.cli.main import main
 sys.exit(main(["run", sys.argv[1], "--source", "0", "1", "--save", sys.argv[2], "--threads", "1"]))
 """
