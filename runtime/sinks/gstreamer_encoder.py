@@ -41,6 +41,8 @@ STALLED_S = 20.0  # a hung driver; a software encoder takes a frame of 4K in les
 PROBE_S = 20.0
 # Range 16 to 235, matrix of BT.601 as OpenCV converts, transfer and primaries of BT.709; see GstVideo.
 COLORIMETRY = "2:4:5:1"
+#: systemd sends SIGTERM to all processes of a service; the child ends by the end of its input.
+UNDISTURBED = ("sh", "-c", 'trap "" INT TERM HUP; exec "$@"', "sh")
 MUXERS = {
     "mp4": "mp4mux fragment-duration=1000 streamable=true",
     "mov": "qtmux fragment-duration=1000 streamable=true",
@@ -147,7 +149,7 @@ class GstreamerEncoder:
         try:
             with path.open("wb") as file:
                 self._child = subprocess.Popen(
-                    [LAUNCH, "-q", *shlex.split(text)],
+                    [*UNDISTURBED, LAUNCH, "-q", *shlex.split(text)],
                     stdin=subprocess.PIPE,
                     stdout=file,
                     stderr=self._errors,

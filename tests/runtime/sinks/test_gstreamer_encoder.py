@@ -131,6 +131,19 @@ def test_a_file_plays_before_it_is_closed(tmp_path: Path, element: str, frames_o
     assert encoder._child.returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_processes_of_a_service_does_not_end_the_child(
+    tmp_path: Path, element: str, frames_of: Any, number: int
+) -> None:
+    encoder = GstreamerEncoder(tmp_path / "x.mp4", (64, 48), 10, element)
+    for i in range(40):
+        encoder.write(plain(i), i / 10)
+        if i == 20:  # it runs: it has taken more than a pipe holds
+            os.kill(encoder._child.pid, number)
+    encoder.close()
+    assert len(frames_of(tmp_path / "x.mp4")) == 40
+
+
 KILLED = """
 import os, signal, sys
 import numpy as np
@@ -163,7 +176,7 @@ def test_the_child_finishes_the_file_of_a_process_that_is_killed(
 @needs_gstreamer
 def test_a_child_that_ends_is_a_device_error_in_its_words(tmp_path: Path, element: str) -> None:
     encoder = GstreamerEncoder(tmp_path / "x.mp4", (64, 48), 10, element)
-    encoder._child.terminate()
+    encoder._child.kill()
     encoder._child.wait()
     with pytest.raises(DeviceError, match=f"GStreamer's {element}: ended with exit code"):
         encoder.write(plain(0), 0.0)
