@@ -10,13 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class DamagedFrameError(Exception):
+    """A frame that was decoded cannot be converted; the next one may be good."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Grabbed:
     """A frame as its decoder has it.
 
     Attributes:
         to_bgr: Gives the image, uint8 ``[H, W, 3]``. It may convert colours: a frame that nobody takes is not
-            converted.
+            converted. Raises DamagedFrameError.
         captured_s: When it arrived: seconds of ``time.perf_counter``.
         stamp_s: Its time stamp in the stream, seconds; None if it has none.
         decode_ms: Time of decoding without waiting for data, milliseconds; 0 if the decoder cannot tell.

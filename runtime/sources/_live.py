@@ -11,12 +11,10 @@ from dataclasses import dataclass, replace
 from threading import Condition, Event, Thread
 from time import perf_counter
 
-import cv2
-
 from edgestill.errors import DeviceError
 from edgestill.progress import say
 from runtime.decoders.orientation import flipped
-from runtime.decoders.reader import Grabbed, Reader
+from runtime.decoders.reader import DamagedFrameError, Grabbed, Reader
 from runtime.frames import Frame
 from runtime.sources._attempts import BACK_OFF, BackOff, open_first
 from runtime.sources._stamps import LiveClock
@@ -153,7 +151,7 @@ class LiveSource:
         start_s = perf_counter()
         try:
             image_bgr = flipped(newest.grabbed.to_bgr(), self._flip)
-        except (cv2.error, ValueError, OSError):  # a decoder may find out only here that a frame is damaged
+        except DamagedFrameError:
             self._undecoded += 1
             return None
         return Frame(

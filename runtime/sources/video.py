@@ -15,7 +15,7 @@ from runtime.decoders import gst_pipelines, path_choice
 from runtime.decoders.opencv_reader import OpencvReader, open_capture
 from runtime.decoders.orientation import rotated
 from runtime.decoders.pyav_reader import open_pyav
-from runtime.decoders.reader import Reader
+from runtime.decoders.reader import DamagedFrameError, Reader
 from runtime.frames import Frame
 from runtime.sources._address import Address
 from runtime.sources._missing import missing_source, refuse_model
@@ -71,7 +71,11 @@ class VideoFile:
             if grabbed is None:
                 self._end(self._reader, index, time_s)
                 break
-            image_bgr = rotated(grabbed.to_bgr(), self._turn)
+            try:
+                image_bgr = rotated(grabbed.to_bgr(), self._turn)
+            except DamagedFrameError:
+                self._reader.failed += 1
+                continue
             captured_s = perf_counter()
             if (
                 grabbed.stamp_s is not None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgestill.errors import DataError, DeviceError
-from runtime.decoders.reader import Grabbed
+from runtime.decoders.reader import DamagedFrameError, Grabbed
 from runtime.sources._attempts import BackOff
 from runtime.sources._live import LiveSource
 
@@ -40,7 +40,7 @@ class FakeCamera:
 
         def to_bgr() -> Any:
             if value == BAD:
-                raise ValueError("damaged")
+                raise DamagedFrameError
             self.converted.append(value)
             return np.full((4, 4, 3), value, np.uint8)
 
