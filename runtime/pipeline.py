@@ -38,6 +38,7 @@ class FrameResult:
         rate_fps: Moving average of the frame rate, frames per second; None for the first frame.
         stages_ms: Milliseconds by stage, up to this result.
         is_live: Whether the frame is from a live source.
+        source: Short name of the source, unique in the run; empty where there is only one.
     """
 
     frame: Frame
@@ -48,6 +49,7 @@ class FrameResult:
     rate_fps: float | None
     stages_ms: Mapping[str, float]
     is_live: bool
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,20 @@ class Overlay(Protocol):
 
     def __call__(self, result: FrameResult) -> NDArray[np.uint8]:
         """The annotated copy, uint8 ``[H, W, 3]`` BGR; the frame itself is not modified."""
+
+
+class Gate(Protocol):
+    """Decides before each frame whether it is processed, as the pause button of a viewer does."""
+
+    def admits(self, source: str, *, is_live: bool) -> bool:
+        """Whether the next frame of a source is processed; False discards it.
+
+        It may wait. Signals end the run while it does.
+
+        Args:
+            source: As ``FrameResult.source``.
+            is_live: Whether it is a live source, which goes on sending while this waits.
+        """
 
 
 class Sink(Protocol):
@@ -151,6 +167,7 @@ class Pipeline:
         track_classifier: Classifies tracks; only used with a tracker.
         overlay: Draws the annotated frame for sinks that need it.
         sinks: Receive each result, in this order.
+        gate: Decides which frames are processed; None for all.
 
     Attributes:
         last: The results of the last frame; None before the first.
@@ -164,9 +181,10 @@ class Pipeline:
         track_classifier: TrackClassifier | None = None,
         overlay: Overlay | None = None,
         sinks: Sequence[Sink] = (),
+        gate: Gate | None = None,
     ) -> None:
         self._detector, self._tracker, self._track_classifier = detector, tracker, track_classifier
-        self._overlay, self._sinks = overlay, tuple(sinks)
+        self._overlay, self._sinks, self._gate = overlay, tuple(sinks), gate
         self.last: FrameResult | None = None
         self._last_s: float | None = None
         self._period_s: float | None = None
@@ -237,6 +255,9 @@ class Pipeline:
     ) -> None:
         with prefetched(source) as frames:
             for frame in frames:
+                # Not in the block that holds signals back: a paused run can be interrupted.
+                if self._gate is not None and not self._gate.admits("", is_live=source.is_live):
+                    continue
                 with interrupts.held():
                     goes_on = self._step(frame, totals, is_live=source.is_live)
                     if advance is not None:

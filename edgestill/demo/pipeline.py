@@ -15,7 +15,7 @@ from runtime.class_filter import ClassFilter
 from runtime.detector import ModelDetector, TimedDetector
 from runtime.frames import FrameSource
 from runtime.light_states.lights_of_detector import LightClassifier
-from runtime.pipeline import Pipeline, Sink
+from runtime.pipeline import Gate, Pipeline, Sink
 from runtime.sinks.encoders import has_h264
 from runtime.sinks.image_writer import ImageSink
 from runtime.sinks.video_writer import VIDEO_SUFFIXES, VideoSink
@@ -38,6 +38,7 @@ def assemble(
     tiling: Tiling,
     class_ids: Collection[int] | None = None,
     lights: LightClassifier | None = None,
+    gate: Gate | None = None,
 ) -> Pipeline:
     """A pipeline for a model and a source.
 
@@ -50,6 +51,7 @@ def assemble(
         tiling: The tiles of each frame that the model runs on.
         class_ids: The classes that are kept; None for all.
         lights: Classifies the state of lights that the model finds; None for the model's own classes.
+        gate: Decides which frames are processed; None for all.
     """
     tiled: TimedDetector = TiledDetector(detector, tiling)
     if lights is not None:
@@ -66,6 +68,7 @@ def assemble(
         track_classifier=LightStates(classes) if are_lights(classes) else None,
         overlay=FrameOverlay(classes, f"{title}  {detector.backend.name}{suffix}"),
         sinks=sinks,
+        gate=gate,
     )
 
 

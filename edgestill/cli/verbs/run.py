@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options import backend, classes, light_flags, saving, sizes, tiles
+from edgestill.cli.options import backend, classes, light_flags, saving, sizes, tiles, web_flag
 from edgestill.cli.options.model import model_file
 from edgestill.errors import DataError, UsageError
 
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     light_flags.add_arguments(parser)
     saving.add_arguments(parser)
     parser.add_argument("--show", action="store_true", help="show the annotated frames in a window; q quits")
+    web_flag.add_argument(parser)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object per frame on stdout")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument(
@@ -73,8 +74,9 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 
     tiling = tiles.tiling(args)
     path = model_file(args.model)
-    # The model first: a misspelt one is reported before a camera is waited for.
+    # Port and model first: a port in use or a misspelt name is reported before a camera is waited for.
     with (
+        web_flag.opened(args) as view,
         closing(open_detector(path, **_detector_options(args))) as detector,
         light_flags.opened(args) as light_classifier,
         closing(open_source(args.source)) as source,
@@ -82,15 +84,17 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         names = detector.spec.classes if light_classifier is None else STATES
         kept = classes.chosen(args.classes, names)
         extra, sinks = saving.extra_sinks(args, source, names), _sinks(args, source, names)
+        watched = web_flag.watch(view, args, detector, {Path(args.source).name: source}, names)
         pipeline = assemble(
             detector,
             source,
             title=Path(args.model).stem,
             track=args.track,
-            sinks=[*sinks, *extra.sinks()],
+            sinks=[*sinks, *extra.sinks(), *watched.sinks],
             tiling=tiling,
             class_ids=kept,
             lights=light_classifier,
+            gate=watched.gate,
         )
         summary = _run(pipeline, source, args)
     broke_off = _broke_off(source, summary, args)
