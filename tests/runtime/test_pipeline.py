@@ -1,5 +1,6 @@
 """Source, detector, tracker and sinks at work together."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from time import sleep
@@ -140,6 +141,37 @@ def test_the_judges_word_comes_with_the_detection() -> None:
     Pipeline(Fake(), tracker=Tracker(), track_classifier=Shout(), sinks=(sink,)).run(Clip(6))
     assert sink.results[0].states == ("RED",)
     assert sink.results[5].states == ("GREEN",)
+
+
+class Every:
+    """A gate that lets every ``n``-th frame through."""
+
+    def __init__(self, n: int) -> None:
+        self.asked: list[bool] = []
+        self._n = n
+
+    def admits(self, source: str, *, is_live: bool) -> bool:
+        self.asked.append(is_live)
+        return len(self.asked) % self._n == 0
+
+
+def test_frames_that_the_gate_does_not_admit_are_discarded() -> None:
+    sink, gate = Notes(), Every(3)
+    summary = Pipeline(Fake(), sinks=(sink,), gate=gate).run(Clip(8, is_live=False))
+    assert [r.frame.index for r in sink.results] == [2, 5]
+    assert (summary.frames, gate.asked) == (2, [False] * 8)
+
+
+def test_a_run_that_waits_at_the_gate_can_be_interrupted() -> None:
+    class Closed:
+        def admits(self, source: str, *, is_live: bool) -> bool:
+            signal.raise_signal(signal.SIGINT)
+            return True
+
+    sink = Notes()
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline(Fake(), sinks=(sink,), gate=Closed()).run(Clip(8))
+    assert (sink.results, sink.closed) == ([], [False])
 
 
 def test_without_a_tracker_there_is_nothing_to_judge() -> None:

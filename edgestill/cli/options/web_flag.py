@@ -56,9 +56,10 @@ def opened(args: argparse.Namespace) -> Iterator[WebView | None]:
         from edgestill.demo.web.web_address import WebAddress  # noqa: PLC0415
         from edgestill.demo.web.web_view import WebView  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if EXTRA_OF.get(error.name or "") != "web":
+        library = (error.name or "").partition(".")[0]
+        if EXTRA_OF.get(library) != "web":
             raise
-        raise missing_library("--web", error.name, "web") from error
+        raise missing_library("--web", library, "web") from error
 
     view = WebView(WebAddress.parse(args.web))
     try:

@@ -14,6 +14,8 @@ MOST_PORT = 65535
 #: Bytes that the system holds back for one viewer. The default grows to megabytes: a slow viewer would see
 #: pictures that are many seconds old.
 SEND_BUFFER = 256 * 1024
+#: Time without any data taken after which the system drops a viewer: a phone out of reach says no goodbye.
+GONE_MS = 30_000
 BACKLOG = 64
 
 
@@ -39,7 +41,13 @@ class WebAddress:
         host, colon, port = text.rpartition(":")
         inner = host.removeprefix("[").removesuffix("]")
         is_v6 = ":" in inner
-        is_port = port.isascii() and port.isdecimal() and int(port) <= MOST_PORT
+        # Its length first: Python refuses to read thousands of digits.
+        is_port = (
+            port.isascii()
+            and port.isdecimal()
+            and len(port) <= len(str(MOST_PORT))
+            and int(port) <= MOST_PORT
+        )
         if not is_port or (colon and not inner) or is_v6 != (host != inner):
             raise UsageError(
                 f"--web {text} is not [HOST:]PORT",
@@ -60,10 +68,15 @@ class WebAddress:
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            listening = socket.create_server((self.host, self.port), family=family, backlog=BACKLOG)
+            found = socket.getaddrinfo(self.host, self.port, family, socket.SOCK_STREAM)
+            listening = socket.create_server(found[0][4], family=family, backlog=BACKLOG)
         except OSError as error:
             raise self._refusal(error) from error
+        except ValueError as error:  # no name that can be looked up
+            raise _not_here(self.host, "it is not a name of a machine") from error
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MS)
         return listening
 
     def url(self, port: int, token: str | None) -> str:
@@ -80,10 +93,14 @@ class WebAddress:
             )
         if error.errno == errno.EACCES:
             return UsageError(f"--web: port {self.port} needs root", hint="use a port from 1024 on")
-        return UsageError(
-            f"--web cannot listen at {self.host}: {error.strerror or error}",
-            hint="use an address of this machine (ip addr), or 0.0.0.0 for all of them",
-        )
+        return _not_here(self.host, error.strerror or str(error))
+
+
+def _not_here(host: str, why: str) -> UsageError:
+    return UsageError(
+        f"--web cannot listen at {host}: {why}",
+        hint="use an address of this machine (ip addr), or 0.0.0.0 for all of them",
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 from collections.abc import Mapping
 from threading import Thread
 
@@ -73,10 +75,22 @@ class WebView:
         self._socket.close()
 
 
+class _Server(uvicorn.Server):
+    """A server that cuts off, at its end, the viewers that take nothing."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wait for streams to end, for ``GRACE_S``, then cut them off."""
+        await super().shutdown(sockets)
+        for connection in self.server_state.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(0)  # in which their sockets are closed
+
+
 class _Serving:
     """A server in a thread of its own."""
 
-    def __init__(self, pages: RunPages, app: Guard, socket: object) -> None:
+    def __init__(self, pages: RunPages, app: Guard, listening: socket.socket) -> None:
         self._pages = pages
         config = uvicorn.Config(
             app,
@@ -92,8 +106,8 @@ class _Serving:
             timeout_graceful_shutdown=GRACE_S,
         )
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # viewers that vanish are no news
-        self._server = uvicorn.Server(config)
-        self._thread = Thread(target=self._server.run, args=([socket],), name="web", daemon=True)
+        self._server = _Server(config)
+        self._thread = Thread(target=self._server.run, args=([listening],), name="web", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

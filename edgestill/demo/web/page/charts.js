@@ -4,10 +4,10 @@ const SVG = "http://www.w3.org/2000/svg";
 const SPAN_S = 120;
 const HEIGHT = 100;
 
-/** The next of 1, 2, 5, 10, 20, 50, ... that is not below a value. */
+/** The next round number that is not below a value. */
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
 /**

@@ -95,7 +95,8 @@ function showSource(one, state) {
   progress.hidden = !one.total || one.total < 2;
   if (one.total) progress.value = one.frames / one.total;
   const objects = one.has_tracks ? one.objects.map((light) => objectItem(light, state.now_s)) : countItems(one.found);
-  made.querySelector(".objects").replaceChildren(...objects);
+  const none = element("li", one.has_tracks ? "Nothing tracked in this frame" : "Nothing found in this frame", "none");
+  made.querySelector(".objects").replaceChildren(...(objects.length || !one.frames ? objects : [none]));
   made.querySelector(".note").textContent = noteOf(one);
 }
 
@@ -133,10 +134,11 @@ function showChanges(sources, now) {
   const several = sources.length > 1;
   const items = all.slice(0, 12).map((change) => {
     const item = element("li");
+    const state = (name) => [dot(name), element("span", name)];
     const at = element("time", new Date(Date.now() - (now - change.at_s) * 1000).toLocaleTimeString("en-GB"));
     const which = `${several ? `${change.source} ` : ""}#${change.id}`;
-    const from = change.from === "unknown" ? [] : [dot(change.from), change.from, "→"];
-    item.append(at, element("span", which, "which"), ...from, dot(change.to), change.to);
+    const from = change.from === "unknown" ? [element("span", "new", "which")] : [...state(change.from), "→"];
+    item.append(at, element("span", which, "which"), ...from, ...state(change.to));
     return item;
   });
   byId("changes").hidden = !sources.some((one) => one.has_states);

@@ -88,6 +88,7 @@ export async function drawPicture(canvas, about, jpeg, colourOf) {
   const pen = canvas.getContext("2d");
   pen.drawImage(image, 0, 0, width, height);
   image.close();
+  canvas.dataset.frame = about.frame;
   drawBoxes(pen, about, width / about.width, ratio, colourOf);
 }
 
