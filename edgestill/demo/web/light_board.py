@@ -19,6 +19,7 @@ CHANGES = 30
 @dataclass(slots=True)
 class _Object:
     name: str
+    detected: str
     score: float
     since_s: float
     seen_s: float
@@ -46,15 +47,27 @@ class LightBoard:
             return
         for row, track_id in enumerate(result.track_id.tolist()):
             if track_id != NO_TRACK:
-                self._see(track_id, object_name(result, row, self._classes), _score(result, row))
+                self._see(track_id, result, row)
         gone = [key for key, one in self._objects.items() if now_s - one.seen_s > KEPT_S]
         for key in gone:
             del self._objects[key]
 
     def objects(self) -> list[dict[str, Any]]:
-        """What is there: ``id``, ``state``, ``score``, and ``since_s``, when it came into that state."""
+        """What is there, by number.
+
+        Returns:
+            For each ``id``, ``state``, ``detected`` (the class of its latest detection, if the state is not
+            confirmed, else the state), ``sure``, ``score``, and ``since_s``, when it came into that state.
+        """
         return [
-            {"id": key, "state": one.name, "score": round(one.score, 2), "since_s": round(one.since_s, 2)}
+            {
+                "id": key,
+                "state": one.name,
+                "detected": one.detected,
+                "sure": one.name != UNKNOWN or one.detected == UNKNOWN,
+                "score": round(one.score, 2),
+                "since_s": round(one.since_s, 2),
+            }
             for key, one in sorted(self._objects.items())
             if self._now_s - one.seen_s <= SHOWN_S
         ]
@@ -63,15 +76,17 @@ class LightBoard:
         """The latest changes of a state, oldest first: ``id``, ``from``, ``to``, ``at_s``."""
         return list(self._changes)
 
-    def _see(self, track_id: int, name: str, score: float) -> None:
+    def _see(self, track_id: int, result: FrameResult, row: int) -> None:
+        name, score = object_name(result, row, self._classes), _score(result, row)
+        detected = name if name != UNKNOWN else self._classes[int(result.detections.class_id[row])]
         before = self._objects.get(track_id)
         if before is not None and before.name == name:
-            before.score, before.seen_s = score, self._now_s
+            before.detected, before.score, before.seen_s = detected, score, self._now_s
             return
         if before is not None:
             change = {"id": track_id, "from": before.name, "to": name, "at_s": round(self._now_s, 2)}
             self._changes.append(change)
-        self._objects[track_id] = _Object(name, score, self._now_s, self._now_s)
+        self._objects[track_id] = _Object(name, detected, score, self._now_s, self._now_s)
 
 
 def object_name(result: FrameResult, row: int, classes: Sequence[str]) -> str:

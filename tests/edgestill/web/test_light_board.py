@@ -16,11 +16,21 @@ def test_a_light_has_its_state_and_since_when(make_result: Callable[..., Any]) -
     board = LightBoard(CLASSES)
     for second, state in enumerate(("unknown", "red", "red", "green")):
         board.update(make_result(0, (RED, 0.8), track_id=np.array([7]), states=(state,)), float(second))
-    assert board.objects() == [{"id": 7, "state": "green", "score": 0.8, "since_s": 3.0}]
+    assert board.objects() == [
+        {"id": 7, "state": "green", "detected": "green", "sure": True, "score": 0.8, "since_s": 3.0}
+    ]
     assert board.changes() == [
         {"id": 7, "from": "unknown", "to": "red", "at_s": 1.0},
         {"id": 7, "from": "red", "to": "green", "at_s": 3.0},
     ]
+
+
+def test_a_light_without_a_confirmed_state_is_what_was_detected(make_result: Callable[..., Any]) -> None:
+    board = LightBoard(CLASSES)
+    for class_id in (RED, GREEN):
+        board.update(make_result(0, (class_id, 0.8), track_id=np.array([7]), states=("unknown",)), 0.0)
+    (light,) = board.objects()
+    assert (light["state"], light["detected"], light["sure"]) == ("unknown", "green", False)
 
 
 def test_a_detection_without_a_track_is_no_light_yet(make_result: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SPAN_S = 120;
 const HEIGHT = 100;
+const GAP_S = 5; // a line is broken where longer nothing came
 
 /** The next round number that is not below a value. */
 function roundUp(value) {
@@ -102,7 +103,8 @@ export class Chart {
     let before = null;
     for (const { at, values } of shown) {
       if (values[row] === null) continue;
-      text += `${before !== null && at - before <= 2 ? "L" : "M"}${x(at)} ${y(values[row])}`;
+      // "h0" makes a dot of a lonely value.
+      text += before !== null && at - before <= GAP_S ? `L${x(at)} ${y(values[row])}` : `M${x(at)} ${y(values[row])}h0`;
       before = at;
     }
     return text;

@@ -108,9 +108,10 @@ function showNotice(notice, one, paused) {
 }
 
 function objectItem(light, now) {
-  const item = element("li");
+  const item = element("li", undefined, light.sure ? "" : "doubt");
   const facts = `#${light.id} · ${light.score.toFixed(2)} · ${duration(Math.max(0, now - light.since_s))}`;
-  item.append(dot(light.state), element("span", light.state), element("small", facts));
+  const name = light.sure ? light.state : `${light.detected}?`;
+  item.append(dot(light.detected), element("span", name), element("small", facts));
   return item;
 }
 
