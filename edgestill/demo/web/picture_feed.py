@@ -18,10 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.progress import say
-
 QUALITY = 80  # of JPEG, 0 to 100
-MOST_WIDTH = 1280  # pixels; boxes and labels are drawn by the viewer, in its own resolution
+MOST_SIDE = 1280  # pixels; boxes and labels are drawn by the viewer, in its own resolution
 MOST_FPS = 30.0  # a file may run at hundreds of frames per second
 IDLE_COPY_S = 1.0  # without viewers: so that the first one sees a picture also of a paused run
 JOIN_S = 2.0
@@ -176,9 +174,6 @@ class PictureFeed:
 
     def _publish(self, slot: _Slot, source: str, about: str, image_bgr: NDArray[np.uint8]) -> None:
         jpeg = to_jpeg(image_bgr)
-        if jpeg is None:
-            say(f"--web: a frame of {source} cannot be encoded as JPEG")
-            return
         with self._changed:
             self.encoded += 1
             slot.picture = Picture(source=source, number=self.encoded, about=about, jpeg=jpeg)
@@ -190,14 +185,12 @@ class PictureFeed:
         return min(waiting, key=lambda name: self._slots[name].encoded_s, default=None)
 
 
-def to_jpeg(image_bgr: NDArray[np.uint8]) -> bytes | None:
-    """A frame, uint8 ``[H, W, 3]`` BGR, as a JPEG of at most ``MOST_WIDTH``; None if it cannot be one."""
+def to_jpeg(image_bgr: NDArray[np.uint8]) -> bytes:
+    """A frame, uint8 ``[H, W, 3]`` BGR, as a JPEG file whose longer side is at most ``MOST_SIDE``."""
     height, width = image_bgr.shape[:2]
-    if width > MOST_WIDTH:
-        size = (MOST_WIDTH, max(round(height * MOST_WIDTH / width), 1))
+    scale = MOST_SIDE / max(height, width)
+    if scale < 1:
+        size = (max(round(width * scale), 1), max(round(height * scale), 1))
         image_bgr = np.asarray(cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
-    try:
-        good, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    except cv2.error:  # beyond 65535 pixels
-        return None
-    return data.tobytes() if good else None
+    _, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return data.tobytes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Send
 
@@ -36,6 +36,7 @@ FILES = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 EVENT_S = 0.5  # between two messages of the state
+LATEST_S = 10  # seconds of the history in each message: one may come late
 SLOW_S = 20.0  # a viewer that takes nothing for so long is let go
 MOST_STREAMS = 32  # viewers' open streams; a page has two
 MOST_BODY = 1000  # bytes of a request that changes something
@@ -165,14 +166,16 @@ class RunPages:
         }
 
     def _state_with_second(self) -> dict[str, Any]:
-        """The state, with the latest complete seconds of each source, in case a message came late."""
-        latest = {name: seconds[-3:] for name, seconds in self.state.history().items()}
+        """The state, with the latest complete seconds of each source."""
+        latest = {name: seconds[-LATEST_S:] for name, seconds in self.state.history().items()}
         return {**self.state.snapshot(self.controls), "seconds": latest}
 
 
-def _file(name: str, kind: str) -> Any:
+def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    content = (PAGE / name).read_bytes()
+
     async def answer(request: Request) -> Response:
-        return FileResponse(PAGE / name, media_type=kind)
+        return Response(content, media_type=kind)
 
     return answer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Mapping
 from threading import Thread
@@ -99,13 +98,13 @@ class _Serving:
             loop="asyncio",
             lifespan="off",
             log_config=None,
+            log_level="critical",  # viewers that vanish are no news
             access_log=False,
             server_header=False,
             proxy_headers=False,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_S,
         )
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # viewers that vanish are no news
         self._server = _Server(config)
         self._thread = Thread(target=self._server.run, args=([listening],), name="web", daemon=True)
         self._thread.start()
