@@ -92,6 +92,7 @@ def test_the_page_shows_picture_lights_and_charts(
     assert text(browser, ".objects li span") == "red"
     assert text(browser, ".objects small").startswith("#7 · 0.90 · ")
     assert "replaced 3" in text(browser, "#charts")
+    assert browser.value("document.querySelector('canvas').ariaLabel") == "cam: #7 red 0.90"
     # The middle of the picture is the frame, and the box around the light is in the light's colour.
     pixels = """(() => {
         const canvas = document.querySelector('canvas');
@@ -159,6 +160,20 @@ def test_a_phone_needs_no_sideways_scrolling(
     browser.wait("document.querySelectorAll('.objects small').length === 2")
     assert browser.value("document.documentElement.scrollWidth") <= 360
     assert browser.value("document.querySelector('#pause').getBoundingClientRect().height") >= 36
+
+
+def test_a_paused_picture_is_drawn_anew_for_another_size(
+    browser: Chromium, serve: Callable[..., Any], make_result: Callable[..., Any]
+) -> None:
+    served = serve()
+    browser.open(local_url(served))
+    browser.wait("!document.querySelector('#pause').disabled")
+    served.sink.write(make_result(0, (0, 0.9)), None)
+    browser.wait(SHOWN)
+    width = "document.querySelector('canvas').width"
+    before = browser.value(width)
+    browser.size(500, 900)
+    browser.wait(f"{width} < {before} && {width} === document.querySelector('canvas').clientWidth")
 
 
 def test_charts_are_those_of_the_chosen_source(

@@ -1,7 +1,7 @@
 // The state of the run: figures, lights, charts and controls.
 
 import { Chart } from "/charts.js";
-import { drawPicture, watchPictures } from "/pictures.js";
+import { drawPicture, labelOf, watchPictures } from "/pictures.js";
 
 const RETRY_MS = 3000;
 const HISTORY_S = 120;
@@ -60,7 +60,6 @@ function card(name) {
   if (!page.cards.has(name)) {
     const made = byId("source").content.cloneNode(true).firstElementChild;
     made.querySelector(".name").textContent = name;
-    made.querySelector("canvas").setAttribute("aria-label", `Picture of ${name}`);
     made.querySelector(".name").addEventListener("click", () => choose(name));
     made.querySelector("canvas").addEventListener("click", () => choose(name));
     const full = made.querySelector(".full");
@@ -254,6 +253,16 @@ function connect() {
   });
 }
 
+const pictures = new Map(); // the newest of each source
+
+async function showPicture(about, jpeg) {
+  pictures.set(about.source, [about, jpeg]);
+  const canvas = card(about.source).querySelector("canvas");
+  canvas.setAttribute("aria-label", `${about.source}: ${about.boxes.map(labelOf).join(", ") || "no objects"}`);
+  await drawPicture(canvas, about, jpeg, colourOf);
+}
+
 dark.addEventListener("change", render);
-watchPictures((about, jpeg) => drawPicture(card(about.source).querySelector("canvas"), about, jpeg, colourOf));
+addEventListener("resize", () => pictures.forEach((picture) => showPicture(...picture)));
+watchPictures(showPicture);
 connect();

@@ -113,11 +113,15 @@ function outline([x0, y0, x1, y1], scale, ratio) {
   return [x0 * scale - out, y0 * scale - out, (x1 - x0) * scale + 2 * out, (y1 - y0) * scale + 2 * out];
 }
 
+/** The text beside a box. */
+export function labelOf({ id, name, sure, score }) {
+  return `${id === null ? "" : `#${id} `}${name}${sure ? "" : "?"} ${score.toFixed(2)}`;
+}
+
 function drawLabel(pen, one, taken, ratio, colour) {
   const size = 12 * ratio;
   pen.font = `600 ${size}px system-ui, sans-serif`;
-  const words = [one.id === null ? "" : `#${one.id}`, one.sure ? one.name : `${one.name}?`, one.score.toFixed(2)];
-  const text = words.filter(Boolean).join(" ");
+  const text = labelOf(one);
   const width = pen.measureText(text).width + 12 * ratio;
   const height = size + 6 * ratio;
   const place = freePlace(one.rect, width, height, taken, pen.canvas, 2 * ratio);
