@@ -1,5 +1,6 @@
 """Source, detector, tracker and sinks at work together."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -181,6 +182,37 @@ def test_tracks_and_states_begin_anew_after_a_gap() -> None:
     # The box becomes green with frame 5, and so another object
     assert ids == [-1, 1, 1, 1, -1, -1, 2, 2]
     assert ended[4] == (1,)
+
+
+class Every:
+    """A gate that lets every ``n``-th frame through."""
+
+    def __init__(self, n: int) -> None:
+        self.asked: list[bool] = []
+        self._n = n
+
+    def admits(self, source: str, *, is_live: bool) -> bool:
+        self.asked.append(is_live)
+        return len(self.asked) % self._n == 0
+
+
+def test_frames_that_the_gate_does_not_admit_are_discarded() -> None:
+    sink, gate = Notes(), Every(3)
+    end = Pipeline(Fake(), sinks=(sink,), gate=gate).run([Stream(source=Clip(8), name="clip")])
+    assert [r.frame.index for r in sink.results] == [2, 5]
+    assert (end.streams[0].summary.frames, gate.asked) == (2, [False] * 8)
+
+
+def test_a_run_that_waits_at_the_gate_can_be_interrupted() -> None:
+    class Closed:
+        def admits(self, source: str, *, is_live: bool) -> bool:
+            signal.raise_signal(signal.SIGINT)
+            return True
+
+    sink = Notes()
+    end = Pipeline(Fake(), sinks=(sink,), gate=Closed()).run([Stream(source=Clip(8), name="clip")])
+    assert isinstance(end.interrupted, KeyboardInterrupt)
+    assert (sink.results, sink.closed) == ([], [False])
 
 
 def test_without_a_tracker_there_is_nothing_to_judge() -> None:

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options import backend, classes, light_flags, outputs, saving, sizes, source_flags, tiles
+from edgestill.cli.options import (
+    backend,
+    classes,
+    light_flags,
+    outputs,
+    saving,
+    sizes,
+    source_flags,
+    tiles,
+    web_flag,
+)
 from edgestill.cli.options.model import model_file
 from edgestill.errors import UsageError
 
@@ -53,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     light_flags.add_arguments(parser)
     saving.add_arguments(parser)
     parser.add_argument("--show", action="store_true", help="show the annotated frames in a window; q quits")
+    web_flag.add_argument(parser)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object per frame on stdout")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop each source after N frames")
     parser.add_argument(
@@ -83,7 +94,8 @@ def run(args: argparse.Namespace) -> RunResult | None:
     tiling = tiles.tiling(args)
     path = model_file(args.model)
     with ExitStack() as opened:
-        # The model first: a misspelt one is reported before a camera is waited for.
+        # Port and model first: a port in use or a misspelt name is reported before a camera is waited for.
+        view = opened.enter_context(web_flag.opened(args))
         detector = opened.enter_context(closing(open_detector(path, **_detector_options(args))))
         lights = opened.enter_context(light_flags.opened(args))
         reading = source_flags.options(args)
@@ -92,14 +104,17 @@ def run(args: argparse.Namespace) -> RunResult | None:
         kept = classes.chosen(args.classes, names)
         ways = _ways(args, sources, names, save_options)
         events = saving.event_sink(args, names, is_live=any(source.is_live for source in sources))
+        by_name = {way.stream.name: way.source for way in ways}
+        watched = web_flag.watch(view, args, detector, by_name, names)
         pipeline = assemble(
             detector,
             title=Path(args.model).stem,
-            sinks=[*_shared_sinks(args, ways, names), *([events] if events else [])],
+            sinks=[*([events] if events else []), *watched.sinks, *_shared_sinks(args, ways, names)],
             tiling=tiling,
             class_ids=kept,
             lights=lights,
             strip=args.strip == "below",
+            gate=watched.gate,
         )
         for text, source in zip(args.source, sources, strict=True):
             source_flags.tell_decoder(source, text)

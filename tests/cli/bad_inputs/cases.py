@@ -355,6 +355,7 @@ PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
 #: Commands with "{}" in the place of a number or a size.
 NUMBERS = (
     *("run tiny.onnx --source data/images/val --conf {}", "run tiny.onnx --source data/images/val --iou {}"),
+    "run tiny.onnx --source data/images/val --web {}",
     *(
         "run tiny.onnx --source data/images/val --threads {}",
         "run tiny.onnx --source data/images/val --max-frames {}",
