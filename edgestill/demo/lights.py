@@ -49,6 +49,9 @@ class LightSettings:
     hold_s: float = 0.033
     off_after_s: float = 1.0
     unknown_after_s: float = 2.0
+    doubtful: float = 0.25
+    longest_s: float = 0.5
+    proof: float = 0.05
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class _Light:
     run_since_s: float = 0.0
     seen_s: float = 0.0
     told_s: float = 0.0
+    proof: float = 0.0
 
 
 class LightStates:
@@ -89,12 +93,18 @@ class LightStates:
         """
         for track_id in tracked.ended:
             self._lights.pop(track_id, None)
+        if tracked.repeats:
+            return tuple(self._known(int(track_id)) for track_id in tracked.track_id)
         found = tracked.detections
         rows = zip(tracked.track_id, found.class_id, found.score, strict=True)
         return tuple(
             self._update(int(track_id), self._classes[class_id], float(score), time_s)
             for track_id, class_id, score in rows
         )
+
+    def _known(self, track_id: int) -> str:
+        light = self._lights.get(track_id)
+        return UNKNOWN if light is None else light.state
 
     def _update(self, track_id: int, name: str, score: float, time_s: float) -> str:
         if track_id == NO_TRACK:
@@ -105,6 +115,7 @@ class LightStates:
                 light.state = UNKNOWN
             return light.state
         light.told_s = time_s
+        light.proof += max(score - self.settings.doubtful, 0.0) * min(time_s - light.seen_s, self.settings.longest_s)
         if name != light.last:
             light.last, light.run, light.run_since_s = name, 0, time_s
         light.run += 1
@@ -125,6 +136,8 @@ class LightStates:
             return False
         if light.last == OFF and light.state not in {OFF, UNKNOWN}:
             return time_s - light.run_since_s >= settings.off_after_s
+        if light.state == UNKNOWN and light.proof < settings.proof:
+            return False
         share = light.evidence[light.last] / sum(light.evidence.values())
         return share >= (settings.share_green if light.last == GREEN else settings.share)
 
