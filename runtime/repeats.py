@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from edgestill.detections import Detections
 
 LONGEST_S = 0.25
-SAME_PX = 0.25  # of every corner
-SAME_SCORE = 0.01
+SAME_PX = 0.5  # of every corner
+SAME_SCORE = 0.02
+SURE_SCORE = 0.4  # a detection with less may come and go with the noise of compression
 
 
 class RepeatedPictures:
@@ -33,7 +34,8 @@ class RepeatedPictures:
             time_s: Its time, seconds.
 
         Returns:
-            Positions in the detections of the frame in which the picture was new; int64 ``[N]``.
+            Positions in the detections of the frame in which the picture was new, -1 for a weak one that was not
+            among them; int64 ``[N]``.
         """
         if self._first_s is not None and 0 < time_s - self._first_s < LONGEST_S:
             same = _same(detections, self._first)
@@ -44,11 +46,14 @@ class RepeatedPictures:
 
 
 def _same(now: Detections, before: Detections) -> NDArray[np.int64] | None:
-    if not len(now) or len(now) != len(before):
+    if not len(now) or not len(before):
         return None
     apart = np.abs(now.xyxy[:, None] - before.xyxy[None]).max(axis=2)
     change = np.abs(now.score[:, None] - before.score[None])
     equal = (apart < SAME_PX) & (change < SAME_SCORE) & (now.class_id[:, None] == before.class_id)
-    if (equal.sum(axis=1) != 1).any() or (equal.sum(axis=0) != 1).any():
+    if (equal.sum(axis=1) > 1).any() or (equal.sum(axis=0) > 1).any() or not equal.any():
         return None
-    return equal.argmax(axis=1)
+    new, gone = ~equal.any(axis=1), ~equal.any(axis=0)
+    if (now.score[new] >= SURE_SCORE).any() or (before.score[gone] >= SURE_SCORE).any():
+        return None
+    return np.where(new, -1, equal.argmax(axis=1))

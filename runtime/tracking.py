@@ -30,6 +30,8 @@ NO_TRACK = -1
 MIN_SIDE_PX = 0.1  # sizes are compared by their ratio
 DEFAULT_PERIOD_S = 1 / 25
 PERIODS_KEPT = 15  # frames whose median period is the typical one
+MIN_STEP = 0.5  # periods: frames that come closer say little about velocity
+LEAST_AGE = 1.5  # periods: every track survives one frame without a detection
 SAME_TIME_S = 1e-6
 SHARED_BY = 2  # matches that make a shift the camera's: then tracks without a detection move with it
 
@@ -41,7 +43,7 @@ class TrackerSettings:
     Attributes:
         start_score: Lowest score of a detection that may start a track; below it one may continue a track.
         gates: How far from its prediction a detection may be.
-        max_age_s: Seconds without a detection after which a track ends; one frame at least.
+        max_age_s: Seconds without a detection after which a track ends, if that is more than one frame.
         new_age_s: The same for a track that is not confirmed.
         confirm_s: Seconds from the first to the latest detection, two at least, after which a track is
             confirmed and gets an id.
@@ -58,7 +60,7 @@ class TrackerSettings:
     new_age_s: float = 0.1
     confirm_s: float = 0.03
     sure_score: float = 0.5
-    low_rate_s: float = 0.15
+    low_rate_s: float = 0.12
     by_class: bool = True
     duplicate_iou: float = 0.5
 
@@ -85,7 +87,6 @@ class _Track:
 
     PLACE_S, VELOCITY_S = 0.033, 0.2  # time constants of the gains: after so long a detection has 63 %
     DAMPING_S = 3.0  # time constant at which velocity is lost without a detection
-    LEAST_S = 0.02  # detections that come closer say little about velocity
 
     def __init__(self, box: NDArray[np.float32], class_id: int, score: float) -> None:
         self.box = box.astype(np.float64)  # cx, cy, w, h
@@ -105,10 +106,10 @@ class _Track:
         self.box[:2] += self.velocity * (self._motion_s(self.age_s) - before)
         self.missed += 1
 
-    def correct(self, box: NDArray[np.float32], class_id: int, score: float) -> None:
+    def correct(self, box: NDArray[np.float32], class_id: int, score: float, least_s: float) -> None:
         """Update the state with the detection of this frame, cx, cy, w, h in source pixels."""
         innovation = box[:2] - self.box[:2]
-        elapsed_s = max(self.age_s, self.LEAST_S)
+        elapsed_s = max(self.age_s, least_s)
         place = 1 - np.exp(-elapsed_s / self.PLACE_S)
         self.box[:2] += place * innovation
         self.box[2:] += place * (box[2:] - self.box[2:])
@@ -152,6 +153,7 @@ class Tracker:
         self._steps_s: deque[float] = deque(maxlen=PERIODS_KEPT)
         self._pictures = RepeatedPictures()
         self._latest_ids = np.zeros(0, np.int64)
+        self._had_detections = False
 
     def update(self, detections: Detections, time_s: float) -> Tracked:
         """Associate the detections of the next frame with the tracks.
@@ -170,8 +172,8 @@ class Tracker:
             detections = detections.where(one_each)
         same = self._pictures.same_as(detections, time_s)
         if same is not None:
-            return Tracked(detections, self._latest_ids[same], repeats=True)
-        step_s = self._step(time_s)
+            return Tracked(detections, np.append(self._latest_ids, NO_TRACK)[same], repeats=True)
+        step_s = self._step(time_s, has_detections=len(detections) > 0)
         for track in self._tracks:
             track.predict(step_s)
         boxes = xyxy_to_cxcywh(detections.xyxy)
@@ -200,7 +202,9 @@ class Tracker:
             return {}
         settings = self.settings
         expected = np.stack([t.box for t in tracks])
-        age_s = np.array([t.age_s for t in tracks])
+        # A picture that was taken for a new one too early must not narrow the gates of the next
+        step_s = max(step_s, self._period_s)
+        age_s = np.maximum([t.age_s for t in tracks], self._period_s)
         is_new = np.array([t.hits == 1 for t in tracks])
         allowed = np.ones((len(tracks), len(boxes)), np.bool_)
         if settings.by_class:
@@ -220,7 +224,8 @@ class Tracker:
         pairs += assign(np.where(high, np.inf, rest))
         owners = {row: tracks[at] for at, row in pairs}
         for row, track in owners.items():
-            track.correct(boxes[row], int(detections.class_id[row]), float(detections.score[row]))
+            score = float(detections.score[row])
+            track.correct(boxes[row], int(detections.class_id[row]), score, self._period_s * MIN_STEP)
         if support >= SHARED_BY:
             for track in tracks:
                 if track.missed:
@@ -236,15 +241,17 @@ class Tracker:
     def _is_old(self, track: _Track) -> bool:
         settings = self.settings
         most_s = settings.new_age_s if track.id == NO_TRACK else settings.max_age_s
-        return track.missed > 1 and track.age_s > most_s + SAME_TIME_S
+        return track.age_s > max(most_s, LEAST_AGE * self._period_s) + SAME_TIME_S
 
-    def _step(self, time_s: float) -> float:
-        """Seconds since the previous frame; updates the typical period."""
+    def _step(self, time_s: float, *, has_detections: bool) -> float:
+        """Seconds since the previous picture; updates the typical period.
+
+        Frames without detections are left out of the period, as nothing tells whether they repeat a picture.
+        """
         last_s, self._last_s = self._last_s, time_s
-        if last_s is None:
-            return 0.0
-        step_s = max(time_s - last_s, 0.0)
-        if step_s > 0:
+        is_measured, self._had_detections = has_detections and self._had_detections, has_detections
+        step_s = 0.0 if last_s is None else max(time_s - last_s, 0.0)
+        if step_s > 0 and is_measured:
             self._steps_s.append(step_s)
             self._period_s = float(np.median(self._steps_s))
         return step_s
