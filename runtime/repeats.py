@@ -34,8 +34,8 @@ class RepeatedPictures:
             time_s: Its time, seconds.
 
         Returns:
-            Positions in the detections of the frame in which the picture was new, -1 for a weak one that was not
-            among them; int64 ``[N]``.
+            Positions in the detections of the frame in which the picture was new; int64 ``[N]``. It is -1 for
+            a weak one that was not among them.
         """
         if self._first_s is not None and 0 < time_s - self._first_s < LONGEST_S:
             same = _same(detections, self._first)

@@ -16,14 +16,14 @@ Aharon et al., BoT-SORT, 2022, https://arxiv.org/abs/2206.14651 (compensation of
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.boxes import nms, xyxy_to_cxcywh
 from edgestill.detections import Detections
-from runtime.association import Gates, assign, common_shift, distances
+from runtime.association import Gates, Predicted, assign, common_shift, distances
 from runtime.repeats import RepeatedPictures
 
 NO_TRACK = -1
@@ -55,7 +55,7 @@ class TrackerSettings:
     """
 
     start_score: float = 0.35
-    gates: Gates = Gates()
+    gates: Gates = field(default_factory=Gates)
     max_age_s: float = 1.0
     new_age_s: float = 0.1
     confirm_s: float = 0.03
@@ -197,31 +197,26 @@ class Tracker:
         step_s: float,
     ) -> dict[int, _Track]:
         """The track of each detection that continues one; moves the others with the camera."""
-        tracks = self._tracks
+        tracks, gates = self._tracks, self.settings.gates
         if not tracks or not len(boxes):
             return {}
-        settings = self.settings
-        expected = np.stack([t.box for t in tracks])
-        # A picture that was taken for a new one too early must not narrow the gates of the next
-        step_s = max(step_s, self._period_s)
-        age_s = np.maximum([t.age_s for t in tracks], self._period_s)
-        is_new = np.array([t.hits == 1 for t in tracks])
         allowed = np.ones((len(tracks), len(boxes)), np.bool_)
-        if settings.by_class:
+        if self.settings.by_class:
             allowed = np.array([t.class_id for t in tracks])[:, None] == detections.class_id
-        measured = boxes.astype(np.float64)
-        reach = settings.gates.reach(age_s, is_new)
-        shift, support = common_shift(
-            expected, measured[high], allowed[:, high], reach, step_s, age_s, settings.gates
+        # A picture that was taken for a new one too early must not narrow the gates of the next
+        least_s = self._period_s
+        expected = Predicted(
+            boxes=np.stack([t.box for t in tracks]),
+            age_s=np.maximum([t.age_s for t in tracks], least_s),
+            is_new=np.array([t.hits == 1 for t in tracks]),
         )
-        expected[:, :2] += shift
-        ratio = distances(expected, measured, age_s, reach, settings.gates)
-        ratio[~allowed] = np.inf
-        pairs = assign(np.where(high, ratio, np.inf))
-        rest = ratio.copy()
+        found = boxes.astype(np.float64)
+        shift, support = common_shift(expected, found[high], allowed[:, high], max(step_s, least_s), gates)
+        distance = np.where(allowed, distances(expected.moved(shift), found, gates), np.inf)
+        pairs = assign(np.where(high, distance, np.inf))
         for at, row in pairs:
-            rest[at], rest[:, row] = np.inf, np.inf
-        pairs += assign(np.where(high, np.inf, rest))
+            distance[at], distance[:, row] = np.inf, np.inf
+        pairs += assign(np.where(high, np.inf, distance))
         owners = {row: tracks[at] for at, row in pairs}
         for row, track in owners.items():
             score = float(detections.score[row])
