@@ -36,7 +36,7 @@ def test_every_example_says_how_to_run_it(path: Path) -> None:
 def test_the_watching_example_tells_of_each_object_once(tiny_model: Path, tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / str(number)).mkdir()
-        for frame in range(4):
+        for frame in range(30):
             cv2.imwrite(str(tmp_path / str(number) / f"{frame}.png"), np.zeros((32, 32, 3), np.uint8))
     sources = [tmp_path / str(number) for number in (1, 2)]
     done = subprocess.run(
@@ -45,11 +45,8 @@ def test_the_watching_example_tells_of_each_object_once(tiny_model: Path, tmp_pa
         text=True,
         check=True,
     )
-    assert sorted(done.stdout.splitlines()) == [
-        f"{number} {time_s} s: #1 is {state}"
-        for number in (1, 2)
-        for time_s, state in (("0.04", "unknown"), ("0.08", "red"))
-    ]
+    lines = done.stdout.splitlines()
+    assert [len([line for line in lines if re.fullmatch(rf"{number} \d\.\d\d s: #1 is red", line)]) for number in (1, 2)] == [1, 1]
 
 
 UNIT = EXAMPLES / "edgestill.service"

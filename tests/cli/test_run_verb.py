@@ -15,11 +15,13 @@ import pytest
 from rich.console import Console
 
 from edgestill.cli.main import main
+from edgestill.cli.options import source_flags
 from edgestill.cli.verbs import run as verb
 from edgestill.dataset import read_image
 from edgestill.errors import DeviceError
 from edgestill.files import write_json
 from edgestill.manifest import manifest_path
+from runtime.decoders import path_choice
 from runtime.frames import Frame, open_source
 
 
@@ -268,6 +270,25 @@ def test_the_other_backend_finds_the_same(run: Any, image: Path) -> None:
     assert (summary["backend"], summary["detections"]) == ("ov", {"red": 1})
 
 
+def test_the_decoder_is_named_on_the_terminal_and_in_the_result(run: Any, clip: Path, image: Path) -> None:
+    _, out, err = run(clip, "--decoder", "opencv")
+    assert f"{clip}: decoded by OpenCV (FFmpeg)" in err
+    result = json.loads(out)
+    assert (result["decoder"], result["drops"]) == ("OpenCV (FFmpeg)", {})
+    assert "decoded by" not in run(image)[2]
+
+
+def test_a_password_is_in_no_output(run: Any) -> None:
+    code, out, err = run("rtsp://me:hidden@127.0.0.1:9/x?password=hidden")
+    assert (code, out) == (5, "")
+    assert "rtsp://127.0.0.1:9/x?password=*** does not open" in err
+    assert "hidden" not in err
+
+
+def test_the_decoders_of_the_flag_are_those_that_there_are() -> None:
+    assert source_flags.DECODERS == path_choice.DECODERS
+
+
 def test_the_threshold_is_used(run: Any, image: Path) -> None:
     assert json.loads(run(image, "--conf", "0.9")[1])["detections"] == {}
 
@@ -279,6 +300,9 @@ def test_the_threshold_is_used(run: Any, image: Path) -> None:
         pytest.param(["--iou", "-1"], 2, "--iou is -1.0", id="iou"),
         pytest.param(["--max-frames", "0"], 2, "--max-frames is 0", id="max-frames"),
         pytest.param(["--threads", "0"], 2, "--threads is 0", id="threads"),
+        pytest.param(["--retry", "-1"], 2, "--retry is -1", id="retry"),
+        pytest.param(["--decoder", "pyavv"], 2, "pyavv", id="decoder"),
+        pytest.param(["--decoder", "pyav"], 2, "--decoder pyav does not read images", id="decoder of images"),
         pytest.param(["--backend", "orr"], 2, "no backend is called 'orr'", id="backend"),
         pytest.param(["--trak"], 2, "unknown argument '--trak'", id="flag"),
         pytest.param(["--save", "out.mp4"], 2, "does not suit", id="save"),

@@ -65,9 +65,10 @@ class Fake:
 
     def timed_batch(self, images_bgr: list[NDArray[np.uint8]]) -> tuple[list[Detections], dict[str, float]]:
         self.batches.append(len(images_bgr))
-        box = np.array([[5, 5, 15, 15]], np.float32)
-        one = Detections(box, np.array([0.9], np.float32), np.array([0]))
-        return [one] * len(images_bgr), {"inference": 10.0 * len(images_bgr)}
+        box, score = np.array([[5, 5, 15, 15]], np.float32), np.array([0.9], np.float32)
+        # They move, as equal boxes are taken for one picture
+        found = [Detections(box + image[0, 0, 0], score, np.array([0])) for image in images_bgr]
+        return found, {"inference": 10.0 * len(images_bgr)}
 
 
 class Notes:
