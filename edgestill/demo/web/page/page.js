@@ -27,7 +27,7 @@ function element(tag, text, name) {
 
 function dot(name) {
   const made = element("i", undefined, "dot");
-  made.style.background = colourOf(name, dark.matches ? "dark" : "light");
+  made.style.color = colourOf(name, dark.matches ? "dark" : "light");
   return made;
 }
 
