@@ -113,7 +113,7 @@ def watched(video: Path, then: Callable[[str], None]) -> None:
 
     with (
         closing(WebView(WebAddress.parse("0"))) as view,
-        closing(open_detector("student")) as detector,
+        closing(open_detector("student", threads=1)) as detector,
         closing(LiveSource(player, video.stem, player.fps)) as source,
     ):
         backend, classes = detector.backend, detector.spec.classes

@@ -27,7 +27,7 @@ function element(tag, text, name) {
 
 function dot(name) {
   const made = element("i", undefined, "dot");
-  made.style.background = colourOf(name, dark.matches ? "dark" : "light");
+  made.style.color = colourOf(name, dark.matches ? "dark" : "light");
   return made;
 }
 
@@ -137,8 +137,8 @@ function showChanges(sources, now) {
     const state = (name) => [dot(name), element("span", name)];
     const at = element("time", new Date(Date.now() - (now - change.at_s) * 1000).toLocaleTimeString("en-GB"));
     const which = `${several ? `${change.source} ` : ""}#${change.id}`;
-    const from = change.from === "unknown" ? [element("span", "new", "which")] : [...state(change.from), "→"];
-    item.append(at, element("span", which, "which"), ...from, ...state(change.to));
+    const from = change.from === "unknown" ? [] : state(change.from);
+    item.append(at, element("span", which, "which"), ...from, "→", ...state(change.to));
     return item;
   });
   byId("changes").hidden = !sources.some((one) => one.has_states);
