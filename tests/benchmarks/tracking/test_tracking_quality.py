@@ -181,6 +181,7 @@ def judged(clip: Clip) -> JudgedBoxes:
         frames=np.array([row[:2] for row in rows], np.int64),
         xyxy=np.array([row[2:6] for row in rows], np.float32),
         kinds=tuple(str(row[6]) for row in rows),
+        numbers=(1, 0) * len(clip.frames),
     )
 
 
@@ -190,6 +191,7 @@ def test_a_track_with_a_state_is_what_its_boxes_are_judged_to_be() -> None:
     confirmed = score_confirmed(judged(clip), played(clip, [[1, 2]] * 10, told), NAMES)
     assert confirmed.tracks == {"light": 1, "other": 1}
     assert confirmed.detections == {"light": 8, "other": 8}
+    assert confirmed.lights == 1
     assert confirmed.minutes == pytest.approx(2 / 60)
 
 
@@ -201,7 +203,9 @@ def test_a_track_without_a_state_is_no_false_light() -> None:
 
 def test_a_box_that_nobody_has_judged_is_said_to_be_so() -> None:
     clip = two_lights()
-    nothing = JudgedBoxes(frames=np.zeros((0, 2), np.int64), xyxy=np.zeros((0, 4), np.float32), kinds=())
+    nothing = JudgedBoxes(
+        frames=np.zeros((0, 2), np.int64), xyxy=np.zeros((0, 4), np.float32), kinds=(), numbers=()
+    )
     assert score_confirmed(nothing, played(clip, [[1, 2]] * 10), NAMES).tracks == {"unjudged": 2}
 
 
