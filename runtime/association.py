@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 MOST_SHIFTS = 96  # tried in a frame
+MOST_VOTERS = 24  # tracks, and detections, by which they are judged: the cost grows with the product
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,10 @@ class Predicted:
         """The same objects, all displaced by ``shift`` px ``[2]``."""
         return replace(self, boxes=self.boxes + np.concatenate((shift, np.zeros(2))))
 
+    def first(self, count: int) -> Predicted:
+        """The first of the objects."""
+        return Predicted(boxes=self.boxes[:count], age_s=self.age_s[:count], is_new=self.is_new[:count])
+
     @property
     def sizes(self) -> Floats:
         """The size of each object, px; ``[N]``."""
@@ -94,7 +99,7 @@ def common_shift(
 
     Args:
         expected: The predictions.
-        found: Detections, ``[M, 4]``.
+        found: Detections, ``[M, 4]``, the surest first.
         allowed: Pairs that may be one object, bool ``[N, M]``.
         step_s: Time since the previous frame, seconds.
         gates: Limits.
@@ -103,6 +108,8 @@ def common_shift(
         The shift, px ``[2]``, and the number of matches that it explains.
     """
     none = np.zeros(2)
+    expected, found = expected.first(MOST_VOTERS), found[:MOST_VOTERS]
+    allowed = allowed[:MOST_VOTERS, :MOST_VOTERS]
     if not allowed.any():
         return none, 0
     sides = expected.side_distance(found, gates)

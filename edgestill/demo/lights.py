@@ -41,7 +41,7 @@ class LightSettings:
         memory_s: Time in which the accumulated scores decay to 1/e, seconds.
         share: Share of the accumulated score that a class needs to become the state.
         share_green: The same for green.
-        hold_s: Time from the first to the latest of consecutive detections of that class, two at least, seconds.
+        hold_s: Time from the first to the latest of at least two detections in a row of that class, seconds.
         hold_green_s: The same for green, where it replaces another state.
         doubtful_score: Detections with a lower score do not prove that there is a light.
         proof_s: Score above ``doubtful_score`` times seconds that the first state of a track needs.
