@@ -46,7 +46,10 @@ def test_the_watching_example_tells_of_each_object_once(tiny_model: Path, tmp_pa
         check=True,
     )
     lines = done.stdout.splitlines()
-    assert [len([line for line in lines if re.fullmatch(rf"{number} \d\.\d\d s: #1 is red", line)]) for number in (1, 2)] == [1, 1]
+    assert [
+        len([line for line in lines if re.fullmatch(rf"{number} \d\.\d\d s: #1 is red", line)])
+        for number in (1, 2)
+    ] == [1, 1]
 
 
 UNIT = EXAMPLES / "edgestill.service"
