@@ -51,9 +51,9 @@ def test_an_object_that_moves_keeps_its_id() -> None:
 
 def test_a_reset_ends_all_tracks_and_ids_go_on() -> None:
     tracker = Tracker()
-    ids(tracker, *[found((50, 50, 0.9, 0), (90, 50, 0.9, 0))] * 2)
+    ids(tracker, *[found((50 + i, 50, 0.9, 0), (90 + i, 50, 0.9, 0)) for i in range(2)])
     tracker.reset()
-    after = [tracker.update(found((50, 50, 0.9, 0)), 100.0 + i / 25) for i in range(3)]
+    after = [tracker.update(found((50 + i, 50, 0.9, 0)), 100.0 + i / 25) for i in range(3)]
     assert [step.track_id.tolist() for step in after] == [[NO_TRACK], [3], [3]]
     assert [step.ended for step in after] == [(1, 2), (), ()]
 
