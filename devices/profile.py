@@ -46,6 +46,7 @@ class DeviceProfile:
         gpu_mhz: Highest GPU clock of the default power table.
         tensor_cores: Number of tensor cores.
         dla_cores: Number of deep-learning accelerators (DLA).
+        video_encoder: Whether a Jetson has an H.264 encoder in hardware.
         modules: Part numbers in the device tree, e.g. ``p3767-0005``.
         boards: Regular expressions for the board's name in the device tree, for a tree without part numbers.
         gpu_names: Regular expressions for the name in ``nvidia-smi``, without ``NVIDIA``.
@@ -68,6 +69,7 @@ class DeviceProfile:
     gpu_mhz: int | None = None
     tensor_cores: int | None = None
     dla_cores: int | None = None
+    video_encoder: bool | None = None
     modules: tuple[str, ...] = ()
     boards: tuple[str, ...] = ()
     gpu_names: tuple[str, ...] = ()
@@ -87,6 +89,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "gpu_mhz": int,
     "tensor_cores": int,
     "dla_cores": int,
+    "video_encoder": bool,
     "software": dict,
 }  # the other fields are lists of strings
 _CHOICES = {"kind": KINDS, "backends": BACKENDS, "precisions": PRECISIONS}
@@ -141,7 +144,7 @@ def _check(name: str, data: Mapping[str, Any]) -> None:
 
 def _fits(field: str, value: Any) -> bool:
     if field in _TYPES:
-        fits = isinstance(value, _TYPES[field]) and not isinstance(value, bool)
+        fits = isinstance(value, _TYPES[field]) and isinstance(value, bool) == (_TYPES[field] is bool)
     else:
         fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
     if fits and field in _CHOICES:

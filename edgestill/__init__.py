@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runtime.detector import Detector, ModelDetector
     from runtime.frames import open_source
+    from runtime.pipeline import FrameResult
+    from runtime.streams.watcher import Watcher
 
 __version__ = "0.4.0"
 
-_LAZY = {"Detector": "runtime.detector", "open_source": "runtime.frames"}
+_LAZY = {
+    "Detector": "runtime.detector",
+    "FrameResult": "runtime.pipeline",
+    "Watcher": "runtime.streams.watcher",
+    "open_source": "runtime.frames",
+}
 
-__all__ = ["Detector", "__version__", "open_detector", "open_source"]
+__all__ = ["Detector", "FrameResult", "Watcher", "__version__", "open_detector", "open_source", "watch"]
 
 
 def open_detector(
@@ -73,6 +80,75 @@ def open_detector(
         conf=conf,
         iou=iou,
         multi_label=multi_label,
+        threads=threads,
+        trust_engine=trust_engine,
+        input_hw=input_hw,
+    )
+    return opened
+
+
+def watch(
+    *sources: str | Path,
+    model: str | Path = "student",
+    track: bool = True,
+    lights: bool = False,
+    tile: str = "1x1",
+    backend: str = "auto",
+    device: str | None = None,
+    conf: float = 0.25,
+    iou: float = 0.45,
+    threads: int | None = None,
+    trust_engine: bool = False,
+    input_hw: tuple[int, int] | None = None,
+) -> Watcher:
+    """Detect and track in the frames of one or several sources.
+
+    The sources and the model are open when this returns. They are closed at the end, at an error, after
+    ``break``, and at the end of a ``with`` block. Of a camera the newest frame comes, of a file every one.
+
+    One thread at a time may use a watcher; each thread may have one of its own, also of one model file.
+    Signals are left to the program.
+
+    Args:
+        *sources: As ``--source`` of ``edgestill run``: a file, a folder, a camera.
+        model: As for ``open_detector``.
+        track: Whether objects get identities over frames, and lights a state.
+        lights: Whether only traffic lights of any detector are kept, with states from their pixels.
+        tile: Tiles that the model runs on, columns x rows; for small objects.
+        backend: As for ``open_detector``; so are the other arguments.
+        device: See ``open_detector``.
+        conf: See ``open_detector``.
+        iou: See ``open_detector``.
+        threads: CPU threads of this watcher; None leaves the choice to the library.
+        trust_engine: See ``open_detector``.
+        input_hw: See ``open_detector``.
+
+    Returns:
+        An iterator of ``FrameResult``; its ``source`` names the source.
+
+    Raises:
+        ArtifactError: The model is missing, broken, or not a detector.
+        DataError: A file is missing or cannot be decoded.
+        DeviceError: A camera, the library or the device is not available.
+        UsageError: An argument is wrong.
+
+    Example:
+        >>> import edgestill
+        >>> for result in edgestill.watch("street.png", model="model.onnx"):
+        ...     for found in result.found():
+        ...         print(result.source, result.frame.index, found.name, f"{found.score:.2f}")
+        street.png 0 red 0.81
+    """
+    opened: Watcher = import_module("edgestill.demo.watching").open_watcher(
+        sources,
+        model=model,
+        track=track,
+        lights=lights,
+        tile=tile,
+        backend=backend,
+        device=device,
+        conf=conf,
+        iou=iou,
         threads=threads,
         trust_engine=trust_engine,
         input_hw=input_hw,

@@ -100,11 +100,14 @@ EXTRA_OF = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "openvino": "openvino",
+    "prometheus_client": "web",
     "ray": "cluster",
     "safetensors": "onnx",
     "scipy": "train",
+    "starlette": "web",
     "torch": "train",
     "ultralytics": "train",
+    "uvicorn": "web",
 }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from threading import Lock
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from edgestill.spec import ModelSpec, TensorSpec
 from runtime.backend import Backend, open_backend
 from runtime.decode import LIMIT, check_output, decode
 from runtime.file_reading import Reading, limited, read_file
-from runtime.letterbox import prepare
+from runtime.letterbox import InputBuffer
 from runtime.stopwatch import Stopwatch
 
 #: Errors of parsing untrusted text as JSON or Python literals; deep nesting raises the last two.
@@ -61,7 +62,8 @@ class TimedDetector(Detector, Protocol):
 class ModelDetector:
     """A model file as a detector: letterbox, inference on a backend, decoding with NMS.
 
-    ``open_detector`` makes one. Images are uint8 ``[H, W, 3]`` BGR of any size, as OpenCV reads them.
+    ``open_detector`` makes one. Images are uint8 ``[H, W, 3]`` BGR of any size, as OpenCV reads them. Several
+    threads may call it; their calls run one after the other.
 
     Attributes:
         spec: Input size, classes and pre-processing of the model.
@@ -99,6 +101,13 @@ class ModelDetector:
         self.spec, self.backend, self.reading = spec, backend, reading
         self.conf, self.iou, self.multi_label = conf, iou, multi_label
         self._input, self._output = backend.inputs[0], backend.outputs[0]
+        self._buffer, self._in_use = InputBuffer(spec, self._input.dtype), Lock()
+        self._limits = [limit for limit in (backend.max_batch, reading.max_batch) if limit]
+
+    @property
+    def max_batch(self) -> int | None:
+        """Images that one run of the network takes; None for any number."""
+        return self._input.shape[0] or min(self._limits, default=None)
 
     def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
         """Detections in an image, uint8 ``[H, W, 3]`` BGR, in its pixels."""
@@ -118,15 +127,24 @@ class ModelDetector:
             The detections in each image, and milliseconds by stage of all together.
         """
         watch = Stopwatch()
+        most = self.max_batch or max(len(images_bgr), 1)
+        found: list[Detections] = []
+        with self._in_use:
+            for start in range(0, len(images_bgr), most):
+                found += self._batch(images_bgr[start : start + most], watch)
+        return found, watch.stages_ms
+
+    def _batch(self, images_bgr: Sequence[NDArray[np.uint8]], watch: Stopwatch) -> list[Detections]:
+        """Detections in images that the network takes at once."""
         with watch.stage("letterbox"):
-            prepared = [prepare(image, self.spec) for image in images_bgr]
-            feeds = [t.astype(self._input.dtype, copy=False) for t, _ in prepared]
+            rows = self._input.shape[0] or len(images_bgr)
+            tensor, fits = self._buffer.fill(images_bgr, rows)
         with watch.stage("inference"):
-            outputs = self._infer(feeds)
+            output = self.backend.infer({self._input.name: tensor})[self._output.name]
         with watch.stage("postprocess"):
-            found = [
+            return [
                 decode(
-                    output,
+                    output[row : row + 1],
                     self.spec,
                     fit,
                     (image.shape[0], image.shape[1]),
@@ -135,22 +153,8 @@ class ModelDetector:
                     multi_label=self.multi_label,
                     limit=LIMIT,
                 )
-                for output, (_, fit), image in zip(outputs, prepared, images_bgr, strict=True)
+                for row, (fit, image) in enumerate(zip(fits, images_bgr, strict=True))
             ]
-        return found, watch.stages_ms
-
-    def _infer(self, feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """The network's output for each input, both ``[1, ...]``."""
-        name, out = self._input.name, self._output.name
-        limits = [limit for limit in (self.backend.max_batch, self.reading.max_batch) if limit]
-        size = self._input.shape[0] or min([len(feeds), *limits])
-        outputs: list[NDArray[Any]] = []
-        for start in range(0, len(feeds), size):
-            taken = list(feeds[start : start + size])
-            taken += [taken[-1]] * (size - len(taken))  # the last batch of a fixed size is padded
-            together = self.backend.infer({name: taken[0] if size == 1 else np.concatenate(taken)})[out]
-            outputs += [together[i : i + 1] for i in range(size)]
-        return outputs[: len(feeds)]
 
     def close(self) -> None:
         """Free the model."""

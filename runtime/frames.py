@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -10,14 +10,11 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.dataset import IMAGE_SUFFIXES
-from edgestill.errors import UsageError
 from edgestill.registry import Registry
+from runtime.sources._address import parse_address
+from runtime.sources._reading import Reading
 
 SOURCES = Registry("runtime.sources", "frame source")
-#: Modules of ``runtime.sources`` that are chosen by the form of the text.
-WITHOUT_SCHEME = frozenset({"images", "video", "webcam"})
-KINDS = "an image, a folder, a glob, a video, a camera number, rtsp://..., v4l2:///dev/videoN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,6 +29,7 @@ class Frame:
         decode_ms: Time of decoding, milliseconds.
         time_s: Time since the first frame of the source, seconds: by the time stamps of a video or stream,
             by the clock at capture for a camera. Images have none; theirs is that of 25 frames per second.
+        after_gap: Whether a camera was gone before this frame, so that earlier frames say nothing about it.
     """
 
     image_bgr: NDArray[np.uint8]
@@ -40,6 +38,7 @@ class Frame:
     name: str
     decode_ms: float
     time_s: float = 0.0
+    after_gap: bool = False
 
 
 class FrameSource(Protocol):
@@ -49,13 +48,21 @@ class FrameSource(Protocol):
         is_live: Whether this is a camera; it yields its newest frame and drops frames that come too fast.
         fps: Frames per second; None if the source has no frame rate, as a folder of images.
         total: Number of frames according to the source; None for a camera.
-        dropped: Frames of a camera that were replaced by newer ones before they were taken.
+        decoder: What decodes it, for people.
     """
 
     is_live: bool
     fps: float | None
     total: int | None
-    dropped: int
+    decoder: str
+
+    @property
+    def dropped(self) -> int:
+        """Frames of a camera that were not given: the sum of ``drops``."""
+
+    @property
+    def drops(self) -> Mapping[str, int]:
+        """Frames that were not given, by cause; empty for files."""
 
     @property
     def doubts(self) -> Sequence[str]:
@@ -77,17 +84,22 @@ class FrameSource(Protocol):
         """Free the source; a second call does nothing."""
 
 
-def open_source(source: str | Path) -> FrameSource:
+def open_source(source: str | Path, *, retry: int | None = None, decoder: str | None = None) -> FrameSource:
     """Open a frame source.
 
     Args:
-        source: An image, a folder, a glob pattern, a video, a camera number as text, ``rtsp://...`` or
-            ``v4l2:///dev/videoN``; the same as ``--source`` of ``edgestill run``.
+        source: An image, a folder, a glob pattern, a video, a camera number as text, ``csi://N``,
+            ``v4l2:///dev/videoN``, ``rtsp://...``, ``http://...`` or ``gst://PIPELINE``; the same as
+            ``--source`` of ``edgestill run``.
+        retry: Attempts to open a camera again after it was gone; 0 for none, None for no limit. A number
+            above 0 also holds for the first opening, which otherwise fails at once.
+        decoder: ``"pyav"``, ``"opencv"`` or ``"gstreamer"``, for videos and network streams; None for the
+            best of this machine.
 
     Raises:
-        UsageError: There is no source of that scheme.
+        UsageError: There is no source of that scheme, or an option in it is not known or has a bad value.
         DataError: A file is missing or cannot be decoded.
-        DeviceError: The camera is not available.
+        DeviceError: The camera, or what is needed to read it, is not available.
 
     Example:
         >>> from edgestill import open_source
@@ -97,20 +109,6 @@ def open_source(source: str | Path) -> FrameSource:
         0 street.png (32, 32, 3)
         >>> source.close()
     """
-    text = str(source)
-    scheme, separator, _ = text.partition("://")
-    if separator and (scheme in WITHOUT_SCHEME or scheme not in SOURCES.names()):
-        raise UsageError(f"no frame source reads {scheme}://", hint=f"use {KINDS}")
-    kind = scheme if separator else _kind(text)
-    return cast("FrameSource", SOURCES.load(kind).open_frames(text))
-
-
-def _kind(text: str) -> str:
-    if text.isdecimal():
-        return "webcam"
-    path = Path(text)
-    is_image = path.suffix.lower() in IMAGE_SUFFIXES
-    if path.is_file():
-        return "images" if is_image else "video"
-    is_glob = any(sign in text for sign in "*?[")
-    return "images" if is_image or is_glob or path.is_dir() else "video"
+    address = parse_address(str(source))
+    reading = Reading(retry=retry, decoder=decoder)
+    return cast("FrameSource", SOURCES.load(address.kind).open_frames(address, reading))

@@ -23,7 +23,7 @@ class Terminated(SystemExit):
 
     def __init__(self, signum: int) -> None:
         super().__init__(128 + signum)
-        self.signum = signum
+        self.name = signal.Signals(signum).name
 
 
 class Interrupts:

@@ -5,6 +5,7 @@ Validation, calibration and the runtime all use ``prepare``, so that they see th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,43 +73,68 @@ def scale_to_fit(
     return image_bgr, fit
 
 
-def letterbox(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np.uint8], Letterbox]:
+def letterbox(
+    image_bgr: NDArray[np.uint8], spec: ModelSpec, *, out: NDArray[np.uint8] | None = None
+) -> tuple[NDArray[np.uint8], Letterbox]:
     """Scale an image into the network's input size and fill the border.
 
     Args:
         image_bgr: uint8 ``[H, W, 3]``.
         spec: Input size and grey level of the border.
+        out: uint8 ``[*spec.input_hw, 3]`` to write into; None for a new array.
 
     Returns:
-        The padded image, BGR, uint8 ``[*spec.input_hw, 3]``, and its transform.
+        The padded image, BGR, uint8 ``[*spec.input_hw, 3]``, and its transform. An image that has its size
+        already is not copied.
     """
-    scaled, fit = scale_to_fit(image_bgr, spec.input_hw)
-    height, width = scaled.shape[:2]
-    if (height, width) == spec.input_hw:
-        return scaled, fit
-    padded = np.full((*spec.input_hw, 3), spec.pad_value, np.uint8)
+    source_hw = (image_bgr.shape[0], image_bgr.shape[1])
+    fit = Letterbox.fit(source_hw, spec.input_hw)
+    height, width = _scaled(source_hw, fit.scale)
+    if source_hw == spec.input_hw:
+        return image_bgr, fit
+    padded = np.empty((*spec.input_hw, 3), np.uint8) if out is None else out
     left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
-    padded[top : top + height, left : left + width] = scaled
+    padded[:top] = padded[top + height :] = spec.pad_value
+    padded[:, :left] = padded[:, left + width :] = spec.pad_value
+    inside = padded[top : top + height, left : left + width]
+    if (height, width) == source_hw:
+        inside[:] = image_bgr
+    else:  # straight into its place
+        cv2.resize(image_bgr, (width, height), dst=inside, interpolation=cv2.INTER_LINEAR)
     return padded, fit
 
 
-def to_tensor(padded_bgr: NDArray[np.uint8], spec: ModelSpec) -> NDArray[Any]:
+def to_tensor(
+    padded_bgr: NDArray[np.uint8],
+    spec: ModelSpec,
+    *,
+    out: NDArray[Any] | None = None,
+    plane: NDArray[np.uint8] | None = None,
+) -> NDArray[Any]:
     """Convert a padded image to the network's input: channel order, scale, layout.
 
     Args:
         padded_bgr: uint8 ``[h, w, 3]``.
         spec: Channel order and scale, and whether scaling is part of the model file.
+        out: An array of the shape of the result to write into, of its dtype or float16; None for a new one.
+        plane: uint8 ``[h, w]``, for one channel; None for a new one.
 
     Returns:
         float32 ``[1, 3, h, w]``, or uint8 ``[1, h, w, 3]`` if ``spec.pixels`` is ``uint8``; C-contiguous.
     """
+    height, width = padded_bgr.shape[:2]
     if spec.pixels == "uint8":
-        whole = cv2.cvtColor(padded_bgr, cv2.COLOR_BGR2RGB) if spec.pixel_order == "rgb" else padded_bgr
-        return np.ascontiguousarray(whole)[None]
-    tensor = np.empty((1, 3, *padded_bgr.shape[:2]), np.float32)
-    planes = cv2.split(padded_bgr)
-    for channel, plane in enumerate(reversed(planes) if spec.pixel_order == "rgb" else planes):
-        np.multiply(plane, np.float32(spec.scale), out=tensor[0, channel])
+        whole = np.empty((1, height, width, 3), np.uint8) if out is None else out
+        if spec.pixel_order == "rgb":
+            cv2.cvtColor(padded_bgr, cv2.COLOR_BGR2RGB, dst=whole[0])
+        else:
+            whole[0] = padded_bgr
+        return whole
+    tensor = np.empty((1, 3, height, width), np.float32) if out is None else out
+    one = np.empty((height, width), np.uint8) if plane is None else plane
+    for channel in range(3):
+        cv2.extractChannel(padded_bgr, 2 - channel if spec.pixel_order == "rgb" else channel, dst=one)
+        np.multiply(one, np.float32(spec.scale), out=tensor[0, channel])
     return tensor
 
 
@@ -116,6 +142,43 @@ def prepare(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[Any]
     """Apply ``letterbox``, then ``to_tensor``."""
     padded, fit = letterbox(image_bgr, spec)
     return to_tensor(padded, spec), fit
+
+
+class InputBuffer:
+    """``prepare`` for the batches of one model, into memory that is used again. Not for two threads at once.
+
+    Args:
+        spec: Input size and format.
+        dtype: dtype of the network's input.
+    """
+
+    def __init__(self, spec: ModelSpec, dtype: str) -> None:
+        self._spec = spec
+        self._padded = np.empty((*spec.input_hw, 3), np.uint8)
+        self._plane = np.empty(spec.input_hw, np.uint8)
+        self._batch = np.empty((0, *spec.input_shape[1:]), dtype)
+
+    def fill(
+        self, images_bgr: Sequence[NDArray[np.uint8]], rows: int
+    ) -> tuple[NDArray[Any], list[Letterbox]]:
+        """Prepare some images.
+
+        Args:
+            images_bgr: At least one image, uint8 ``[H, W, 3]`` each, of any sizes.
+            rows: Rows of the batch, at least one for each image; the last image fills the others.
+
+        Returns:
+            The batch ``[rows, ...]``, which the next call changes, and the transform of each image.
+        """
+        if len(self._batch) < rows:
+            self._batch = np.empty((rows, *self._batch.shape[1:]), self._batch.dtype)
+        fits = []
+        for at, image_bgr in enumerate(images_bgr):
+            padded, fit = letterbox(image_bgr, self._spec, out=self._padded)
+            to_tensor(padded, self._spec, out=self._batch[at : at + 1], plane=self._plane)
+            fits.append(fit)
+        self._batch[len(images_bgr) : rows] = self._batch[len(images_bgr) - 1]
+        return self._batch[:rows], fits
 
 
 def _scaled(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:

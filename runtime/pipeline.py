@@ -1,315 +1,244 @@
-"""The processing loop: source, detector, tracker, overlay and sinks, with the time of every stage."""
+"""The processing loop: the frames of one or several sources through one detector to the sinks."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from time import perf_counter
-from typing import Protocol
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.detections import Detections
+from edgestill.errors import ToolchainError
 from edgestill.progress import Advance, say
 from runtime.detector import TimedDetector
-from runtime.frames import Frame, FrameSource
+from runtime.frames import Frame
 from runtime.interrupts import Interrupts, Terminated
-from runtime.prefetch import prefetched
 from runtime.stopwatch import Stopwatch
-from runtime.tracking import NO_TRACK, Tracked, Tracker
+from runtime.streams.arrivals import Arrival, Arrivals
+from runtime.streams.lane import Lane, Stream, results_of
+from runtime.streams.results import FrameResult, Gate, Overlay, Sink, TrackClassifier
+from runtime.streams.sink_thread import close_all
+from runtime.streams.totals import StreamEnd, Summary
 
-RECENT = 10_000  # frames whose times are kept for the medians: a camera may run for weeks
-RATE_MEMORY = 0.9  # weight of the previous mean in the moving average of the frame period
+__all__ = [
+    "FrameResult",
+    "Gate",
+    "Overlay",
+    "Pipeline",
+    "RunEnd",
+    "Sink",
+    "Stream",
+    "StreamEnd",
+    "Summary",
+    "TrackClassifier",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrameResult:
-    """The results of one frame.
+class RunEnd:
+    """How a run ended.
 
     Attributes:
-        frame: The frame.
-        detections: Its detections, in its pixels.
-        track_id: int64 ``[N]``, ``NO_TRACK`` for detections without a track; None without a tracker.
-        states: The state of each detection, from the track classifier; None without a classifier.
-        age_ms: Time from the capture of the frame to this result, milliseconds.
-        rate_fps: Moving average of the frame rate, frames per second; None for the first frame.
-        stages_ms: Milliseconds by stage, up to this result.
-        is_live: Whether the frame is from a live source.
+        streams: How each source ended, in their order.
+        files: Files that the sinks of the pipeline wrote; those of a stream's own sinks are in its summary.
+        interrupted: The signal that ended the run; None if none did.
     """
 
-    frame: Frame
-    detections: Detections
-    track_id: NDArray[np.int64] | None
-    states: tuple[str, ...] | None
-    age_ms: float
-    rate_fps: float | None
-    stages_ms: Mapping[str, float]
-    is_live: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """Totals of one run.
-
-    Attributes:
-        frames: Frames that were processed.
-        dropped: Frames of a live source that were replaced by newer ones before they could be processed.
-        detections: Number of detections by class name.
-        tracks: Number of confirmed tracks; None without a tracker.
-        stages_ms: Median milliseconds by stage. Of a file, ``decode`` runs in parallel with the others.
-        age_ms: Median ``FrameResult.age_ms`` of a live source; None for files.
-        fps: Frames per second over the whole run.
-        files: Files that were written.
-    """
-
-    frames: int
-    dropped: int
-    detections: Mapping[str, int]
-    tracks: int | None
-    stages_ms: Mapping[str, float]
-    age_ms: float | None
-    fps: float
+    streams: tuple[StreamEnd, ...]
     files: tuple[Path, ...]
-
-
-class TrackClassifier(Protocol):
-    """Classifies tracks over several frames, e.g. the state of a traffic light."""
-
-    def update(self, tracked: Tracked, time_s: float) -> tuple[str, ...]:
-        """The state of each detection of the next frame, which was captured at ``time_s`` seconds."""
-
-
-class Overlay(Protocol):
-    """Draws a result on a copy of its frame."""
-
-    def __call__(self, result: FrameResult) -> NDArray[np.uint8]:
-        """The annotated copy, uint8 ``[H, W, 3]`` BGR; the frame itself is not modified."""
-
-
-class Sink(Protocol):
-    """Receives results: a writer of a file or stream, or a window.
-
-    Attributes:
-        needs_overlay: Whether it needs the annotated frame; if no sink does, none is drawn.
-    """
-
-    needs_overlay: bool
-
-    def write(self, result: FrameResult, image_bgr: NDArray[np.uint8]) -> bool:
-        """Process one result.
-
-        Args:
-            result: The results of the frame.
-            image_bgr: uint8 ``[H, W, 3]``: the annotated frame where ``needs_overlay`` is true, else either.
-
-        Returns:
-            Whether to continue; False ends the run, as when a window is closed.
-        """
-
-    def close(self, *, complete: bool) -> tuple[Path, ...]:
-        """Finish, and return the files written.
-
-        Args:
-            complete: Whether the run ended as it should. If not, a sink leaves no half-written file of a
-                source that can be read again, keeps the recording of a camera, and replaces no older file.
-        """
-
-
-@dataclass(slots=True)
-class _RunTotals:
-    """Accumulates the figures of ``Summary``."""
-
-    classes: Counter[int] = field(default_factory=Counter)
-    track_ids: set[int] = field(default_factory=set)
-    stages_ms: dict[str, deque[float]] = field(default_factory=dict)
-    ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
-    frames: int = 0
-    first_s: float | None = None
-    seconds: float = 0.0
-
-    def add(self, result: FrameResult, stages_ms: Mapping[str, float]) -> None:
-        self.frames += 1
-        self.first_s = result.frame.time_s if self.first_s is None else self.first_s
-        self.seconds = result.frame.time_s - self.first_s
-        self.classes.update(result.detections.class_id.tolist())
-        if result.track_id is not None:
-            self.track_ids.update(result.track_id.tolist())
-        self.ages_ms.append(result.age_ms)
-        for stage, ms in stages_ms.items():
-            self.stages_ms.setdefault(stage, deque(maxlen=RECENT)).append(ms)
+    interrupted: KeyboardInterrupt | Terminated | None
 
 
 class Pipeline:
-    """Runs a detector on the frames of a source and passes the results to sinks.
+    """Runs a detector on the frames of sources and passes the results to sinks.
 
     Args:
-        detector: The model.
-        tracker: Assigns track ids; None for detections only.
-        track_classifier: Classifies tracks; only used with a tracker.
+        detector: The model. It takes the frames of all sources, one after the other or together.
         overlay: Draws the annotated frame for sinks that need it.
-        sinks: Receive each result, in this order.
-
-    Attributes:
-        last: The results of the last frame; None before the first.
+        sinks: Receive the results of all sources, in this order, in the thread that runs the pipeline.
+        max_batch: Largest number of frames of different sources that the detector gets at once; None for one
+            of each source.
+        gate: Decides which frames are processed; None for all.
     """
 
     def __init__(
         self,
         detector: TimedDetector,
         *,
-        tracker: Tracker | None = None,
-        track_classifier: TrackClassifier | None = None,
         overlay: Overlay | None = None,
         sinks: Sequence[Sink] = (),
+        max_batch: int | None = 1,
+        gate: Gate | None = None,
     ) -> None:
-        self._detector, self._tracker, self._track_classifier = detector, tracker, track_classifier
-        self._overlay, self._sinks = overlay, tuple(sinks)
-        self.last: FrameResult | None = None
-        self._last_s: float | None = None
-        self._period_s: float | None = None
+        self._detector, self._overlay, self._sinks = detector, overlay, tuple(sinks)
+        self._needs_overlay = any(sink.needs_overlay for sink in self._sinks)
+        self._max_batch, self._gate = max_batch, gate
+        self._drawing = Lock()
 
     def run(
-        self, source: FrameSource, *, max_frames: int | None = None, advance: Advance | None = None
-    ) -> Summary:
-        """Process the frames of a source and close the sinks.
+        self, streams: Sequence[Stream], *, max_frames: int | None = None, advance: Advance | None = None
+    ) -> RunEnd:
+        """Process the frames of some sources and close the sinks.
 
-        Ctrl-C and SIGTERM end the run of a live source well. However such a run ends, its output stays, and
-        after an error a line on stderr tells where it is. For a file they discard partial output, which can
-        be made again. Signals are only handled in the main thread, and wait for the frame being processed.
+        A source that fails ends alone, and a line on stderr says so; the error of the only source is raised.
+        Ctrl-C, SIGTERM and SIGHUP end the run. A camera then has ended well; however it ends, its recordings
+        stay, and after an error a line on stderr tells where they are. Of a file that is not at its end,
+        partial output is discarded, as it can be made again. Signals are only handled in the main thread, and
+        wait for the frame being processed.
 
         Args:
-            source: The frames; the caller closes it.
-            max_frames: Stop after this many frames; None for all.
+            streams: The sources, with their trackers and own sinks; the caller closes the sources.
+            max_frames: Stop each source after this many frames; None for all.
             advance: Called after each frame, for a progress bar.
 
         Raises:
-            DataError: A frame cannot be read.
-            DeviceError: A camera stopped sending.
-            SystemExit: SIGTERM or SIGHUP came; the code is 128 plus its number, as shells have it.
+            DataError: A frame of the only source cannot be read.
+            DeviceError: The only source is a camera that stopped sending.
+            UsageError: A sink cannot write.
         """
-        totals, start, complete = _RunTotals(), perf_counter(), False
+        run = _Run(self, streams, max_frames, advance)
         with Interrupts() as interrupts:
             try:
-                try:
-                    self._loop(source, totals, max_frames, advance, interrupts)
-                    complete = True
-                except (KeyboardInterrupt, Terminated) as error:
-                    complete = source.is_live
-                    if not source.is_live or isinstance(error, Terminated):
-                        raise
+                interrupted = run.to_the_end(interrupts)
             except BaseException:
                 interrupts.ignore()
-                files, _ = self._close(complete=complete)
-                if files:
-                    _tell_kept(files, totals, is_live=source.is_live)
+                run.abandon()
+                close_all(self._sinks, complete=False)
                 raise
-            interrupts.ignore()
-            files, failed = self._close(complete=complete)
+            files, failed = close_all(self._sinks, complete=all(end.is_complete for end in run.ends))
             if failed is not None:
                 raise failed
-        return self._summary(totals, source, perf_counter() - start, files)
+        if len(run.ends) == 1 and run.ends[0].error is not None:
+            raise run.ends[0].error
+        return RunEnd(streams=run.ends, files=tuple(files), interrupted=interrupted)
 
-    def _close(self, *, complete: bool) -> tuple[list[Path], Exception | None]:
-        """Close all sinks, also if one fails, as the others hold files too; the files and the first error."""
-        files: list[Path] = []
-        errors: list[Exception] = []
+    def results(self, frames: Sequence[tuple[Lane, Frame]]) -> list[FrameResult]:
+        """Detect and track the next frame of some sources; several go to the network together."""
+        return results_of(self._detector, frames)
 
-        def close(sink: Sink) -> None:
-            try:
-                files.extend(sink.close(complete=complete))
-            except Exception as error:  # raised by the caller, unless another error ended the run
-                errors.append(error)
+    def lane(self, stream: Stream) -> Lane:
+        """A stream that is about to run."""
+        overlay = None if self._overlay is None else partial(self._draw, self._overlay)
+        return Lane(stream, self._detector.spec.classes, overlay)
 
-        for sink in self._sinks:
-            close(sink)
-        return files, next(iter(errors), None)
+    def arrivals(self, streams: Sequence[Stream]) -> Arrivals:
+        """The frames of some streams, in groups that the detector takes together."""
+        return Arrivals([stream.source for stream in streams], most=self._max_batch)
 
-    def _loop(
-        self,
-        source: FrameSource,
-        totals: _RunTotals,
-        max_frames: int | None,
-        advance: Advance | None,
-        interrupts: Interrupts,
-    ) -> None:
-        with prefetched(source) as frames:
-            for frame in frames:
-                with interrupts.held():
-                    goes_on = self._step(frame, totals, is_live=source.is_live)
-                    if advance is not None:
-                        advance()
-                if not goes_on or totals.frames == max_frames:
-                    return
+    def share(self, result: FrameResult) -> tuple[bool, NDArray[np.uint8] | None, dict[str, float]]:
+        """Give a result to the sinks of all sources.
 
-    def _step(self, frame: Frame, totals: _RunTotals, *, is_live: bool) -> bool:
-        watch = Stopwatch()
-        watch.add("decode", frame.decode_ms)
-        detections, stages_ms = self._detector.timed(frame.image_bgr)
-        for stage, ms in stages_ms.items():
-            watch.add(stage, ms)
-        track_id = states = None
-        if self._tracker is not None:
-            with watch.stage("track"):
-                tracked = self._tracker.update(detections, frame.time_s)
-                detections, track_id = tracked.detections, tracked.track_id
-                if self._track_classifier is not None:
-                    states = self._track_classifier.update(tracked, frame.time_s)
-        now_s = perf_counter()
-        result = FrameResult(
-            frame=frame,
-            detections=detections,
-            track_id=track_id,
-            states=states,
-            age_ms=(now_s - frame.captured_s) * 1e3,
-            rate_fps=self._rate(now_s),
-            stages_ms=dict(watch.stages_ms),
-            is_live=is_live,
-        )
-        self.last = result
-        goes_on = self._give(result, watch)
-        totals.add(result, watch.stages_ms)
-        return goes_on
-
-    def _give(self, result: FrameResult, watch: Stopwatch) -> bool:
-        """Draw if a sink needs it, and write to all sinks; False if one of them ends the run."""
-        image_bgr = result.frame.image_bgr
-        if self._overlay is not None and any(sink.needs_overlay for sink in self._sinks):
-            with watch.stage("draw"):
-                image_bgr = self._overlay(result)
+        Returns:
+            Whether to continue; the annotated frame, uint8 ``[H, W, 3]``, if it was drawn; milliseconds by
+            stage.
+        """
+        watch, drawn_bgr = Stopwatch(), None
         if not self._sinks:
-            return True
+            return True, None, {}
+        if self._overlay is not None and self._needs_overlay:
+            with watch.stage("draw"):
+                drawn_bgr = self._draw(self._overlay, result)
+        image_bgr = result.frame.image_bgr if drawn_bgr is None else drawn_bgr
         with watch.stage("write"):
             continues = [sink.write(result, image_bgr) for sink in self._sinks]
+        return all(continues), drawn_bgr, watch.stages_ms
+
+    def admitted(self, arrival: Arrival, stream: Stream) -> bool:
+        """Whether an arrival is processed; the end of a source always is. It may wait."""
+        if arrival.frame is None or self._gate is None:
+            return True
+        return self._gate.admits(stream.name, is_live=stream.source.is_live)
+
+    def _draw(self, overlay: Overlay, result: FrameResult) -> NDArray[np.uint8]:
+        with self._drawing:  # the threads of all sources draw
+            return overlay(result)
+
+
+class _Run:
+    """The lanes of one run, until each has ended."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        streams: Sequence[Stream],
+        max_frames: int | None,
+        advance: Advance | None,
+    ) -> None:
+        self._pipeline, self._max_frames, self._advance = pipeline, max_frames, advance
+        self._lanes = [pipeline.lane(stream) for stream in streams]
+        self._arrivals = pipeline.arrivals(streams)
+
+    @property
+    def ends(self) -> tuple[StreamEnd, ...]:
+        """How those lanes ended that have."""
+        return tuple(lane.end for lane in self._lanes if lane.end is not None)
+
+    def to_the_end(self, interrupts: Interrupts) -> KeyboardInterrupt | Terminated | None:
+        """Process all frames and finish all lanes; the signal that ended it, if one did."""
+        interrupted: KeyboardInterrupt | Terminated | None = None
+        try:
+            with self._arrivals:
+                for group in self._arrivals:
+                    # Not in the block that holds signals back: a paused run can be interrupted.
+                    admitted = [a for a in group if self._pipeline.admitted(a, self._lanes[a.at].stream)]
+                    with interrupts.held():
+                        goes_on = self._take(admitted)
+                    if not goes_on:
+                        break
+        except (KeyboardInterrupt, Terminated) as error:
+            interrupted = error
+        interrupts.ignore()
+        for at, lane in enumerate(self._lanes):
+            self._finish(at, is_complete=interrupted is None or lane.stream.source.is_live)
+        return interrupted
+
+    def abandon(self) -> None:
+        """Close the sinks of the streams, because of an error that is not that of one source."""
+        for lane in self._lanes:
+            if lane.end is None:
+                with suppress(Exception):
+                    lane.finish(is_complete=False)
+
+    def _take(self, group: Sequence[Arrival]) -> bool:
+        """Process what has arrived; whether to continue."""
+        frames: list[tuple[int, Frame]] = []
+        for arrival in group:
+            if arrival.frame is not None:
+                frames.append((arrival.at, arrival.frame))
+            elif arrival.error is None or isinstance(arrival.error, (ToolchainError, OSError)):
+                self._finish(arrival.at, is_complete=arrival.error is None, error=arrival.error)
+            else:
+                raise arrival.error
+        if not frames:
+            return True
+        results = self._pipeline.results([(self._lanes[at], frame) for at, frame in frames])
+        continues = [self._give(at, result) for (at, _), result in zip(frames, results, strict=True)]
         return all(continues)
 
-    def _rate(self, now_s: float) -> float | None:
-        if self._last_s is not None:
-            period_s = now_s - self._last_s
-            past_s = period_s if self._period_s is None else self._period_s
-            self._period_s = RATE_MEMORY * past_s + (1 - RATE_MEMORY) * period_s
-        self._last_s = now_s
-        return 1 / self._period_s if self._period_s else None
+    def _give(self, at: int, result: FrameResult) -> bool:
+        lane = self._lanes[at]
+        goes_on, drawn_bgr, stages_ms = self._pipeline.share(result)
+        try:
+            goes_on = lane.give(result, drawn_bgr, stages_ms) and goes_on
+        except (ToolchainError, OSError) as error:
+            self._finish(at, is_complete=False, error=error)
+        if self._advance is not None:
+            self._advance()
+        if lane.frames == self._max_frames:
+            self._finish(at, is_complete=True)
+        return goes_on
 
-    def _summary(
-        self, totals: _RunTotals, source: FrameSource, seconds: float, files: Sequence[Path]
-    ) -> Summary:
-        classes = self._detector.spec.classes
-        return Summary(
-            frames=totals.frames,
-            dropped=source.dropped,
-            detections={classes[i]: n for i, n in sorted(totals.classes.items())},
-            tracks=len(totals.track_ids - {NO_TRACK}) if self._tracker is not None else None,
-            stages_ms={stage: float(np.median(ms)) for stage, ms in totals.stages_ms.items()},
-            age_ms=float(np.median(totals.ages_ms)) if source.is_live and totals.ages_ms else None,
-            fps=totals.frames / seconds,
-            files=tuple(files),
-        )
-
-
-def _tell_kept(files: Sequence[Path], totals: _RunTotals, *, is_live: bool) -> None:
-    where = str(files[0]) if len(files) == 1 else f"{len(files)} files, the last one {files[-1]}"
-    length = f", {totals.frames} frames in {totals.seconds:.1f} s" if is_live else ""
-    say(f"kept what was {'recorded' if is_live else 'written'}{length}: {where}")
+    def _finish(self, at: int, *, is_complete: bool, error: ToolchainError | OSError | None = None) -> None:
+        """End a lane, unless it has ended; beside other lanes, a line tells of its error."""
+        lane = self._lanes[at]
+        if lane.end is not None:
+            return
+        self._arrivals.stop(at)
+        lane.finish(is_complete=is_complete, error=error, replaced=self._arrivals.replaced(at))
+        failed = lane.end.error if lane.end is not None else None
+        if failed is not None and len(self._lanes) > 1:
+            say(f"{lane.stream.name}: {failed.what if isinstance(failed, ToolchainError) else failed}")

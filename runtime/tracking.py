@@ -1,34 +1,39 @@
-"""Multi-object tracking: detections are matched by IoU with boxes predicted at constant velocity.
+"""Multi-object tracking: detections are matched with boxes predicted at constant velocity.
 
-Detections with a high score are matched first. Those with a low score are matched next; they can continue a
-track but cannot start one. A second stage with a wider gate then matches high-score detections that are left.
-Boxes are expanded before IoU is taken, because a distant traffic light may move by more than its own width
-between two frames.
+A match is judged by the distance of the centres in units of the object's size, and by the change of size. How
+far is allowed depends on the seconds since the object's last detection, so one set of thresholds serves every
+frame rate. Small boxes need not overlap: at 5 frames per second a distant light moves by several times its
+width. Most of that motion is the camera's and common to all objects. The common shift of a frame is found
+by trying the shifts that bring a track onto a detection, see ``runtime.association``.
 
-Times are in seconds. Velocity is trusted in full for one typical period of the source, which is measured, and
-damped beyond it; so a gap between two frames is treated as so many frames without a detection.
+Detections with a high score are matched first. Those with a low score can continue a track but cannot start
+one. All times are in seconds of the stream.
 
 Source: Zhang et al., ByteTrack, ECCV 2022, https://arxiv.org/abs/2110.06864 (association by score);
-Yang et al., C-BIoU tracker, WACV 2023, https://arxiv.org/abs/2211.13317 (expanded boxes, two stages).
+Aharon et al., BoT-SORT, 2022, https://arxiv.org/abs/2206.14651 (compensation of the camera's motion).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.boxes import cxcywh_to_xyxy, nms, pairwise_iou, xyxy_to_cxcywh
+from edgestill.boxes import nms, xyxy_to_cxcywh
 from edgestill.detections import Detections
+from runtime.association import Gates, Predicted, assign, common_shift, distances
+from runtime.repeats import RepeatedPictures
 
 NO_TRACK = -1
 MIN_SIDE_PX = 0.1  # sizes are compared by their ratio
 DEFAULT_PERIOD_S = 1 / 25
 PERIODS_KEPT = 15  # frames whose median period is the typical one
 MIN_STEP = 0.5  # periods: frames that come closer say little about velocity
+LEAST_AGE = 1.5  # periods: every track survives one frame without a detection
 SAME_TIME_S = 1e-6
+SHARED_BY = 2  # matches that make a shift the camera's: then tracks without a detection move with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,27 +42,25 @@ class TrackerSettings:
 
     Attributes:
         start_score: Lowest score of a detection that may start a track; below it one may continue a track.
-        match_iou: Lowest IoU of a match, of the expanded boxes.
-        widen: Fraction of a box's size by which each of its sides is moved out before IoU is taken.
-        second_stage_widen: The same in the second stage, for objects that moved by more than their size. Only
-            tracks that had a detection in the previous frame take part in it.
-        second_stage_size_ratio: Largest ratio of the heights, and of the widths, of a match in that stage.
-        max_age_s: Seconds without a detection after which a track ends.
-        min_age_frames: Frames without a detection that every confirmed track survives, at low frame rates.
-        min_hits: Detections that a track needs to be confirmed and get an id.
+        gates: How far from its prediction a detection may be.
+        max_age_s: Seconds without a detection after which a track ends, if that is more than one frame.
+        new_age_s: The same for a track that is not confirmed.
+        confirm_s: Seconds from the first to the latest detection, two at least, after which a track is
+            confirmed and gets an id.
+        sure_score: Score at which a track is confirmed by its first detection, at low rates.
+        low_rate_s: Typical time between two frames from which on the rate is low.
         by_class: Whether a track matches detections of its own class only. False for objects that change
             class, as a traffic light does; overlapping detections of different classes are then duplicates.
         duplicate_iou: Lowest IoU of such duplicates.
     """
 
     start_score: float = 0.35
-    match_iou: float = 0.15
-    widen: float = 0.3
-    second_stage_widen: float = 1.5
-    second_stage_size_ratio: float = 1.4
+    gates: Gates = field(default_factory=Gates)
     max_age_s: float = 1.0
-    min_age_frames: int = 3
-    min_hits: int = 2
+    new_age_s: float = 0.1
+    confirm_s: float = 0.03
+    sure_score: float = 0.5
+    low_rate_s: float = 0.12
     by_class: bool = True
     duplicate_iou: float = 0.5
 
@@ -70,62 +73,65 @@ class Tracked:
         detections: The detections of the frame, highest score first.
         track_id: int64 ``[N]``; ``NO_TRACK`` where a detection belongs to no confirmed track.
         ended: Ids of the tracks that ended with this frame.
+        repeats: Whether the frame shows the picture of the one before; nothing new is known by it.
     """
 
     detections: Detections
     track_id: NDArray[np.int64]
     ended: tuple[int, ...] = ()
+    repeats: bool = False
 
 
 class _Track:
     """An alpha-beta filter of one object: centre and size in source pixels, velocity in pixels per second."""
 
-    ALPHA, BETA = 0.7, 0.3  # gains of position and velocity
-    DAMPING = 0.9  # of the velocity, for each period without a detection
+    PLACE_S, VELOCITY_S = 0.033, 0.2  # time constants of the gains: after so long a detection has 63 %
+    DAMPING_S = 3.0  # time constant at which velocity is lost without a detection
 
-    def __init__(self, box: NDArray[np.float32], class_id: int) -> None:
+    def __init__(self, box: NDArray[np.float32], class_id: int, score: float) -> None:
         self.box = box.astype(np.float64)  # cx, cy, w, h
         self.velocity = np.zeros(2)
         self.class_id = class_id
+        self.best_score = score
         self.id = NO_TRACK
         self.hits, self.missed = 1, 0
         self.age_s = 0.0  # time since the latest detection
+        self.life_s = 0.0  # time from the first detection to the latest
+        self.shift = np.zeros(2)  # of the camera since the latest detection, px
 
-    def predict(self, step_s: float, period_s: float) -> None:
-        """Predict the position in the next frame; call once a frame, before ``correct``.
-
-        Args:
-            step_s: Time since the previous frame, seconds.
-            period_s: Typical time between two frames, seconds.
-        """
-        before = self._periods_of_motion(self.age_s / period_s)
+    def predict(self, step_s: float) -> None:
+        """Predict the position in the next frame; call once a frame, before ``correct``."""
+        before = self._motion_s(self.age_s)
         self.age_s += step_s
-        self.box[:2] += self.velocity * period_s * (self._periods_of_motion(self.age_s / period_s) - before)
+        self.box[:2] += self.velocity * (self._motion_s(self.age_s) - before)
         self.missed += 1
 
-    def correct(self, box: NDArray[np.float32], class_id: int, period_s: float) -> None:
+    def correct(self, box: NDArray[np.float32], class_id: int, score: float, least_s: float) -> None:
         """Update the state with the detection of this frame, cx, cy, w, h in source pixels."""
         innovation = box[:2] - self.box[:2]
-        self.box[:2] += self.ALPHA * innovation
-        # The innovation is that of the time without a detection, in which the velocity was damped. The first
-        # one initialises it.
-        periods = max(self.age_s / period_s, MIN_STEP)
-        gain = 1.0 if self.hits == 1 else self.BETA
-        self.velocity *= self.DAMPING ** max(periods - 1, 0)
-        self.velocity += gain * innovation / (periods * period_s)
-        self.box[2:] += self.ALPHA * (box[2:] - self.box[2:])
+        elapsed_s = max(self.age_s, least_s)
+        place = 1 - np.exp(-elapsed_s / self.PLACE_S)
+        self.box[:2] += place * innovation
+        self.box[2:] += place * (box[2:] - self.box[2:])
+        # The first innovation initialises the velocity.
+        gain = 1.0 if self.hits == 1 else 1 - np.exp(-elapsed_s / self.VELOCITY_S)
+        self.velocity *= np.exp(-self.age_s / self.DAMPING_S)
+        self.velocity += gain * (innovation + self.shift) / elapsed_s
         self.class_id = class_id
+        self.best_score = max(self.best_score, score)
         self.hits += 1
+        self.life_s += self.age_s
         self.missed, self.age_s = 0, 0.0
+        self.shift[:] = 0
 
-    def _periods_of_motion(self, periods: float) -> float:
-        """Periods at full velocity with the displacement of so many periods at damped velocity.
+    def move(self, shift: NDArray[np.float64]) -> None:
+        """Move the prediction with the camera."""
+        self.box[:2] += shift
+        self.shift += shift
 
-        The first one is not damped; n whole ones are the geometric series 1 + d + ... + d^(n-1).
-        """
-        if periods <= 1:
-            return periods
-        return float((1 - self.DAMPING**periods) / (1 - self.DAMPING))
+    def _motion_s(self, age_s: float) -> float:
+        """Seconds at full velocity with the displacement of ``age_s`` at damped velocity."""
+        return float(self.DAMPING_S * (1 - np.exp(-age_s / self.DAMPING_S)))
 
 
 class Tracker:
@@ -145,6 +151,23 @@ class Tracker:
         self._last_s: float | None = None
         self._period_s = period_s
         self._steps_s: deque[float] = deque(maxlen=PERIODS_KEPT)
+        self._forgotten: tuple[int, ...] = ()
+        self._forget_pictures()
+
+    def reset(self) -> None:
+        """End all tracks, as after a gap in which everything may have moved; ids go on.
+
+        The ids are among the ``ended`` of the next update. The typical period of the source stays.
+        """
+        self._forgotten += tuple(track.id for track in self._tracks if track.id != NO_TRACK)
+        self._tracks = []
+        self._last_s = None
+        self._forget_pictures()
+
+    def _forget_pictures(self) -> None:
+        self._pictures = RepeatedPictures()
+        self._latest_ids = np.zeros(0, np.int64)
+        self._had_detections = False
 
     def update(self, detections: Detections, time_s: float) -> Tracked:
         """Associate the detections of the next frame with the tracks.
@@ -161,49 +184,62 @@ class Tracker:
         if not settings.by_class:
             one_each = nms(detections.xyxy, detections.score, settings.duplicate_iou, len(detections))
             detections = detections.where(one_each)
-        step_s = self._step(time_s)
+        same = self._pictures.same_as(detections, time_s)
+        if same is not None:
+            return Tracked(detections, np.append(self._latest_ids, NO_TRACK)[same], repeats=True)
+        step_s = self._step(time_s, has_detections=len(detections) > 0)
         for track in self._tracks:
-            track.predict(step_s, self._period_s)
+            track.predict(step_s)
         boxes = xyxy_to_cxcywh(detections.xyxy)
         boxes[:, 2:] = np.maximum(boxes[:, 2:], MIN_SIDE_PX)
         high = detections.score >= settings.start_score
-        owners: dict[int, _Track] = {}
-        for group, second_stage in ((high, False), (~high, False), (high, True)):
-            rows = [int(row) for row in np.flatnonzero(group) if int(row) not in owners]
-            owners |= self._match(boxes, detections.class_id, rows, second_stage=second_stage)
-        ended = self._end_tracks()
+        owners = self._match(boxes, detections, high, step_s)
+        ended, self._forgotten = self._forgotten + self._end_tracks(), ()
         for row in map(int, np.flatnonzero(high)):
             if row not in owners:
-                owners[row] = _Track(boxes[row], int(detections.class_id[row]))
-                self._tracks.append(owners[row])
-        return Tracked(detections, self._ids(owners, len(detections)), ended)
+                track = _Track(boxes[row], int(detections.class_id[row]), float(detections.score[row]))
+                owners[row] = track
+                self._tracks.append(track)
+        self._latest_ids = self._ids(owners, len(detections))
+        return Tracked(detections, self._latest_ids, ended)
 
     def _match(
-        self, boxes: NDArray[np.float32], class_id: NDArray[np.int64], rows: list[int], *, second_stage: bool
+        self,
+        boxes: NDArray[np.float32],
+        detections: Detections,
+        high: NDArray[np.bool_],
+        step_s: float,
     ) -> dict[int, _Track]:
-        """Match some detections with tracks that have none in this frame, highest IoU first (greedy)."""
-        settings = self.settings
-        free = [t for t in self._tracks if t.missed == 1 or (t.missed and not second_stage)]
-        if not free or not rows:
+        """The track of each detection that continues one; moves the others with the camera."""
+        tracks, gates = self._tracks, self.settings.gates
+        if not tracks or not len(boxes):
             return {}
-        expected = np.stack([t.box for t in free]).astype(np.float32)
-        widen = settings.second_stage_widen if second_stage else settings.widen
-        overlap = pairwise_iou(_widened(expected, widen), _widened(boxes[rows], widen))
-        if second_stage:
-            change = np.abs(np.log(expected[:, None, 2:] / boxes[None, rows, 2:])).max(axis=2)
-            overlap[change > np.log(settings.second_stage_size_ratio)] = 0
-        if settings.by_class:
-            overlap[np.array([t.class_id for t in free])[:, None] != class_id[rows]] = 0
-        pairs: dict[int, _Track] = {}
-        for flat in np.argsort(-overlap, axis=None, kind="stable"):
-            at, column = divmod(int(flat), len(rows))
-            if overlap[at, column] < settings.match_iou:
-                break
-            track, row = free[at], rows[column]
-            if track.missed and row not in pairs:
-                track.correct(boxes[row], int(class_id[row]), self._period_s)
-                pairs[row] = track
-        return pairs
+        allowed = np.ones((len(tracks), len(boxes)), np.bool_)
+        if self.settings.by_class:
+            allowed = np.array([t.class_id for t in tracks])[:, None] == detections.class_id
+        # A picture that was taken for a new one too early must not narrow the gates of the next
+        least_s = self._period_s
+        expected = Predicted(
+            boxes=np.stack([t.box for t in tracks]),
+            age_s=np.maximum([t.age_s for t in tracks], least_s),
+            is_new=np.array([t.hits == 1 for t in tracks]),
+        )
+        found = boxes.astype(np.float64)
+        shift, support = common_shift(expected, found[high], allowed[:, high], max(step_s, least_s), gates)
+        distance = np.where(allowed, distances(expected.moved(shift), found, gates), np.inf)
+        pairs = assign(np.where(high, distance, np.inf))
+        for at, row in pairs:
+            distance[at], distance[:, row] = np.inf, np.inf
+        pairs += assign(np.where(high, np.inf, distance))
+        owners = {row: tracks[at] for at, row in pairs}
+        for row, track in owners.items():
+            score = float(detections.score[row])
+            track.correct(boxes[row], int(detections.class_id[row]), score, self._period_s * MIN_STEP)
+        if support >= SHARED_BY:
+            for track in tracks:
+                if track.missed:
+                    track.move(shift)
+        return owners
 
     def _end_tracks(self) -> tuple[int, ...]:
         """Remove tracks without a detection for too long; the ids of the confirmed ones among them."""
@@ -213,17 +249,18 @@ class Tracker:
 
     def _is_old(self, track: _Track) -> bool:
         settings = self.settings
-        if track.id == NO_TRACK:  # not confirmed yet, it may be a false positive: it ends sooner
-            return track.missed > settings.min_hits
-        return track.missed > settings.min_age_frames and track.age_s > settings.max_age_s + SAME_TIME_S
+        most_s = settings.new_age_s if track.id == NO_TRACK else settings.max_age_s
+        return track.age_s > max(most_s, LEAST_AGE * self._period_s) + SAME_TIME_S
 
-    def _step(self, time_s: float) -> float:
-        """Seconds since the previous frame; updates the typical period."""
+    def _step(self, time_s: float, *, has_detections: bool) -> float:
+        """Seconds since the previous picture; updates the typical period.
+
+        Frames without detections are left out of the period, as nothing tells whether they repeat a picture.
+        """
         last_s, self._last_s = self._last_s, time_s
-        if last_s is None:
-            return 0.0
-        step_s = max(time_s - last_s, 0.0)
-        if step_s > 0:
+        is_measured, self._had_detections = has_detections and self._had_detections, has_detections
+        step_s = 0.0 if last_s is None else max(time_s - last_s, 0.0)
+        if step_s > 0 and is_measured:
             self._steps_s.append(step_s)
             self._period_s = float(np.median(self._steps_s))
         return step_s
@@ -231,12 +268,13 @@ class Tracker:
     def _ids(self, owners: dict[int, _Track], count: int) -> NDArray[np.int64]:
         track_id = np.full(count, NO_TRACK, np.int64)
         for row, track in sorted(owners.items()):
-            if track.id == NO_TRACK and track.hits >= self.settings.min_hits:
+            if track.id == NO_TRACK and self._is_confirmed(track):
                 track.id, self._next_id = self._next_id, self._next_id + 1
             track_id[row] = track.id
         return track_id
 
-
-def _widened(cxcywh: NDArray[np.float32], widen: float) -> NDArray[np.float32]:
-    factor = 1 + 2 * widen
-    return cxcywh_to_xyxy(np.asarray(cxcywh * np.array([1, 1, factor, factor]), np.float32))
+    def _is_confirmed(self, track: _Track) -> bool:
+        settings = self.settings
+        if track.hits > 1 and track.life_s >= settings.confirm_s - SAME_TIME_S:
+            return True
+        return self._period_s >= settings.low_rate_s and track.best_score >= settings.sure_score

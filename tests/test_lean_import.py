@@ -83,6 +83,7 @@ except SystemExit as end:
         "runtime.detector",
         "runtime.pipeline",
         "edgestill.demo.overlay",
+        "edgestill.demo.watching",
     ],
 )
 def test_importing_it_brings_no_heavy_library(module: str, tmp_path: Path) -> None:
@@ -91,4 +92,6 @@ def test_importing_it_brings_no_heavy_library(module: str, tmp_path: Path) -> No
 
 def test_the_embedded_names_are_there_and_cost_nothing_before_their_use(tmp_path: Path) -> None:
     assert "cv2" not in modules_after("import edgestill", tmp_path)
-    assert "runtime" in modules_after("from edgestill import open_source, open_detector, Detector", tmp_path)
+    assert "cv2" not in modules_after("from edgestill import watch", tmp_path)
+    names = "open_source, open_detector, Detector, FrameResult, Watcher"
+    assert "runtime" in modules_after(f"from edgestill import {names}", tmp_path)

@@ -21,7 +21,7 @@ def test_the_base_install_is_torch_free() -> None:
     assert [word for word in ("torch", "ultralytics", "openvino", "onnx") if word in names] == []
 
 
-@pytest.mark.parametrize("extra", ["onnx", "openvino", "eval", "report", "export"])
+@pytest.mark.parametrize("extra", ["onnx", "openvino", "eval", "report", "web", "export"])
 def test_what_runs_on_a_device_brings_no_agpl(extra: str) -> None:
     wanted = " ".join(PYPROJECT["project"]["optional-dependencies"][extra])
     assert "ultralytics" not in wanted

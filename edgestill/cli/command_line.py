@@ -76,9 +76,11 @@ def _option(actions: Sequence[argparse.Action], value: Any) -> list[str]:
         if isinstance(action, argparse._StoreConstAction):  # store_true and store_false are of this class
             if value == action.const:
                 return [_flag(action)]
-        elif isinstance(action, argparse._AppendAction) and not isinstance(action, argparse._ExtendAction):
+        elif isinstance(action, argparse._AppendAction):
             given = value[len(action.default or ()) :]
-            return [word for item in given for word in _flag_and_texts(action, item)]
+            is_extended = isinstance(action, argparse._ExtendAction)  # by several words at once
+            items = [[item] for item in given] if is_extended else given
+            return [word for item in items for word in _flag_and_texts(action, item)]
         elif isinstance(action, argparse._StoreAction):
             return _flag_and_texts(action, value)
     raise TypeError(f"no option sets {actions[0].dest!r} to {value!r}, or its action is not supported")

@@ -1,7 +1,8 @@
-"""The annotated frame: boxes, labels and a status strip, readable at any resolution."""
+"""The annotated frame: boxes and labels, and a strip below the picture, readable at any resolution."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.demo.lights import UNKNOWN
+from edgestill.demo.status_strip import GREY, WHITE, Item, StatusStrip, TextStyle, style_of
 from edgestill.drawing.class_names import image_names, image_text, say_replaced
 from edgestill.drawing.palette import Bgr as Colour
 from edgestill.drawing.palette import image_colours
+from runtime.decoders.frame_pool import FramePool
 from runtime.pipeline import FrameResult
 from runtime.tracking import NO_TRACK
 
 Rect = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1 and y1 excluded
 
-WHITE: Colour = (245, 245, 245)
-GREY: Colour = (185, 185, 185)
 INK: Colour = (16, 16, 16)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-DESIGN_HEIGHT = 720  # sizes below are for a 16:9 frame of this height
 LABEL_KEEPS = 0.28  # brightness of the image behind a label, relative to the original
 CHIPS = 5  # classes counted in the strip at most
+USUAL_CHIPS = 2  # classes in a frame for which the strip has room in any case
+USUAL_STAGES_MS = {"inference": 99.9}
 
 
 class FrameOverlay:
@@ -33,22 +34,35 @@ class FrameOverlay:
     Args:
         classes: Class names of the model.
         title: Text at the start of the strip, e.g. the name of the model.
+        strip: Whether a status strip is added below the picture. It covers no part of the frame.
     """
 
-    def __init__(self, classes: Sequence[str], title: str) -> None:
+    def __init__(self, classes: Sequence[str], title: str, *, strip: bool = True) -> None:
         self._classes, self._title = tuple(classes), image_text(title)
         self._colours = dict(zip(self._classes, image_colours(self._classes), strict=True))
         self._drawn = dict(zip(self._classes, image_names(self._classes), strict=True))
+        self._sheets = FramePool()
+        self._has_strip = strip
+        self._strips: dict[tuple[int, int], StatusStrip] = {}
         self._has_said = False
 
     def __call__(self, result: FrameResult) -> NDArray[np.uint8]:
-        """An annotated copy of the frame, uint8 ``[H, W, 3]`` BGR."""
+        """The annotated copy, uint8 ``[H + strip, W, 3]`` BGR: the frame's rows, then those of the strip."""
         if not self._has_said:
             self._has_said = True
             say_replaced(self._classes, [self._drawn[name] for name in self._classes], "images")
-        image_bgr: NDArray[np.uint8] = result.frame.image_bgr.copy()
-        pen = _Pen(image_bgr)
-        self._strip(pen, result)
+        frame = result.frame.image_bgr
+        height, width = frame.shape[:2]
+        strip = self._strip((height, width), result) if self._has_strip else None
+        sheet = self._sheets.take((height + (strip.height if strip else 0), width, 3))
+        sheet[:height] = frame
+        self._objects(_Pen(sheet[:height]), result)
+        if strip is not None:
+            strip.draw(sheet[height:], self._items(result))
+        return sheet
+
+    def _objects(self, pen: _Pen, result: FrameResult) -> None:
+        """Draw all boxes, then the labels, each where it covers least of what there is already."""
         boxes = [pen.around(box) for box in result.detections.xyxy]
         names = [self._name(result, row) for row in range(len(boxes))]
         for rect, (name, confirmed) in zip(boxes, names, strict=True):
@@ -59,7 +73,6 @@ class FrameOverlay:
             label = pen.free_area(rect, text, taken)
             pen.label(label, text, self._colours[name])
             taken.append(label)
-        return image_bgr
 
     def _name(self, result: FrameResult, row: int) -> tuple[str, bool]:
         """The state of a detection's track, or its class if there is none, and whether that is confirmed."""
@@ -76,7 +89,16 @@ class FrameOverlay:
             words.insert(0, f"#{result.track_id[row]}")
         return " ".join(words)
 
-    def _strip(self, pen: _Pen, result: FrameResult) -> None:
+    def _strip(self, frame_hw: tuple[int, int], result: FrameResult) -> StatusStrip:
+        """The strip of frames of this size; its height does not depend on what is found in them."""
+        if frame_hw not in self._strips:
+            usual = dataclasses.replace(result, stages_ms=USUAL_STAGES_MS, rate_fps=99.9, age_ms=999.0)
+            longest = sorted(self._drawn.values(), key=len)[-USUAL_CHIPS:]
+            chips = [Item(text=f"9 {name}", disc=INK) for name in longest]
+            self._strips[frame_hw] = StatusStrip(frame_hw, [*self._facts(usual), *chips])
+        return self._strips[frame_hw]
+
+    def _items(self, result: FrameResult) -> list[Item]:
         names = Counter(
             name
             for name, confirmed in (self._name(result, row) for row in range(len(result.detections)))
@@ -84,19 +106,26 @@ class FrameOverlay:
         )
         most = {name for name, _ in names.most_common(CHIPS)}
         chips = [
-            (f"{names[name]} {self._drawn[name]}", self._colours[name])
+            Item(text=f"{names[name]} {self._drawn[name]}", disc=self._colours[name])
             for name in self._classes
             if name in most
         ]
+        return [*self._facts(result), *chips]
+
+    def _facts(self, result: FrameResult) -> list[Item]:
+        """Title, times and legend."""
         stages = result.stages_ms
-        facts = [
-            f"detect {sum(stages.get(s, 0.0) for s in ('letterbox', 'inference', 'postprocess')):.1f} ms"
-        ]
+        detect_ms = sum(stages.get(s, 0.0) for s in ("letterbox", "inference", "postprocess"))
+        facts = [f"detect {detect_ms:.1f} ms"]
         if result.rate_fps is not None:
             facts.append(f"{result.rate_fps:.1f} fps")
         if result.is_live:
             facts.append(f"age {result.age_ms:.0f} ms")
-        pen.strip(self._title, chips, facts)
+        items = [Item(text=self._title, colour=GREY), *(Item(text=fact) for fact in facts)]
+        if result.states is not None:
+            name = self._drawn[self._classes[0]]
+            items.append(Item(text=f"{name}? = not confirmed yet", colour=GREY))
+        return items
 
 
 class _Pen:
@@ -105,13 +134,8 @@ class _Pen:
     def __init__(self, image_bgr: NDArray[np.uint8]) -> None:
         self.image = image_bgr
         self.height, self.width = image_bgr.shape[:2]
-        self.unit = max(0.5, min(self.height, self.width * 9 / 16) / DESIGN_HEIGHT)
-        self.line = max(1, round(3 * self.unit))
-        self.font_scale = max(0.42, 0.55 * self.unit)
-        self.font_line = max(1, round(1.2 * self.unit))
-        (_, self.cap), self.descent = cv2.getTextSize("X", FONT, self.font_scale, self.font_line)
-        self.margin = max(3, round(5 * self.unit))
-        self.top = 0  # lower edge of the strip; labels are placed below it
+        self.style: TextStyle = style_of(self.height, self.width)
+        self.line = max(1, round(3 * self.style.unit))
 
     def around(self, box: NDArray[np.float32]) -> Rect:
         """The outer edge of a box's outline, drawn outside the box so that a small object stays visible."""
@@ -134,18 +158,11 @@ class _Pen:
         ):
             self.image[rows, columns] = colour
 
-    def text_width(self, text: str) -> int:
-        """Width of a line of text, pixels."""
-        return int(cv2.getTextSize(text, FONT, self.font_scale, self.font_line)[0][0])
-
-    def text(self, text: str, x: int, base: int, colour: Colour) -> None:
-        """Write a line of text that starts at ``x`` with its baseline at ``base``, pixels."""
-        cv2.putText(self.image, text, (x, base), FONT, self.font_scale, colour, self.font_line, cv2.LINE_AA)
-
     def free_area(self, rect: Rect, text: str, taken: Sequence[Rect]) -> Rect:
         """The label position of a box with the least overlap with other rectangles; if equal, the nearest."""
-        width = self.text_width(text) + 3 * self.margin
-        height = self.cap + 2 * self.margin
+        margin = self.style.margin
+        width = self.style.width(text) + 3 * margin
+        height = self.style.cap + 2 * margin
         gap = self.line
         x0, y0, x1, y1 = rect
         corners = (
@@ -161,7 +178,7 @@ class _Pen:
         areas = []
         for x, y in corners:
             left = min(max(x, 0), max(self.width - width, 0))
-            top = min(max(y, self.top), max(self.height - height, 0))
+            top = min(max(y, 0), max(self.height - height, 0))
             areas.append((left, top, left + width, top + height))
         return min(areas, key=lambda area: sum(_shared(area, other) for other in taken))
 
@@ -169,31 +186,10 @@ class _Pen:
         """Draw a dark label with a coloured edge and a text."""
         self.darken(area)
         x0, y0, _, y1 = area
-        cv2.rectangle(self.image, (x0, y0), (x0 + self.margin // 2, y1 - 1), colour, cv2.FILLED)
-        self.text(text, x0 + round(1.5 * self.margin), y0 + self.margin + self.cap, WHITE)
-
-    def strip(self, title: str, chips: Sequence[tuple[str, Colour]], facts: Sequence[str]) -> None:
-        """Draw the strip along the upper edge: title and counts at the left, facts at the right."""
-        pad = 2 * self.margin
-        self.top = self.cap + 2 * pad
-        self.darken((0, 0, self.width, self.top))
-        base = pad + self.cap
-        right = self.width - pad
-        for fact in reversed(facts):
-            right -= self.text_width(fact)
-            self.text(fact, right, base, WHITE)
-            right -= 2 * pad
-        x = pad
-        for text, colour in [(title, None), *chips]:
-            disc = self.cap if colour else 0
-            if x + disc + self.text_width(text) + pad > right:
-                break  # in a small image the facts have priority
-            if colour:
-                centre = (x + disc // 2, base - self.cap // 2)
-                cv2.circle(self.image, centre, disc // 2, colour, cv2.FILLED, cv2.LINE_AA)
-                x += disc + self.margin
-            self.text(text, x, base, WHITE if colour else GREY)
-            x += self.text_width(text) + 2 * pad
+        margin = self.style.margin
+        cv2.rectangle(self.image, (x0, y0), (x0 + margin // 2, y1 - 1), colour, cv2.FILLED)
+        at_xy = (x0 + round(1.5 * margin), y0 + margin + self.style.cap)
+        self.style.write(self.image, text, at_xy, WHITE)
 
     def darken(self, area: Rect) -> None:
         """Darken an area as a background for text."""

@@ -1,24 +1,34 @@
-"""Writers of a video file: H.264 by PyAV, or MPEG-4 Part 2 by OpenCV where PyAV is not installed."""
+"""Writers of a video file: H.264 by the encoder of a Jetson or by PyAV, or what there is without PyAV."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.video_encoder import has_video_encoder
 from edgestill.errors import DeviceError
 from edgestill.files import is_utf8
+from edgestill.progress import say
+from runtime.sinks import gstreamer_encoder as gstreamer
+from runtime.sinks.video_codec import (
+    FORMATS,
+    H264,
+    KEY_FRAME_EVERY_S,
+    MP4V,
+    ConstantRate,
+    Encoder,
+    padded_to_even,
+)
+from runtime.sinks.whole_file import WholeFile
 
-H264, MP4V = "h264", "mp4v"
-#: Container formats of FFmpeg by suffix, which PyAV writes.
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 TICKS_PER_S = 90_000
 MIN_STEP_TICKS = TICKS_PER_S // 1000  # Matroska counts in milliseconds
-KEY_FRAME_EVERY_S = 1.0  # a fragment begins with each: what a killed process loses
 FRAGMENTED = "frag_keyframe+empty_moov+default_base_moof"
 # Processor time of a frame of 1280x720, of a real drive on an x86 server: ultrafast 11.5 ms, superfast 17 ms,
 # veryfast 22 ms; OpenCV's mp4v takes 9.7 ms for a file of twice the size. zerolatency holds no frame back.
@@ -27,31 +37,6 @@ THREADS = 2
 # Values of FFmpeg's AVColor*: BT.601 is what the conversion from BGR and OpenCV's reader use. A file without
 # these tags is shown with BT.709 by browsers, from 720 lines on.
 BT709, BT601, LIMITED_RANGE = 1, 6, 1
-LONGEST_GAP_S = 2.0
-
-
-class Encoder(Protocol):
-    """Writes frames into one file.
-
-    Attributes:
-        codec: ``h264`` or ``mp4v``.
-    """
-
-    codec: str
-
-    def write(self, image_bgr: NDArray[np.uint8], time_s: float) -> None:
-        """Add a frame, uint8 ``[H, W, 3]`` BGR, that is shown from ``time_s`` seconds on.
-
-        Raises:
-            OSError: The file system took no more, as when the disk is full.
-        """
-
-    def close(self) -> None:
-        """Write the end of the file.
-
-        Raises:
-            OSError: As ``write``.
-        """
 
 
 def open_encoder(path: Path, size_wh: tuple[int, int], fps: float) -> Encoder:
@@ -65,7 +50,33 @@ def open_encoder(path: Path, size_wh: tuple[int, int], fps: float) -> Encoder:
     Raises:
         DeviceError: There is no encoder for this container and size.
     """
-    return H264Encoder(path, size_wh, fps) if has_h264() else Mp4vEncoder(path, size_wh, fps)
+    if _hardware_works():
+        return _by_gstreamer(path, size_wh, fps, gstreamer.HARDWARE)
+    if has_h264():
+        return H264Encoder(path, size_wh, fps)
+    element = next(filter(gstreamer.has_element, gstreamer.SOFTWARE), None)
+    return Mp4vEncoder(path, size_wh, fps) if element is None else _by_gstreamer(path, size_wh, fps, element)
+
+
+@cache
+def _hardware_works() -> bool:
+    """Whether this machine has an encoder that encodes; found out once, as a recording has many files."""
+    if not has_video_encoder() or not gstreamer.has_element(gstreamer.HARDWARE):
+        return False
+    why = gstreamer.why_unusable(gstreamer.HARDWARE)
+    if why is not None:
+        say(f"{gstreamer.HARDWARE} does not work here ({why}): the CPU encodes")
+    return why is None
+
+
+def _by_gstreamer(path: Path, size_wh: tuple[int, int], fps: float, element: str) -> Encoder:
+    _tell(element, fps)
+    return gstreamer.GstreamerEncoder(path, size_wh, fps, element)
+
+
+@cache
+def _tell(element: str, fps: float) -> None:
+    say(f"video is encoded by GStreamer's {element}, at a constant {fps:g} frames per second")
 
 
 def has_h264() -> bool:
@@ -80,7 +91,7 @@ def has_h264() -> bool:
 class H264Encoder:
     """H.264, with the time of each frame. What a killed process wrote plays, but for the last second.
 
-    MP4 is fragmented. Odd sizes are padded by one column or row, as H.264 in 4:2:0 has even sizes only.
+    MP4 is fragmented. Odd sizes are padded, see ``padded_to_even``.
     """
 
     codec = H264
@@ -89,14 +100,13 @@ class H264Encoder:
         import av  # noqa: PLC0415 (optional)
 
         self._av: Any = av
-        # Not buffered, and opened here: FFmpeg takes "12:30.mp4" for a URL.
-        self._file = _WholeFragments(path)
+        # Opened here: FFmpeg takes "12:30.mp4" for a URL. Marked between packets, so cut to a whole fragment.
+        self._file = WholeFile(path)
         form = FORMATS[path.suffix.lower()]
         options = {"cluster_time_limit": "1000"} if form == "matroska" else {"movflags": FRAGMENTED}
         self._container = av.open(self._file, "w", format=form, options=options)
         self._stream: Any = self._container.add_stream("libx264", options=X264_OPTIONS)
         width, height = size_wh
-        self._padding = (height % 2, width % 2)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
@@ -110,11 +120,9 @@ class H264Encoder:
 
     def write(self, image_bgr: NDArray[np.uint8], time_s: float) -> None:
         """See ``Encoder``; a time that does not increase is moved by a millisecond."""
-        bottom, right = self._padding
-        if bottom or right:
-            padded = cv2.copyMakeBorder(image_bgr, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-            image_bgr = np.asarray(padded, np.uint8)
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image_bgr), format="bgr24")
+        image = np.ascontiguousarray(padded_to_even(image_bgr))
+        # Without a copy: the encoder converts it before it returns.
+        frame = self._av.VideoFrame.from_numpy_buffer(image, format="bgr24")
         self._last = max(round(time_s * TICKS_PER_S), self._last + MIN_STEP_TICKS)
         frame.pts, frame.time_base = self._last, Fraction(1, TICKS_PER_S)
         if time_s - self._key_from_s >= KEY_FRAME_EVERY_S:
@@ -144,46 +152,6 @@ class H264Encoder:
             raise DeviceError(f"libx264 cannot write {size} video: {error}", hint=hint) from error
 
 
-class _WholeFragments:
-    """A file that FFmpeg writes. After an error it is cut to its last whole fragment, and grows no more."""
-
-    def __init__(self, path: Path) -> None:
-        # Not buffered: what FFmpeg flushed survives the process.
-        self._file = path.open("wb", buffering=0)
-        self._whole = 0
-        self._failed: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        """Write all of ``data``: a file system that is nearly full takes a part, and FFmpeg ignores that."""
-        if self._failed is not None:
-            raise self._failed
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            self._failed = error
-            self._file.truncate(self._whole)
-            raise
-        return len(data)
-
-    def mark(self) -> None:
-        """Note that the file is whole up to here; called between packets."""
-        if self._failed is None:
-            self._whole = self._file.tell()
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-        if self._failed is not None:  # FFmpeg tells no error of the last bytes
-            raise self._failed
-
-
 class Mp4vEncoder:
     """MPEG-4 Part 2 by OpenCV, at a constant frame rate: frames are repeated or left out to keep the time.
 
@@ -193,7 +161,7 @@ class Mp4vEncoder:
     codec = MP4V
 
     def __init__(self, path: Path, size_wh: tuple[int, int], fps: float) -> None:
-        self._fps, self._written = fps, 0
+        self._rate = ConstantRate(fps)
         if not is_utf8(path):
             raise DeviceError(f"OpenCV cannot write {str(path)!a}", hint="give a name in UTF-8")
         fourcc = cv2.VideoWriter.fourcc(*MP4V)
@@ -202,11 +170,9 @@ class Mp4vEncoder:
             raise DeviceError(f"this OpenCV cannot write {MP4V} video", hint="pip install av")
 
     def write(self, image_bgr: NDArray[np.uint8], time_s: float) -> None:
-        """See ``Encoder``; a pause of more than ``LONGEST_GAP_S`` is shortened to it."""
-        due = round(time_s * self._fps) + 1 - self._written
-        for _ in range(min(max(due, 0), round(LONGEST_GAP_S * self._fps))):
+        """See ``Encoder``."""
+        for _ in range(self._rate.times(time_s)):
             self._writer.write(image_bgr)
-            self._written += 1
 
     def close(self) -> None:
         """See ``Encoder``."""

@@ -1,4 +1,4 @@
-"""Annotated image files: a single one, or a folder with one for each frame."""
+"""Annotated image files: a single one, or a folder with one for each image or frame."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgestill.errors import UsageError
 from edgestill.files import refuse_overwrite, write_bytes
 from runtime.pipeline import FrameResult
+from runtime.sinks.frame_names import frame_path, refuse_full
 
 
 class ImageSink:
@@ -22,6 +23,7 @@ class ImageSink:
         path: A file with an image suffix, or a folder.
         names: Names of all frames, below the folder; None if ``path`` is the file of a single frame.
         sources: The files that are read, none of which is written over.
+        suffix: Of the files in a folder, with its dot; None for those of their names.
         force: Whether existing files are replaced.
 
     Raises:
@@ -31,10 +33,16 @@ class ImageSink:
     needs_overlay = True
 
     def __init__(
-        self, path: Path, *, names: Sequence[str] | None = None, sources: Sequence[Path] = (), force: bool
+        self,
+        path: Path,
+        *,
+        names: Sequence[str] | None = None,
+        sources: Sequence[Path] = (),
+        suffix: str | None = None,
+        force: bool,
     ) -> None:
         self._path, self._force = path, force
-        self._targets = None if names is None else _targets(path, names)
+        self._targets = None if names is None else _targets(path, names, suffix)
         self._files: list[Path] = []
         targets = [path] if self._targets is None else list(self._targets.values())
         _refuse_sources(targets, sources)
@@ -44,10 +52,7 @@ class ImageSink:
     def write(self, result: FrameResult, image_bgr: NDArray[np.uint8]) -> bool:
         """Encode and write one annotated frame."""
         target = self._path if self._targets is None else self._targets[result.frame.name]
-        good, data = cv2.imencode(target.suffix, image_bgr)
-        if not good:
-            raise ValueError(f"OpenCV cannot encode {target.suffix}")
-        write_bytes(target, data.tobytes(), force=self._force)
+        write_bytes(target, _encoded(image_bgr, target.suffix), force=self._force)
         self._files.append(target)
         return True
 
@@ -56,15 +61,55 @@ class ImageSink:
         return tuple(self._files)
 
 
-def _targets(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+class FrameFolderSink:
+    """Writes each annotated frame of a video or camera as ``FOLDER/NAME_000012.png``; see ``Sink``.
+
+    Args:
+        folder: Absent, empty, or any with ``force``.
+        suffix: Of the files, with its dot, as ``.png``.
+        force: Whether existing files are replaced.
+
+    Raises:
+        UsageError: The folder is not empty and ``force`` is false.
+    """
+
+    needs_overlay = True
+
+    def __init__(self, folder: Path, suffix: str, *, force: bool) -> None:
+        refuse_full(folder, force=force)
+        self._folder, self._suffix = folder, suffix
+        self._written = 0
+
+    def write(self, result: FrameResult, image_bgr: NDArray[np.uint8]) -> bool:
+        """Encode and write one annotated frame."""
+        name = frame_path(result.frame, is_numbered=True)
+        path = self._folder / name.with_name(f"{name.name}{self._suffix}")
+        write_bytes(path, _encoded(image_bgr, self._suffix))
+        self._written += 1
+        return True
+
+    def close(self, *, complete: bool) -> tuple[Path, ...]:
+        """The folder, if it has frames: a list of the files of a camera would grow without end."""
+        return (self._folder,) if self._written else ()
+
+
+def _encoded(image_bgr: NDArray[np.uint8], suffix: str) -> bytes:
+    good, data = cv2.imencode(suffix, image_bgr)
+    if not good:
+        raise ValueError(f"OpenCV cannot encode {suffix}")
+    return bytes(data)
+
+
+def _targets(folder: Path, names: Sequence[str], suffix: str | None) -> dict[str, Path]:
     """The file of each frame by its name: different also where upper and lower case are not."""
     taken: set[str] = set()
     targets = {}
     for name in names:
-        target, number = folder / name, 1
+        first = folder / name if suffix is None else (folder / name).with_suffix(suffix)
+        target, number = first, 1
         while (same := unicodedata.normalize("NFC", str(target)).casefold()) in taken:
             number += 1
-            target = (folder / name).with_stem(f"{Path(name).stem}-{number}")
+            target = first.with_stem(f"{Path(name).stem}-{number}")
         taken.add(same)
         targets[name] = target
     return targets

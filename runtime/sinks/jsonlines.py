@@ -18,7 +18,9 @@ from runtime.tracking import NO_TRACK
 
 
 class JsonLines:
-    """Writes ``{"frame", "time_s", "age_ms", "detections": [...], "stages_ms"}``; boxes in source pixels.
+    """Writes an object with source, frame, name, time_s, age_ms, detections and stages_ms for each frame.
+
+    Boxes are in pixels of the source.
 
     Args:
         stream: Where to write; the caller closes it.
@@ -38,6 +40,7 @@ class JsonLines:
             UsageError: The disk is full; a file then ends with the line before.
         """
         line = {
+            "source": result.source,
             "frame": result.frame.index,
             "name": result.frame.name,
             "time_s": round(result.frame.time_s, 4),

@@ -29,7 +29,7 @@ class PartFile:
         left = []
         number = 1
         while True:
-            self.path = _part_name(target, number)
+            self.path = part_name(target, number)
             try:
                 self.path.touch(exist_ok=False)
                 break
@@ -58,7 +58,8 @@ class PartFile:
         self.path.unlink(missing_ok=True)
 
 
-def _part_name(target: Path, number: int) -> Path:
+def part_name(target: Path, number: int = 1) -> Path:
+    """The name of a target while it is written: ``drive.part.mp4``, the second ``drive.part2.mp4``."""
     end = f".part{number if number > 1 else ''}{target.suffix}"
     stem = target.name.removesuffix(target.suffix)
     return target.with_name(shortened(stem, MAX_NAME_BYTES - len(os.fsencode(end))) + end)

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.errors import DataError
+from edgestill.errors import DataError, UsageError
 from edgestill.files import refuse_overwrite
 from edgestill.progress import say
 from runtime.pipeline import FrameResult
-from runtime.sinks.encoders import FORMATS, H264, Encoder, open_encoder
+from runtime.sinks.encoders import open_encoder
 from runtime.sinks.part_file import PartFile, write_error
+from runtime.sinks.video_codec import FORMATS, H264, Encoder
 
 #: What ``VideoSink`` writes; ``.mp4`` only, where ``has_h264`` is false.
 VIDEO_SUFFIXES = frozenset(FORMATS)
+LOOK_EVERY_S = 1.0  # of the stream, between two looks whether the file is still there
 
 
 class VideoSink:
@@ -43,7 +45,7 @@ class VideoSink:
         self._part: PartFile | None = None
         self._encoder: Encoder | None = None
         self._hw: tuple[int, ...] = ()
-        self._first_s = 0.0
+        self._first_s = self._looked_s = 0.0
         self.codec: str | None = None
 
     def write(self, result: FrameResult, image_bgr: NDArray[np.uint8]) -> bool:
@@ -65,6 +67,7 @@ class VideoSink:
                     hint="one video file has one size; start again, or save images into a folder",
                 )
             self._encoder.write(image_bgr, result.frame.time_s - self._first_s)
+            self._look(result.frame.time_s)
         except OSError as error:
             raise write_error(self._path, error) from error
         return True
@@ -103,6 +106,15 @@ class VideoSink:
                 say(f"kept what was recorded: {files[0]}")
             raise failed
         return files
+
+    def _look(self, time_s: float) -> None:
+        """Raise UsageError if the file has been removed: the system would write on, for nobody."""
+        if self._part is None or abs(time_s - self._looked_s) < LOOK_EVERY_S:
+            return
+        self._looked_s = time_s
+        if not self._part.path.exists():
+            hint = "leave the file and its folder alone while they are written, and the disk mounted"
+            raise UsageError(f"{self._part.path} is gone, it was removed during the recording", hint=hint)
 
     def _open(self, image_bgr: NDArray[np.uint8]) -> Encoder:
         height, width = self._hw = image_bgr.shape[:2]

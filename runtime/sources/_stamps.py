@@ -67,8 +67,13 @@ class LiveClock:
 
     def __init__(self) -> None:
         self._first_s: float | None = None
-        self._offset_s = self._time_s = 0.0
+        self._offset_s: float | None = None
+        self._time_s = 0.0
         self._stamp_s = -1.0
+
+    def restart(self) -> None:
+        """Set the next time stamp to the clock: the stream begins anew after a gap. Times go on."""
+        self._offset_s, self._stamp_s = None, -1.0
 
     def time_s(self, captured_s: float, stamp_s: float | None) -> float:
         """Time of the next frame.
@@ -82,11 +87,10 @@ class LiveClock:
         """
         if self._first_s is None:
             self._first_s = captured_s
-            self._offset_s = -(stamp_s or 0.0)
         clock_s = captured_s - self._first_s
         time_s = clock_s
         if stamp_s is not None and stamp_s > self._stamp_s:
-            if abs(stamp_s + self._offset_s - clock_s) > MAX_DRIFT_S:
+            if self._offset_s is None or abs(stamp_s + self._offset_s - clock_s) > MAX_DRIFT_S:
                 self._offset_s = clock_s - stamp_s
             time_s = stamp_s + self._offset_s
         self._stamp_s = -1.0 if stamp_s is None else stamp_s

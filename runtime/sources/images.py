@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from glob import escape, glob, has_magic
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 
 from edgestill.dataset import IMAGE_SUFFIXES, read_image
 from edgestill.dataset_files.image_folder import is_hidden
-from edgestill.errors import DataError
+from edgestill.errors import DataError, UsageError
+from runtime.decoders.path_choice import OPENCV
 from runtime.frames import Frame
+from runtime.sources._address import Address
 from runtime.sources._missing import IMAGES_END_IN, missing_source, no_images, refuse_model
+from runtime.sources._reading import Reading
 
 FPS = 25.0  # nominal: tracking needs a time, and images have none
 
@@ -28,6 +32,8 @@ class ImageFiles:
     is_live = False
     fps: float | None = None
     dropped = 0
+    drops: Mapping[str, int] = MappingProxyType({})
+    decoder = "OpenCV (images)"
     doubts: tuple[str, ...] = ()
     broke_off: str | None = None
 
@@ -58,7 +64,19 @@ class ImageFiles:
         """Do nothing: no file is open between two frames."""
 
 
-def open_frames(text: str) -> ImageFiles:
+def open_frames(address: Address, reading: Reading) -> ImageFiles:
+    """List the images of a source; see ``image_files``.
+
+    Raises:
+        UsageError: A decoder of videos was asked for.
+        DataError: There are none.
+    """
+    if reading.decoder not in {None, OPENCV}:
+        raise UsageError(f"--decoder {reading.decoder} does not read images", hint="leave --decoder away")
+    return image_files(address.target)
+
+
+def image_files(text: str) -> ImageFiles:
     """List the images of a path, folder or glob pattern; hidden files only if one is named itself.
 
     Raises:

@@ -1,30 +1,50 @@
 """A network camera: ``--source rtsp://host/path``."""
 
-import re
+from __future__ import annotations
 
-import cv2
+from functools import partial
 
-from edgestill.errors import DeviceError
-from runtime.sources._capture import open_capture
+from runtime.decoders import gst_pipelines, path_choice
+from runtime.decoders.reader import Reader
+from runtime.sources._address import Address
 from runtime.sources._live import LiveSource
+from runtime.sources._network import TIMEOUT_S, open_stream
+from runtime.sources._reading import Reading
 
-TIMEOUT_MS = 10_000
+TRANSPORT = "tcp"  # no frame is damaged by a lost packet
+LATENCY_MS = 100
+MICROSECONDS = 1_000_000
 
 
-def open_frames(text: str) -> LiveSource:
+def open_frames(address: Address, reading: Reading) -> LiveSource:
     """Open a stream.
 
     Raises:
-        DeviceError: It cannot be opened within ``TIMEOUT_MS``.
+        DeviceError: It cannot be opened, or has no video.
     """
-    name = re.sub(r"//[^/@]*@", "//", text)  # keep passwords out of messages and logs
-    timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS)
-    capture = open_capture(text, cv2.CAP_FFMPEG, timeouts)
-    if capture is None:
-        raise DeviceError(f"{name} does not open", hint="test the address with ffplay")
-    return LiveSource(
-        capture,
-        name,
-        capture.get(cv2.CAP_PROP_FPS) or None,
-        stamp_s=lambda: float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3,
-    )
+    decoder = path_choice.choose(path_choice.this_machine(), reading.decoder)
+    connect = partial(_connect, address, decoder)
+    return LiveSource(connect, address.shown, retry=reading.retry, flip=address.options.flip)
+
+
+def _connect(address: Address, decoder: str) -> Reader:
+    options = address.options
+    transport = options.transport or TRANSPORT
+    latency_ms = LATENCY_MS if options.latency_ms is None else options.latency_ms
+    if decoder == path_choice.GSTREAMER:
+        is_jetson = path_choice.this_machine().has_nv_decoder
+        pipeline = gst_pipelines.rtsp(
+            address.target, latency_ms=latency_ms, transport=transport, on_jetson=is_jetson
+        )
+        return path_choice.open_pipeline(pipeline, address.shown, is_live=True)
+    return open_stream(address, decoder, ffmpeg_options(transport, latency_ms))
+
+
+def ffmpeg_options(transport: str, latency_ms: int) -> dict[str, str]:
+    """FFmpeg's options of its RTSP reader."""
+    return {
+        "rtsp_transport": transport,
+        "allowed_media_types": "video",
+        "max_delay": str(latency_ms * 1000),  # microseconds, for packets that come late by UDP
+        "timeout": str(int(TIMEOUT_S * MICROSECONDS)),
+    }

@@ -138,6 +138,7 @@ class Case(argparse.ArgumentParser):
         self.add_argument("--colour", action=argparse.BooleanOptionalAction, default=True)
         self.add_argument("--tag", action="append", default=["a"])
         self.add_argument("--pair", nargs=2, type=float, action="append")
+        self.add_argument("--from", nargs="+", action="extend")
         self.add_argument("--free", nargs="?", const=0, default=None, type=int)
         self.add_argument("-k", "--kind", choices=["x", "y"], default="x")
         self.add_argument("--ratio", type=float, default="0.5")
@@ -153,6 +154,7 @@ class Case(argparse.ArgumentParser):
         ("a --no-colour", "a --no-colour"),
         ("a --tag b --tag=-c", "a --tag b --tag=-c"),
         ("a --pair 1 -2.5 --pair 0.1 3", "a --pair 1 -2.5 --pair 0.1 3"),
+        ("a --from b c --from=-d", "a --from b --from c --from=-d"),
         ("a --free", "a --free"),
         ("a --free 3", "a --free 3"),
         ("a -k y", "a --kind y"),

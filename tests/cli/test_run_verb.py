@@ -15,11 +15,13 @@ import pytest
 from rich.console import Console
 
 from edgestill.cli.main import main
+from edgestill.cli.options import source_flags
 from edgestill.cli.verbs import run as verb
 from edgestill.dataset import read_image
 from edgestill.errors import DeviceError
 from edgestill.files import write_json
 from edgestill.manifest import manifest_path
+from runtime.decoders import path_choice
 from runtime.frames import Frame, open_source
 
 
@@ -100,6 +102,7 @@ def test_without_pyav_the_fallback_is_told(
     run: Any, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setattr("runtime.sinks.gstreamer_encoder.has_element", lambda _: False)
     code, out, err = run(clip, "--save", str(tmp_path / "out.mp4"))
     assert (code, json.loads(out)["codec"]) == (0, "mp4v")
     assert "pip install av" in err
@@ -162,7 +165,7 @@ def test_a_video_may_be_saved_into_a_folder(run: Any, clip: Path, tmp_path: Path
 
 
 def test_an_image_is_saved_as_an_image(run: Any, image: Path, tmp_path: Path) -> None:
-    run(image, "--save", str(tmp_path / "out.png"))
+    run(image, "--save", str(tmp_path / "out.png"), "--strip", "off")
     drawn = read_image(tmp_path / "out.png")
     assert drawn.shape == (64, 64, 3)
     assert (drawn != 90).any()
@@ -236,6 +239,7 @@ def test_a_camera_that_vanishes_keeps_its_recording(
 ) -> None:
     class Camera:
         is_live, fps, total, dropped, doubts, broke_off = True, 10.0, None, 0, (), None
+        drops, decoder = {}, "fake"
 
         def frames(self) -> Iterator[Frame]:
             for i in range(31):
@@ -248,7 +252,7 @@ def test_a_camera_that_vanishes_keeps_its_recording(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr("runtime.frames.open_source", lambda _: Camera())
+    monkeypatch.setattr("runtime.frames.open_source", lambda *_, **__: Camera())
     code, out, err = run("0", "--save", str(tmp_path / "drive.mp4"), "--json-lines")
     assert code == 5
     assert f"31 frames in 3.0 s: {tmp_path / 'drive.mp4'}" in err
@@ -266,6 +270,25 @@ def test_the_other_backend_finds_the_same(run: Any, image: Path) -> None:
     assert (summary["backend"], summary["detections"]) == ("ov", {"red": 1})
 
 
+def test_the_decoder_is_named_on_the_terminal_and_in_the_result(run: Any, clip: Path, image: Path) -> None:
+    _, out, err = run(clip, "--decoder", "opencv")
+    assert f"{clip}: decoded by OpenCV (FFmpeg)" in err
+    result = json.loads(out)
+    assert (result["decoder"], result["drops"]) == ("OpenCV (FFmpeg)", {})
+    assert "decoded by" not in run(image)[2]
+
+
+def test_a_password_is_in_no_output(run: Any) -> None:
+    code, out, err = run("rtsp://me:hidden@127.0.0.1:9/x?password=hidden")
+    assert (code, out) == (5, "")
+    assert "rtsp://127.0.0.1:9/x?password=*** does not open" in err
+    assert "hidden" not in err
+
+
+def test_the_decoders_of_the_flag_are_those_that_there_are() -> None:
+    assert source_flags.DECODERS == path_choice.DECODERS
+
+
 def test_the_threshold_is_used(run: Any, image: Path) -> None:
     assert json.loads(run(image, "--conf", "0.9")[1])["detections"] == {}
 
@@ -277,6 +300,9 @@ def test_the_threshold_is_used(run: Any, image: Path) -> None:
         pytest.param(["--iou", "-1"], 2, "--iou is -1.0", id="iou"),
         pytest.param(["--max-frames", "0"], 2, "--max-frames is 0", id="max-frames"),
         pytest.param(["--threads", "0"], 2, "--threads is 0", id="threads"),
+        pytest.param(["--retry", "-1"], 2, "--retry is -1", id="retry"),
+        pytest.param(["--decoder", "pyavv"], 2, "pyavv", id="decoder"),
+        pytest.param(["--decoder", "pyav"], 2, "--decoder pyav does not read images", id="decoder of images"),
         pytest.param(["--backend", "orr"], 2, "no backend is called 'orr'", id="backend"),
         pytest.param(["--trak"], 2, "unknown argument '--trak'", id="flag"),
         pytest.param(["--save", "out.mp4"], 2, "does not suit", id="save"),

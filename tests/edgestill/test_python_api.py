@@ -14,7 +14,8 @@ import pytest
 import edgestill
 from edgestill.cli.main import main
 from edgestill.errors import ToolchainError
-from runtime import detector, frames
+from runtime import detector, frames, pipeline
+from runtime.streams import watcher
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def folder(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     "documented",
     [
         pytest.param(edgestill.open_detector, id="edgestill.open_detector"),
+        pytest.param(edgestill.watch, id="watch"),
         pytest.param(detector.open_detector, id="runtime.detector.open_detector"),
         pytest.param(detector.ModelDetector, id="ModelDetector"),
         pytest.param(frames.open_source, id="open_source"),
@@ -47,6 +49,8 @@ def test_the_example_in_the_docstring_runs(documented: Any, folder: Path) -> Non
 def test_the_embedded_names_are_those_of_the_runtime() -> None:
     assert edgestill.Detector is detector.Detector
     assert edgestill.open_source is frames.open_source
+    assert edgestill.Watcher is watcher.Watcher
+    assert edgestill.FrameResult is pipeline.FrameResult
 
 
 def test_both_open_a_detector_with_the_same_options() -> None:

@@ -1,8 +1,10 @@
 """One frame in, detections in its pixels out."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -11,8 +13,8 @@ import pytest
 from edgestill.errors import ArtifactError
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, write_manifest
-from edgestill.spec import SPEC_KEY, ModelSpec
-from runtime.detector import open_detector
+from edgestill.spec import SPEC_KEY, ModelSpec, TensorSpec
+from runtime.detector import ModelDetector, open_detector
 
 
 @pytest.mark.parametrize("backend", ["ort", "ov"])
@@ -127,3 +129,54 @@ def test_a_file_that_is_not_the_one_of_its_manifest_is_not_opened(
     assert beside.name in caught.value.hint
     beside.unlink()
     open_detector(path, threads=1).close()
+
+
+class Counter:
+    """A backend of a free or fixed batch size that finds nothing, and notes the sizes it gets."""
+
+    name, device = "counter", "here"
+    metadata: ClassVar = {}
+
+    def __init__(self, batch: int | None, max_batch: int | None) -> None:
+        self.max_batch = max_batch
+        self.sizes: list[int] = []
+        self.inputs = (TensorSpec(name="images", shape=(batch, 3, 32, 32), dtype="float32"),)
+        self.outputs = (TensorSpec(name="output0", shape=(batch, 1, 7), dtype="float32"),)
+
+    def infer(self, feed: Any) -> Any:
+        self.sizes.append(len(feed["images"]))
+        return {"output0": np.zeros((len(feed["images"]), 1, 7), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("batch", "of_backend", "of_file", "most", "sizes"),
+    [
+        pytest.param(None, None, None, None, [7], id="any number"),
+        pytest.param(None, 4, None, 4, [4, 3], id="limit of an engine"),
+        pytest.param(None, 4, 3, 3, [3, 3, 1], id="limit of a file"),
+        pytest.param(1, None, None, 1, [1] * 7, id="one"),
+        pytest.param(4, None, None, 4, [4, 4], id="fixed, the rest is padded"),
+    ],
+)
+def test_images_go_to_the_network_in_batches_that_it_takes(
+    batch: int | None, of_backend: int | None, of_file: int | None, most: int | None, sizes: list[int]
+) -> None:
+    backend: Any = Counter(batch, of_backend)
+    reading: Any = SimpleNamespace(max_batch=of_file)
+    spec = ModelSpec(
+        name="x", input_hw=(32, 32), classes=("a", "b"), strides=(32,), anchors_px=(((8.0, 8.0),),)
+    )
+    detector = ModelDetector(spec, backend, reading, conf=0.25, iou=0.45)
+    found, stages_ms = detector.timed_batch([np.zeros((20, 30, 3), np.uint8)] * 7)
+    assert (detector.max_batch, backend.sizes, len(found)) == (most, sizes, 7)
+    assert list(stages_ms) == ["letterbox", "inference", "postprocess"]
+
+
+@pytest.mark.parametrize("backend", ["ort", "ov"])
+def test_threads_may_share_a_detector(backend: str, lamp_model: Path, painted: Any) -> None:
+    detector = open_detector(lamp_model, backend=backend, threads=1)
+    images = [painted((row, column, "red")) for row in range(2) for column in range(3)]
+    right = [detector(image).xyxy.tolist() for image in images]
+    with ThreadPoolExecutor(6) as threads:
+        for _ in range(20):
+            assert [found.xyxy.tolist() for found in threads.map(detector, images)] == right

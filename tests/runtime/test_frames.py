@@ -122,7 +122,7 @@ def test_a_truncated_image_ends_the_run_where_it_lies(folder: Path) -> None:
 def test_a_truncated_video_is_a_data_error(clip: Path, part: float) -> None:
     data = clip.read_bytes()
     clip.write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(DataError, match="not a video that OpenCV can decode"):
+    with pytest.raises(DataError, match="not a video that can be decoded"):
         take(str(clip))
 
 
@@ -152,7 +152,7 @@ def test_a_video_whose_frames_are_garbage_is_a_data_error(tmp_path: Path) -> Non
         take(str(path))
 
 
-@pytest.mark.parametrize("scheme", ["csi", "http", "ftp", "webcam", "video", "images"])
+@pytest.mark.parametrize("scheme", ["ftp", "webcam", "video", "images"])
 def test_a_scheme_that_nobody_reads_gets_the_list(scheme: str) -> None:
     with pytest.raises(UsageError, match=f"no frame source reads {scheme}://") as caught:
         open_source(f"{scheme}://0")

@@ -1,5 +1,7 @@
 """The one pre-processing, by its properties."""
 
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from edgestill.spec import ModelSpec
-from runtime.letterbox import Letterbox, letterbox, prepare, to_tensor
+from runtime.letterbox import InputBuffer, Letterbox, letterbox, prepare, to_tensor
 
 calm = settings(deadline=None, max_examples=60)
 sides = st.integers(1, 4000)
@@ -115,3 +118,48 @@ def test_a_file_that_scales_itself_is_fed_the_image_as_it_is(order: Any) -> None
     planes = to_tensor(image, replace(WIDE, pixel_order=order))
     scaled = whole.astype(np.float32) * np.float32(WIDE.scale)
     np.testing.assert_array_equal(scaled.transpose(0, 3, 1, 2), planes)
+
+
+def pictures(*sizes: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (*hw, 3), np.uint8) for hw in sizes]
+
+
+@pytest.mark.parametrize("changes", [{}, {"pixel_order": "bgr", "scale": 1.0}, {"pixels": "uint8"}])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_memory_that_is_used_again_gives_what_new_memory_does(changes: dict[str, Any], dtype: str) -> None:
+    spec = replace(WIDE, **changes)
+    dtype = "uint8" if spec.pixels == "uint8" else dtype
+    buffer = InputBuffer(spec, dtype)
+    # wide, high, smaller, larger, with its size already, and wide again: borders move
+    images = pictures((20, 300), (300, 20), (31, 33), (64, 128), (600, 700), (20, 300))
+    for start in (0, 1, 2, 3):
+        taken = images[start : start + 3]
+        batch, fits = buffer.fill(taken, 4)
+        assert (batch.shape[0], batch.dtype, batch.flags.c_contiguous) == (4, dtype, True)
+        for row, (image, fit) in enumerate(zip(taken, fits, strict=True)):
+            tensor, right_fit = prepare(image, spec)
+            np.testing.assert_array_equal(batch[row : row + 1], tensor.astype(dtype))
+            assert fit == right_fit
+        np.testing.assert_array_equal(batch[3], batch[2])
+
+
+def test_no_large_array_is_allocated_once_the_memory_is_there() -> None:
+    spec = replace(WIDE, input_hw=(384, 640))
+    buffer = InputBuffer(spec, "float32")
+    (image,) = pictures((720, 1280))
+    buffer.fill([image], 1)
+    assert allocated(lambda: buffer.fill([image], 1)) < 100_000  # bytes; a plane of the input has 245,760
+    assert allocated(lambda: prepare(image, spec)) > 3_000_000
+
+
+def allocated(call: Callable[[], Any]) -> int:
+    """The most bytes that a call holds in Python's and NumPy's memory."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        call()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()

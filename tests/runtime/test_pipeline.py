@@ -1,8 +1,11 @@
 """Source, detector, tracker and sinks at work together."""
 
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from time import sleep
+from time import perf_counter, sleep
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,8 +14,9 @@ from numpy.typing import NDArray
 from edgestill.detections import Detections
 from edgestill.errors import DataError, DeviceError
 from edgestill.spec import ModelSpec
+from runtime.decoders.reader import Grabbed
 from runtime.frames import Frame, open_source
-from runtime.pipeline import FrameResult, Pipeline
+from runtime.pipeline import FrameResult, Pipeline, RunEnd, Stream, Summary
 from runtime.sinks.video_writer import VideoSink
 from runtime.sources._live import LiveSource
 from runtime.tracking import Tracked, Tracker
@@ -24,6 +28,7 @@ class Clip:
     """Frames whose brightness is their index."""
 
     dropped = 7
+    drops: ClassVar = {"replaced": 5, "decode": 2}
     doubts = ()
     broke_off = None
 
@@ -55,7 +60,7 @@ class Fake:
         return self.timed(image_bgr)[0]
 
     def timed(self, image_bgr: NDArray[np.uint8]) -> tuple[Detections, dict[str, float]]:
-        box = np.array([[5, 5, 15, 15]], np.float32)
+        box = np.array([[5, 5, 15, 15]], np.float32) + image_bgr[0, 0, 0]  # equal boxes are one picture
         class_id = np.array([int(image_bgr[0, 0, 0] >= 5)])
         stages_ms = {"letterbox": 1.0, "inference": 10.0, "postprocess": 0.5}
         return Detections(box, np.array([0.9], np.float32), class_id), stages_ms
@@ -92,25 +97,42 @@ def white(result: FrameResult) -> NDArray[np.uint8]:
     return np.full_like(result.frame.image_bgr, 255)
 
 
+def end_of(source: Any, *, sinks: Any = (), overlay: Any = None, **options: Any) -> RunEnd:
+    """Run one source, with its sinks in the pipeline."""
+    own = {name: options.pop(name) for name in ("tracker", "track_classifier") if name in options}
+    pipeline = Pipeline(Fake(), overlay=overlay, sinks=sinks)
+    return pipeline.run([Stream(source=source, name="clip", **own)], **options)
+
+
+def run(source: Any, **options: Any) -> Summary:
+    """The figures of ``end_of``."""
+    return end_of(source, **options).streams[0].summary
+
+
+def record(source: Any, sink: Any) -> RunEnd:
+    """Run one source with a sink of its own."""
+    return Pipeline(Fake()).run([Stream(source=source, name="clip", sinks=[sink])])
+
+
 def test_every_frame_reaches_every_sink() -> None:
     a, b = Notes(), Notes()
-    Pipeline(Fake(), sinks=(a, b)).run(Clip(8))
+    run(Clip(8), sinks=(a, b))
     assert [r.frame.index for r in a.results] == list(range(8))
     assert [r.frame.index for r in b.results] == list(range(8))
 
 
 def test_the_summary_counts() -> None:
-    summary = Pipeline(Fake(), sinks=(Notes(),)).run(Clip(8))
-    assert (summary.frames, summary.dropped) == (8, 7)
+    end = Pipeline(Fake(), sinks=(Notes(),)).run([Stream(source=Clip(8), name="clip", sinks=[Notes()])])
+    summary = end.streams[0].summary
+    assert (summary.frames, summary.dropped, summary.drops) == (8, 7, {"replaced": 5, "decode": 2})
     assert summary.detections == {"red": 5, "green": 3}
-    assert summary.files == (Path("notes"),)
+    assert (summary.files, end.files) == ((Path("notes"),), (Path("notes"),))
     assert summary.tracks is None
+    assert (end.interrupted, end.streams[0].error, end.streams[0].is_complete) == (None, None, True)
 
 
 def test_the_stages_are_medians_in_their_order() -> None:
-    summary = Pipeline(Fake(), tracker=Tracker(), overlay=white, sinks=(Notes(needs_overlay=True),)).run(
-        Clip(8)
-    )
+    summary = run(Clip(8), tracker=Tracker(), overlay=white, sinks=(Notes(needs_overlay=True),))
     stages = ["decode", "letterbox", "inference", "postprocess", "track", "draw", "write"]
     assert list(summary.stages_ms) == stages
     assert summary.stages_ms["decode"] == 2.5
@@ -118,33 +140,84 @@ def test_the_stages_are_medians_in_their_order() -> None:
 
 
 def test_the_run_stops_after_so_many_frames() -> None:
-    assert Pipeline(Fake()).run(Clip(8), max_frames=3).frames == 3
+    assert run(Clip(8), max_frames=3).frames == 3
 
 
 def test_a_sink_may_end_the_run_and_the_others_get_the_last_frame() -> None:
     first, second = Notes(enough_after=4), Notes()
-    summary = Pipeline(Fake(), sinks=(first, second)).run(Clip(8))
+    summary = run(Clip(8), sinks=(first, second))
     assert (summary.frames, len(second.results)) == (4, 4)
     assert first.closed == [True]
 
 
 def test_tracks_are_counted_and_told() -> None:
     sink = Notes()
-    summary = Pipeline(Fake(), tracker=Tracker(), sinks=(sink,)).run(Clip(4))
+    summary = run(Clip(4), tracker=Tracker(), sinks=(sink,))
     assert summary.tracks == 1
     assert [r.track_id.tolist() for r in sink.results if r.track_id is not None] == [[-1], [1], [1], [1]]
 
 
 def test_the_judges_word_comes_with_the_detection() -> None:
     sink = Notes()
-    Pipeline(Fake(), tracker=Tracker(), track_classifier=Shout(), sinks=(sink,)).run(Clip(6))
+    run(Clip(6), tracker=Tracker(), track_classifier=Shout(), sinks=(sink,))
     assert sink.results[0].states == ("RED",)
     assert sink.results[5].states == ("GREEN",)
 
 
+def test_tracks_and_states_begin_anew_after_a_gap() -> None:
+    class Gap(Clip):
+        def frames(self) -> Iterator[Frame]:
+            for frame in super().frames():
+                yield replace(frame, after_gap=frame.index == 4)
+
+    sink, ended = Notes(), []
+
+    class Listener(Shout):
+        def update(self, tracked: Tracked, time_s: float) -> tuple[str, ...]:
+            ended.append(tracked.ended)
+            return super().update(tracked, time_s)
+
+    run(Gap(5 + 3), tracker=Tracker(), track_classifier=Listener(), sinks=(sink,))
+    ids = [int(r.track_id[0]) for r in sink.results if r.track_id is not None]
+    # The box becomes green with frame 5, and so another object
+    assert ids == [-1, 1, 1, 1, -1, -1, 2, 2]
+    assert ended[4] == (1,)
+
+
+class Every:
+    """A gate that lets every ``n``-th frame through."""
+
+    def __init__(self, n: int) -> None:
+        self.asked: list[bool] = []
+        self._n = n
+
+    def admits(self, source: str, *, is_live: bool) -> bool:
+        self.asked.append(is_live)
+        return len(self.asked) % self._n == 0
+
+
+def test_frames_that_the_gate_does_not_admit_are_discarded() -> None:
+    sink, gate = Notes(), Every(3)
+    end = Pipeline(Fake(), sinks=(sink,), gate=gate).run([Stream(source=Clip(8), name="clip")])
+    assert [r.frame.index for r in sink.results] == [2, 5]
+    assert (end.streams[0].summary.frames, gate.asked) == (2, [False] * 8)
+
+
+def test_a_run_that_waits_at_the_gate_can_be_interrupted() -> None:
+    class Closed:
+        def admits(self, source: str, *, is_live: bool) -> bool:
+            signal.raise_signal(signal.SIGINT)
+            return True
+
+    sink = Notes()
+    end = Pipeline(Fake(), sinks=(sink,), gate=Closed()).run([Stream(source=Clip(8), name="clip")])
+    assert isinstance(end.interrupted, KeyboardInterrupt)
+    assert (sink.results, sink.closed) == ([], [False])
+
+
 def test_without_a_tracker_there_is_nothing_to_judge() -> None:
     sink = Notes()
-    Pipeline(Fake(), track_classifier=Shout(), sinks=(sink,)).run(Clip(1))
+    run(Clip(1), track_classifier=Shout(), sinks=(sink,))
     assert (sink.results[0].states, sink.results[0].track_id) == (None, None)
 
 
@@ -153,34 +226,31 @@ def test_nothing_is_drawn_that_nobody_wants() -> None:
         raise AssertionError
 
     sink = Notes(needs_overlay=False)
-    Pipeline(Fake(), overlay=never, sinks=(sink,)).run(Clip(2))
+    run(Clip(2), overlay=never, sinks=(sink,))
     assert (sink.pictures[1] == 1).all()  # the frame itself
 
 
 def test_what_is_drawn_reaches_the_sink() -> None:
     sink = Notes(needs_overlay=True)
-    Pipeline(Fake(), overlay=white, sinks=(sink,)).run(Clip(2))
+    run(Clip(2), overlay=white, sinks=(sink,))
     assert (sink.pictures[1] == 255).all()
 
 
 def test_a_broken_frame_ends_the_run_and_the_sinks_know() -> None:
     sink = Notes()
     with pytest.raises(DataError, match="cut off"):
-        Pipeline(Fake(), sinks=(sink,)).run(Clip(3, error=DataError("cut off", hint="copy")))
+        run(Clip(3, error=DataError("cut off", hint="copy")), sinks=(sink,))
     assert sink.closed == [False]
 
 
-def test_ctrl_c_ends_a_live_run_well() -> None:
-    sink = Notes()
-    summary = Pipeline(Fake(), sinks=(sink,)).run(Clip(3, is_live=True, error=KeyboardInterrupt()))
-    assert (summary.frames, sink.closed) == (3, [True])
-
-
-def test_ctrl_c_breaks_a_file_off() -> None:
-    sink = Notes()
-    with pytest.raises(KeyboardInterrupt):
-        Pipeline(Fake(), sinks=(sink,)).run(Clip(3, error=KeyboardInterrupt()))
-    assert sink.closed == [False]
+@pytest.mark.parametrize("is_live", [True, False])
+def test_ctrl_c_ends_a_camera_well_and_breaks_a_file_off(is_live: bool) -> None:
+    shared, own = Notes(), Notes()
+    source = Clip(3, is_live=is_live, error=KeyboardInterrupt())
+    end = Pipeline(Fake(), sinks=(shared,)).run([Stream(source=source, name="clip", sinks=[own])])
+    assert isinstance(end.interrupted, KeyboardInterrupt)
+    assert (end.streams[0].summary.frames, end.streams[0].is_complete) == (3, is_live)
+    assert shared.closed == own.closed == [is_live]
 
 
 @pytest.mark.parametrize("error", [DeviceError("gone", hint="cable"), ValueError("a bug"), MemoryError()])
@@ -189,7 +259,7 @@ def test_what_a_camera_sent_is_kept_whatever_ends_the_run(
 ) -> None:
     sink = VideoSink(tmp_path / "drive.mp4", 10, force=False, is_live=True)
     with pytest.raises(type(error)):
-        Pipeline(Fake(), sinks=(sink,)).run(Clip(31, is_live=True, error=error))
+        record(Clip(31, is_live=True, error=error), sink)
     assert f"31 frames in 3.0 s: {tmp_path / 'drive.mp4'}" in capsys.readouterr().err
     assert len(list(open_source(tmp_path / "drive.mp4").frames())) == 31
 
@@ -198,20 +268,27 @@ def test_a_camera_that_vanishes_leaves_its_recording(tmp_path: Path) -> None:
     class Camera:
         left = 60
 
-        def grab(self) -> bool:
+        decoder, fps, total, failed = "fake", 20.0, None, 0
+
+        def grab(self) -> Grabbed | None:
             self.left -= 1
             sleep(0.002)
-            return self.left >= 0
+            image = np.full((48, 64, 3), 90, np.uint8)
+            return (
+                Grabbed(to_bgr=lambda: image, captured_s=perf_counter(), stamp_s=None)
+                if self.left >= 0
+                else None
+            )
 
-        def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
-            return True, np.full((48, 64, 3), 90, np.uint8)
+        def stop(self) -> None:
+            pass
 
-        def release(self) -> None:
+        def close(self) -> None:
             pass
 
     sink = VideoSink(tmp_path / "drive.mp4", 20, force=False, is_live=True)
     with pytest.raises(DeviceError, match="camera stopped sending"):
-        Pipeline(Fake(), sinks=(sink,)).run(LiveSource(Camera(), "camera", 20.0))
+        record(LiveSource(Camera, "camera", retry=0), sink)
     assert [p.name for p in tmp_path.iterdir()] == ["drive.mp4"]
     assert list(open_source(tmp_path / "drive.mp4").frames())[-1].time_s > 0.05
 
@@ -225,7 +302,7 @@ def test_a_frame_of_another_size_ends_a_recording_that_stays(tmp_path: Path) -> 
 
     sink = VideoSink(tmp_path / "drive.mp4", 20, force=False, is_live=True)
     with pytest.raises(DataError, match="60x40, the video began with 30x20"):
-        Pipeline(Fake(), sinks=(sink,)).run(TwoModes(5, is_live=True))
+        record(TwoModes(5, is_live=True), sink)
     assert len(list(open_source(tmp_path / "drive.mp4").frames())) == 5
 
 
@@ -233,7 +310,7 @@ def test_a_file_that_broke_off_leaves_no_half_result(tmp_path: Path) -> None:
     (tmp_path / "drive.mp4").write_bytes(b"older")
     sink = VideoSink(tmp_path / "drive.mp4", 10, force=True)
     with pytest.raises(DataError, match="cut off"):
-        Pipeline(Fake(), sinks=(sink,)).run(Clip(3, error=DataError("cut off", hint="copy")))
+        record(Clip(3, error=DataError("cut off", hint="copy")), sink)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"drive.mp4": b"older"}
 
 
@@ -244,16 +321,20 @@ def test_a_sink_that_fails_at_the_end_keeps_no_other_from_closing() -> None:
 
     other = Notes()
     with pytest.raises(OSError, match="Input/output error"):
-        Pipeline(Fake(), sinks=(Broken(), other)).run(Clip(3))
+        run(Clip(3), sinks=(Broken(), other))
     assert other.closed == [True]
 
 
 def test_the_age_of_frames_is_told_for_a_live_source_alone() -> None:
-    assert Pipeline(Fake()).run(Clip(2, is_live=True)).age_ms is not None
-    assert Pipeline(Fake()).run(Clip(2)).age_ms is None
+    camera, file = run(Clip(40, is_live=True)), run(Clip(2))
+    assert camera.age_ms is not None
+    assert camera.age_p95_ms is not None
+    assert camera.age_p99_ms is not None
+    assert 0 < camera.age_ms <= camera.age_p95_ms <= camera.age_p99_ms
+    assert (file.age_ms, file.age_p95_ms, file.age_p99_ms) == (None, None, None)
 
 
 def test_progress_is_told_frame_by_frame() -> None:
     calls = []
-    Pipeline(Fake()).run(Clip(5), advance=lambda n=1, note="": calls.append(n))
+    run(Clip(5), advance=lambda n=1, note="": calls.append(n))
     assert calls == [1] * 5

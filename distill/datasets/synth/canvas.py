@@ -65,6 +65,7 @@ class LabelCandidate:
         area: Pixels of the whole head, including those outside the image.
         lamp_mask_index: Index of the visibility mask of the lit lamp, or None.
         lamp_area: Pixels of the lit lamp.
+        number: Of the head in a clip; -1 in a still image.
     """
 
     class_id: int
@@ -73,6 +74,7 @@ class LabelCandidate:
     area: int
     lamp_mask_index: int | None
     lamp_area: int
+    number: int = -1
 
 
 @dataclass(slots=True, eq=False)

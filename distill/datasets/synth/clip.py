@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.datasets.synth.canvas import Canvas
 from distill.datasets.synth.drive import Drive
-from distill.datasets.synth.labels import visible
+from distill.datasets.synth.labels import visible_heads
 from distill.datasets.synth.lights.heads import CLASSES
 from distill.datasets.synth.scene import DEFAULT_DETAIL_PX, DEFAULT_SIZE, MAX_SIDE, Scene
 from distill.datasets.synth.sensor import Sensor
@@ -76,11 +76,17 @@ def render_clip(
     for frame, z in enumerate(drive.positions(max(1, round(seconds * fps)), fps)):
         canvas = Canvas(np.empty((size_wh[1], size_wh[0], 3), np.uint8))
         drive.at(z, frame / fps).draw(canvas)
-        class_id, xyxy = visible(canvas)
+        heads = visible_heads(canvas)
         x, y = np.random.default_rng((seed, frame, 3)).random(2)
         image = replace(sensor, noise_at=(float(x), float(y))).capture(canvas.image)
         tags = ("clip", drive.lighting.time, drive.lighting.weather)
-        yield Scene(image_bgr=image, class_id=class_id, xyxy=xyxy, tags=tags)
+        yield Scene(
+            image_bgr=image,
+            class_id=np.array([head.class_id for head, _ in heads], np.int64),
+            xyxy=np.array([box for _, box in heads], np.float32).reshape(-1, 4),
+            tags=tags,
+            number=np.array([head.number for head, _ in heads], np.int64),
+        )
 
 
 def write_clip(
@@ -105,6 +111,7 @@ def write_clip(
     refuse_overwrite(labels, force=force)
     total = max(1, round(seconds * fps))
     frames: dict[str, list[list[float]]] = {}
+    ids: dict[str, list[int]] = {}
     counts = np.zeros(len(CLASSES), np.int64)
     with (
         replacing(out, force=force) as temporary,
@@ -115,6 +122,7 @@ def write_clip(
             encoder.write(scene.image_bgr, number / fps)
             boxes = scene.xyxy.round(2).tolist()
             frames[str(number)] = [[int(c), *b] for c, b in zip(scene.class_id, boxes, strict=True)]
+            ids[str(number)] = [] if scene.number is None else scene.number.tolist()
             counts += np.bincount(scene.class_id, minlength=len(CLASSES))
             advance()
     truth = {
@@ -122,7 +130,9 @@ def write_clip(
         "width": size_wh[0],
         "height": size_wh[1],
         "names": list(CLASSES),
+        "fps": fps,
         "frames": frames,
+        "ids": ids,
     }
     write_json(labels, truth, force=force)
     return RenderedClip(

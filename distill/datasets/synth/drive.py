@@ -186,7 +186,12 @@ def _approaches(
     approaches = []
     for k, start in enumerate(starts):
         z = start + JUNCTION_M + 1.5
-        objects = junction_signals(rng, lighting, style, size=size, state=RED, half=half, z=z)
+        objects = [
+            replace(item, number=100 * k + n) if isinstance(item, SignalHead) else item
+            for n, item in enumerate(
+                junction_signals(rng, lighting, style, size=size, state=RED, half=half, z=z)
+            )
+        ]
         start_s = FIRST_START_S if k == 0 else NEXT_START_S + 3.0 * (k - 1)
         approaches.append(Approach(stop=start - 6.5, start_s=start_s, objects=tuple(objects)))
     return tuple(approaches)

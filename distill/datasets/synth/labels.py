@@ -13,6 +13,9 @@ MIN_SIDE_PX = 5.0  # longer side of the box in an image 640 wide; annotators lab
 EDGE_LOSS = 0.97  # below it the box encloses the visible part instead of the outline
 
 
+Corners = tuple[float, float, float, float]
+
+
 def visible(canvas: Canvas) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The labels of a finished canvas.
 
@@ -22,17 +25,18 @@ def visible(canvas: Canvas) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     Returns:
         Class ids int64 ``[N]`` and corners float32 ``[N, 4]`` px, inside the image.
     """
-    found = [
-        (candidate.class_id, box)
-        for candidate in canvas.label_candidates
-        if (box := _box(canvas, candidate)) is not None
-    ]
-    class_id = np.array([c for c, _ in found], np.int64)
-    xyxy = np.array([b for _, b in found], np.float32).reshape(-1, 4)
+    found = visible_heads(canvas)
+    class_id = np.array([head.class_id for head, _ in found], np.int64)
+    xyxy = np.array([box for _, box in found], np.float32).reshape(-1, 4)
     return class_id, xyxy
 
 
-def _box(canvas: Canvas, candidate: LabelCandidate) -> tuple[float, float, float, float] | None:
+def visible_heads(canvas: Canvas) -> list[tuple[LabelCandidate, Corners]]:
+    """The heads that ``visible`` labels, with the corners of their boxes."""
+    return [(head, box) for head in canvas.label_candidates if (box := _box(canvas, head)) is not None]
+
+
+def _box(canvas: Canvas, candidate: LabelCandidate) -> Corners | None:
     visible_part = canvas.visibility_masks[candidate.mask_index]
     seen = visible_part.mask > 127
     count = int(np.count_nonzero(seen))

@@ -32,12 +32,14 @@ class Scene:
         class_id: Index into ``heads.CLASSES``; int64 ``[N]``.
         xyxy: Corners of the visible signal heads, px; float32 ``[N, 4]``.
         tags: Kind of scene, time of day, weather.
+        number: Of each head, the same in all frames of a clip; int64 ``[N]``. None for a still image.
     """
 
     image_bgr: Pixels
     class_id: NDArray[np.int64]
     xyxy: NDArray[np.float32]
     tags: tuple[str, str, str]
+    number: NDArray[np.int64] | None = None
 
 
 def render(seed: int, index: int, size_wh: tuple[int, int] = DEFAULT_SIZE) -> Scene:

@@ -1,29 +1,40 @@
-"""``edgestill run``: a model on images, a video or a camera."""
+"""``edgestill run``: a model on images, videos and cameras."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options import backend, classes, light_flags, saving, sizes, tiles
+from edgestill.cli.options import (
+    backend,
+    classes,
+    light_flags,
+    outputs,
+    saving,
+    sizes,
+    source_flags,
+    tiles,
+    web_flag,
+)
 from edgestill.cli.options.model import model_file
-from edgestill.errors import DataError, UsageError
+from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
+    from edgestill.cli.options.saving import ExtraSinks
+    from edgestill.cli.run_result import RunResult
+    from edgestill.demo.save_options import SaveOptions
     from runtime.frames import FrameSource
-    from runtime.pipeline import Pipeline, Sink, Summary
+    from runtime.pipeline import Pipeline, RunEnd, Sink, Stream, StreamEnd
 
-SUMMARY = "Run a model on images, a video or a camera stream"
+SUMMARY = "Run a model on images, videos and camera streams"
 EXAMPLE = "edgestill run student --source street.mp4 --track --save annotated.mp4"
-BOXES_SHOWN = 40  # of a single image, in the table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         required=True,
-        help="image, folder, glob, video, camera number, rtsp://..., v4l2:///dev/videoN",
+        action="extend",
+        nargs="+",
+        metavar="SOURCE",
+        help=f"one or several of: {source_flags.SOURCE}",
     )
+    source_flags.add_arguments(parser)
     backend.add_arguments(parser)
     parser.add_argument("--conf", type=float, default=0.25, help="minimum confidence score (default 0.25)")
     parser.add_argument("--iou", type=float, default=0.45, help="IoU threshold of the NMS (default 0.45)")
@@ -41,14 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save",
         type=Path,
         metavar="FILE|DIR",
-        help="write annotated frames: a video (.mp4, .mkv, .mov), an image, or a folder of images",
+        help="write annotated frames: a video (.mp4, .mkv, .mov), an image, or a folder of images; of "
+        "several sources a folder",
     )
     classes.add_argument(parser)
     light_flags.add_arguments(parser)
     saving.add_arguments(parser)
     parser.add_argument("--show", action="store_true", help="show the annotated frames in a window; q quits")
+    web_flag.add_argument(parser)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object per frame on stdout")
-    parser.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="stop each source after N frames")
     parser.add_argument(
         "--track",
         action="store_true",
@@ -57,124 +74,139 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes.add_argument(parser)
     tiles.add_arguments(parser)
     parser.add_argument(
-        "--force", action="store_true", help="overwrite the targets of --save, --save-crops and --save-txt"
+        "--force",
+        action="store_true",
+        help="overwrite the targets of --save, --save-crops, --save-txt and --events",
     )
 
 
-def run(args: argparse.Namespace) -> dict[str, Any] | None:
+def run(args: argparse.Namespace) -> RunResult | None:
     """Run the model. The result is a summary, or None with ``--json-lines``, which prints each frame."""
     _check(args)
+    from edgestill.cli.run_result import run_result, summary_lines  # noqa: PLC0415
     from edgestill.demo.pipeline import assemble  # noqa: PLC0415
     from edgestill.progress import say  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
     from runtime.frames import open_source  # noqa: PLC0415
     from runtime.light_states.classifier import STATES  # noqa: PLC0415
-    from runtime.sinks.video_writer import VideoSink  # noqa: PLC0415
 
+    save_options = saving.save_options(args)
     tiling = tiles.tiling(args)
     path = model_file(args.model)
-    # The model first: a misspelt one is reported before a camera is waited for.
-    with (
-        closing(open_detector(path, **_detector_options(args))) as detector,
-        light_flags.opened(args) as light_classifier,
-        closing(open_source(args.source)) as source,
-    ):
-        names = detector.spec.classes if light_classifier is None else STATES
+    with ExitStack() as opened:
+        # Port and model first: a port in use or a misspelt name is reported before a camera is waited for.
+        view = opened.enter_context(web_flag.opened(args))
+        detector = opened.enter_context(closing(open_detector(path, **_detector_options(args))))
+        lights = opened.enter_context(light_flags.opened(args))
+        reading = source_flags.options(args)
+        sources = [opened.enter_context(closing(open_source(text, **reading))) for text in args.source]
+        names = detector.spec.classes if lights is None else STATES
         kept = classes.chosen(args.classes, names)
-        extra, sinks = saving.extra_sinks(args, source, names), _sinks(args, source, names)
+        ways = _ways(args, sources, names, save_options)
+        events = saving.event_sink(args, names, is_live=any(source.is_live for source in sources))
+        by_name = {way.stream.name: way.source for way in ways}
+        watched = web_flag.watch(view, args, detector, by_name, names)
         pipeline = assemble(
             detector,
-            source,
             title=Path(args.model).stem,
-            track=args.track,
-            sinks=[*sinks, *extra.sinks()],
+            sinks=[*([events] if events else []), *watched.sinks, *_shared_sinks(args, ways, names)],
             tiling=tiling,
             class_ids=kept,
-            lights=light_classifier,
+            lights=lights,
+            strip=args.strip == "below",
+            gate=watched.gate,
         )
-        summary = _run(pipeline, source, args)
-    broke_off = _broke_off(source, summary, args)
-    for doubt in source.doubts:
-        say(doubt)
-    if args.json_lines:
-        say(_line(summary, extra.to_json()))
-        _refuse_incomplete(broke_off)
-        return None
-    return {
+        for text, source in zip(args.source, sources, strict=True):
+            source_flags.tell_decoder(source, text)
+        end = _run(pipeline, [way.stream for way in ways], args)
+    entries = [way.entry(stream, args) for way, stream in zip(ways, end.streams, strict=True)]
+    facts = {
         "model": path,
         "name": args.model,
-        "source": args.source,
         "tile": str(tiling),
         "backend": detector.backend.name,
         "device": detector.backend.device,
-        "source_frames": source.total,
-        **asdict(summary),
-        "codec": next((sink.codec for sink in sinks if isinstance(sink, VideoSink)), None),
-        "complete": broke_off is None,
-        "doubts": [*source.doubts, *([broke_off] if broke_off else [])],
-        **extra.to_json(),
-        "boxes": _boxes(pipeline, names) if source.total == 1 else None,
+        "events": events and {"file": str(events.path), "lines": events.written},
     }
+    result = run_result(facts, entries, end)
+    for source in sources:
+        for doubt in source.doubts:
+            say(doubt)
+    if not args.json_lines:
+        return result
+    for line in summary_lines(result):
+        say(line)
+    verdict(result)
+    return None
 
 
-def verdict(result: Mapping[str, Any] | None) -> None:
-    """Raise DataError for a video file that ended before its declared end."""
-    if result is not None and not result["complete"]:
-        _refuse_incomplete(result["doubts"][-1])
+def verdict(result: RunResult | None) -> None:
+    """Raise what ended a source or the run: an error, or the signal that asked the process to end."""
+    if result is not None and result.failure is not None:
+        raise result.failure
 
 
 def show(result: Mapping[str, Any]) -> RenderableType:
-    """The summary as a table; of a single image also its boxes."""
-    from rich.console import Group  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    """The summary as a table for each source; of a single image also its boxes."""
+    from edgestill.cli.run_result import tables  # noqa: PLC0415
 
-    table = Table(title=f"{result['name']} on {result['source']}", show_header=False, title_justify="left")
-    table.add_row("backend", f"{result['backend']} on {result['device']}")
-    table.add_row("frames", f"{result['frames']} at {result['fps']:.1f} fps, {result['dropped']} dropped")
-    found = ", ".join(f"{count} {name}" for name, count in result["detections"].items())
-    table.add_row("detections", found or "none")
-    if result["tracks"] is not None:
-        table.add_row("tracks", str(result["tracks"]))
-    if result["age_ms"] is not None:
-        table.add_row("median age", f"{result['age_ms']:.1f} ms")
-    stages = ", ".join(f"{stage} {ms:.2f}" for stage, ms in result["stages_ms"].items())
-    table.add_row("median time, ms", stages)
-    files = result["files"]
-    if files:
-        codec = f", {result['codec']}" if result["codec"] else ""
-        table.add_row(
-            "written",
-            f"{files[0]}{codec}" if len(files) == 1 else f"{len(files)} files in {files[0].parent}",
+    return tables(result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """One source and where its results go."""
+
+    text: str
+    source: FrameSource
+    stream: Stream
+    extra: ExtraSinks
+    sinks: Sequence[Sink]
+    names: tuple[str, ...]
+
+    def entry(self, end: StreamEnd, args: argparse.Namespace) -> dict[str, Any]:
+        """The figures of the source, after the run."""
+        from edgestill.cli.run_result import source_entry  # noqa: PLC0415
+        from runtime.sinks.jsonlines import detections_json  # noqa: PLC0415
+        from runtime.sinks.segments import SegmentSink  # noqa: PLC0415
+        from runtime.sinks.video_writer import VideoSink  # noqa: PLC0415
+
+        boxes = None
+        if self.source.total == 1:
+            boxes = [] if end.last is None else detections_json(end.last, self.names)
+        return source_entry(
+            end,
+            self.source,
+            text=source_flags.shown(self.text),
+            codec=next(
+                (sink.codec for sink in self.sinks if isinstance(sink, (VideoSink, SegmentSink))), None
+            ),
+            extra=self.extra,
+            boxes=boxes,
+            max_frames=args.max_frames,
         )
-    for key, what in (("crops", "crops"), ("label_files", "label files")):
-        if result[key]:
-            count = result[key]["files"]
-            table.add_row(what, f"{count} file{'' if count == 1 else 's'} in {result[key]['folder']}")
-    for doubt in result["doubts"]:
-        table.add_row("doubt", doubt)
-    return Group(table, _box_table(result["boxes"])) if result["boxes"] else table
 
 
-def _box_table(boxes: Sequence[Mapping[str, Any]]) -> Table:
-    """The boxes of an image, highest score first."""
-    from rich.table import Table  # noqa: PLC0415
+def _ways(
+    args: argparse.Namespace, sources: Sequence[FrameSource], names: tuple[str, ...], options: SaveOptions
+) -> list[_Way]:
+    """Each source with its tracker and the sinks that belong to it."""
+    from edgestill.demo.pipeline import file_sink, stream  # noqa: PLC0415
+    from runtime.streams.source_names import source_names  # noqa: PLC0415
 
-    shown = boxes[:BOXES_SHOWN]
-    rest = f", the first {len(shown)} of them here" if len(shown) < len(boxes) else ""
-    table = Table(title=f"{len(boxes)} detection{'s' if len(boxes) > 1 else ''}{rest}", title_justify="left")
-    table.add_column("class")
-    for column in ("score", "x0", "y0", "x1", "y1"):
-        table.add_column(f"{column} px" if column != "score" else column, justify="right")
-    for box in shown:
-        table.add_row(box["class"], f"{box['score']:.2f}", *(f"{side:.1f}" for side in box["box"]))
-    return table
-
-
-def _boxes(pipeline: Pipeline, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The detections of the only frame as plain data."""
-    from runtime.sinks.jsonlines import detections_json  # noqa: PLC0415
-
-    return [] if pipeline.last is None else detections_json(pipeline.last, names)
+    ways = []
+    short = source_names(args.source)
+    for own, source, name in zip(
+        outputs.arguments_by_source(args, sources, short), sources, short, strict=True
+    ):
+        extra = saving.extra_sinks(own, source, names)
+        sinks: list[Sink] = [*extra.sinks()]
+        if own.save is not None:
+            limits = {"max_frames": args.max_frames, "force": args.force, "others": args.source}
+            sinks.append(file_sink(own.save, source, own.source, options=options, **limits))
+        made = stream(source, name, classes=names, track=args.track, sinks=sinks)
+        ways.append(_Way(text=own.source, source=source, stream=made, extra=extra, sinks=sinks, names=names))
+    return ways
 
 
 def _detector_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -192,46 +224,33 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is {value}", hint="use 1 or more")
 
 
-def _sinks(args: argparse.Namespace, source: FrameSource, names: tuple[str, ...]) -> list[Sink]:
-    from edgestill.demo.pipeline import file_sink  # noqa: PLC0415
+def _shared_sinks(args: argparse.Namespace, ways: Sequence[_Way], names: tuple[str, ...]) -> list[Sink]:
+    """The sinks that get the results of all sources."""
     from runtime.sinks.jsonlines import JsonLines  # noqa: PLC0415
+    from runtime.sinks.service_manager import service_manager  # noqa: PLC0415
     from runtime.sinks.window import WindowSink  # noqa: PLC0415
 
     sinks: list[Sink] = []
     if args.json_lines:
         sinks.append(JsonLines(sys.stdout, names))
     if args.show:
-        sinks.append(WindowSink())
-    if args.save is not None:
-        limits = {"max_frames": args.max_frames, "force": args.force}
-        sinks.append(file_sink(args.save, source, args.source, **limits))
+        sinks.append(WindowSink([way.stream.name for way in ways]))
+    manager = service_manager()
+    if manager is not None:  # last, as it tells that a frame was processed
+        sinks.append(manager)
     return sinks
 
 
-def _run(pipeline: Pipeline, source: FrameSource, args: argparse.Namespace) -> Summary:
+def _run(pipeline: Pipeline, streams: Sequence[Stream], args: argparse.Namespace) -> RunEnd:
     from edgestill.progress import progress, say  # noqa: PLC0415
 
-    ends = [n for n in (source.total, args.max_frames) if n is not None]
-    if not ends:
-        say(f"{args.source}: running until interrupted (Ctrl-C)")
-        return pipeline.run(source)
-    with progress("run", min(ends)) as advance:
-        return pipeline.run(source, max_frames=args.max_frames, advance=advance)
-
-
-def _broke_off(source: FrameSource, summary: Summary, args: argparse.Namespace) -> str | None:
-    """Where a file ended too early; None if no frame beyond that was asked for."""
-    return None if summary.frames == args.max_frames else source.broke_off
-
-
-def _refuse_incomplete(broke_off: str | None) -> None:
-    if broke_off is not None:
-        hint = "the results up to there are good; copy the file again, or repair it: ffmpeg -i IN -c copy OUT"
-        raise DataError(broke_off, hint=hint)
-
-
-def _line(summary: Summary, extra: Mapping[str, Mapping[str, Any] | None]) -> str:
-    files = summary.files
-    wrote = f"; wrote {files[0] if len(files) == 1 else f'{len(files)} files'}" if files else ""
-    wrote += "".join(f"; {one['files']} files in {one['folder']}" for one in extra.values() if one)
-    return f"{summary.frames} frames at {summary.fps:.1f} fps, {summary.dropped} dropped{wrote}"
+    ends = [
+        min((n for n in (stream.source.total, args.max_frames) if n is not None), default=None)
+        for stream in streams
+    ]
+    known = [n for n in ends if n is not None]
+    if len(known) < len(ends):
+        say(f"{', '.join(stream.name for stream in streams)}: running until interrupted (Ctrl-C)")
+        return pipeline.run(streams, max_frames=args.max_frames)
+    with progress("run", sum(known)) as advance:
+        return pipeline.run(streams, max_frames=args.max_frames, advance=advance)

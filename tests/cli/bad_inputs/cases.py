@@ -355,11 +355,14 @@ PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
 #: Commands with "{}" in the place of a number or a size.
 NUMBERS = (
     *("run tiny.onnx --source data/images/val --conf {}", "run tiny.onnx --source data/images/val --iou {}"),
+    "run tiny.onnx --source data/images/val --web {}",
     *(
         "run tiny.onnx --source data/images/val --threads {}",
         "run tiny.onnx --source data/images/val --max-frames {}",
     ),
     *("run tiny.onnx --source data/images/val --tile 2x1 --tile-overlap {}", "run tiny.onnx --source {}"),
+    *("run tiny.onnx --source data/images/val --retry {}", "run tiny.onnx --source csi://nowhere?fps={}"),
+    *("run tiny.onnx --source v4l2:///dev/video97?fps={}", "run tiny.onnx --source rtsp://[::1/x?latency={}"),
     *("eval tiny.onnx --data data/data.yaml --limit {}", "eval tiny.onnx --data data/data.yaml --threads {}"),
     *("verify tiny.onnx other.onnx --data data/data.yaml --max-drop {}",),
     *("verify tiny.onnx other.onnx --data data/data.yaml --images {}",),

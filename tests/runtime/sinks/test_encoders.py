@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edgestill.errors import DeviceError
 from runtime.sinks import encoders
-from runtime.sinks.encoders import H264, MP4V, open_encoder
+from runtime.sinks.encoders import open_encoder
+from runtime.sinks.video_codec import H264, MP4V
 
 av = pytest.importorskip("av")
 TIMES = [0.0, 0.04, 0.5, 0.51, 3.0]
@@ -122,6 +123,7 @@ def test_a_file_that_may_not_grow_is_cut_to_what_plays(tmp_path: Path, suffix: s
 @pytest.fixture
 def without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "has_h264", lambda: False)
+    monkeypatch.setattr("runtime.sinks.gstreamer_encoder.has_element", lambda _: False)
 
 
 @pytest.mark.usefixtures("without_pyav")

@@ -59,7 +59,8 @@ def line(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_line_holds_what_scripts_rely_on() -> None:
-    assert line(index=4, time_s=0.8) == {
+    assert line(index=4, time_s=0.8, source="csi0") == {
+        "source": "csi0",
         "frame": 4,
         "name": "a.png",
         "time_s": 0.8,
@@ -253,6 +254,7 @@ def test_the_fallback_codec_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("runtime.sinks.encoders.has_h264", lambda: False)
+    monkeypatch.setattr("runtime.sinks.gstreamer_encoder.has_element", lambda _: False)
     sink = VideoSink(tmp_path / "x.mp4", 5, force=False)
     for i in range(3):
         sink.write(result(time_s=i / 5), picture())
@@ -365,3 +367,20 @@ def test_a_window_is_left_by_key_or_button(
     monkeypatch.setattr(cv2, "waitKey", lambda _: key)
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: visible)
     assert WindowSink().write(result(), picture()) is goes_on
+
+
+def test_each_of_several_sources_has_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    shown: list[str] = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "namedWindow", lambda title, _: opened.append(title))
+    monkeypatch.setattr(cv2, "imshow", lambda title, _: shown.append(title))
+    monkeypatch.setattr(cv2, "waitKey", lambda _: -1)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda title, _: float(title in opened))
+    window = WindowSink(["csi0", "drive.mp4"])
+    assert all(window.write(result(source=name), picture()) for name in ("csi0", "drive.mp4", "csi0"))
+    assert opened == ["edgestill csi0", "edgestill drive.mp4"]
+    assert shown == ["edgestill csi0", "edgestill drive.mp4", "edgestill csi0"]
+    one = WindowSink(["drive.mp4"])
+    one.write(result(source="drive.mp4"), picture())
+    assert opened[-1] == shown[-1] == "edgestill"

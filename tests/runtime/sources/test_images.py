@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgestill.errors import DataError
-from runtime.sources.images import ImageFiles, open_frames
+from runtime.sources.images import ImageFiles, image_files
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def put(*names: str) -> None:
 
 
 def names(text: str) -> list[str]:
-    return [frame.name for frame in open_frames(text).frames()]
+    return [frame.name for frame in image_files(text).frames()]
 
 
 def test_names_hold_the_folders_that_tell_them_apart() -> None:
@@ -66,7 +66,7 @@ def test_hidden_files_are_no_images() -> None:
 
 def test_the_time_of_images_does_not_depend_on_the_machine() -> None:
     put("x/1.jpg", "x/2.jpg", "x/3.jpg")
-    assert [frame.time_s for frame in open_frames("x").frames()] == pytest.approx([0, 0.04, 0.08])
+    assert [frame.time_s for frame in image_files("x").frames()] == pytest.approx([0, 0.04, 0.08])
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,6 @@ def test_what_is_missing_is_told(text: str, what: str, hint: str) -> None:
         Path(name).parent.mkdir()
         Path(name).touch()
     with pytest.raises(DataError) as caught:
-        open_frames(text)
+        image_files(text)
     assert what in caught.value.what
     assert hint in caught.value.hint

@@ -44,6 +44,7 @@ class SignalHead:
         facing: ``front``, ``side`` or ``back``; only a front is labelled.
         yaw: Turned away to the left (negative) or right, degrees.
         tilt: Leaning, degrees clockwise.
+        number: Tells it apart from the other heads of a clip; -1 in a still image.
     """
 
     x: float
@@ -56,6 +57,7 @@ class SignalHead:
     facing: str = "front"
     yaw: float = 0.0
     tilt: float = 0.0
+    number: int = -1
 
     @property
     def outline(self) -> Outline:
@@ -202,6 +204,7 @@ class _Painter:
                 area=area,
                 lamp_mask_index=lamp_mask_index,
                 lamp_area=lamp_area,
+                number=self.head.number,
             )
             canvas.add_candidate(candidate)
         for centre, radius, colour in self.lights:

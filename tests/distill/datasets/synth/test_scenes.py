@@ -1,5 +1,6 @@
 """Rendered scenes: deterministic, labelled exactly, and written whole or not at all."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -349,6 +350,14 @@ def test_lights_of_a_clip_grow_as_the_camera_comes_nearer(clip: list[Scene]) -> 
     assert max(tallest) > 2 * tallest[0]
 
 
+def test_a_light_has_one_number_in_all_frames_of_a_clip(clip: list[Scene]) -> None:
+    numbers = [scene.number.tolist() for scene in clip if scene.number is not None]
+    assert len(numbers) == len(clip)
+    assert all(len(set(row)) == len(row) == len(scene.xyxy) for row, scene in zip(numbers, clip, strict=True))
+    tallest = [row[int(np.argmax(s.xyxy[:, 3] - s.xyxy[:, 1]))] for row, s in zip(numbers, clip, strict=True)]
+    assert len(set(tallest)) < len(tallest) / 2  # the nearest light stays the nearest for some frames
+
+
 def test_the_same_seed_gives_the_same_clip(clip: list[Scene]) -> None:
     again = next(render_clip(6, 3, SMALL, seed=0))
     np.testing.assert_array_equal(again.image_bgr, clip[0].image_bgr)
@@ -363,6 +372,8 @@ def test_a_written_clip_has_as_many_frames_as_its_labels(tmp_path: Path) -> None
         frames += 1
     assert frames == written.frames == 4
     assert written.labels == tmp_path / "drive.gt.json"
+    truth = json.loads(written.labels.read_text("utf-8"))
+    assert [len(ids) for ids in truth["ids"].values()] == [len(rows) for rows in truth["frames"].values()]
 
 
 def test_rendering_needs_no_torch() -> None:
