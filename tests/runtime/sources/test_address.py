@@ -74,7 +74,7 @@ def test_any_query_without_our_names_is_untouched(pieces: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "what", "hint"),
     [
-        ("csi://0?widht=640", "csi://0 has no option 'widht'", "did you mean 'width'?"),
+        ("csi://0?widthh=640", "csi://0 has no option 'widthh'", "did you mean 'width'?"),
         (
             "csi://0?format=MJPG",
             "csi://0 has no option 'format'",
