@@ -97,6 +97,7 @@ def test_any_query_without_our_names_is_untouched(pieces: list[str]) -> None:
         ("rtsp://cam/x?latency=-1", "latency=-1 is no value", "from 0 to 60000"),
         ("rstp://cam/x", "no frame source reads rstp://", "did you mean rtsp://?"),
         ("ftp://cam/x", "no frame source reads ftp://", "csi://N"),
+        ("gst://a\0b", "holds a NUL character", "leave it out"),
         ("webcam://0", "no frame source reads webcam://", "a camera number"),
     ],
 )
