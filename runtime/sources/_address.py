@@ -106,6 +106,8 @@ def parse_address(text: str) -> Address:
         near = closest(scheme, KIND_OF_SCHEME)
         hint = f"did you mean {near}://? " if near else ""
         raise UsageError(f"no frame source reads {scheme}://", hint=f"{hint}use {KINDS}")
+    if "\0" in text:  # no program takes it as an argument
+        raise UsageError(f"{without_secrets(text)} holds a NUL character", hint="leave it out")
     if kind == "gst":
         return Address(kind=kind, target=rest.strip(), shown=f"gst://{without_secrets(rest)}")
     if kind in _ITS_QUERY:

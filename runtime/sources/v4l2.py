@@ -24,8 +24,11 @@ def open_frames(address: Address, reading: Reading) -> LiveSource:
     """Open a camera.
 
     Raises:
+        UsageError: No device is named, or the decoder does not read it.
         DeviceError: The device file is missing, does not open, or is a CSI sensor.
     """
+    if not address.target:
+        raise UsageError("v4l2:// names no device", hint="use v4l2:///dev/video0, with three slashes")
     if reading.decoder == path_choice.PYAV:
         raise UsageError("--decoder pyav does not read v4l2://", hint="leave --decoder away")
     connect = partial(_connect, address.target, address.options, reading.decoder)

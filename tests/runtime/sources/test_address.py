@@ -74,7 +74,7 @@ def test_any_query_without_our_names_is_untouched(pieces: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "what", "hint"),
     [
-        ("csi://0?widht=640", "csi://0 has no option 'widht'", "did you mean 'width'?"),
+        ("csi://0?widthh=640", "csi://0 has no option 'widthh'", "did you mean 'width'?"),
         (
             "csi://0?format=MJPG",
             "csi://0 has no option 'format'",
@@ -97,6 +97,7 @@ def test_any_query_without_our_names_is_untouched(pieces: list[str]) -> None:
         ("rtsp://cam/x?latency=-1", "latency=-1 is no value", "from 0 to 60000"),
         ("rstp://cam/x", "no frame source reads rstp://", "did you mean rtsp://?"),
         ("ftp://cam/x", "no frame source reads ftp://", "csi://N"),
+        ("gst://a\0b", "holds a NUL character", "leave it out"),
         ("webcam://0", "no frame source reads webcam://", "a camera number"),
     ],
 )

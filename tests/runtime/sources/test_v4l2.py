@@ -81,6 +81,11 @@ def test_a_file_that_is_no_camera_does_not_open(device: str) -> None:
         open_source(f"v4l2://{device}")
 
 
+def test_an_address_without_a_device_is_told() -> None:
+    with pytest.raises(UsageError, match="v4l2:// names no device"):
+        open_source("v4l2://")
+
+
 def test_what_is_wanted_is_asked_of_the_camera(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr("runtime.sources.v4l2.open_capture", lambda *args: asked.append(args))
