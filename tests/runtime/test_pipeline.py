@@ -55,7 +55,10 @@ class Fake:
         return self.timed(image_bgr)[0]
 
     def timed(self, image_bgr: NDArray[np.uint8]) -> tuple[Detections, dict[str, float]]:
-        box = np.array([[5, 5, 15, 15]], np.float32)
+        moved = 0.6 * (
+            int(image_bgr[0, 0, 0]) % 2
+        )  # as in a new picture: one that is repeated is no evidence
+        box = np.array([[5, 5, 15, 15]], np.float32) + np.float32(moved)
         class_id = np.array([int(image_bgr[0, 0, 0] >= 5)])
         stages_ms = {"letterbox": 1.0, "inference": 10.0, "postprocess": 0.5}
         return Detections(box, np.array([0.9], np.float32), class_id), stages_ms
