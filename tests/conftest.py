@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Hundreds of thousands of objects of libraries and of collected tests live until the end: an eighth of the
 # time of the tests was looking through them for garbage, a quarter of that of the collection.
 gc.set_threshold(50_000, 20, 20)
+# A shell starts background jobs with SIGINT ignored, and the processes that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

@@ -63,7 +63,11 @@ def recorded(target: Path, *signals: int, is_live: bool = True) -> tuple[int, st
         for number in signals:
             process.send_signal(number)
             time.sleep(0.002)
-        out, err = process.communicate(timeout=30)
+        try:
+            out, err = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()  # or the end of the block would wait for it
+            raise
         return process.returncode, "".join(lines) + out, err
 
 

@@ -260,7 +260,11 @@ def test_a_signal_ends_all_cameras_with_a_summary(
         while ready < 2:
             ready += process.stderr.readline() == "ready\n"
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()  # or the end of the block would wait for it
+            raise
         listening.setblocking(False)
         assert listening.recv(4096).startswith(b"READY=1\nWATCHDOG=1\n")
         messages = [listening.recv(4096)]
