@@ -218,7 +218,7 @@ def test_a_camera_has_percentiles_of_its_age_and_drops_by_cause(
 
 #: Two cameras without end, by the verb; arguments: model, folder.
 CAMERAS = """
-import sys, time
+import os, sys, time
 import numpy as np
 import runtime.frames
 from runtime.frames import Frame
@@ -233,7 +233,7 @@ class Camera:
             yield Frame(image_bgr=image, index=i, captured_s=time.perf_counter(), name="c", decode_ms=1.0,
                         time_s=i / 50)
             if i == 20:
-                print("ready", file=sys.stderr, flush=True)
+                os.write(2, b"ready\\n")  # in one piece: two threads write
     def close(self):
         pass
 
@@ -258,7 +258,9 @@ def test_a_signal_ends_all_cameras_with_a_summary(
         assert process.stderr is not None
         ready = 0
         while ready < 2:
-            ready += process.stderr.readline() == "ready\n"
+            line = process.stderr.readline()
+            assert line, "the program ended before it was ready"
+            ready += line == "ready\n"
         process.send_signal(number)
         try:
             out, err = process.communicate(timeout=60)

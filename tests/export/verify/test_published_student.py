@@ -112,6 +112,12 @@ def refused(publish: Any, tmp_path: Path, **options: Any) -> str:
     return caught.value.what
 
 
+def has_amx() -> bool:
+    """Whether this CPU multiplies INT8 matrices in tiles, which OpenVINO uses other kernels for."""
+    facts = Path("/proc/cpuinfo")
+    return facts.exists() and "amx_int8" in facts.read_text()
+
+
 def unscaled(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Calibration._tensor
     monkeypatch.setattr(Calibration, "_tensor", lambda self, path: real(self, path) * np.float32(255))
@@ -146,9 +152,12 @@ def test_a_quantised_head_is_caught(publish: Any, tmp_path: Path, monkeypatch: p
 def test_a_symmetric_file_on_openvino_is_caught(
     publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The form that TensorRT needs runs fast there, and wrongly."""
+    """The form that TensorRT needs runs fast there, and wrongly, but on a CPU with AMX rightly."""
     monkeypatch.setitem(INT8_SETTINGS, "openvino", replace(INT8_SETTINGS["tensorrt"], float_is_fp16=False))
-    assert "scores drifted by" in refused(publish, tmp_path, target="openvino")
+    if has_amx():
+        publish(target="openvino")
+    else:
+        assert "scores drifted by" in refused(publish, tmp_path, target="openvino")
 
 
 @pytest.mark.slow
