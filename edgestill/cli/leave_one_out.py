@@ -10,13 +10,14 @@ finished in the folder are not repeated, and one that was interrupted goes on.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgestill.cli.found_table import found_table
+from edgestill.cli.options import settings
 from edgestill.cli.options.model import model_file
 from edgestill.dataset import Dataset
 from edgestill.dataset_files.image_source import SourceFilter
@@ -34,14 +35,13 @@ def without(sources: Sequence[str], args: argparse.Namespace) -> Found:
     from distill.recipe_toml import load_recipe  # noqa: PLC0415 (imports torch)
     from distill.train import train  # noqa: PLC0415
 
-    init = [] if args.init is None else [f"student.init={json.dumps(args.init)}"]
-    recipe = load_recipe(args.recipe, [*init, *args.settings], [str(path) for path in args.data])
+    recipe = load_recipe(args.recipe, settings.with_init(args), [str(path) for path in args.data])
     out = args.out / f"without-{'-'.join(sources)}"
     result = train(replace(recipe, leave_out=tuple(sources)), out, resume=True, keep_state=False)
     with_these = SourceFilter(only=frozenset(sources))
     datasets = [Dataset.open(path).of_sources(with_these) for path in args.data]
-    detector = open_detector(model_file(str(out / Path(result["best"]).name)))
-    counts = found_by_source(detector, datasets, SPLITS)
+    with closing(open_detector(model_file(str(out / Path(result["best"]).name)))) as detector:
+        counts = found_by_source(detector, datasets, SPLITS)
     return sum(counts.values(), start=Found())
 
 

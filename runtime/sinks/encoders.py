@@ -15,6 +15,7 @@ from devices.video_encoder import has_video_encoder
 from edgestill.errors import DeviceError
 from edgestill.files import is_utf8
 from edgestill.progress import say
+from runtime.decoders.gst_elements import has_element
 from runtime.sinks import gstreamer_encoder as gstreamer
 from runtime.sinks.video_codec import (
     FORMATS,
@@ -54,14 +55,14 @@ def open_encoder(path: Path, size_wh: tuple[int, int], fps: float) -> Encoder:
         return _by_gstreamer(path, size_wh, fps, gstreamer.HARDWARE)
     if has_h264():
         return H264Encoder(path, size_wh, fps)
-    element = next(filter(gstreamer.has_element, gstreamer.SOFTWARE), None)
+    element = next(filter(has_element, gstreamer.SOFTWARE), None)
     return Mp4vEncoder(path, size_wh, fps) if element is None else _by_gstreamer(path, size_wh, fps, element)
 
 
 @cache
 def _hardware_works() -> bool:
     """Whether this machine has an encoder that encodes; found out once, as a recording has many files."""
-    if not has_video_encoder() or not gstreamer.has_element(gstreamer.HARDWARE):
+    if not has_video_encoder() or not has_element(gstreamer.HARDWARE):
         return False
     why = gstreamer.why_unusable(gstreamer.HARDWARE)
     if why is not None:

@@ -13,7 +13,6 @@ import errno
 import os
 import select
 import shlex
-import shutil
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.errors import DeviceError
+from runtime.decoders.gst_elements import LAUNCH
 from runtime.sinks.video_codec import (
     FORMATS,
     H264,
@@ -33,7 +33,6 @@ from runtime.sinks.video_codec import (
     padded_to_even,
 )
 
-LAUNCH, INSPECT = "gst-launch-1.0", "gst-inspect-1.0"
 HARDWARE = "nvv4l2h264enc"
 SOFTWARE = ("x264enc", "openh264enc")
 BITS_PER_PIXEL = 0.15  # of encoders without constant quality: 4 Mbit/s for 1280x720 at 30 frames per second
@@ -94,16 +93,6 @@ def encoder_chain(element: str, size_wh: tuple[int, int], fps: float) -> str:
         "openh264enc": f"openh264enc rate-control=bitrate bitrate={bits} complexity=low gop-size={keys}",
     }
     return f"{chains[element]} ! h264parse"
-
-
-def has_element(element: str) -> bool:
-    """Whether GStreamer's tools are installed and know an element."""
-    if shutil.which(INSPECT) is None or shutil.which(LAUNCH) is None:
-        return False
-    command = [INSPECT, "--exists", element]
-    with suppress(subprocess.TimeoutExpired):
-        return subprocess.run(command, capture_output=True, check=False, timeout=PROBE_S).returncode == 0
-    return False
 
 
 def why_unusable(element: str) -> str | None:

@@ -34,16 +34,6 @@ def image(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "in.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (64, 64))
-    for _ in range(6):
-        writer.write(np.full((64, 64, 3), 90, np.uint8))
-    writer.release()
-    return path
-
-
-@pytest.fixture
 def run(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run the verb on the tiny model; exit code, stdout, stderr."""
 
@@ -102,7 +92,7 @@ def test_without_pyav_the_fallback_is_told(
     run: Any, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setattr("runtime.sinks.gstreamer_encoder.has_element", lambda _: False)
+    monkeypatch.setattr("runtime.sinks.encoders.has_element", lambda _: False)
     code, out, err = run(clip, "--save", str(tmp_path / "out.mp4"))
     assert (code, json.loads(out)["codec"]) == (0, "mp4v")
     assert "pip install av" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from importlib.resources import files
 
 
@@ -34,3 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser, kind: str, folder: str, chang
         metavar="KEY=VALUE",
         help=f"override a key of the {kind}: {changed}; may be repeated",
     )
+
+
+def with_init(args: argparse.Namespace) -> list[str]:
+    """The changes of ``--init`` and ``--set``, in this order."""
+    init = [] if args.init is None else [f"student.init={json.dumps(args.init)}"]
+    return [*init, *args.settings]

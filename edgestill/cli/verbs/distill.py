@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from distill.recipe_toml import load_recipe  # noqa: PLC0415 (imports torch)
     from edgestill.errors import UsageError  # noqa: PLC0415
 
-    init = [] if args.init is None else [f"student.init={json.dumps(args.init)}"]
-    recipe = load_recipe(args.recipe, [*init, *args.settings], args.data)
+    recipe = load_recipe(args.recipe, settings.with_init(args), args.data)
     if not recipe.data:
         raise UsageError(
             f"recipe {recipe.name} has no data set",

@@ -20,17 +20,6 @@ from runtime.frames import Frame, open_source
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    """Six frames in 1.2 s."""
-    path = tmp_path / "in.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (64, 64))
-    for _ in range(6):
-        writer.write(np.full((64, 64, 3), 90, np.uint8))
-    writer.release()
-    return path
-
-
-@pytest.fixture
 def run(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run the verb on the tiny model; exit code, stdout, stderr."""
 

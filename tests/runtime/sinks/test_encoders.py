@@ -123,7 +123,7 @@ def test_a_file_that_may_not_grow_is_cut_to_what_plays(tmp_path: Path, suffix: s
 @pytest.fixture
 def without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "has_h264", lambda: False)
-    monkeypatch.setattr("runtime.sinks.gstreamer_encoder.has_element", lambda _: False)
+    monkeypatch.setattr("runtime.sinks.encoders.has_element", lambda _: False)
 
 
 @pytest.mark.usefixtures("without_pyav")

@@ -19,14 +19,13 @@ import pytest
 from numpy.typing import NDArray
 
 from edgestill.errors import DeviceError
+from runtime.decoders.gst_elements import LAUNCH, has_element
 from runtime.sinks import encoders, gstreamer_encoder
 from runtime.sinks.encoders import H264Encoder, Mp4vEncoder, open_encoder
 from runtime.sinks.gstreamer_encoder import (
     HARDWARE,
-    LAUNCH,
     SOFTWARE,
     GstreamerEncoder,
-    has_element,
     pipeline,
     why_unusable,
 )
@@ -250,7 +249,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     ) -> None:
         monkeypatch.setattr(encoders, "has_video_encoder", lambda: board)
         monkeypatch.setattr(encoders, "has_h264", lambda: pyav)
-        monkeypatch.setattr(gstreamer_encoder, "has_element", lambda name: name in elements)
+        monkeypatch.setattr(encoders, "has_element", lambda name: name in elements)
         monkeypatch.setattr(gstreamer_encoder, "why_unusable", lambda _: None if works else "no device")
         monkeypatch.setattr(gstreamer_encoder, "GstreamerEncoder", lambda *args: args[-1])
         encoders._hardware_works.cache_clear()

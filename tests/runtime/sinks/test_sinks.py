@@ -254,7 +254,7 @@ def test_the_fallback_codec_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("runtime.sinks.encoders.has_h264", lambda: False)
-    monkeypatch.setattr("runtime.sinks.gstreamer_encoder.has_element", lambda _: False)
+    monkeypatch.setattr("runtime.sinks.encoders.has_element", lambda _: False)
     sink = VideoSink(tmp_path / "x.mp4", 5, force=False)
     for i in range(3):
         sink.write(result(time_s=i / 5), picture())
