@@ -11,10 +11,16 @@ from typing import Any
 
 from distill.plots.training import MAX_NAMED
 from distill.study.grid import Study
-from distill.study.summary import METRICS, ArmRow, Comparison, Scored, mean, spread
+from distill.study.summary import METRICS, PRIMARY, ArmRow, Comparison, Scored, mean, spread
 from edgestill.files import write_bytes
 
-TITLES = {"map50": "mAP50", "map50_95": "mAP50-95", "ap50": "mAP50", "ap50_95": "mAP50-95"}
+TITLES = {
+    "map50": "mAP50",
+    "map50_95": "mAP50-95",
+    PRIMARY: "Primary figure",
+    "ap50": "mAP50",
+    "ap50_95": "mAP50-95",
+}
 TEST_COLUMNS = ("Student", "Teacher", "Arm", "n", "Δ", "Seeds", "p", "Holm", "Images", "p", "Holm")
 _SCORES = """\
 Scores are in points (0 to 100): the mean over the seeds ± their standard deviation."""
@@ -24,8 +30,11 @@ two-sided, both with 95 % intervals. **Seeds** is a paired t test over the seeds
 for other trainings? With few seeds only large, consistent differences are significant. **Images** is a
 paired bootstrap over the {images} images ({resamples} resamples, the same for both arms; mAP is recomputed,
 and its difference is the mean over the seeds): does the difference hold for other images and the same
-networks? Images of one drive are correlated, so the true interval is wider. **Holm** is p corrected for the
-number of arms in the table."""
+networks? {units} **Holm** is p corrected for the number of arms in the table."""
+_UNITS = {
+    "images": "Images of one drive are correlated, so the true interval is wider.",
+    "sequences": "Whole sequences of images are drawn, as images of one drive are correlated.",
+}
 
 
 def write_tables(
@@ -65,11 +74,18 @@ def markdown(
     reference = study.against[0] if study.against else ""
     parts = [f"# {title}", about, _grid(_columns(rows), _lines(rows, comparisons, reference)), _SCORES]
     if comparisons:
-        parts.append(_TESTS.format(reference=reference, images=first["images"], resamples=study.resamples))
+        parts.append(
+            _TESTS.format(
+                reference=reference,
+                images=first["images"],
+                resamples=study.resamples,
+                units=_UNITS[study.resample],
+            )
+        )
     if len(rows[0].sources) > 1:
         parts += ["## mAP50-95 by source of the images", _sources(rows)]
     for against in study.against:
-        for metric in reversed(METRICS):
+        for metric in (PRIMARY, *reversed(METRICS)):
             lines = [_test_line(c) for c in comparisons if (c.metric, c.plain_against) == (metric, against)]
             if lines:
                 parts += [f"## {TITLES[metric]} against `{against}`", _grid(TEST_COLUMNS, lines)]
@@ -112,12 +128,13 @@ def _size(hw: tuple[int, int]) -> str:
 def _columns(rows: Sequence[ArmRow]) -> list[str]:
     parted = [key.partition(" ") for key in _per_class(rows)]
     per_class = [f"{name} {TITLES[kind]}" for kind, _, name in parted]
-    return ["Student", "Teacher", "Arm", "mAP50", "mAP50-95", "Δ", *per_class, "Epochs", "Seeds"]
+    primary = [TITLES[PRIMARY]] if PRIMARY in rows[0].scores else []
+    return ["Student", "Teacher", "Arm", *primary, "mAP50", "mAP50-95", "Δ", *per_class, "Epochs", "Seeds"]
 
 
 def _per_class(rows: Sequence[ArmRow]) -> list[str]:
     """Scores by class, if there are not too many; ``table.csv`` has them all."""
-    keys = [key for key in rows[0].scores if key not in METRICS]
+    keys = [key for key in rows[0].scores if key not in {*METRICS, PRIMARY}]
     return keys if len(keys) <= len(METRICS) * MAX_NAMED else []
 
 
@@ -130,7 +147,7 @@ def _lines(rows: Sequence[ArmRow], comparisons: Sequence[Comparison], reference:
     lines = []
     for row in rows:
         shown = {key: _points(row.mean(key), row.spread(key)) for key in row.scores}
-        names = [row.student, row.teacher, row.arm]
+        names = [row.student, row.teacher, row.arm, *([shown[PRIMARY]] if PRIMARY in shown else [])]
         means = [shown["map50"], shown["map50_95"], deltas.get((row.student, row.teacher, row.arm), "")]
         per_class = [shown[key] for key in _per_class(rows)]
         lines.append([*names, *means, *per_class, str(row.epochs), str(len(row.seeds))])

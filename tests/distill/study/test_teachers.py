@@ -13,9 +13,11 @@ from distill.checkpoints import native
 from distill.models.yolov5 import build, model_spec
 from distill.study import scoring, teachers
 from distill.study.grid import Cell, Study, load_study
+from distill.study.report import report
 from distill.study.scoring import SplitDetections
 from distill.study.summary import arm_rows
 from distill.study.table import markdown
+from edgestill.errors import UsageError
 from edgestill.files import read_json
 from runtime.metrics.coco import Truth
 
@@ -105,3 +107,41 @@ def test_the_header_states_the_input_of_every_row(
     text = markdown("mine", study, scored, arm_rows(scored), [])
     assert stated in text
     assert ("Other inputs" in text) == ("Other" in stated)
+
+
+def test_the_primary_figure_is_tested_first_and_by_sequences(
+    load: Any,
+    finish: Callable[..., dict[str, Any]],
+    make_truths: Callable[..., list[Truth]],
+    make_detections: Callable[..., SplitDetections],
+    tmp_path: Path,
+) -> None:
+    study, cells = load("primary=['yellow']", "resample='sequences'", "against=['none']", "resamples=50")
+    truths = make_truths(30)
+    for i, cell in enumerate(cells):
+        finish(cell, study, tmp_path, make_detections(truths, 0.4 + 0.4 * i, seed=i))
+    result = report("mine", study, cells, tmp_path, {})
+    by_metric = {test["metric"]: test for test in result["tests"]}
+    assert set(by_metric) == {"map50", "map50_95", "primary"}
+    rows = {row["arm"]: row for row in result["rows"]}
+    expected = rows["fgfi"]["primary mean"] - rows["none"]["primary mean"]
+    assert by_metric["primary"]["images mean"] == pytest.approx(expected, abs=1e-9)
+    # 30 images with following numbers are one sequence, and every draw of one sequence is the same
+    assert by_metric["primary"]["images low"] == pytest.approx(by_metric["primary"]["images high"])
+    text = (tmp_path / "table.md").read_text()
+    assert text.index("## Primary figure against") < text.index("## mAP50-95 against")
+    assert "Whole sequences" in text
+
+
+def test_a_primary_class_that_is_not_there_is_named(
+    load: Any,
+    finish: Callable[..., dict[str, Any]],
+    make_truths: Callable[..., list[Truth]],
+    make_detections: Callable[..., SplitDetections],
+    tmp_path: Path,
+) -> None:
+    study, cells = load("primary=['blue']")
+    for cell in cells:
+        finish(cell, study, tmp_path, make_detections(make_truths(5), 0.5, seed=0))
+    with pytest.raises(UsageError, match="primary class blue"):
+        report("mine", study, cells, tmp_path, {})
