@@ -23,6 +23,7 @@ from runtime.metrics.bootstrap import draws, resampled
 #: The metrics of all classes, in the order of ``bootstrap.resampled``; ``PRIMARY`` is the third one.
 METRICS = ("map50", "map50_95")
 PRIMARY = "primary"
+STRICT, SIZED = "map75", "size"  # mAP at IoU 0.75, and by size of the object
 
 Scored = tuple[Cell, Mapping[str, Any]]
 
@@ -41,6 +42,7 @@ class ArmRow:
         scores: By ``map50``, ``map50_95``, ``primary`` if the study has it, and the classes' ``ap50 NAME``
             and ``ap50_95 NAME``, one value a seed; NaN for a class without labels.
         sources: mAP50-95 by source of the images, one value a seed; empty where they have one source.
+        network: ``parameters``, ``gflops`` and those of the head; empty for cells of an older version.
     """
 
     student: str
@@ -51,6 +53,7 @@ class ArmRow:
     seeds: tuple[int, ...]
     scores: Mapping[str, tuple[float, ...]]
     sources: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    network: Mapping[str, float] = field(default_factory=dict)
 
     def mean(self, key: str) -> float:
         """Mean over the seeds."""
@@ -144,6 +147,7 @@ def arm_row(student: str, teacher: str, arm: str, scores: Sequence[Mapping[str, 
         seeds=tuple(score["seed"] for score in scores),
         scores=_by_key([_flat(score) for score in scores]),
         sources=_by_key([{n: s["map50_95"] for n, s in score["per_source"].items()} for score in scores]),
+        network=scores[0].get("network", {}),
     )
 
 
@@ -153,7 +157,8 @@ def _by_key(scores: Sequence[Mapping[str, float | None]]) -> dict[str, tuple[flo
 
 
 def _flat(score: Mapping[str, Any]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {key: score[key] for key in (*METRICS, PRIMARY) if key in score}
+    found: dict[str, float | None] = {key: score[key] for key in (*METRICS, PRIMARY, STRICT) if key in score}
+    found |= {f"{SIZED} {name}": entry["ap50_95"] for name, entry in score["by_size"].items()}
     for name, entry in score["per_class"].items():
         found |= {f"{key} {name}": entry[key] for key in ("ap50", "ap50_95")}
     return found

@@ -11,7 +11,7 @@ from typing import Any
 
 from distill.plots.training import MAX_NAMED
 from distill.study.grid import Study
-from distill.study.summary import METRICS, PRIMARY, ArmRow, Comparison, Scored, mean, spread
+from distill.study.summary import METRICS, PRIMARY, SIZED, STRICT, ArmRow, Comparison, Scored, mean, spread
 from edgestill.files import write_bytes
 
 TITLES = {
@@ -82,6 +82,7 @@ def markdown(
                 units=_UNITS[study.resample],
             )
         )
+    parts += ["## Networks, and mAP by IoU and size of the object", _scale(rows)]
     if len(rows[0].sources) > 1:
         parts += ["## mAP50-95 by source of the images", _sources(rows)]
     for against in study.against:
@@ -112,6 +113,23 @@ def _test_line(one: Comparison) -> list[str]:
     ]
 
 
+def _scale(rows: Sequence[ArmRow]) -> str:
+    """Parameters, FLOPs, mAP at IoU 0.75 and by COCO's sizes: the columns of the papers' tables."""
+    counts = {"parameters": 1e6, "head_parameters": 1e6, "gflops": 1.0, "head_gflops": 1.0}
+    names = ["Parameters, M", "Of the head", "GFLOPs", "Of the head", "mAP75"]
+    sizes = [key for key in rows[0].scores if key.startswith(f"{SIZED} ")]
+    lines = []
+    for row in rows:
+        network = [f"{row.network[key] / unit:.2f}" if row.network else "-" for key, unit in counts.items()]
+        keys = [key for key in (STRICT, *sizes) if key in row.scores]
+        scores = [_points(row.mean(key), row.spread(key)) for key in keys]
+        lines.append([row.student, row.teacher, row.arm, *network, *scores])
+    return _grid(
+        ["Student", "Teacher", "Arm", *names, *(f"mAP {key.removeprefix(SIZED).strip()}" for key in sizes)],
+        lines,
+    )
+
+
 def _sources(rows: Sequence[ArmRow]) -> str:
     columns = ["Student", "Teacher", "Arm", *rows[0].sources]
     lines = [
@@ -134,7 +152,7 @@ def _columns(rows: Sequence[ArmRow]) -> list[str]:
 
 def _per_class(rows: Sequence[ArmRow]) -> list[str]:
     """Scores by class, if there are not too many; ``table.csv`` has them all."""
-    keys = [key for key in rows[0].scores if key not in {*METRICS, PRIMARY}]
+    keys = [key for key in rows[0].scores if key.startswith("ap50")]
     return keys if len(keys) <= len(METRICS) * MAX_NAMED else []
 
 

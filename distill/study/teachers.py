@@ -10,7 +10,7 @@ from distill.checkpoints import native
 from distill.data.loader import open_datasets
 from distill.study.cell import digest_of
 from distill.study.grid import NO_TEACHER, Cell
-from distill.study.scoring import evaluate_checkpoint, score_values
+from distill.study.scoring import evaluate_checkpoint, network_values, score_values
 from distill.study.summary import ArmRow, arm_row, with_primary
 from distill.teacher import weights_path
 from edgestill.errors import ToolchainError
@@ -60,5 +60,6 @@ def _score(cell: Cell, split: str, input_hw: tuple[int, int], kept: Path) -> dic
         return None
     trained = {"epochs": about.get("epoch", 0), "seed": about.get("recipe", {}).get("seed", 0)}
     score = {**what, "model": spec.name, **trained, **score_values(accuracy)}
+    score["network"] = network_values(weights, input_hw)
     write_json(kept, score)
     return score
