@@ -29,6 +29,8 @@ class Backend(Protocol):
         outputs: The model's outputs.
         metadata: The file's metadata, strings by key.
         max_batch: Largest batch of one run if the batch size is free; None for no limit.
+        gpu_ms: Milliseconds that the network computed on a GPU since it was loaded, by CUDA events, without
+            copies of inputs and outputs; None for a backend that does not measure it.
     """
 
     name: str
@@ -37,6 +39,11 @@ class Backend(Protocol):
     outputs: tuple[TensorSpec, ...]
     metadata: Mapping[str, str]
     max_batch: int | None
+    gpu_ms: float | None
+
+    @property
+    def conditions(self) -> Mapping[str, str]:
+        """What changes the speed and only this backend has, for the record of a measurement."""
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the model.
@@ -72,8 +79,8 @@ def open_backend(
     Args:
         path: An ``.onnx``, OpenVINO ``.xml`` or TensorRT ``.engine`` file.
         name: A backend; ``"auto"`` chooses by the file's suffix.
-        device: ``"cpu"``, ``"cuda"`` (ort, trt), ``"gpu"`` (ov); None is cuda for engines, else cpu. There
-            is no fallback to another device.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` for the Nth visible device (ort, trt), ``"gpu"`` (ov);
+            None is cuda for engines, else cpu. There is no fallback to another device.
         threads: CPU threads; None leaves the choice to the library.
         trust_engine: Whether an engine that was not built on this machine is run; it is native code.
         **options: Options of one backend only, e.g. ``precision_hint`` of ov.

@@ -85,6 +85,7 @@ def _standin(name: str) -> ModuleType:
     assert place is not None
     assert place.loader is not None
     module = importlib.util.module_from_spec(place)
+    sys.modules[name] = module  # dataclasses look up their module there
     place.loader.exec_module(module)
     return module
 
@@ -130,7 +131,7 @@ def on_gpu(
     def believe(version: str, *, cuda: dict[str, Any] | None = None, **options: Any) -> Any:
         library = make_cuda(**(cuda or {}))
         shown = {name: value for name, value in options.items() if name != "breaks"}
-        monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(version, **shown))
+        monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(version, cuda=library, **shown))
         monkeypatch.setattr("ctypes.CDLL", lambda name: library)
         monkeypatch.setenv("STANDIN", json.dumps({"version": version, **options}))
         monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "standins" / "on_path"))

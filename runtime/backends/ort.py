@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -51,6 +52,8 @@ class OrtBackend:
 
     name = "ort"
     max_batch: int | None = None
+    gpu_ms: float | None = None
+    conditions: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, path: Path, provider: str, threads: int | None) -> None:
         self._path, self._threads = path, threads

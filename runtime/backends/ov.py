@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import openvino as ov
@@ -41,6 +42,8 @@ class OvBackend:
 
     name = "ov"
     max_batch: int | None = None
+    gpu_ms: float | None = None
+    conditions: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, model: Any, compiled: Any, device: str, metadata: Mapping[str, str]) -> None:
         self.device, self.metadata = device, metadata

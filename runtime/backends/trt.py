@@ -5,10 +5,10 @@ Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/p
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.manifest import Manifest, read_manifest
 from edgestill.spec import TensorSpec
-from edgestill.target import EngineTarget
 from runtime.backend import check_feed
-from runtime.tensorrt.cuda_driver import Driver, Session, open_driver
+from runtime.tensorrt.cuda_bindings import open_session
+from runtime.tensorrt.cuda_driver import device_index, open_driver
+from runtime.tensorrt.cuda_graph import CudaGraph
+from runtime.tensorrt.cuda_session import Buffer, Session
+from runtime.tensorrt.engine_file import REBUILD, engine_library, load_engine, read_engine
 from runtime.tensorrt.engine_identity import check_platform, this_platform, trusted_manifest
 from runtime.tensorrt.engine_layers import LayerList, read_layers
 from runtime.tensorrt.library import Library, load_library
@@ -33,20 +36,31 @@ DTYPES: Mapping[str, str] = {
     "INT64": "int64",
     "BOOL": "bool",
 }
-REBUILD = "export the model again on this machine"
-#: Largest JSON header of an engine of ``yolo export``, which begins with its length (4 bytes) and the text.
-ULTRALYTICS_HEADER_MAX = 1 << 20
 
 
 class TrtBackend:
-    """An engine with one execution context, stream and set of buffers; see ``runtime.backend.Backend``."""
+    """An engine with one execution context, stream and set of buffers; see ``runtime.backend.Backend``.
+
+    An engine of fixed shapes is captured as a CUDA graph after its first run, which sets up what later ones
+    reuse. ``conditions`` tells whether that worked.
+
+    Args:
+        library: The TensorRT library.
+        engine: The engine; it was loaded while the context of ``session`` was current.
+        session: The stream and memory to run it with; closed with the backend.
+        metadata: The file's metadata.
+    """
 
     name = "trt"
 
-    def __init__(self, library: Library, engine: Any, driver: Driver, metadata: Mapping[str, str]) -> None:
+    def __init__(self, library: Library, engine: Any, session: Session, metadata: Mapping[str, str]) -> None:
         self._library, self._engine = library, engine
+        self._session: Session | None = session
+        self._graph: CudaGraph | None = None
         self.metadata = metadata
-        self.device = f"cuda: {driver.facts().name}"
+        index = session.driver.index
+        self.device = f"cuda{f':{index}' if index else ''}: {session.driver.facts().name}"
+        self.gpu_ms: float | None = 0.0
         mode = library.module.TensorIOMode
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         self.inputs = tuple(_spec(engine, n) for n in names if engine.get_tensor_mode(n) == mode.INPUT)
@@ -55,32 +69,76 @@ class TrtBackend:
             raise ArtifactError("the engine has no input or no output", hint=REBUILD)
         self._limits = {t.name: _limits(engine, t) for t in self.inputs}
         self.max_batch = self._limits[self.inputs[0].name][1][0] if self.inputs[0].shape[0] is None else None
-        self._session: Session | None = Session(driver)
-        try:
-            self._context = _context(engine)
-            self._buffers = self._largest_buffers(self._session)
-        except BaseException:
-            self.close()
-            raise
+        is_static = all(None not in spec.shape for spec in (*self.inputs, *self.outputs))
+        self._is_to_capture = is_static
+        self._graph_state = "not captured before the first run" if is_static else "no: the shapes are free"
+        self._context = _context(engine)
+        self._buffers = self._largest_buffers(session)
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """How the engine is run, for the record of a measurement."""
+        session = self._open()
+        is_mapped = next(iter(self._buffers.values())).is_mapped
+        return {
+            "cuda_calls": session.binding,
+            "cuda_memory": "mapped: the GPU uses the host's memory" if is_mapped else "copied",
+            "cuda_graph": self._graph_state,
+        }
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the engine. The page-locked buffers are reused, so the outputs are copies."""
         session = self._open()
         check_feed(feed, self.inputs)
-        session.enter()
-        for spec in self.inputs:
-            given = feed[spec.name]
-            self._shape(spec, given.shape)
-            host, device = self._view(spec, given.shape)
-            np.copyto(host, given)
-            session.to_device(host, device)
-        if not self._context.execute_async_v3(session.stream):
-            raise DeviceError("TensorRT refused to run the engine", hint=REBUILD)
-        made = {spec.name: self._view(spec, self._now(spec)) for spec in self.outputs}
-        for host, device in made.values():
-            session.to_host(device, host)
+        with session.current():
+            for spec in self.inputs:
+                given, buffer = feed[spec.name], self._buffers[spec.name]
+                self._shape(spec, given.shape)
+                np.copyto(buffer.host[: given.size].reshape(given.shape), given)
+                session.to_device(buffer, given.size)
+            made = self._run(session, self._graph.launch if self._graph else self._enqueue)
+            self.gpu_ms = (self.gpu_ms or 0.0) + session.elapsed_ms()
+            if self._is_to_capture:
+                self._capture(session, made)
+        return made
+
+    def _run(self, session: Session, launch: Callable[[], None]) -> dict[str, NDArray[Any]]:
+        """Run the engine on the inputs that are on the device; returns copies of the outputs."""
+        with session.timed():
+            launch()
+        shapes = {spec.name: self._now(spec) for spec in self.outputs}
+        for name, shape in shapes.items():
+            session.to_host(self._buffers[name], math.prod(shape))
         session.wait()
-        return {name: host.copy() for name, (host, _) in made.items()}
+        return {
+            name: self._buffers[name].host[: math.prod(shape)].reshape(shape).copy()
+            for name, shape in shapes.items()
+        }
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._open().stream):
+            raise DeviceError("TensorRT refused to run the engine", hint=REBUILD)
+
+    def _capture(self, session: Session, wanted: Mapping[str, NDArray[Any]]) -> None:
+        """Capture the engine as a CUDA graph, and keep it if it gives the same outputs as without."""
+        self._is_to_capture = False
+        graph = None
+        try:
+            graph = CudaGraph(session.driver, session.stream, self._enqueue)
+            for name in wanted:  # so that the graph must write the outputs
+                buffer = self._buffers[name]
+                np.bitwise_not(buffer.host.view(np.uint8), out=buffer.host.view(np.uint8))
+                session.to_device(buffer, buffer.host.size)
+            made = self._run(session, graph.launch)
+        except DeviceError as error:
+            self._graph_state = f"no: {error.what}"
+        else:
+            if all(np.array_equal(made[name], wanted[name], equal_nan=True) for name in wanted):
+                self._graph, self._graph_state = graph, "yes"
+                return
+            self._graph_state = "no: its outputs differ from those of a run without it"
+        if graph:
+            graph.close()
 
     def layers(self) -> LayerList:
         """The layers of the engine, from its inspector."""
@@ -96,23 +154,27 @@ class TrtBackend:
 
     def close(self) -> None:
         """Free the engine and its memory, in the reverse order of creation."""
-        if self._session is None:
+        session, self._session = self._session, None
+        if session is None:
             return
-        self._context = self._engine = None
-        self._buffers = {}
-        self._session.close()
-        self._session = None
+        try:
+            with session.current():
+                if self._graph:
+                    self._graph.close()
+                self._graph = self._context = self._engine = None
+                self._buffers = {}
+        finally:
+            session.close()
 
-    def _largest_buffers(self, session: Session) -> dict[str, tuple[NDArray[Any], int]]:
-        """Page-locked host array and device address of each tensor, for its largest shape."""
+    def _largest_buffers(self, session: Session) -> dict[str, Buffer]:
+        """The buffer of each tensor, for its largest shape."""
         for spec in self.inputs:
             self._shape(spec, self._limits[spec.name][1])
         made = {}
         for spec in (*self.inputs, *self.outputs):
             shape = self._limits[spec.name][1] if spec.name in self._limits else self._now(spec)
-            host = session.host((math.prod(shape),), np.dtype(spec.dtype))
-            made[spec.name] = host, session.device(host.nbytes)
-            if self._context.set_tensor_address(spec.name, made[spec.name][1]) is False:
+            made[spec.name] = session.buffer(math.prod(shape), np.dtype(spec.dtype))
+            if self._context.set_tensor_address(spec.name, made[spec.name].address) is False:
                 raise DeviceError(f"TensorRT refused the buffer of {spec.name}", hint=REBUILD)
         return made
 
@@ -140,11 +202,6 @@ class TrtBackend:
             )
         return tuple(side or 0 for side in shape)
 
-    def _view(self, spec: TensorSpec, shape: tuple[int, ...]) -> tuple[NDArray[Any], int]:
-        """A tensor's host buffer viewed in a shape, and its device address."""
-        host, device = self._buffers[spec.name]
-        return host[: math.prod(shape)].reshape(shape), device
-
     def _open(self) -> Session:
         if self._session is None:
             raise UsageError("the model is closed", hint="open it again with open_backend")
@@ -166,64 +223,37 @@ def open_model(path: Path, *, device: str, threads: int | None, trust_engine: bo
         DeviceError: TensorRT, the driver or the device is not available.
     """
     del threads
-    kind, _, index = device.partition(":")
-    if kind != "cuda" or not (index or "0").isdigit():
+    index = device_index(device)
+    if index is None:
         raise DeviceError(f"trt has no device {device!r}", hint="it has: cuda, cuda:1, ...")
     if path.suffix != ".engine":
         raise ArtifactError(
             f"{path} is not an engine", hint="edgestill export CKPT --to tensorrt --precision fp16 builds one"
         )
     manifest = read_manifest(path) if trust_engine else trusted_manifest(path)
-    library = load_library(_target(path, manifest))
-    driver = open_driver(int(index or 0))
+    library = load_library(engine_library(path, manifest))
+    driver = open_driver(index)
     gpu = driver.facts()
     library.refuse_gpu(gpu.name, gpu.compute_capability)
     if manifest and manifest.built_on and not trust_engine:
         check_platform(path, manifest.built_on, this_platform(library.target, library.version, gpu))
-    data, metadata = _content(path, manifest)
-    portable = manifest.built_on["portable"] if manifest and manifest.built_on else []
-    engine = _deserialise(library, data, path, host_code="version" in portable)
-    return TrtBackend(library, engine, driver, metadata)
-
-
-def _target(path: Path, manifest: Manifest | None) -> EngineTarget:
-    """The library of the engine: from its manifest, else from its file name."""
-    if manifest and manifest.built_on:
-        return "tensorrt-rtx" if manifest.built_on["family"] == "tensorrt-rtx" else "tensorrt"
-    return "tensorrt-rtx" if path.name.endswith(".rtx.engine") else "tensorrt"
-
-
-def _content(path: Path, manifest: Manifest | None) -> tuple[bytes, dict[str, str]]:
-    """The serialised engine and its metadata, from the manifest or from the header of `yolo export`."""
-    data = path.read_bytes()
-    if manifest:
-        return data, manifest.spec.to_metadata()
-    length = int.from_bytes(data[:4], "little", signed=True)
-    if not 0 < length <= min(ULTRALYTICS_HEADER_MAX, len(data) - 4):
-        return data, {}
+    session = open_session(driver)
     try:
-        found = json.loads(data[4 : 4 + length])
-        if not isinstance(found, dict):
-            return data, {}
-        about = {str(k): v if isinstance(v, str) else repr(v) for k, v in found.items()}
-    except (ValueError, RecursionError):
-        return data, {}
-    return data[4 + length :], about
+        with session.current():  # TensorRT loads an engine to the device that is current
+            return _load(library, path, manifest, session)
+    except BaseException:
+        session.close()
+        raise
 
 
-def _deserialise(library: Library, data: bytes, path: Path, *, host_code: bool) -> Any:
-    trt = library.module
-    logger = trt.Logger(trt.Logger.ERROR)  # prints to stderr itself
-    runtime = library.create("the runtime", trt.Runtime, logger, said=lambda: "")
-    if host_code:  # a version-compatible engine contains the runtime library that loads it
-        runtime.engine_host_code_allowed = True
-    engine = runtime.deserialize_cuda_engine(data)
-    if engine is None:
-        raise ArtifactError(
-            f"TensorRT {library.version} cannot load {path}",
-            hint=f"it is damaged or was built by another version: {REBUILD}",
-        )
-    return engine
+def _load(library: Library, path: Path, manifest: Manifest | None, session: Session) -> TrtBackend:
+    try:
+        data, metadata = read_engine(path, manifest)
+        return TrtBackend(library, load_engine(library, data, path, manifest), session, metadata)
+    except BaseException as error:
+        # The frames of the traceback hold the engine, which must be destroyed before its CUDA context.
+        clear_frames(error.__traceback__)
+        raise
 
 
 def _context(engine: Any) -> Any:

@@ -1,7 +1,7 @@
 """The calls of the CUDA driver API that running an engine needs, by ctypes: no CUDA package is needed.
 
-``libcuda.so.1`` is part of every NVIDIA driver, also on a Jetson. The signatures of these functions have not
-changed since CUDA 4, so one module serves CUDA 11 to 13. The primary context is used, as by TensorRT.
+``libcuda.so.1`` is part of every NVIDIA driver, also on a Jetson. The signatures of these functions are the
+same in CUDA 11 to 13. The primary context is used, as by TensorRT.
 
 Source: https://docs.nvidia.com/cuda/cuda-driver-api/
 """
@@ -9,20 +9,19 @@ Source: https://docs.nvidia.com/cuda/cuda-driver-api/
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
+import re
+from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgestill.errors import DeviceError
 
 LIBRARY = "libcuda.so.1"
 NAME_BYTES = 256
-MULTIPROCESSORS, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 75, 76  # CUdevice_attribute
+# CUdevice_attribute
+MULTIPROCESSORS, INTEGRATED, MAPS_HOST_MEMORY, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 18, 19, 75, 76
 
-_SIGNATURES: dict[str, tuple[Any, ...]] = {
+_BASE: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
     "cuGetErrorName": (c_int, POINTER(c_char_p)),
     "cuDeviceGetCount": (POINTER(c_int),),
@@ -31,16 +30,31 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuDeviceGetAttribute": (POINTER(c_int), c_int, c_int),
     "cuDevicePrimaryCtxRetain": (POINTER(c_void_p), c_int),
     "cuDevicePrimaryCtxRelease_v2": (c_int,),
-    "cuCtxSetCurrent": (c_void_p,),
+    "cuCtxPushCurrent_v2": (c_void_p,),
+    "cuCtxPopCurrent_v2": (POINTER(c_void_p),),
     "cuStreamCreate": (POINTER(c_void_p), c_uint),
     "cuStreamSynchronize": (c_void_p,),
     "cuStreamDestroy_v2": (c_void_p,),
+    "cuEventCreate": (POINTER(c_void_p), c_uint),
+    "cuEventRecord": (c_void_p, c_void_p),
+    "cuEventElapsedTime": (POINTER(c_float), c_void_p, c_void_p),
+    "cuEventDestroy_v2": (c_void_p,),
     "cuMemAlloc_v2": (POINTER(c_uint64), c_size_t),
     "cuMemFree_v2": (c_uint64,),
-    "cuMemAllocHost_v2": (POINTER(c_void_p), c_size_t),
+    "cuMemHostAlloc": (POINTER(c_void_p), c_size_t, c_uint),
+    "cuMemHostGetDevicePointer_v2": (POINTER(c_uint64), c_void_p, c_uint),
     "cuMemFreeHost": (c_void_p,),
     "cuMemcpyHtoDAsync_v2": (c_uint64, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoHAsync_v2": (c_void_p, c_uint64, c_size_t, c_void_p),
+}
+#: Functions of CUDA graphs; the last ones came with CUDA 11.4, and without them engines run all the same.
+_GRAPHS: dict[str, tuple[Any, ...]] = {
+    "cuStreamBeginCapture_v2": (c_void_p, c_int),
+    "cuStreamEndCapture": (c_void_p, POINTER(c_void_p)),
+    "cuGraphDestroy": (c_void_p,),
+    "cuGraphInstantiateWithFlags": (POINTER(c_void_p), c_void_p, c_uint64),
+    "cuGraphLaunch": (c_void_p, c_void_p),
+    "cuGraphExecDestroy": (c_void_p,),
 }
 
 
@@ -52,11 +66,14 @@ class GpuFacts:
         name: Name of the GPU.
         compute_capability: CUDA compute capability, e.g. ``"8.7"``.
         sms: Number of multiprocessors; fewer on a MIG slice.
+        maps_memory: Whether the GPU is integrated, as in a Jetson, and can use page-locked memory of the host
+            in place, without a copy.
     """
 
     name: str
     compute_capability: str
     sms: int
+    maps_memory: bool = False
 
 
 class Driver:
@@ -66,27 +83,30 @@ class Driver:
         library: The loaded ``libcuda``, or a replacement of it.
         index: Index of the device among the visible ones.
 
+    Attributes:
+        index: The index of the device.
+        has_graphs: Whether the driver has the functions of CUDA graphs.
+
     Raises:
         DeviceError: There is no such device, or the driver cannot be initialised.
     """
 
     def __init__(self, library: Any, index: int = 0) -> None:
-        self._library = library
-        for name, types in _SIGNATURES.items():
-            function = getattr(library, name, None)
-            if function is None:
+        self._library, self.index = library, index
+        for name, types in _BASE.items():
+            if not self._declare(name, types):
                 raise DeviceError(
-                    f"{LIBRARY} has no {name}: it is no NVIDIA driver, or one older than CUDA 4",
+                    f"{LIBRARY} has no {name}: it is no NVIDIA driver, or one older than CUDA 7",
                     hint="install the NVIDIA driver; nvidia-smi shows its version",
                 )
-            function.argtypes, function.restype = types, c_int
+        self.has_graphs = all(self._declare(name, types) for name, types in _GRAPHS.items())
         self.call("cuInit", 0)
         count = c_int()
         self.call("cuDeviceGetCount", byref(count))
         if index >= count.value:
             raise DeviceError(
                 f"there is no CUDA device {index}; {count.value} are visible",
-                hint="check nvidia-smi and CUDA_VISIBLE_DEVICES",
+                hint=_numbers_hint(count.value),
             )
         self._device = c_int()
         self.call("cuDeviceGet", byref(self._device), index)
@@ -108,14 +128,15 @@ class Driver:
             )
 
     def facts(self) -> GpuFacts:
-        """Name, compute capability and number of multiprocessors of the device."""
+        """Name, compute capability, number of multiprocessors and kind of memory of the device."""
         name = ctypes.create_string_buffer(NAME_BYTES)
         self.call("cuDeviceGetName", name, NAME_BYTES, self._device)
-        sms, major, minor = (
-            self._attribute(a) for a in (MULTIPROCESSORS, CAPABILITY_MAJOR, CAPABILITY_MINOR)
-        )
+        major, minor = self._attribute(CAPABILITY_MAJOR), self._attribute(CAPABILITY_MINOR)
         return GpuFacts(
-            name=name.value.decode("utf-8", "replace"), compute_capability=f"{major}.{minor}", sms=sms
+            name=name.value.decode("utf-8", "replace"),
+            compute_capability=f"{major}.{minor}",
+            sms=self._attribute(MULTIPROCESSORS),
+            maps_memory=bool(self._attribute(INTEGRATED) and self._attribute(MAPS_HOST_MEMORY)),
         )
 
     def retain(self) -> c_void_p:
@@ -128,73 +149,32 @@ class Driver:
         """Release the primary context."""
         self.call("cuDevicePrimaryCtxRelease_v2", self._device)
 
+    def push(self, context: c_void_p) -> None:
+        """Make a context current in the calling thread; ``pop`` restores the one before."""
+        self.call("cuCtxPushCurrent_v2", context)
+
+    def pop(self) -> None:
+        """Take the current context off the calling thread's stack."""
+        self.call("cuCtxPopCurrent_v2", byref(c_void_p()))
+
+    def _declare(self, name: str, types: tuple[Any, ...]) -> bool:
+        """Set the types of a function; False if the library has none of this name."""
+        function = getattr(self._library, name, None)
+        if function is None:
+            return False
+        function.argtypes, function.restype = types, c_int
+        return True
+
     def _attribute(self, which: int) -> int:
         value = c_int()
         self.call("cuDeviceGetAttribute", byref(value), which, self._device)
         return value.value
 
 
-class Session:
-    """A CUDA stream, and memory that is freed with it.
-
-    Attributes:
-        stream: Handle of the CUDA stream.
-    """
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self._device_memory: list[int] = []
-        self._host_memory: list[int] = []
-        self._context = driver.retain()
-        self.enter()
-        stream = c_void_p()
-        driver.call("cuStreamCreate", byref(stream), 0)
-        self.stream = int(stream.value or 0)
-
-    def enter(self) -> None:
-        """Make the context current in the calling thread, which may differ from the last one."""
-        self._driver.call("cuCtxSetCurrent", self._context)
-
-    def device(self, nbytes: int) -> int:
-        """Allocate device memory and return its address."""
-        address = c_uint64()
-        self._driver.call("cuMemAlloc_v2", byref(address), max(nbytes, 1))
-        self._device_memory.append(address.value)
-        return address.value
-
-    def host(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Allocate an array in page-locked host memory, which the device copies from and to directly.
-
-        It must not be used after ``close``.
-        """
-        nbytes = max(int(np.prod(shape)) * np.dtype(dtype).itemsize, 1)
-        address = c_void_p()
-        self._driver.call("cuMemAllocHost_v2", byref(address), nbytes)
-        self._host_memory.append(int(address.value or 0))
-        memory = (ctypes.c_byte * nbytes).from_address(self._host_memory[-1])
-        return np.frombuffer(memory, dtype, int(np.prod(shape))).reshape(shape)
-
-    def to_device(self, source: NDArray[Any], target: int) -> None:
-        """Copy an array of ``host`` to device memory, asynchronously in the stream."""
-        self._driver.call("cuMemcpyHtoDAsync_v2", target, source.ctypes.data, source.nbytes, self.stream)
-
-    def to_host(self, source: int, target: NDArray[Any]) -> None:
-        """Copy device memory to an array of ``host``, asynchronously in the stream."""
-        self._driver.call("cuMemcpyDtoHAsync_v2", target.ctypes.data, source, target.nbytes, self.stream)
-
-    def wait(self) -> None:
-        """Block until all work of the stream is done."""
-        self._driver.call("cuStreamSynchronize", self.stream)
-
-    def close(self) -> None:
-        """Free the memory, the stream and the context."""
-        self.enter()
-        while self._device_memory:
-            self._driver.call("cuMemFree_v2", self._device_memory.pop())
-        while self._host_memory:
-            self._driver.call("cuMemFreeHost", self._host_memory.pop())
-        self._driver.call("cuStreamDestroy_v2", self.stream)
-        self._driver.release()
+def device_index(device: str) -> int | None:
+    """The number of a CUDA device: 0 of ``"cuda"``, N of ``"cuda:N"``, None of any other text."""
+    found = re.fullmatch(r"cuda(?::([0-9]{1,4}))?", device)
+    return found and int(found[1] or 0)
 
 
 def open_driver(index: int = 0) -> Driver:
@@ -211,3 +191,10 @@ def open_driver(index: int = 0) -> Driver:
             hint="engines run on NVIDIA GPUs only; for a CPU: edgestill export CKPT --to openvino",
         ) from error
     return Driver(library, index)
+
+
+def _numbers_hint(count: int) -> str:
+    if count == 0:
+        return "check nvidia-smi and CUDA_VISIBLE_DEVICES"
+    last = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+    return f"give {last}; CUDA_VISIBLE_DEVICES and nvidia-smi tell which devices are visible"

@@ -112,7 +112,7 @@ def number(version: str) -> float:
     return int(major) + int(minor) / 100
 
 
-def make(version: str, *, gpu: bool = True, dla_cores: int = 0, obeys: bool = True) -> Any:
+def make(version: str, *, gpu: bool = True, dla_cores: int = 0, obeys: bool = True, cuda: Any = None) -> Any:
     """A module that has what one version has.
 
     Args:
@@ -128,7 +128,7 @@ def make(version: str, *, gpu: bool = True, dla_cores: int = 0, obeys: bool = Tr
         there = [m for m, (first, end) in members.items() if first <= v < end]
         if there:
             setattr(module, name, IntEnum(name, there, start=0))
-    for kind in _classes(module, v, gpu=gpu, dla_cores=dla_cores, obeys=obeys):
+    for kind in _classes(module, v, gpu=gpu, dla_cores=dla_cores, obeys=obeys, cuda=cuda):
         setattr(module, kind.__name__, kind)
     for path, (first, end) in NAMES.items():
         holder, _, name = path.rpartition(".")
@@ -138,7 +138,7 @@ def make(version: str, *, gpu: bool = True, dla_cores: int = 0, obeys: bool = Tr
     return module
 
 
-def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> Iterator[type]:
+def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool, cuda: Any) -> Iterator[type]:
     class ILogger:
         class Severity(IntEnum):
             INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
@@ -392,8 +392,14 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
             missing = set(self._engine._tensors) - set(self._addresses)
             if missing or any(-1 in shape for shape in self._shapes.values()):
                 return False
-            self._engine._run(self._addresses, self._shapes)
-            return True
+            addresses, shapes = dict(self._addresses), dict(self._shapes)
+            if cuda is None:
+                self._engine._run(addresses, shapes)
+                return True
+            # An engine belongs to the device on which it was loaded.
+            if cuda.current_device != self._engine._device:
+                return False
+            return cuda.enqueue(stream_handle, lambda: self._engine._run(addresses, shapes)) == 0
 
     class ICudaEngine(_Strict):
         num_bindings = 2
@@ -403,6 +409,7 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool) -> I
             import onnxruntime
 
             self._plan = plan
+            self._device = cuda.current_device if cuda else 0
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
             self._session = onnxruntime.InferenceSession(

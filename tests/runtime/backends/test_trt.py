@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -40,13 +41,121 @@ def test_the_inspector_tells_the_layers(version: str, lamp_engine: Build) -> Non
     assert open_backend(lamp_engine(version)).layers_by_dtype() == {"float32": 1}
 
 
-def test_closing_frees_the_gpus_memory(lamp_engine: Build) -> None:
+def test_closing_frees_everything(lamp_engine: Build, on_gpu: Callable[..., Any]) -> None:
     engine = lamp_engine("10.3.0")
+    cuda = ctypes.CDLL("libcuda.so.1")
     loaded = open_backend(engine)
-    cuda = loaded._session._driver._library  # type: ignore[attr-defined]
-    assert len(cuda.live) == 4  # a buffer here and one there, for one input and one output
+    # A stream, two events, and for one input and one output a buffer on the host and one on the device.
+    assert len(cuda.live) == 7
+    loaded.infer(feed())
+    assert len(cuda.live) == 8  # and the CUDA graph
     loaded.close()
-    assert (len(cuda.live), cuda.contexts) == (0, 0)
+    assert (cuda.live, cuda.retained) == ({}, [0])
+
+
+def test_an_engine_is_loaded_and_run_on_the_device_that_is_asked_for(
+    lamp_engine: Build, lamp_model: Path
+) -> None:
+    engine = lamp_engine("10.3.0", cuda={"count": 3})
+    cuda = ctypes.CDLL("libcuda.so.1")
+    loaded = open_backend(engine, device="cuda:2")
+    assert cuda.retained == [0, 0, 1]
+    assert loaded.device == "cuda:2: NVIDIA L4"
+    wanted = open_backend(lamp_model, threads=1).infer(feed())["output0"]
+    for _ in range(3):
+        np.testing.assert_allclose(loaded.infer(feed())["output0"], wanted, atol=1e-6)
+    assert cuda.current == 0
+    loaded.close()
+    assert cuda.retained == [0, 0, 0]
+
+
+def test_a_device_that_is_not_there_is_an_error_of_two_lines(lamp_engine: Build) -> None:
+    engine = lamp_engine("10.3.0", cuda={"count": 2})
+    with pytest.raises(DeviceError, match="there is no CUDA device 2; 2 are visible") as caught:
+        open_backend(engine, device="cuda:2")
+    assert "cuda:0 to cuda:1" in caught.value.hint
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+def test_an_engine_gives_the_same_with_and_without_copies(
+    integrated: bool, lamp_engine: Build, lamp_model: Path
+) -> None:
+    engine = lamp_engine("10.3.0", cuda={"integrated": integrated})
+    loaded = open_backend(engine)
+    wanted = open_backend(lamp_model, threads=1).infer(feed())["output0"]
+    np.testing.assert_allclose(loaded.infer(feed())["output0"], wanted, atol=1e-6)
+    copies = [name for name in ctypes.CDLL("libcuda.so.1").calls if "Memcpy" in name]
+    assert bool(copies) != integrated
+    assert loaded.conditions["cuda_memory"].startswith("mapped" if integrated else "copied")
+
+
+def test_a_fixed_engine_is_captured_after_its_first_run(lamp_engine: Build) -> None:
+    loaded = open_backend(lamp_engine("10.3.0"))
+    assert loaded.conditions["cuda_graph"] == "not captured before the first run"
+    first = loaded.infer(feed())["output0"]
+    assert loaded.conditions["cuda_graph"] == "yes"
+    runs: list[int] = []
+    context = sys.modules["tensorrt"].IExecutionContext
+    context.execute_async_v3 = lambda self, stream: runs.append(stream)
+    other = {"images": 1 - feed()["images"]}
+    assert not np.array_equal(loaded.infer(other)["output0"], first)
+    np.testing.assert_array_equal(loaded.infer(feed())["output0"], first)
+    assert runs == []  # TensorRT is not called again
+
+
+def test_gpu_time_is_that_of_the_events(lamp_engine: Build) -> None:
+    loaded = open_backend(lamp_engine("10.3.0"))
+    assert loaded.gpu_ms == 0
+    loaded.infer(feed())
+    loaded.infer(feed())
+    assert loaded.gpu_ms == 3.0  # 1.5 ms a run; the run that checks the graph does not count
+
+
+def refuse_capture(self: Any, stream: int) -> bool:
+    """As TensorRT does if a layer waits for the GPU."""
+    library: Any = ctypes.CDLL("libcuda.so.1")
+    return bool(library.cuStreamSynchronize(stream) == 0)
+
+
+def test_an_engine_that_cannot_be_captured_runs_without_a_graph(
+    lamp_engine: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = open_backend(lamp_engine("10.3.0"))
+    context = sys.modules["tensorrt"].IExecutionContext
+    run = context.execute_async_v3
+    context.execute_async_v3 = lambda self, stream: run(self, stream) and refuse_capture(self, stream)
+    first = loaded.infer(feed())["output0"]
+    assert loaded.conditions["cuda_graph"] == "no: TensorRT refused to run the engine"
+    np.testing.assert_array_equal(loaded.infer(feed())["output0"], first)
+    loaded.close()
+    cuda: Any = ctypes.CDLL("libcuda.so.1")
+    assert (cuda.live, cuda.retained) == ({}, [0])
+
+
+def test_a_graph_with_other_outputs_is_not_used(lamp_engine: Build) -> None:
+    loaded = open_backend(lamp_engine("10.3.0"))
+    context = sys.modules["tensorrt"].IExecutionContext
+    run, calls = context.execute_async_v3, []
+
+    def once(self: Any, stream: int) -> bool:
+        calls.append(stream)
+        return True if len(calls) == 2 else bool(run(self, stream))  # nothing is captured
+
+    context.execute_async_v3 = once
+    first = loaded.infer(feed())["output0"]
+    assert loaded.conditions["cuda_graph"] == "no: its outputs differ from those of a run without it"
+    np.testing.assert_array_equal(loaded.infer(feed())["output0"], first)
+    assert len(calls) == 3
+    loaded.close()
+    cuda: Any = ctypes.CDLL("libcuda.so.1")
+    assert (cuda.live, cuda.retained) == ({}, [0])
+
+
+def test_a_driver_without_graphs_runs_the_engine(lamp_engine: Build) -> None:
+    loaded = open_backend(lamp_engine("10.3.0", cuda={"graphs": False}))
+    first = loaded.infer(feed())["output0"]
+    assert loaded.conditions["cuda_graph"] == "no: the driver is older than CUDA 11.4"
+    np.testing.assert_array_equal(loaded.infer(feed())["output0"], first)
 
 
 def test_an_engine_without_a_manifest_is_refused(lamp_engine: Build) -> None:

@@ -98,7 +98,7 @@ def test_memory_is_given_back_when_an_engine_cannot_be_opened(
     sys.modules["tensorrt"].IExecutionContext.set_tensor_address = refuse  # type: ignore[attr-defined]
     with pytest.raises(DeviceError, match="refused the buffer"):
         open_backend(engine)
-    assert (len(cuda.live), cuda.contexts) == (0, 0)  # type: ignore[attr-defined]
+    assert (len(cuda.live), cuda.retained) == (0, [0])  # type: ignore[attr-defined]
 
 
 def test_another_package_called_tensorrt_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
