@@ -29,6 +29,7 @@ def measure(
     backend: str,
     threads: int | None,
     *,
+    device: str | None = None,
     trust_engine: bool = False,
     input_hw: tuple[int, int] | None = None,
     tile: str = "1x1",
@@ -41,6 +42,8 @@ def measure(
     """
     tiles = ["--tile", tile, "--tile-overlap", str(tile_overlap)]
     command = [sys.executable, "-m", "benchmarks.cold", str(path), "--backend", backend, *tiles]
+    if device is not None:
+        command += ["--device", device]
     if threads is not None:
         command += ["--threads", str(threads)]
     if trust_engine:
@@ -56,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cold")
     parser.add_argument("model", type=Path)
     parser.add_argument("--backend", default="auto")
+    parser.add_argument("--device")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--trust-engine", action="store_true")
     parser.add_argument("--input-hw", type=int, nargs=2)
@@ -74,6 +78,7 @@ def main() -> None:
     detector = open_detector(
         args.model,
         backend=args.backend,
+        device=args.device,
         threads=args.threads,
         trust_engine=args.trust_engine,
         input_hw=args.input_hw and tuple(args.input_hw),

@@ -50,6 +50,7 @@ class Settings:
             rounds of ``TURN`` frames.
         warmup_s: Warm-up of each model, seconds.
         backend: ``auto`` chooses by the file.
+        device: See ``runtime.backend.open_backend``.
         threads: CPU threads; None leaves the choice to the library.
         trust_engine: Whether engines that were not built on this machine are run.
         input_hw: Input height and width in pixels, for files with free sizes; None for the files' own.
@@ -62,6 +63,7 @@ class Settings:
     min_samples: int = 50
     warmup_s: float = 1.0
     backend: str = "auto"
+    device: str | None = None
     threads: int | None = None
     trust_engine: bool = False
     input_hw: tuple[int, int] | None = None
@@ -146,8 +148,8 @@ def bench(
         UsageError: The source is a camera, there is no such backend, or a file has another, fixed input size.
     """
     footage = Footage(settings.source)
-    options: dict[str, Any] = {"backend": settings.backend, "threads": settings.threads}
-    options |= {"trust_engine": settings.trust_engine, "input_hw": settings.input_hw}
+    names_of_options = ("backend", "device", "threads", "trust_engine", "input_hw")
+    options: dict[str, Any] = {name: getattr(settings, name) for name in names_of_options}
     with ExitStack() as stack:
         detectors = [stack.enter_context(closing(open_detector(path, **options))) for path in models]
         watch = Watch()

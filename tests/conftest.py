@@ -133,7 +133,7 @@ def on_gpu(
         shown = {name: value for name, value in options.items() if name != "breaks"}
         monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(version, cuda=library, **shown))
         monkeypatch.setattr("ctypes.CDLL", lambda name: library)
-        monkeypatch.setenv("STANDIN", json.dumps({"version": version, **options}))
+        monkeypatch.setenv("STANDIN", json.dumps({"version": version, "cuda": cuda or {}, **options}))
         monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "standins" / "on_path"))
         return library
 

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 FLAGS = frozenset(
     {
         *("help", "checkpoint", "to", "precision", "verify", "split", "images", "out", "name", "force"),
-        *("workspace_mib", "build_memory_mib", "hardware", "version_compatible", "compute_capability"),
+        *(
+            "workspace_mib",
+            "build_memory_mib",
+            "device",
+            "hardware",
+            "version_compatible",
+            "compute_capability",
+        ),
         "profile_batch",
     }
 )
@@ -54,7 +61,7 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[Expo
         job,
         args.out,
         args.name or f"{source.stem}-{args.precision}",
-        check=LightStateCheck(lights, args.precision) if lights else None,
+        check=LightStateCheck(lights, args.precision, device=args.device) if lights else None,
         force=args.force,
     )
     verified = (made.record.verify or {}).get("doubts", ())

@@ -16,10 +16,10 @@ import edgestill
 from devices.linux import Memory, read_memory
 from edgestill import errors
 from edgestill.errors import DeviceError, ToolchainError
-from edgestill.progress import progress
+from edgestill.progress import progress, say
 from edgestill.spec import Precision
 from edgestill.target import EngineTarget
-from export.tensorrt.options import EngineOptions
+from export.tensorrt.options import NO_LIMIT, EngineOptions
 from export.tensorrt.profile import Profile
 
 SHARE = 0.8  # of the free memory
@@ -65,7 +65,9 @@ def build_in_child(
         ArtifactError: The graph cannot be parsed.
         DeviceError: The library is missing, or the builder failed, crashed, or exceeded its memory limit.
     """
-    allowed = options.memory_mib or _default_limit_mib(read_memory(Path("/")))
+    allowed = options.memory_mib
+    if allowed is None:
+        allowed = _default_limit_mib(read_memory(Path("/")))
     request = folder / "request.json"
     request.write_text(
         json.dumps(
@@ -86,8 +88,10 @@ def build_in_child(
     if not answered.exists():
         raise _crash(status, log, allowed)
     answer = json.loads(answered.read_text("utf-8"))
+    if warning := answer.pop("warning"):
+        say(warning)
     if "error" in answer:
-        raise _child_error(*answer["error"])
+        raise _child_error(*answer["error"], allowed=allowed)
     return BuildAnswer(
         plan=folder / "plan",
         timing_cache=folder / "timing.cache",
@@ -138,12 +142,15 @@ def _crash(status: int, log: Path, allowed: int) -> DeviceError:
     """The error of a process that ended without results."""
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     last = log.read_text("utf-8", errors="replace").strip()[-MESSAGE_BYTES:]
-    hint = f"its memory limit is {allowed} MiB: raise --build-memory-mib, or use a smaller --imgsz"
+    limit = f"its memory limit is {allowed} MiB: raise --build-memory-mib (none: no limit), or"
+    hint = f"{limit if allowed != NO_LIMIT else 'the machine may be out of memory:'} use a smaller --imgsz"
     return DeviceError(f"the TensorRT builder {how}{f': {last}' if last else ''}", hint=hint)
 
 
-def _child_error(kind: str, what: str, hint: str) -> ToolchainError:
+def _child_error(kind: str, what: str, hint: str, *, allowed: int) -> ToolchainError:
     """The error that the process reported."""
     made: Any = getattr(errors, kind)
+    if made is DeviceError and allowed != NO_LIMIT:
+        hint = f"{hint}; or --build-memory-mib none, if the memory limit of {allowed} MiB is too small"
     error: ToolchainError = made(what, hint=hint)
     return error

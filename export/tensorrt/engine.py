@@ -94,7 +94,7 @@ def find_build_target(target: EngineTarget, precision: Precision, options: Engin
     if library.is_rtx:
         home = built_ahead(library.version, options.capabilities or RTX_DEFAULT)
         return BuildTarget(target=target, home=home, doubts=())
-    gpu = _gpu()
+    gpu = _gpu(options.device)
     library.refuse_gpu(gpu.name, gpu.compute_capability)
     if precision == "int8" and gpu.compute_capability in NO_INT8:
         raise DeviceError(
@@ -108,10 +108,12 @@ def find_build_target(target: EngineTarget, precision: Precision, options: Engin
     )
 
 
-def _gpu() -> GpuFacts:
+def _gpu(index: int) -> GpuFacts:
     try:
-        return open_driver().facts()
+        return open_driver(index).facts()
     except DeviceError as error:
+        if index:
+            raise
         raise DeviceError(
             f"TensorRT builds on the GPU that will run the engine; {error.what}",
             hint="run this on the device; or --to tensorrt-rtx, which builds with no GPU for RTX cards and "
@@ -149,7 +151,7 @@ def make_engine(
         "home": asdict(build_target.home),
         "precision": precision,
         "onnx_sha256": sha256_file(onnx),
-        "options": {**options.to_json(), "memory_mib": None},
+        "options": {**options.to_json(), "memory_mib": None, "device": 0},
         "profile": profile and profile.to_json(),
     }
     folder = engine_folder()

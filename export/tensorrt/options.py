@@ -11,6 +11,7 @@ from devices.tensorrt_support import RTX_CAPABILITIES
 from edgestill.errors import UsageError
 from edgestill.target import EngineTarget
 
+NO_LIMIT = 0  # memory_mib that sets no limit
 Hardware = Literal["this", "same-capability", "ampere-plus"]
 #: Default compute capabilities of TensorRT-RTX; Turing (7.5) needs an engine of its own.
 RTX_DEFAULT = ("8.0", "8.6", "8.9", "12.0")
@@ -27,7 +28,9 @@ class EngineOptions:
             all from Ampere on, which is slower. Not available on a Jetson.
         version_compatible: Whether later versions of TensorRT can run it, which is slower.
         capabilities: TensorRT-RTX: compute capabilities to build for; empty for ``RTX_DEFAULT``.
-        memory_mib: Memory limit of the builder; None for ``child.SHARE`` of the free memory.
+        device: Number of the GPU to build on, of those that CUDA shows.
+        memory_mib: Memory limit of the builder; None for ``child.SHARE`` of the free memory, ``NO_LIMIT`` for
+            none.
         batches: Smallest, optimal and largest batch of a free one; None for ``profile.BATCHES``.
         sizes: Smallest, optimal and largest height and width of free ones; None for shares of the file's own.
     """
@@ -37,14 +40,15 @@ class EngineOptions:
     hardware: Hardware = "this"
     version_compatible: bool = False
     capabilities: tuple[str, ...] = ()
+    device: int = 0
     memory_mib: int | None = None
     batches: tuple[int, ...] | None = None
     sizes: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("workspace_mib", "memory_mib"):
+        for name, least in (("workspace_mib", 1), ("memory_mib", NO_LIMIT)):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and value < least:
                 raise UsageError(f"{name.replace('_', ' ')} is {value}", hint="give 1 or more MiB")
         if self.dla_core is not None and self.dla_core < 0:
             raise UsageError(f"there is no DLA core {self.dla_core}", hint="cores are numbered from 0")
@@ -72,6 +76,10 @@ class EngineOptions:
             raise UsageError(
                 "TensorRT-RTX has no DLA, and its engines are portable by --compute-capability",
                 hint="leave --dla, --hardware and --version-compatible out",
+            )
+        if self.device:
+            raise UsageError(
+                "TensorRT-RTX builds without a GPU", hint="leave --device out, and give it to run and bench"
             )
         if unknown := [c for c in self.capabilities if c not in RTX_CAPABILITIES]:
             raise UsageError(

@@ -77,10 +77,11 @@ class LabelledLights:
         split = split or default_split(dataset)
         return cls(dataset=dataset, split=split, images=spread(dataset.images(split), limit))
 
-    def states(self, file: Path) -> LightStatesOfFrame:
-        """What a classifier's file says of all lights, one run for each image."""
+    def states(self, file: Path, *, device: str | None = None) -> LightStatesOfFrame:
+        """What a classifier's file says of all lights, one run for each image; an engine runs on a device."""
         state, probability = [np.zeros(0, np.int64)], [np.zeros((0, len(STATES)), np.float32)]
-        with closing(open_light_states(file)) as classifier:
+        device = device if file.suffix == ".engine" else None
+        with closing(open_light_states(file, device=device)) as classifier:
             for path in track(self.images, f"run {file.name}", len(self.images)):
                 found = classifier(image := read_image(path), self._boxes(path, image))
                 state.append(found.state)
@@ -101,10 +102,11 @@ class LightStateCheck:
     Args:
         lights: The lights.
         precision: What the files compute in; it sets the limits.
+        device: The GPU of engines, see ``runtime.backend.open_backend``.
     """
 
-    def __init__(self, lights: LabelledLights, precision: Precision) -> None:
-        self._lights, self._limits = lights, LIMITS[precision]
+    def __init__(self, lights: LabelledLights, precision: Precision, *, device: str | None = None) -> None:
+        self._lights, self._limits, self._device = lights, LIMITS[precision], device
 
     def __call__(self, built: Path, source: Path) -> dict[str, Any]:
         """Compare one file.
@@ -120,7 +122,8 @@ class LightStateCheck:
             VerificationError: The file differs from its source by more than the limits, or the images have no
                 labelled light.
         """
-        reference, candidate = self._lights.states(source), self._lights.states(built)
+        reference = self._lights.states(source)
+        candidate = self._lights.states(built, device=self._device)
         record = {
             "reference": REFERENCE,
             "data": str(self._lights.dataset.path),

@@ -86,6 +86,7 @@ class SourceCheck:
         precision: What the files compute in; it sets the limits.
         max_drop: mAP50-95 points that may be lost, in place of the precision's own limit.
         open_reference: Opens the reference.
+        device: The GPU of engines, see ``runtime.backend.open_backend``.
     """
 
     def __init__(
@@ -96,7 +97,9 @@ class SourceCheck:
         *,
         max_drop: float | None = None,
         open_reference: OpenReference = open_onnx_reference,
+        device: str | None = None,
     ) -> None:
+        self._device = device
         self._evaluation, self._classes, self._open_reference = evaluation, classes, open_reference
         limits = LIMITS[precision]
         self._limits: Limits = limits if max_drop is None else replace(limits, max_drop=max_drop)
@@ -123,7 +126,9 @@ class SourceCheck:
         """
         samples, classes = self._evaluation.samples, self._classes
         reference, description = self._run_reference(source)
-        detector = open_for_evaluation(built)
+        # The graph of an engine that cannot run here is compared on the CPU.
+        device = self._device if built.suffix == ".engine" else None
+        detector = open_for_evaluation(built, device=device)
         candidate = run_detector(detector, samples, f"run {built.name}")
         comparison = compare(reference, candidate, samples, classes)
         refuse_beyond(comparison, self._limits, f"{built.name} was not published", self._hint)

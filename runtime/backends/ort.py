@@ -24,6 +24,7 @@ from edgestill.spec import TensorSpec
 from edgestill.verbosity import is_verbose
 from runtime.backend import check_feed
 from runtime.onnx_guard.model import check_onnx
+from runtime.tensorrt.cuda_driver import device_index, open_driver
 
 PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: Uses uint8 weights, whose products are accumulated in 32 bits: exact, and about a fifth slower.
@@ -55,16 +56,19 @@ class OrtBackend:
     gpu_ms: float | None = None
     conditions: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, path: Path, provider: str, threads: int | None) -> None:
-        self._path, self._threads = path, threads
+    def __init__(
+        self, path: Path, provider: str, threads: int | None, *, device_id: int | None = None
+    ) -> None:
+        self._path, self._threads, self._device_id = path, threads, device_id
         self._exact = provider == PROVIDERS["cpu"] and saturates_here() and _overflows_int16(path)
-        self._session: ort.InferenceSession | None = _session(path, provider, self._options())
+        self._session: ort.InferenceSession | None = _session(path, provider, self._options(), device_id)
         if (active := self._session.get_providers()[0]) != provider:
             # ONNX Runtime falls back to the CPU with a warning only, which would falsify a benchmark.
             raise DeviceError(
                 f"ONNX Runtime was asked for {provider} and chose {active}", hint="edgestill doctor"
             )
-        self.device = provider
+        self._provider = provider
+        self.device = f"{provider}: device {device_id}" if device_id else provider
         self.inputs = tuple(_spec(t) for t in self._session.get_inputs())
         self.outputs = tuple(_spec(t) for t in self._session.get_outputs())
         self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
@@ -84,7 +88,7 @@ class OrtBackend:
             saved = Path(folder) / "optimised.onnx"
             options = self._options()
             options.optimized_model_filepath = str(saved)
-            _session(self._path, self.device, options)
+            _session(self._path, self._provider, options, self._device_id)
             graph = onnx.load(str(saved)).graph
         counts = Counter(
             "int8" if node.op_type in INT8_OPS else _weight_dtype(graph, node)
@@ -120,15 +124,20 @@ def open_model(path: Path, *, device: str, threads: int | None) -> OrtBackend:
         ArtifactError: The file is not ONNX, or ONNX Runtime cannot load it.
         DeviceError: The device is not available.
     """
-    if device not in PROVIDERS:
-        raise DeviceError(f"ort has no device {device!r}", hint=f"it has: {', '.join(PROVIDERS)}")
-    if PROVIDERS[device] not in ort.get_available_providers():
+    device_id = device_index(device)
+    name = device if device_id is None else "cuda"
+    if name not in PROVIDERS:
+        raise DeviceError(f"ort has no device {device!r}", hint="it has: cpu, cuda, cuda:1, ...")
+    provider = PROVIDERS[name]
+    if provider not in ort.get_available_providers():
         raise DeviceError(
-            f"this ONNX Runtime has no {PROVIDERS[device]}, only {', '.join(ort.get_available_providers())}",
+            f"this ONNX Runtime has no {provider}, only {', '.join(ort.get_available_providers())}",
             hint="use the device cpu, or install onnxruntime-gpu in a separate environment",
         )
     check_onnx(path)
-    return OrtBackend(path, PROVIDERS[device], threads)
+    if device_id is not None:
+        open_driver(device_id)  # ONNX Runtime does not tell a missing device from a broken file
+    return OrtBackend(path, provider, threads, device_id=device_id)
 
 
 def _overflows_int16(path: Path) -> bool:
@@ -137,9 +146,10 @@ def _overflows_int16(path: Path) -> bool:
     return any(overflows_int16(onnx.numpy_helper.to_array(tensor)) for tensor in stored)
 
 
-def _session(path: Path, provider: str, options: Any) -> Any:
+def _session(path: Path, provider: str, options: Any, device_id: int | None) -> Any:
+    chosen = provider if device_id is None else (provider, {"device_id": device_id})
     try:
-        return ort.InferenceSession(str(path), options, providers=[provider])
+        return ort.InferenceSession(str(path), options, providers=[chosen])
     except Exception as error:  # ONNX Runtime raises a private type per status code
         raise ArtifactError(
             f"ONNX Runtime cannot load {path}: {error}", hint="export the model again; opset 18 or lower"

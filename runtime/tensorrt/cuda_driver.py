@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import Any
@@ -169,6 +171,25 @@ class Driver:
         value = c_int()
         self.call("cuDeviceGetAttribute", byref(value), which, self._device)
         return value.value
+
+
+@contextmanager
+def on_device(index: int) -> Iterator[None]:
+    """Make a device current for a block, which TensorRT then builds on; device 0 is current without.
+
+    Raises:
+        DeviceError: There is no such device.
+    """
+    if index == 0:
+        yield
+        return
+    driver = open_driver(index)
+    driver.push(driver.retain())
+    try:
+        yield
+    finally:
+        driver.pop()
+        driver.release()
 
 
 def device_index(device: str) -> int | None:

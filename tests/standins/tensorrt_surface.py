@@ -342,6 +342,7 @@ def _classes(trt: Any, v: float, *, gpu: bool, dla_cores: int, obeys: bool, cuda
                 "layers": [layer["Name"] for layer in layers] if named else layers,
                 "onnx": network._model.SerializeToString().hex(),
                 "profiles": config._profiles,
+                "device": cuda.current_device if cuda else 0,
                 "asked": {
                     "flags": sorted(flag.name for flag in config._flags),
                     "network": network._flags,

@@ -8,12 +8,18 @@ MODEL = "`student` or `teacher`, a checkpoint folder, .onnx, OpenVINO .xml or Te
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, threads: bool = True) -> None:
-    """Declare ``--backend`` and ``--trust-engine``, and ``--threads`` for a verb whose speed matters."""
+    """Declare ``--backend``, ``--device``, ``--trust-engine``, and ``--threads`` where the speed matters."""
     parser.add_argument(
         "--backend",
         default="auto",
         metavar="NAME",
         help="ort (ONNX Runtime), ov (OpenVINO), trt (TensorRT) or auto: by the file's suffix (default)",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="cpu; cuda or cuda:N, a GPU by its number (ort, trt); gpu (ov); default: cuda for an .engine, "
+        "else cpu",
     )
     if threads:
         parser.add_argument(

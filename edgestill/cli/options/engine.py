@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _FLAGS = (
     "workspace_mib",
     "build_memory_mib",
+    "device",
     "dla",
     "hardware",
     "version_compatible",
@@ -34,9 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--build-memory-mib",
-        type=int,
         metavar="MIB",
-        help="memory limit of the builder (default: 80%% of free)",
+        help="memory limit of the builder, or none (default: 80%% of free)",
+    )
+    add(
+        "--device",
+        metavar="cuda[:N]",
+        help="the GPU to build and compare on, by its number (default cuda:0); tensorrt only",
     )
     add("--dla", type=int, metavar="CORE", help="build for a DLA core; unsupported layers run on the GPU")
     add(
@@ -81,6 +86,10 @@ def read(args: argparse.Namespace) -> EngineOptions:
         "profile_size": "sizes",
     }
     options = {names.get(name, name): value for name, value in given.items()}
+    if "memory_mib" in options:
+        options["memory_mib"] = _memory_mib(options["memory_mib"])
+    if "device" in options:
+        options["device"] = _device(options["device"])
     if "compute_capability" in options:
         options["capabilities"] = tuple(options.pop("compute_capability").split(","))
     if "batches" in options:
@@ -88,6 +97,27 @@ def read(args: argparse.Namespace) -> EngineOptions:
     if "sizes" in options:
         options["sizes"] = tuple(input_hw(size, "--profile-size") for size in options["sizes"].split(","))
     return EngineOptions(**options)
+
+
+def _memory_mib(text: str) -> int:
+    from export.tensorrt.options import NO_LIMIT  # noqa: PLC0415
+
+    if text == "none":
+        return NO_LIMIT
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise UsageError(
+            f"--build-memory-mib {text} is no number of MiB", hint="e.g. --build-memory-mib 4096, or none"
+        )
+    return int(text)
+
+
+def _device(text: str) -> int:
+    from runtime.tensorrt.cuda_driver import device_index  # noqa: PLC0415
+
+    index = device_index(text)
+    if index is None:
+        raise UsageError(f"--device {text} is no GPU for an engine", hint="e.g. --device cuda:1")
+    return index
 
 
 def _numbers(text: str) -> tuple[int, ...]:

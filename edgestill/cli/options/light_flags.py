@@ -50,7 +50,9 @@ def opened(args: argparse.Namespace) -> Iterator[LightClassifier | None]:
     from runtime.light_states.lights_of_detector import LIGHT_CLASS, LightClassifier  # noqa: PLC0415
 
     file = checkpoint_folder(str(args.lights))
-    classifier = open_light_states(file, threads=args.threads, trust_engine=args.trust_engine)
+    # Of --device, as of --backend, the classifier takes what its file can use: an engine the same GPU.
+    device = args.device if file.suffix == ".engine" else None
+    classifier = open_light_states(file, device=device, threads=args.threads, trust_engine=args.trust_engine)
     try:
         yield LightClassifier(classifier, args.light_class or LIGHT_CLASS)
     finally:

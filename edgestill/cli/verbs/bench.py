@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         min_samples=args.min_samples,
         warmup_s=args.warmup_s,
         backend=args.backend,
+        device=args.device,
         threads=args.threads,
         trust_engine=args.trust_engine,
         input_hw=sizes.chosen(args),

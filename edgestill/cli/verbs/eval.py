@@ -144,16 +144,16 @@ def _open(args: argparse.Namespace) -> tuple[Detector, Path, str]:
     from runtime.detector import open_detector  # noqa: PLC0415
 
     file = model_file(args.model)
-    options = {"backend": args.backend, "threads": args.threads, "trust_engine": args.trust_engine}
+    options = {name: getattr(args, name) for name in ("backend", "device", "threads", "trust_engine")}
     detector = open_detector(file, **options, **setting, input_hw=sizes.chosen(args))
     return detector, file, detector.backend.name
 
 
 def _legacy(args: argparse.Namespace, setting: dict[str, Any]) -> Detector:
     """An original YOLOv5 .pt file, run by torch, as the reference for its exports."""
-    if args.backend != "auto" or args.threads is not None or args.imgsz:
+    if args.backend != "auto" or args.device or args.threads is not None or args.imgsz:
         raise UsageError(
-            f"{args.model} is run by torch: --backend, --threads and --imgsz do not apply",
+            f"{args.model} is run by torch: --backend, --device, --threads and --imgsz do not apply",
             hint=f"`edgestill export {args.model} --to onnx --precision fp32` writes a file for the backends",
         )
     from distill.checkpoints.native import load  # noqa: PLC0415 (imports torch)

@@ -242,6 +242,7 @@ def _check(
         args.precision,
         max_drop=args.max_drop,
         open_reference=_torch_reference(args, checkpoint) if find_spec("torch") else open_onnx_reference,
+        device=args.device,
     )
 
 

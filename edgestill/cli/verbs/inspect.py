@@ -99,7 +99,8 @@ def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     from export.verify.precision_proof import stored_elements  # noqa: PLC0415
     from runtime.backend import open_backend  # noqa: PLC0415
 
-    with closing(open_backend(path, args.backend, trust_engine=args.trust_engine)) as backend:
+    options = {"device": args.device, "trust_engine": args.trust_engine}
+    with closing(open_backend(path, args.backend, **options)) as backend:
         manifest = read_manifest(path)
         return {
             "kind": "inspect",

@@ -210,7 +210,7 @@ def _ways(
 
 
 def _detector_options(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("backend", "conf", "iou", "threads", "trust_engine")
+    names = ("backend", "device", "conf", "iou", "threads", "trust_engine")
     return {**{name: getattr(args, name) for name in names}, "input_hw": sizes.chosen(args)}
 
 

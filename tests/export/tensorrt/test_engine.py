@@ -79,6 +79,7 @@ def test_without_a_driver_the_way_out_is_told(on_gpu: OnGpu, monkeypatch: pytest
         ("tensorrt", "fp32", EngineOptions(dla_core=0), "FP16 and INT8 only"),
         ("tensorrt", "fp16", EngineOptions(capabilities=("8.6",)), "the GPU of this machine"),
         ("tensorrt-rtx", "fp16", EngineOptions(dla_core=0), "has no DLA"),
+        ("tensorrt-rtx", "fp16", EngineOptions(device=1), "builds without a GPU"),
         ("tensorrt-rtx", "fp16", EngineOptions(version_compatible=True), "--compute-capability"),
         (
             "tensorrt-rtx",
@@ -145,6 +146,25 @@ def test_the_same_request_is_answered_from_the_cache(
     assert again.from_cache
     assert again.path.read_bytes() == first.path.read_bytes()
     assert again.proved == first.proved
+
+
+def test_an_engine_is_built_on_the_gpu_that_is_asked_for(graph: Path, tmp_path: Path, on_gpu: OnGpu) -> None:
+    on_gpu("10.3.0", cuda={"count": 2})
+    options = EngineOptions(device=1)
+    made = make_engine(
+        find_build_target("tensorrt", "fp16", options), graph, "fp16", options, tmp_path / "m.trt.engine"
+    )
+    assert json.loads(made.path.read_bytes())["device"] == 1
+    # Another GPU of the same kind can run it too.
+    place = find_build_target("tensorrt", "fp16", PLAIN)
+    assert make_engine(place, graph, "fp16", PLAIN, tmp_path / "0.trt.engine").from_cache
+
+
+def test_a_gpu_that_is_not_there_builds_nothing(on_gpu: OnGpu) -> None:
+    on_gpu("10.3.0", cuda={"count": 2})
+    with pytest.raises(DeviceError, match="no CUDA device 2; 2 are visible") as caught:
+        find_build_target("tensorrt", "fp16", EngineOptions(device=2))
+    assert "cuda:0 to cuda:1" in caught.value.hint
 
 
 def test_a_damaged_engine_of_the_cache_does_not_count(graph: Path, tmp_path: Path, on_gpu: OnGpu) -> None:

@@ -1,8 +1,10 @@
 """``import tensorrt`` in a process that a test starts: the stand-in that STANDIN names, or one that breaks.
 
-STANDIN is JSON: ``version`` and the options of ``tensorrt_surface.make``, and ``breaks``: how building ends.
+STANDIN is JSON: ``version`` and the options of ``tensorrt_surface.make``, ``cuda``: the options of
+``cuda_surface.CudaLibrary``, and ``breaks``: how building ends.
 """
 
+import ctypes
 import json
 import os
 import sys
@@ -10,11 +12,14 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+import cuda_surface
 import tensorrt_surface
 
 _wanted = json.loads(os.environ["STANDIN"])
 _breaks = _wanted.pop("breaks", None)
-_made = tensorrt_surface.make(_wanted.pop("version"), **_wanted)
+_cuda = cuda_surface.CudaLibrary(**_wanted.pop("cuda", {}))
+ctypes.CDLL = lambda name: _cuda
+_made = tensorrt_surface.make(_wanted.pop("version"), cuda=_cuda, **_wanted)
 
 
 def _abort(*_: object) -> None:
