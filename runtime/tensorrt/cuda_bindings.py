@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module, metadata
 from types import ModuleType
 
@@ -29,7 +30,9 @@ def binding_in_use() -> str:
 def _find() -> tuple[ModuleType | None, str]:
     """The module ``pycuda.driver`` or None, and the name of what is used."""
     try:
-        return import_module("pycuda.driver"), f"pycuda {metadata.version('pycuda')}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pycuda, beside the error that is told below
+            return import_module("pycuda.driver"), f"pycuda {metadata.version('pycuda')}"
     except Exception as error:  # importing runs the package's code, which may raise anything
         is_missing = isinstance(error, ModuleNotFoundError) and error.name == "pycuda"
         why = "pycuda is not installed" if is_missing else f"pycuda cannot be imported: {error}"

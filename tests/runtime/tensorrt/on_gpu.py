@@ -71,7 +71,7 @@ def _report(pycuda: Path | None, folder: Path) -> dict[str, Any]:
         report["pycuda"] = _install(pycuda, folder)
         os.environ["PYTHONPATH"] = os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])
     report["binding_in_use"] = _in_child("binding")
-    bindings = BINDINGS if report["binding_in_use"].get("name", "").startswith("pycuda") else BINDINGS[:1]
+    bindings = BINDINGS if pycuda else BINDINGS[:1]
     ways = [(binding, memory) for binding in bindings for memory in MEMORY]
     report["checks"] = {f"{b}, {m}": _in_child("checks", b, m) for b, m in ways}
     report["times"] = {f"{b}, {m}": _in_child("times", b, m) for b, m in ways}
@@ -208,7 +208,7 @@ def _checks(binding: str, memory: str) -> dict[str, Any]:
 
 def _error(check: Callable[..., None], start: Callable[[], Session]) -> str | None:
     try:
-        check(start)
+        session_checks.hold(check, start)
     except Exception:
         return traceback.format_exc(limit=-3)
     return None

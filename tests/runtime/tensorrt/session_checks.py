@@ -1,6 +1,6 @@
 """What holds for every CUDA session: run on a driver in memory, a stub of libcuda, and a GPU.
 
-``ALL`` lists the checks; each takes a function that opens a session on device 0.
+``ALL`` lists the checks; each takes a function that opens a session on device 0. ``hold`` runs one.
 """
 
 from __future__ import annotations
@@ -218,6 +218,13 @@ ALL: tuple[Callable[[Open], None], ...] = (
     a_graph_runs_when_it_is_launched,
     work_that_fails_while_it_is_captured_leaves_the_stream_usable,
 )
+
+
+def hold(check: Callable[[Open], None], start: Open) -> None:
+    """Run a check; afterwards no context is current, nor held."""
+    check(start)
+    assert not current()
+    assert not is_active()
 
 
 def fill(session: Session, buffer: Buffer, value: int) -> None:

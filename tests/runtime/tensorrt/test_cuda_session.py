@@ -19,7 +19,7 @@ from runtime.tensorrt.cuda_driver import Driver
 from runtime.tensorrt.cuda_graph import CudaGraph
 
 
-def _checks() -> Any:
+def _load_checks() -> Any:
     place = importlib.util.spec_from_file_location(
         "session_checks", Path(__file__).parent / "session_checks.py"
     )
@@ -27,11 +27,14 @@ def _checks() -> Any:
     assert place.loader is not None
     module = importlib.util.module_from_spec(place)
     place.loader.exec_module(module)
-    return module.ALL
+    return module
+
+
+CHECKS = _load_checks()
 
 
 @pytest.mark.parametrize("integrated", [False, True], ids=["copied", "mapped"])
-@pytest.mark.parametrize("check", _checks(), ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", CHECKS.ALL, ids=lambda check: check.__name__)
 def test_what_holds_for_every_session(
     check: Callable[..., None],
     integrated: bool,
@@ -40,7 +43,7 @@ def test_what_holds_for_every_session(
 ) -> None:
     library = make_cuda(integrated=integrated)
     monkeypatch.setattr("ctypes.CDLL", lambda name: library)
-    check(lambda: CtypesSession(Driver(library)))
+    CHECKS.hold(check, lambda: CtypesSession(Driver(library)))
     assert library.live == {}
     assert library.retained == [0]
 
