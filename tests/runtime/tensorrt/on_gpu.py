@@ -68,8 +68,8 @@ def main() -> None:
 def _report(pycuda: Path | None, folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = {"gpu": _in_child("gpu"), "device_number": _in_child("device_number")}
     if pycuda:
-        report["pycuda"] = _install(pycuda, folder)
         os.environ["PYTHONPATH"] = os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])
+        report["pycuda"] = _install(pycuda.resolve(), folder)
     report["binding_in_use"] = _in_child("binding")
     bindings = BINDINGS if pycuda else BINDINGS[:1]
     ways = [(binding, memory) for binding in bindings for memory in MEMORY]
@@ -117,11 +117,14 @@ def _install(source: Path, folder: Path) -> dict[str, Any]:
     started = perf_counter()
     wheels, archives = sorted(source.glob("pycuda-*.whl")), sorted(source.glob("pycuda-*.tar.gz"))
     target = ["--no-index", "--no-deps", "--target", str(folder / "site")]
+    why = f"no pycuda in {source}"
     for wheel in wheels:
-        if _run([sys.executable, "-m", "pip", "install", *target, str(wheel)], folder) is None:
+        why = _run([sys.executable, "-m", "pip", "install", *target, str(wheel)], folder) or ""
+        if not why and (why := _in_child("binding").get("name", "")).startswith("pycuda 2"):
             return {"from": wheel.name}
+        shutil.rmtree(folder / "site", ignore_errors=True)
     if not archives:
-        return {"failed": f"no pycuda in {source} that can be installed"}
+        return {"failed": why}
     with tarfile.open(archives[-1]) as archive:
         archive.extractall(folder, filter="data")
     tree = folder / archives[-1].name.removesuffix(".tar.gz")
