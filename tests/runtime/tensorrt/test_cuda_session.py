@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,24 +15,11 @@ from runtime.tensorrt import cuda_bindings
 from runtime.tensorrt.cuda_ctypes import CtypesSession
 from runtime.tensorrt.cuda_driver import Driver
 from runtime.tensorrt.cuda_graph import CudaGraph
-
-
-def _load_checks() -> Any:
-    place = importlib.util.spec_from_file_location(
-        "session_checks", Path(__file__).parent / "session_checks.py"
-    )
-    assert place is not None
-    assert place.loader is not None
-    module = importlib.util.module_from_spec(place)
-    place.loader.exec_module(module)
-    return module
-
-
-CHECKS = _load_checks()
+from tests.cuda_sessions import checks
 
 
 @pytest.mark.parametrize("integrated", [False, True], ids=["copied", "mapped"])
-@pytest.mark.parametrize("check", CHECKS.ALL, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", checks.ALL, ids=lambda check: check.__name__)
 def test_what_holds_for_every_session(
     check: Callable[..., None],
     integrated: bool,
@@ -43,7 +28,7 @@ def test_what_holds_for_every_session(
 ) -> None:
     library = make_cuda(integrated=integrated)
     monkeypatch.setattr("ctypes.CDLL", lambda name: library)
-    CHECKS.hold(check, lambda: CtypesSession(Driver(library)))
+    checks.hold(check, lambda: CtypesSession(Driver(library)))
     assert library.live == {}
     assert library.retained == [0]
 

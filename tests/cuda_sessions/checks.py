@@ -244,6 +244,15 @@ def current() -> int:
     return found.value or 0
 
 
+def current_device() -> int:
+    """The device of the current context."""
+    found = c_int()
+    function = ctypes.CDLL(LIBRARY).cuCtxGetDevice
+    function.argtypes = (ctypes.POINTER(c_int),)
+    assert function(byref(found)) == 0
+    return found.value
+
+
 def is_active() -> bool:
     """Whether the primary context of device 0 is held by anyone."""
     flags, active = c_uint(), c_int()

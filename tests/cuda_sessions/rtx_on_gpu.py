@@ -1,6 +1,6 @@
 """Engines of TensorRT-RTX on a real GPU: built for it, run by our backend, compared with ONNX Runtime.
 
-    python -m tests.runtime.tensorrt.rtx_on_gpu GRAPH.rtx.onnx... --out report.json
+    python -m tests.cuda_sessions.rtx_on_gpu GRAPH.rtx.onnx... --out report.json
 
 The graphs are those that ``edgestill export CKPT --to tensorrt-rtx`` writes beside its engines. They are
 built for the GPU that is here, also if TensorRT-RTX does not list it; what it then says is in the report.
@@ -31,7 +31,7 @@ RUNS, WARMUP, INPUTS = 200, 30, 5
 
 def main() -> None:
     """Build, compare and time each graph; print the report as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m tests.runtime.tensorrt.rtx_on_gpu")
+    parser = argparse.ArgumentParser(prog="python -m tests.cuda_sessions.rtx_on_gpu")
     parser.add_argument("graphs", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, metavar="FILE")
     args = parser.parse_args()

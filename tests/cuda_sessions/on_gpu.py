@@ -1,10 +1,11 @@
 """The CUDA part of the runtime on a real GPU, by pycuda and by our own calls; prints a report as JSON.
 
-    python -m tests.runtime.tensorrt.on_gpu --pycuda FOLDER --out report.json
+    python -m tests.cuda_sessions.on_gpu --pycuda FOLDER --out report.json
 
-FOLDER holds a wheel of pycuda, or its source archive, which is built with the CUDA toolkit of the machine. No
-network and no TensorRT are needed. With PyTorch on the machine, its kernels stand for an engine. Each part
-runs in a process of its own, because a wrong order of release shows when a process ends.
+FOLDER holds a wheel of pycuda, or its source archive, which is built with the CUDA toolkit of the machine;
+``installed`` takes the one that is installed. No network and no TensorRT are needed. With PyTorch on the
+machine, its kernels stand for an engine. Each part runs in a process of its own, because a wrong order of
+release shows when a process ends.
 """
 
 from __future__ import annotations
@@ -28,16 +29,20 @@ from typing import Any
 
 import numpy as np
 
+from devices.software import version
+from edgestill.errors import DeviceError
 from runtime.tensorrt import cuda_bindings
 from runtime.tensorrt.cuda_ctypes import CtypesSession
 from runtime.tensorrt.cuda_driver import Driver, GpuFacts, open_driver
 from runtime.tensorrt.cuda_graph import CudaGraph
 from runtime.tensorrt.cuda_session import Session
-from tests.runtime.tensorrt import session_checks
+from tests.cuda_sessions import checks
 
 BINDINGS, MEMORY = ("ctypes", "pycuda"), ("copied", "mapped")
+INSTALLED = "installed"
 TIMEOUT_S = 120
 LIMITS_MIB = (256, 1024, 2048, 4096, 16384)
+MOST_DEVICES = 16
 RUNS = 200
 INPUT_ELEMENTS, OUTPUT_ELEMENTS = 3 * 640 * 640, 25200 * 9  # of YOLOv5 with four classes
 SIDE = 1024
@@ -45,8 +50,8 @@ SIDE = 1024
 
 def main() -> None:
     """Run all parts, or the one that the parent process asks for, and print JSON."""
-    parser = argparse.ArgumentParser(prog="python -m tests.runtime.tensorrt.on_gpu")
-    parser.add_argument("--pycuda", type=Path, metavar="FOLDER", help="folder with a wheel or source archive")
+    parser = argparse.ArgumentParser(prog="python -m tests.cuda_sessions.on_gpu")
+    parser.add_argument("--pycuda", type=Path, metavar="FOLDER", help="folder with it, or installed")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the report to FILE")
     parser.add_argument("--part", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -67,12 +72,13 @@ def main() -> None:
 
 def _report(pycuda: Path | None, folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = {"gpu": _in_child("gpu"), "device_number": _in_child("device_number")}
-    if pycuda:
+    if pycuda and str(pycuda) != INSTALLED:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])
         report["pycuda"] = _install(pycuda.resolve(), folder)
     report["binding_in_use"] = _in_child("binding")
     bindings = BINDINGS if pycuda else BINDINGS[:1]
     ways = [(binding, memory) for binding in bindings for memory in MEMORY]
+    report["devices"] = {binding: _in_child("devices", binding) for binding in bindings}
     report["checks"] = {f"{b}, {m}": _in_child("checks", b, m) for b, m in ways}
     report["times"] = {f"{b}, {m}": _in_child("times", b, m) for b, m in ways}
     report["torch_graph"] = {b: _in_child("torch_graph", b) for b in bindings}
@@ -90,14 +96,16 @@ def _failed(report: Any, path: str = "") -> Iterator[str]:
         if name == "failed" and value:
             causes = value.values() if isinstance(value, dict) else [value]
             yield from (f"{path}: {cause.strip().splitlines()[-1]}" for cause in causes)
-        elif name == "stderr" and "checks" in path:  # of pycuda, when it cannot clean up
+        elif name == "stderr" and (
+            "checks" in path or "stub:" in value
+        ):  # of pycuda, when it cannot clean up
             yield f"{path}: {value.strip().splitlines()[0]}"
         yield from _failed(value, f"{path}/{name}" if path else name)
 
 
 def _in_child(*part: str) -> Any:
     """Run a part in a process of its own; ``failed`` tells how it ended if not with a result."""
-    command = [sys.executable, "-m", "tests.runtime.tensorrt.on_gpu", "--part", *part]
+    command = [sys.executable, "-m", "tests.cuda_sessions.on_gpu", "--part", *part]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
@@ -169,8 +177,24 @@ def _gpu() -> dict[str, Any]:
 
 
 def _device_number() -> dict[str, Any]:
-    said = session_checks.error_of(lambda: open_driver(9999))
+    said = checks.error_of(lambda: open_driver(9999))
     return {"said": said, "failed": None if "no CUDA device 9999" in said else "another error"}
+
+
+def _devices(binding: str) -> dict[str, Any]:
+    """Sessions on each device that is there; the context is of that device."""
+    seen = []
+    for index in range(MOST_DEVICES):
+        try:
+            driver = open_driver(index)
+        except DeviceError as error:
+            return {"seen": seen, "then": str(error), "failed": None if seen else str(error)}
+        session = _open(driver, binding)
+        with session.current():
+            seen.append(checks.current_device())
+        session.close()
+        assert seen == list(range(index + 1)), seen
+    return {"seen": seen}
 
 
 def _binding() -> dict[str, Any]:
@@ -187,20 +211,20 @@ class _Mapped(Driver):
 def _opener(binding: str, memory: str) -> Callable[[], Session]:
     kind = _Mapped if memory == "mapped" else Driver
 
-    def start() -> Session:
-        driver = kind(open_driver()._library)
-        if binding == "ctypes":
-            return CtypesSession(driver)
-        session = cuda_bindings.open_session(driver)
-        assert not isinstance(session, CtypesSession), session.binding
-        return session
-
-    return start
+    return lambda: _open(kind(open_driver()._library), binding)
 
 
-def _checks(binding: str, memory: str) -> dict[str, Any]:
+def _open(driver: Driver, binding: str) -> Session:
+    if binding == "ctypes":
+        return CtypesSession(driver)
+    session = cuda_bindings.open_session(driver)
+    assert not isinstance(session, CtypesSession), session.binding
+    return session
+
+
+def _run_checks(binding: str, memory: str) -> dict[str, Any]:
     start, held, failed = _opener(binding, memory), [], {}
-    for check in session_checks.ALL:
+    for check in checks.ALL:
         error = _error(check, start)
         if error is None:
             held.append(check.__name__)
@@ -211,7 +235,7 @@ def _checks(binding: str, memory: str) -> dict[str, Any]:
 
 def _error(check: Callable[..., None], start: Callable[[], Session]) -> str | None:
     try:
-        session_checks.hold(check, start)
+        checks.hold(check, start)
     except Exception:
         return traceback.format_exc(limit=-3)
     return None
@@ -223,7 +247,7 @@ def _times(binding: str, memory: str) -> dict[str, Any]:
     with session.current():
         source = session.buffer(INPUT_ELEMENTS, np.float32)
         target = session.buffer(OUTPUT_ELEMENTS, np.float32)
-        graph = CudaGraph(session.driver, session.stream, lambda: session_checks.fill(session, target, 1))
+        graph = CudaGraph(session.driver, session.stream, lambda: checks.fill(session, target, 1))
         wall, gpu = [], []
         for run in range(RUNS + 20):
             started = perf_counter()
@@ -243,10 +267,12 @@ def _times(binding: str, memory: str) -> dict[str, Any]:
 
 def _torch_graph(binding: str) -> dict[str, Any]:
     """Kernels of PyTorch on our stream in place of an engine: run, then captured and launched again."""
-    try:
-        import torch
-    except ImportError:
-        return {"skipped": "PyTorch is not installed"}
+    if version("torch") is None or "+cpu" in str(version("torch")):
+        return {"skipped": "no PyTorch with CUDA is installed"}
+    import torch
+
+    if not torch.cuda.is_available():
+        return {"skipped": "PyTorch finds no GPU"}
     session = _opener(binding, "copied")()
     with session.current():
         given = session.buffer(SIDE * SIDE, np.float32)
@@ -301,7 +327,7 @@ def _memory_limit(mib: str) -> dict[str, Any]:
     session = CtypesSession(open_driver())
     with session.current():
         buffer = session.buffer(INPUT_ELEMENTS, np.float32)
-        session_checks.fill(session, buffer, 1)
+        checks.fill(session, buffer, 1)
         session.wait()
     session.close()
     data = [line for line in Path("/proc/self/status").read_text("utf-8").splitlines() if "VmData" in line]
@@ -311,8 +337,9 @@ def _memory_limit(mib: str) -> dict[str, Any]:
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "gpu": _gpu,
     "device_number": _device_number,
+    "devices": _devices,
     "binding": _binding,
-    "checks": _checks,
+    "checks": _run_checks,
     "times": _times,
     "torch_graph": _torch_graph,
     "memory_limit": _memory_limit,
