@@ -12,6 +12,9 @@ ENVIRONMENT = {
     "the machine": ("machine", "title"),
     "the number of threads": ("threads",),
     "library versions": ("versions",),
+    "what CUDA is called by": ("cuda_calls",),
+    "the memory of an engine's tensors": ("cuda_memory",),
+    "the use of a CUDA graph": ("cuda_graph",),
 }
 #: Conditions of a model.
 SETTINGS = {

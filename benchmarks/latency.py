@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import cold
+from benchmarks import cold, gpu_time
 from benchmarks.compare import LEAST_ROUNDS, compare_models
 from benchmarks.environment import Watch
 from benchmarks.footage import PATTERN, Footage
@@ -105,12 +105,14 @@ class Samples:
         rounds: Number of the round of each sample.
         found: Total number of detections.
         total_ms: Total time, milliseconds.
+        gpu_ms: Milliseconds that each sample computed on the GPU; empty if that is not measured.
     """
 
     stages_ms: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
     rounds: list[int] = field(default_factory=list)
     found: int = 0
     total_ms: float = 0.0
+    gpu_ms: list[float] = field(default_factory=list)
 
     def add(self, frame: Frame, stages_ms: dict[str, float], round_number: int, found: int) -> None:
         """Add the times of one frame."""
@@ -157,18 +159,23 @@ def bench(
         tiled = [TiledDetector(subject.detector, subject.tiling) for subject in subjects]
         samples = collect(tiled, footage, settings, watch.tick)
         environment = watch.finish()
+        conditions = [dict(subject.detector.backend.conditions) for subject in subjects]
         results = [
-            {**_identity(subject), **_figures(taken)}
+            {
+                **_identity(subject),
+                **_figures(taken),
+                **gpu_time.figures_of(taken.gpu_ms, subject.detector.backend.name),
+            }
             for subject, taken in zip(subjects, samples, strict=True)
         ]
     common = [*environment.pop("doubts"), *_frame_doubts(footage)]
-    for result, subject in zip(results, subjects, strict=True):
+    for result, subject, own in zip(results, subjects, conditions, strict=True):
         tile, overlap = str(subject.tiling), subject.tiling.overlap
         started = cold.measure(subject.path, tile=tile, tile_overlap=overlap, **options)
         result["cold_start_ms"] = _sum(started["load_ms"], started["first_ms"])
         result["cold_start"] = {"runs": cold.RUNS, **started}
         result["rss_mib"] = started["rss_mib"]
-        result["environment"] = {**environment, "threads": settings.threads or "library default"}
+        result["environment"] = {**environment, "threads": settings.threads or "library default", **own}
         result["doubts"] += common
     return {
         "kind": "bench",
@@ -268,8 +275,11 @@ def _warm_up(detectors: Sequence[TimedDetector], footage: Footage, seconds: floa
 def _turn(detector: TimedDetector, frames: Sequence[Frame], samples: Samples, round_number: int) -> None:
     detector.timed(frames[0].image_bgr)
     for frame in frames:
+        before = gpu_time.total_ms(detector)
         found, stages_ms = detector.timed(frame.image_bgr)
         samples.add(frame, stages_ms, round_number, len(found))
+        if before is not None:
+            samples.gpu_ms.append(round((gpu_time.total_ms(detector) or 0.0) - before, 4))
 
 
 def _enough(samples: Samples, settings: Settings) -> bool:

@@ -25,8 +25,10 @@ _LINE_CHARS = 300
 # The caller's sys.path, not the one of ``python -c``, which begins with the working folder.
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import {module}; {more}"
 _FACTS = {
+    # Only this module of pycuda needs the library of the driver.
+    "pycuda": "import pycuda.driver; print('engines call CUDA by pycuda')",
     "av": "from av.codec import Codec, codecs_available; "
-    "print('H.264 videos: libx264 is ' + ('there' if 'libx264' in codecs_available else 'missing'))"
+    "print('H.264 videos: libx264 is ' + ('there' if 'libx264' in codecs_available else 'missing'))",
 }
 #: Settings under which the libraries neither write to the user's folders nor use the network.
 _QUIET = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
@@ -48,13 +50,18 @@ def check_imports(extras: Iterable[Extra]) -> tuple[Extra, ...]:
     )
 
 
-def try_import(module: str) -> tuple[str, str]:
+def try_import(module: str, then: str | None = None) -> tuple[str, str]:
     """Import a module in a process of its own.
+
+    Args:
+        module: The module.
+        then: Code that prints a fact about it; None for what this module knows to ask.
 
     Returns:
         A fact about it, if there is one to know, and the reason why it cannot be imported; else empty.
     """
-    code = _CODE.format(module=module, more=_FACTS.get(module, "pass"))
+    ask = then or _FACTS.get(module)
+    code = _CODE.format(module=module, more=ask or "pass")
     places = json.dumps([str(place) for place in sys.path])
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
@@ -77,7 +84,7 @@ def try_import(module: str) -> tuple[str, str]:
         lines = output.read().decode("utf-8", "replace").strip().splitlines()
     last = lines[-1][:_LINE_CHARS] if lines else ""
     if status == 0:
-        return (last if module in _FACTS else ""), ""
+        return (last if ask else ""), ""
     if status < 0:
         return "", f"importing it ends in {_signal_name(-status)}"
     return "", last or f"importing it ends with exit status {status}"

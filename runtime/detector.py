@@ -109,6 +109,11 @@ class ModelDetector:
         """Images that one run of the network takes; None for any number."""
         return self._input.shape[0] or min(self._limits, default=None)
 
+    @property
+    def gpu_ms(self) -> float | None:
+        """Milliseconds that the network computed on a GPU since it was loaded, see ``runtime.backend``."""
+        return self.backend.gpu_ms
+
     def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
         """Detections in an image, uint8 ``[H, W, 3]`` BGR, in its pixels."""
         return self.timed(image_bgr)[0]

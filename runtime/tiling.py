@@ -115,6 +115,12 @@ class TiledDetector:
         self._detector, self._tiling = detector, tiling
         self._has_warned = tiling.is_whole
 
+    @property
+    def gpu_ms(self) -> float | None:
+        """Milliseconds on a GPU since the detector was opened, of all tiles; None if it does not measure."""
+        found: float | None = getattr(self._detector, "gpu_ms", None)
+        return found
+
     def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
         """Detections in an image, uint8 ``[H, W, 3]`` BGR, in its pixels."""
         return self.timed(image_bgr)[0]

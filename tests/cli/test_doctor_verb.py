@@ -195,3 +195,13 @@ def test_a_gpu_with_its_tensorrt_needs_no_advice(
     healthy.setattr(doctor, "detect", lambda: replace(machine(), gpus=(card(),)))
     healthy.setattr(doctor, "version", lambda name: "10.4.0" if name == "tensorrt" else None)
     assert not any("TensorRT" in str(line) for line in found(capsys)["advice"])
+
+
+def test_on_a_gpu_it_is_told_what_cuda_is_called_by(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    healthy.setattr(doctor, "detect", lambda: replace(machine(), gpus=()))
+    assert found(capsys)["cuda_calls"] is None
+    healthy.setattr(doctor, "detect", lambda: replace(machine(), gpus=(card(),)))
+    result = found(capsys)
+    assert str(result["cuda_calls"]).startswith(("ctypes on libcuda.so.1; pycuda ", "pycuda 2"))

@@ -294,6 +294,8 @@ def test_the_threshold_is_used(run: Any, image: Path) -> None:
         pytest.param(["--decoder", "pyavv"], 2, "pyavv", id="decoder"),
         pytest.param(["--decoder", "pyav"], 2, "--decoder pyav does not read images", id="decoder of images"),
         pytest.param(["--backend", "orr"], 2, "no backend is called 'orr'", id="backend"),
+        pytest.param(["--device", "cuda:x"], 5, "ort has no device 'cuda:x'", id="device"),
+        pytest.param(["--device", "cuda:1"], 5, "has no CUDAExecutionProvider", id="no CUDA"),
         pytest.param(["--trak"], 2, "unknown argument '--trak'", id="flag"),
         pytest.param(["--save", "out.mp4"], 2, "does not suit", id="save"),
     ],

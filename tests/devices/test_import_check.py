@@ -61,3 +61,14 @@ def test_the_video_extra_says_whether_it_writes_h264(library: Path, monkeypatch:
         monkeypatch.syspath_prepend(folder.parent)
         video = Extra(name="video", installed={"av": "12"}, missing=(), outdated=())
         assert check_imports([video])[0].facts == (f"H.264 videos: libx264 is {word}",)
+
+
+def test_a_pycuda_that_does_not_fit_the_driver_is_broken(library: Path) -> None:
+    folder = library.parent / "pycuda"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    assert "ModuleNotFoundError" in try_import("pycuda")[1]
+    (folder / "driver.py").write_text("raise ImportError('undefined symbol: cuMemcpyAtoD_v2')")
+    assert try_import("pycuda") == ("", "ImportError: undefined symbol: cuMemcpyAtoD_v2")
+    (folder / "driver.py").write_text("")
+    assert try_import("pycuda") == ("engines call CUDA by pycuda", "")

@@ -103,12 +103,13 @@ def show(result: dict[str, Any]) -> Any:
         "p99 ms",
         "frames/s",
         "inference ms",
+        "GPU ms",
     )
     table = Table(*columns, "cold start ms", "memory MiB", "samples", title=result["measures"])
     for m in result["models"]:
         proved = " ".join(f"{count} {dtype}" for dtype, count in m["precision_proved"].items())
         numbers = (m["p50_ms"], m["p90_ms"], m["p99_ms"], m["throughput_fps"], m["stages_ms"]["inference"])
-        more = (m["cold_start_ms"], m["rss_mib"])
+        more = ((m["gpu_compute_ms"] or {}).get("p50"), m["cold_start_ms"], m["rss_mib"])
         table.add_row(
             m["name"],
             m["backend"],

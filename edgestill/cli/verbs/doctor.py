@@ -10,7 +10,7 @@ from typing import Any
 
 import edgestill
 from devices.detect import DeviceSnapshot, detect
-from devices.import_check import check_imports
+from devices.import_check import check_imports, try_import
 from devices.int8_saturation import DOT_PRODUCTS, saturates
 from devices.software import BASE, Extra, read_extras, shadowed, version
 from devices.tensorrt_support import LAST, is_too_new
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "home": str(_HOME),
         "python": platform.python_version(),
         "machine": {"key": snapshot.key, "title": snapshot.title, "system": snapshot.system},
+        "cuda_calls": _cuda_calls(snapshot),
         "parts": [{**asdict(e), "ready": e.ready, "command": e.command} for e in extras],
         "problems": problems,
         "advice": _advice(snapshot),
@@ -69,9 +70,19 @@ def show(result: dict[str, Any]) -> Any:
         # Text and not str: rich would parse the brackets of an extra as markup.
         table.add_row(Text(part["name"], "green" if part["ready"] else "yellow"), Text(have), Text(todo))
     lines = [f"{result['machine']['title']}, {result['machine']['system']}, Python {result['python']}"]
+    lines += [f"CUDA is called by {result['cuda_calls']}"] if result["cuda_calls"] else []
     lines += [f"problem: {p['what']}\n  hint: {p['hint']}" for p in result["problems"]]
     lines += [f"note: {line}" for line in result["advice"]]
     return Group(table, Text("\n".join([*lines, "ready" if result["ok"] else "not ready"])))
+
+
+def _cuda_calls(snapshot: DeviceSnapshot) -> str | None:
+    """What engines call CUDA by on a machine with an NVIDIA GPU: pycuda, or why not; None on others."""
+    if not (snapshot.gpus or snapshot.jetson):
+        return None
+    module = "runtime.tensorrt.cuda_bindings"
+    found, why = try_import(module, f"print({module}.binding_in_use())")
+    return found or why
 
 
 def _problems(extras: list[Extra]) -> list[dict[str, str]]:

@@ -51,10 +51,10 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 def test_tensorrt_writes_an_engine_its_graph_and_its_papers(
     data: Path, tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any]
 ) -> None:
-    on_gpu("10.3.0")
+    on_gpu("10.3.0", cuda={"count": 2})
     out = tmp_path / "out"
     told = call(
-        *("export", "student", "--to", "tensorrt", "--precision", "int8", *SMALL),
+        *("export", "student", "--to", "tensorrt", "--precision", "int8", *SMALL, "--device", "cuda:1"),
         *("--calib", data, "--max-drop", "100", "--out", out),
     )
     stem = "student-64x96-int8.trt"
@@ -69,8 +69,66 @@ def test_tensorrt_writes_an_engine_its_graph_and_its_papers(
     assert papers["calibration"]["method"].startswith("activations s8 symmetric")
     engine = told["files"][0]
     assert call("inspect", engine)["layers_executed"] == told["precision_proved"]["executed"]
-    ran = call("run", engine, "--source", data.parent / "images" / "val" / "0.png")
+    image = data.parent / "images" / "val" / "0.png"
+    ran = call("run", engine, "--source", image)
     assert (ran["backend"], ran["device"]) == ("trt", "cuda: NVIDIA L4")
+    assert call("run", engine, "--source", image, "--device", "cuda:1")["device"] == "cuda:1: NVIDIA L4"
+
+
+def test_a_bench_of_an_engine_has_gpu_times_and_tells_how_it_ran(
+    tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_gpu("10.3.0", cuda={"count": 2})
+    monkeypatch.setattr("benchmarks.cold.RUNS", 1)
+    made = call("export", "student", "--to", "tensorrt", "--precision", "fp16", *SMALL, "--out", tmp_path)
+    words = ("--device", "cuda:1", "--duration-s", "0", "--min-samples", "4", "--warmup-s", "0")
+    (model,) = call("bench", made["files"][0], *words)["models"]
+    assert model["device"] == "cuda:1: NVIDIA L4"
+    assert model["gpu_compute_ms"]["mean"] == 1.5  # of the stand-in's events
+    assert model["gpu_compute_samples_ms"] == [1.5] * 4
+    environment = model["environment"]
+    assert environment["cuda_calls"].startswith("ctypes on libcuda.so.1; pycuda")
+    assert (environment["cuda_memory"], environment["cuda_graph"]) == ("copied", "yes")
+    assert model["cold_start"]["load_ms"] > 0  # the fresh process found the device too
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--to", "tensorrt", "--device", "cuda:2"), 5, "no CUDA device 2; 2 are visible"),
+        (("--to", "tensorrt", "--device", "cpu"), 2, "--device cpu is no GPU for an engine"),
+        (("--to", "onnx", "--device", "cuda:1"), 2, "--device: only for engines"),
+        (("--to", "tensorrt-rtx", "--device", "cuda:1"), 2, "TensorRT-RTX builds without a GPU"),
+        (("--to", "tensorrt", "--build-memory-mib", "much"), 2, "--build-memory-mib much is no number"),
+        (("--to", "tensorrt", "--build-memory-mib", "0"), 2, "--build-memory-mib 0 is no number"),
+    ],
+)
+def test_a_wrong_device_or_limit_is_two_lines(
+    words: tuple[str, ...],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    on_gpu: OnGpu,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    on_gpu("10.3.0", cuda={"count": 2})
+    command = ["export", "student", "--precision", "fp16", *SMALL, "--out", str(tmp_path / "out"), *words]
+    assert main(command) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 2)
+    assert said in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_is_built_without_a_memory_limit(
+    tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any]
+) -> None:
+    on_gpu("10.3.0")
+    made = call(
+        *("export", "student", "--to", "tensorrt", "--precision", "fp16", *SMALL),
+        *("--build-memory-mib", "none", "--out", tmp_path),
+    )
+    assert json.loads(Path(made["manifest"]).read_text())["built_on"]["options"]["memory_mib"] == 0
 
 
 def test_a_copied_engine_is_refused_until_it_is_trusted(
