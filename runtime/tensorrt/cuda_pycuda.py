@@ -2,7 +2,7 @@
 
 ``pycuda.autoinit`` is not used: it creates a context of its own, whose memory TensorRT cannot use.
 
-Source: https://documen.tician.de/pycuda/driver.html
+Source: https://github.com/inducer/pycuda, module pycuda.driver
 """
 
 from __future__ import annotations
