@@ -82,7 +82,7 @@ class TrtBackend:
         is_mapped = next(iter(self._buffers.values())).is_mapped
         return {
             "cuda_calls": session.binding,
-            "cuda_memory": "mapped: the GPU uses the host's memory" if is_mapped else "copied",
+            "cuda_memory": "mapped" if is_mapped else "copied",
             "cuda_graph": self._graph_state,
         }
 

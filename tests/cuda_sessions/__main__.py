@@ -59,6 +59,9 @@ def run(library: Path, path: list[str], arguments: list[str]) -> list[str]:
         for binding, found in json.loads(done.stdout)["devices"].items():
             if found["seen"] != list(range(devices)):
                 problems.append(f"{machine}: {binding} found the devices {found['seen']}")
+        engine = _run("engine_on_stub", [], {**environment, **machine})
+        if engine.returncode or engine.stderr:
+            problems.append(f"{machine}: an engine: {(engine.stdout + engine.stderr)[-600:]}")
     none = _on_gpu(["--part", "gpu"], {**environment, "STUB_CUDA_DEVICES": "0"})
     if "CUDA_ERROR_NO_DEVICE" not in none.stderr:
         problems.append(f"without a GPU: {none.stderr[-300:]}")
@@ -66,7 +69,11 @@ def run(library: Path, path: list[str], arguments: list[str]) -> list[str]:
 
 
 def _on_gpu(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.cuda_sessions.on_gpu", *arguments]
+    return _run("on_gpu", arguments, environment)
+
+
+def _run(module: str, arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"tests.cuda_sessions.{module}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
 
 

@@ -29,13 +29,14 @@ static const char *const KINDS[] = {"memory", "host memory", "stream", "event", 
 
 typedef struct Object Object;
 
-/* One piece of work: a copy (source), a memset (source NULL), or the record of an event. */
+/* One piece of work: a copy (source), a memset (source NULL), the record of an event, or a function of the host. */
 typedef struct Work {
     void *target;
     const void *source;
     int value;
     size_t size;
     Object *event;
+    void (*function)(void *);
     struct Work *next;
 } Work;
 
@@ -117,6 +118,7 @@ static void finish(Object *stream) {
     for (Work *w = stream->work, *next; w; w = next) {
         next = w->next;
         if (w->event) w->event->recorded = 1;
+        else if (w->function) w->function(w->target);
         else if (w->source) memcpy(w->target, w->source, w->size);
         else memset(w->target, w->value, w->size);
         free(w);
@@ -276,6 +278,10 @@ IN_CONTEXT(cuMemcpyDtoHAsync_v2, (void *target, uint64_t source, size_t size, vo
 
 IN_CONTEXT(cuMemsetD8Async, (uint64_t target, unsigned char value, size_t size, void *stream), {
     status = enqueue(stream, (Work){.target = (void *)target, .value = value, .size = size});
+})
+
+IN_CONTEXT(cuLaunchHostFunc, (void *stream, void (*function)(void *), void *data), {
+    status = enqueue(stream, (Work){.target = data, .function = function});
 })
 
 IN_CONTEXT(cuStreamCreate, (void **stream, unsigned flags), {
