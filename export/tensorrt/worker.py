@@ -92,7 +92,7 @@ def _limit(memory_mib: int) -> str | None:
         allowed = min(allowed, hard)
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         return f"the TensorRT builder runs without its memory limit of {memory_mib} MiB: {error}"
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING
 
 from edgestill.cli.options.sizes import input_hw
@@ -104,7 +105,7 @@ def _memory_mib(text: str) -> int:
 
     if text == "none":
         return NO_LIMIT
-    if not (text.isascii() and text.isdigit() and int(text)):
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
         raise UsageError(
             f"--build-memory-mib {text} is no number of MiB", hint="e.g. --build-memory-mib 4096, or none"
         )

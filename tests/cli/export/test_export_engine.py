@@ -101,6 +101,7 @@ def test_a_bench_of_an_engine_has_gpu_times_and_tells_how_it_ran(
         (("--to", "tensorrt-rtx", "--device", "cuda:1"), 2, "TensorRT-RTX builds without a GPU"),
         (("--to", "tensorrt", "--build-memory-mib", "much"), 2, "--build-memory-mib much is no number"),
         (("--to", "tensorrt", "--build-memory-mib", "0"), 2, "--build-memory-mib 0 is no number"),
+        (("--to", "tensorrt", "--build-memory-mib", "9" * 5000), 2, "is no number of MiB"),
     ],
 )
 def test_a_wrong_device_or_limit_is_two_lines(
