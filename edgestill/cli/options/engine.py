@@ -105,7 +105,7 @@ def _memory_mib(text: str) -> int:
 
     if text == "none":
         return NO_LIMIT
-    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
         raise UsageError(
             f"--build-memory-mib {text} is no number of MiB", hint="e.g. --build-memory-mib 4096, or none"
         )
