@@ -48,7 +48,7 @@ def test_the_split_is_val_unless_named_and_all_its_images_are_known(
 def test_the_reference_runs_once_for_several_files(
     evaluation: EvaluationSet, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_check, "open_for_evaluation", lambda path: Fake(spec, 0.9))
+    monkeypatch.setattr(source_check, "open_for_evaluation", lambda path, device: Fake(spec, 0.9))
     opened: list[Path] = []
     check = checked(evaluation, spec, opened)
     records = [check(Path(name), Path("source.onnx")) for name in ("a.onnx", "b.onnx")]
@@ -60,16 +60,32 @@ def test_the_reference_runs_once_for_several_files(
 def test_a_file_beyond_the_limits_is_refused_with_its_comparison(
     evaluation: EvaluationSet, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_check, "open_for_evaluation", lambda path: Fake(spec, 0.1))
+    monkeypatch.setattr(source_check, "open_for_evaluation", lambda path, device: Fake(spec, 0.1))
     with pytest.raises(BeyondLimitsError, match=r"x\.onnx was not published") as caught:
         checked(evaluation, spec, [])(Path("x.onnx"), Path("source.onnx"))
     assert caught.value.comparison["missed"] == 2
 
 
+def test_an_engine_is_compared_on_its_device_and_other_files_are_not(
+    evaluation: EvaluationSet, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[str | None] = []
+
+    def open_there(path: Path, device: str | None) -> Fake:
+        devices.append(device)
+        return Fake(spec, 0.9)
+
+    monkeypatch.setattr(source_check, "open_for_evaluation", open_there)
+    check = checked(evaluation, spec, [], device="cuda:1")
+    for name in ("m.trt.engine", "m.trt.onnx"):
+        check(Path(name), Path("source.onnx"))
+    assert devices == ["cuda:1", None]
+
+
 def test_the_limit_of_the_drop_can_be_set(
     evaluation: EvaluationSet, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_check, "open_for_evaluation", lambda path: Fake(spec, 0.9))
+    monkeypatch.setattr(source_check, "open_for_evaluation", lambda path, device: Fake(spec, 0.9))
     record = checked(evaluation, spec, [], max_drop=7.5)(Path("a.onnx"), Path("source.onnx"))
     assert record["limits"]["max_drop"] == 7.5
 
