@@ -21,11 +21,13 @@
     unverified = true                   # shown with a mark
     gpu_mhz = 625
 
-The fields are those of ``devices.profile.DeviceProfile``.
+The fields are those of ``devices.profile.DeviceProfile``. A graphics card without ``gpu_names`` is called by
+its title.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -130,6 +132,8 @@ def _device(
     words["notes"] = [*common.get("notes", []), *device.get("notes", [])]
     _check(place, words, figures.values)
     values = {**words, **figures.values}
+    if words["kind"] == "gpu" and "gpu_names" not in values:
+        values["gpu_names"] = [re.escape(words["title"])]
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     lists["power_modes"] = tuple(PowerMode(**mode) for mode in values.get("power_modes", ()))
     return DeviceProfile(
