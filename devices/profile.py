@@ -159,7 +159,8 @@ class DeviceProfile:
             if lanes and mhz
             else {}
         )
-        return known | dict(self.published_peaks)
+        known |= self.published_peaks
+        return {unit: known[unit] for unit in UNITS if unit in known}
 
     @property
     def unverified_peaks(self) -> set[Unit]:
