@@ -134,7 +134,7 @@ MACHINES: tuple[Machine, ...] = (
         "nano-jetpack-4", "jetson-nano",
         compatible="nvidia,jetson-nano nvidia,p3449-0000-b00+p3448-0000-b00 nvidia,tegra210",
         model="NVIDIA Jetson Nano Developer Kit", l4t="32.7.6", mib=3964, part="0xd07", gpu="57000000.gpu",
-        modes="MAXN 5W", mode=0, power_mode="MAXN",
+        modes="MAXN 5W", mode=0, power_mode="MAXN", advice="does not support INT8",
     ),
     _jetson(
         "tx2-jetpack-4", "jetson-tx2",
@@ -196,7 +196,7 @@ MACHINES: tuple[Machine, ...] = (
         "orin-nx-16gb-jetpack-6", "jetson-orin-nx",
         compatible="nvidia,p3768-0000+p3767-0000 nvidia,p3767-0000 nvidia,tegra234",
         model="NVIDIA Jetson Orin NX Engineering Reference Developer Kit", l4t="36.5.0", mib=15656,
-        modes="MAXN 10W 15W 25W", mode=3, power_mode="25W",
+        modes="MAXN 10W 15W 25W", mode=3, power_mode="25W", advice="limits the GPU to 408 of 918 MHz",
     ),
     _jetson(
         "orin-nx-8gb-jetpack-5", "jetson-orin-nx-8gb",
@@ -248,7 +248,7 @@ MACHINES: tuple[Machine, ...] = (
     ),
     _pc(
         "v100-sxm2", "v100", "avx512", cards=_card("Tesla V100-SXM2-16GB", "7.0", 16160),
-        advice="INT8 has no tensor cores",
+        advice="INT8 is not faster than FP16",
     ),
     _pc("v100-pcie", "v100-pcie", "avx2", cards=_card("Tesla V100-PCIE-32GB", "7.0", 32510)),
     _pc("v100s", "v100s-pcie", "vnni", cards=_card("Tesla V100S-PCIE-32GB", "7.0", 32510)),
