@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from devices.tensorrt_support import NO_INT8, doubts
+from devices.detect import detect
+from devices.tensorrt_support import NO_INT8, dla_refusal, doubts
 from edgestill.cache import cache_folder
 from edgestill.errors import DeviceError, VerificationError
 from edgestill.files import sha256_file, to_json_text
@@ -86,7 +87,7 @@ def find_build_target(target: EngineTarget, precision: Precision, options: Engin
 
     Raises:
         DeviceError: The library is missing, too old, or too new for the GPU; it needs a GPU and there is
-            none; or the GPU does not support the precision.
+            none; the GPU does not support the precision; or there is no DLA.
         UsageError: The options contradict each other.
     """
     options.check(target, precision)
@@ -101,6 +102,8 @@ def find_build_target(target: EngineTarget, precision: Precision, options: Engin
             f"{gpu.name}, compute capability {gpu.compute_capability}, does not support INT8",
             hint="--precision fp16 is the fastest there",
         )
+    if options.dla_core is not None and (refusal := dla_refusal(library.version, detect().key)):
+        raise DeviceError(refusal, hint="leave --dla out: the GPU runs the engine")
     return BuildTarget(
         target=target,
         home=this_platform(target, library.version, gpu),

@@ -84,7 +84,7 @@ def test_a_right_use_is_no_problem(used: Access) -> None:
         (access("Runtime.cores", "write", "int"), "cannot be assigned"),
         (access("Monitor.step", "override", phase="str"), "is overridden with"),
         (access("Flag.NEW", "absent"), "absent in the stand-in and exists"),
-        (access("Flag.NWE", "absent"), "exists in no version"),
+        (access("Flag.NOVEL", "absent"), "exists in no version"),
     ],
 )
 def test_a_wrong_use_is_told_with_its_place(used: Access, said: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from devices.detect import detect
 from devices.profile import DeviceProfile, load_profile, load_profiles
-from devices.tensorrt_support import FIRST, major_minor
+from devices.tensorrt_support import is_imported
 from runtime.backend import BACKENDS
 
 SUMMARY = "List the known devices, describe one of them, or describe this machine"
@@ -61,9 +61,7 @@ def _brief(profile: DeviceProfile) -> dict[str, Any]:
 
 def _runnable(profile: DeviceProfile) -> list[str]:
     names = [name for name in profile.backends if name in BACKENDS.names()]
-    tensorrt = profile.software.get("tensorrt")
-    too_old = tensorrt is not None and major_minor(tensorrt) < FIRST
-    return [name for name in names if not (name == "trt" and too_old)]
+    return [name for name in names if name != "trt" or is_imported(profile.software)]
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

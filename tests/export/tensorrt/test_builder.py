@@ -105,7 +105,7 @@ def test_progress_is_told_where_the_version_has_a_way(
     )
 
 
-@VERSIONS
+@pytest.mark.parametrize("version", ["8.5.2", "8.6.1", "10.3.0", "10.4.0", "11.4.1"])
 def test_layers_that_fall_back_from_the_dla_are_named(
     version: str, library_of: Libraries, graphs: dict[str, bytes]
 ) -> None:
