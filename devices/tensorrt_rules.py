@@ -27,7 +27,7 @@ class Finding:
     what: str
     hint: str = ""
 
-    def refuse(self) -> DeviceError:
+    def error(self) -> DeviceError:
         """The error of a verb that cannot go on."""
         return DeviceError(self.what, hint=self.hint)
 
@@ -43,7 +43,7 @@ def gpu_refusal(version: str, name: str, compute_capability: str) -> Finding | N
             hint=last_version_hint(compute_capability),
         )
     first = FIRST_WITH.get(compute_capability)
-    if first is not None and major_minor(version) < first:
+    if first is not None and (0, 0) < major_minor(version) < first:
         number = ".".join(map(str, first))
         return Finding(
             severity="error",

@@ -8,7 +8,7 @@ from typing import Any
 
 from devices.jetpack import RELEASES, JetPack, release
 from devices.profile import DeviceProfile
-from devices.tensorrt_support import FIRST, FIRST_PYTHON, major_minor
+from devices.tensorrt_support import is_imported, major_minor
 from edgestill.spec import Precision
 
 
@@ -74,5 +74,5 @@ class Deployment:
     @property
     def is_imported(self) -> bool:
         """Whether edgestill can import the TensorRT; if not, its ``trtexec`` still builds engines."""
-        python = tuple(map(int, self.jetpack.python.split("."))) if self.jetpack else FIRST_PYTHON
-        return self.tensorrt is None or (python >= FIRST_PYTHON and major_minor(self.tensorrt) >= FIRST)
+        software = {"tensorrt": self.tensorrt, "python": self.jetpack and self.jetpack.python}
+        return is_imported({name: version for name, version in software.items() if version})

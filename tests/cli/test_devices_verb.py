@@ -51,6 +51,12 @@ def test_one_device_is_described_with_its_sources(capsys: pytest.CaptureFixture[
     assert device["runs_now_with"] == ["ort"]
 
 
+def test_jetpack_5_runs_no_tensorrt_here(capsys: pytest.CaptureFixture[str]) -> None:
+    device = output(capsys, "jetson-xavier-nx")["device"]
+    assert isinstance(device, dict)
+    assert device["runs_now_with"] == ["ort"]
+
+
 def test_this_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     machine = output(capsys, "here")["machine"]
     assert isinstance(machine, dict)

@@ -118,7 +118,7 @@ def test_an_engine_is_held_against_the_platform_in_its_manifest(
     spec = {"name": "light-states", "classes": ["red"], "input_hw": [8, 8], "layout": "probabilities"}
     built_on = {"family": "tensorrt", "version": "10.3.0.30", "gpu": "Orin", "compute_capability": "8.7"}
     manifest = {"schema": 1, "spec": spec, "format": "tensorrt", "precision": "fp16", "parent_sha256": ""}
-    manifest |= dict.fromkeys(("files", "precision_proved", "built_with"), {})
+    manifest |= {name: {} for name in ("files", "precision_proved", "built_with")}
     manifest |= {"inputs": [], "outputs": [], "calibration": None, "verify": None}
     manifest["built_on"] = {**built_on, "system": "x", "portable": []}
     manifest_path(engine).write_text(json.dumps(manifest))

@@ -9,7 +9,7 @@ from typing import Any
 from devices.detect import detect
 from devices.jetpack import of_l4t, release
 from devices.profile import DeviceProfile, load_profile, load_profiles
-from devices.tensorrt_support import FIRST, major_minor
+from devices.tensorrt_support import is_imported
 from edgestill.spec import PRECISIONS
 from runtime.backend import BACKENDS
 
@@ -98,6 +98,4 @@ def _whole(profile: DeviceProfile) -> dict[str, Any]:
 
 def _runnable(profile: DeviceProfile) -> list[str]:
     names = [name for name in profile.backends if name in BACKENDS.names()]
-    tensorrt = profile.software.get("tensorrt")
-    too_old = tensorrt is not None and major_minor(tensorrt) < FIRST
-    return [name for name in names if not (name == "trt" and too_old)]
+    return [name for name in names if name != "trt" or is_imported(profile.software)]

@@ -16,7 +16,7 @@ from devices.import_check import check_imports
 from devices.int8_saturation import DOT_PRODUCTS, saturates
 from devices.profile import DeviceProfile, load_profile
 from devices.software import BASE, Extra, read_extras, shadowed, version
-from devices.tensorrt_support import LAST, is_too_new
+from devices.tensorrt_support import LAST, is_too_new, jetson_hint
 from edgestill.cli import deployment_report
 from edgestill.errors import UsageError
 from edgestill.installation import pip_command
@@ -186,9 +186,7 @@ def _tensorrt_advice(snapshot: DeviceSnapshot) -> list[str]:
     """Whether the installed TensorRT supports the GPU."""
     have = next((found for name in _TENSORRT if (found := version(name))), None)
     if have is None and snapshot.jetson:
-        return [
-            "TensorRT is missing: sudo apt install python3-libnvinfer, and a venv with --system-site-packages"
-        ]
+        return [f"TensorRT is missing: {jetson_hint(snapshot.jetson.l4t)}"]
     lines = [snapshot.no_gpu] if snapshot.no_gpu else []
     for card in snapshot.gpus:
         capability, name = card.compute_capability or "", card.name or "this GPU"
