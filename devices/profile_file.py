@@ -21,8 +21,8 @@
     unverified = true                   # shown with a mark
     gpu_mhz = 625
 
-The fields are those of ``devices.profile.DeviceProfile``. A graphics card without ``gpu_names`` is called by
-its title.
+The fields are those of ``devices.profile_fields.DeviceProfile``. A graphics card without ``gpu_names`` is
+called by its title.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from devices.profile import BACKENDS, KINDS, UNITS, DeviceProfile, PowerMode
+from devices.profile_fields import BACKENDS, KINDS, UNITS, DeviceProfile, PowerMode
 from edgestill.errors import DeviceError
 from edgestill.spec import PRECISIONS
 
