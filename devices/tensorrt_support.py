@@ -1,8 +1,8 @@
 """Support of GPUs, DLAs and Jetson releases by versions of TensorRT, and known problems, as data.
 
-Source: NVIDIA TensorRT release notes 8.5, 10.0, 10.5, 11.0 and 11.4 and support matrices, TensorRT-RTX 1.7's
-own list of targets; changelog and operators of the ONNX parser, github.com/onnx/onnx-tensorrt docs/; known
-faults: github.com/NVIDIA/TensorRT 4854, ultralytics' list of refused versions.
+Source: NVIDIA TensorRT release notes 8.5, 10.0, 10.5, 10.8, 11.0 and 11.4, and support matrices; TensorRT-RTX
+1.7's own list of targets; changelog of the ONNX parser, github.com/onnx/onnx-tensorrt docs/. Known faults:
+github.com/NVIDIA/TensorRT 4854, ultralytics' list of refused versions.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ LAST: Mapping[str, tuple[int, int]] = {
     "7.0": (10, 4),  # V100
     "7.2": (8, 5),  # Xavier: JetPack 5 is its last
 }
+#: First TensorRT with kernels for a compute capability; those not listed are older than the versions here.
+FIRST_WITH: Mapping[str, tuple[int, int]] = {
+    "8.7": (8, 4),  # Orin: JetPack 5.0
+    "11.0": (10, 13),  # Thor: JetPack 7.0
+    "12.0": (10, 8),  # GeForce RTX 50
+}
 #: Compute capabilities that TensorRT-RTX builds for.
 RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 #: First version with named tensors; older ones are used by ``trtexec``.
@@ -31,7 +37,8 @@ FIRST_PYTHON = (3, 10)
 LAST_DLA, DLA_AGAIN = (10, 7), (11, 4, 1)
 DLA_AGAIN_ON = "jetson-agx-orin"  # beginning of the keys of its profiles
 NO_INT8 = ("5.0", "5.2", "5.3", "6.0", "6.2")
-DP4A_ONLY = ("6.1", "7.0")  # INT8 on CUDA cores only, without INT8 tensor cores
+#: INT8 on CUDA cores only (DP4A), FP16 on tensor cores. With 6.1, INT8 by DP4A is the fastest.
+FP16_BEATS_INT8 = ("7.0",)
 
 #: Versions with known faults, and a description.
 FAULTY: Mapping[str, str] = {
@@ -157,7 +164,7 @@ def is_imported(software: Mapping[str, str]) -> bool:
 def doubts(version: str, compute_capability: str | None, precision: str) -> list[str]:
     """Reasons not to use an engine of a precision with that version and GPU, though it can be built."""
     found = [f"TensorRT {v} {what}" for v, what in FAULTY.items() if f"{version}.".startswith(f"{v}.")]
-    if precision == "int8" and compute_capability in DP4A_ONLY:
+    if precision == "int8" and compute_capability in FP16_BEATS_INT8:
         found.append(
             f"a GPU of compute capability {compute_capability} has no INT8 tensor cores: "
             "FP16 is its fastest precision, INT8 is only useful for checking results"

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from devices.detect import DeviceSnapshot, detect
-from devices.tensorrt_support import NO_INT8, dla_refusal, doubts
+from devices.tensorrt_rules import precision_refusal
+from devices.tensorrt_support import dla_refusal, doubts
 from edgestill.cache import cache_folder
 from edgestill.errors import DeviceError, VerificationError
 from edgestill.files import sha256_file, to_json_text
@@ -97,11 +98,8 @@ def find_build_target(target: EngineTarget, precision: Precision, options: Engin
         return BuildTarget(target=target, home=home, doubts=())
     gpu = _gpu()
     library.refuse_gpu(gpu.name, gpu.compute_capability)
-    if precision == "int8" and gpu.compute_capability in NO_INT8:
-        raise DeviceError(
-            f"{gpu.name}, compute capability {gpu.compute_capability}, does not support INT8",
-            hint="--precision fp16 is the fastest there",
-        )
+    if refusal := precision_refusal(gpu.name, gpu.compute_capability, precision):
+        raise refusal.error()
     if options.dla_core is not None or options.hardware != "this":
         _refuse_machine(library, options, detect())
     return BuildTarget(

@@ -13,14 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from devices.jetson import read_jetson
-from devices.tensorrt_support import (
-    JETPACK_4,
-    LAST,
-    RTX_CAPABILITIES,
-    is_too_new,
-    jetson_hint,
-    last_version_hint,
-)
+from devices.tensorrt_rules import gpu_refusal
+from devices.tensorrt_support import JETPACK_4, RTX_CAPABILITIES, jetson_hint
 from edgestill.errors import DeviceError
 from edgestill.installation import pip_command
 from edgestill.target import EngineTarget
@@ -84,13 +78,8 @@ class Library:
                     f"only on {', '.join(RTX_CAPABILITIES)}",
                     hint="use TensorRT for it: edgestill export CKPT --to tensorrt",
                 )
-        elif is_too_new(self.version, compute_capability):
-            last = ".".join(map(str, LAST[compute_capability]))
-            raise DeviceError(
-                f"TensorRT {self.version} has no kernels for {name}, compute capability "
-                f"{compute_capability}: {last} is the last version that has",
-                hint=last_version_hint(compute_capability),
-            )
+        elif refusal := gpu_refusal(self.version, name, compute_capability):
+            raise refusal.error()
 
 
 def _install_hint(target: EngineTarget) -> str:

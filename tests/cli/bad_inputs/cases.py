@@ -99,6 +99,10 @@ DAMAGED = (
         24,
     ),
     _Damaged("inspect-onnx", _w("inspect tiny.onnx"), ("onnx",), ("tiny.onnx",), 16),
+    _Damaged("doctor-onnx", _w("doctor --for v100 --model tiny.onnx"), ("onnx",), ("tiny.onnx",), 6),
+    _Damaged(
+        "doctor-engine", _w("doctor --for v100 --model x.engine"), ("engine",), ("x.engine", "x*.json"), 6
+    ),
     _Damaged("lint-onnx", _w("inspect tiny.onnx --lint"), ("onnx",), ("tiny.onnx",), 14),
     _Damaged(
         "lint-int8", _w("inspect models/run-int8.onnx --lint"), ("models",), ("models/run-int8.onnx",), 6
@@ -350,6 +354,7 @@ PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("data synth --images 1 --size 320x192 --workers 1 --out {}", ()),
     ("data clip --seconds 0.1 --size 320x192 --out {}", ()),
     ("devices {}", ()),
+    ("doctor --for v100 --model {}", ()),
 )  # fmt: skip
 
 #: Commands with "{}" in the place of a number or a size.
@@ -372,6 +377,7 @@ NUMBERS = (
     *("export ckpt --to openvino --precision fp32 --out out --max-drop {} --verify data/data.yaml",),
     *("export ckpt --to tensorrt --precision fp16 --out out --workspace-mib {}",),
     *("export ckpt --to tensorrt --precision fp16 --out out --dla {}",),
+    *("doctor --for v100 --tensorrt {}",),
     *("distill recipe.toml --data data/data.yaml --out out --dry-run --set epochs={}",),
     *("distill recipe.toml --data data/data.yaml --out out --set batch={} --set methods={{}}",),
     *("distill recipe.toml --data data/data.yaml --out out --set optimiser.lr={} --set methods={{}}",),
