@@ -28,6 +28,7 @@ from tests.standins.access_recorder import FOLDER_VARIABLE
 from tests.tensorrt_bindings.comparison import (
     Access,
     access_problems,
+    relevant,
     standin_problems,
     unreached,
     unused,
@@ -92,12 +93,11 @@ def main() -> int:
     in_any_standin = frozenset(name for standin in standins.values() for name in standin)
     faults = 0
     for version, vendor in vendors.items():
-        own = [access for access in accesses if _minor(access.version) == _minor(version)]
+        own = relevant(accesses, version, standins[version])
         problems = [
             *found[version]["problems"],
             *access_problems(own, vendor, in_any=in_any),
             *standin_problems(standins[version], vendor, in_any_standin=in_any_standin),
-            *([] if own else ["no test used a stand-in of this version"]),
         ]
         faults += _tell(version, f"{len({access.name for access in own})} names used", problems)
     sources = [path.relative_to(ROOT) for path in _sources()]
@@ -182,10 +182,6 @@ def _standin(version: str) -> Surface:
 def _sources() -> list[Path]:
     places = [ROOT / place for place in SOURCES]
     return [path for place in places for path in ([place] if place.is_file() else sorted(place.glob("*.py")))]
-
-
-def _minor(version: str) -> tuple[str, ...]:
-    return tuple(version.split(".")[:2])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,22 @@ from tests.tensorrt_bindings.surface import Parameter, Surface
 
 #: Names of TensorRT that other objects have too: an attribute that no test reaches is one of theirs.
 COMMON_WORDS = frozenset(
-    ("append", "data", "dtype", "metadata", "name", "nbytes", "pop", "release", "shape", "strides", "write")
+    [
+        "append",
+        "clear",
+        "data",
+        "dtype",
+        "free",
+        "metadata",
+        "name",
+        "nbytes",
+        "pop",
+        "release",
+        "shape",
+        "size",
+        "strides",
+        "write",
+    ]
 )
 #: By type of the bindings, the Python types that pybind11 converts to it. ``Dims`` takes any sequence of
 #: integers: https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/
@@ -52,11 +67,27 @@ class Access:
         return cls(**data)
 
 
+def relevant(accesses: Sequence[Access], version: str, standin: Surface) -> list[Access]:
+    """What edgestill would use of a version: what it used, and what it used of other versions and this has.
+
+    Not all tests run with all versions.
+    """
+    return [
+        access
+        for access in accesses
+        if _minor(access.version) == _minor(version) or (access.how != "absent" and access.name in standin)
+    ]
+
+
+def _minor(version: str) -> list[str]:
+    return version.split(".")[:2]
+
+
 def access_problems(accesses: Iterable[Access], vendor: Surface, *, in_any: frozenset[str]) -> Iterator[str]:
     """What edgestill uses and this version does not have, or not so.
 
     Args:
-        accesses: Those with the stand-in of this version.
+        accesses: The relevant ones.
         vendor: NVIDIA's bindings.
         in_any: The names of all versions, to find a misspelt name that edgestill looks for.
     """

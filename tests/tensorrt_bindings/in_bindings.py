@@ -11,7 +11,6 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +19,6 @@ import tensorrt_bindings
 from edgestill.errors import DeviceError
 from export.tensorrt import builder
 from export.tensorrt.options import EngineOptions
-from runtime.backends import trt as backend
 from runtime.tensorrt.library import Library, load_library
 from tests.tensorrt_bindings.surface import read_bindings, to_json
 
@@ -38,20 +36,22 @@ def main() -> None:
 
 
 def _problems(library: Library) -> Iterator[str]:
+    trt = library.module
+    log = trt.Logger(trt.Logger.ERROR)
     starts: dict[str, Callable[[], Any]] = {
         "build": lambda: builder.build(library, b"", "fp32", EngineOptions()),
-        "load": lambda: backend._deserialise(library, b"", Path("m.engine"), host_code=False),
+        "load": lambda: library.create("the runtime", trt.Runtime, log, said=lambda: ""),
     }
     for name, start in starts.items():
         said = _error_of(start)
         if "does not start" not in said:
             yield f"{name} without a library: {said}"
-    flags = builder._network_flags(library.module)
+    flags = builder._network_flags(trt)
     if flags < 1 or flags.bit_count() != 1:
         yield f"the network's flags are {flags}"
     told: list[tuple[Any, ...]] = []
     config = SimpleNamespace()
-    builder._watch(library.module, config, lambda *event: told.append(event))
+    builder._watch(trt, config, lambda *event: told.append(event))
     if hasattr(config, "progress_monitor"):
         config.progress_monitor.phase_start("Building", None, 2)
         if not config.progress_monitor.step_complete("Building", 0) or len(told) != 2:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from tests.standins import access_recorder
-from tests.tensorrt_bindings.comparison import Access, access_problems, standin_problems, unreached, unused
+from tests.tensorrt_bindings.comparison import (
+    Access,
+    access_problems,
+    relevant,
+    standin_problems,
+    unreached,
+    unused,
+)
 from tests.tensorrt_bindings.surface import Entry, Parameter, from_json, read_overloads, read_standin, to_json
 
 OVERLOADED = """load(*args, **kwargs)
@@ -92,6 +99,13 @@ def test_a_wrong_use_is_told_with_its_place(used: Access, said: str) -> None:
     assert problem.startswith("builder.py:7: ")
     with pytest.raises(AssertionError, match=said):
         raise AssertionError(problem)
+
+
+def test_what_only_another_version_was_tested_with_counts_where_it_exists() -> None:
+    own, other, absent = access("Flag.NEW"), access("Runtime.load"), access("Flag.OLD", "absent")
+    told = relevant([own, other, absent], "11.4.0", {"Runtime.load": Entry("method")})
+    assert told == [other]
+    assert relevant([own, absent], "10.3.0.30", {}) == [own, absent]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from devices.detect import detect
+from devices.jetson import read_jetson
 from edgestill.errors import DeviceError, UsageError, VerificationError
 from export.tensorrt import engine as engines
 from export.tensorrt.engine import engine_folder, find_build_target, make_engine
@@ -33,13 +34,18 @@ def graph(graphs: dict[str, bytes], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def on_device(on_gpu: OnGpu, monkeypatch: pytest.MonkeyPatch) -> OnGpu:
-    """As ``on_gpu``, on a machine with the key of a profile."""
+def on_orin(on_gpu: OnGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OnGpu:
+    """As ``on_gpu``, on a Jetson Orin with the key of a profile."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "nv_tegra_release").write_text(
+        "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic"
+    )
 
     def believe(version: str, key: str, **options: Any) -> None:
         on_gpu(version, cuda=ORIN, **options)
         here = detect()
-        monkeypatch.setattr(engines, "detect", lambda: replace(here, key=key))
+        jetson = read_jetson(tmp_path)
+        monkeypatch.setattr(engines, "detect", lambda: replace(here, key=key, jetson=jetson))
 
     return believe
 
@@ -96,15 +102,21 @@ def test_a_gpu_that_this_version_left_behind_is_told_its_own(
     ],
 )
 def test_a_dla_is_used_by_versions_that_have_one(
-    version: str, key: str, said: str | None, on_device: OnGpu
+    version: str, key: str, said: str | None, on_orin: OnGpu
 ) -> None:
-    on_device(version, key, dla_cores=2)
+    on_orin(version, key, dla_cores=2)
     options = EngineOptions(dla_core=0)
     if said is None:
         assert find_build_target("tensorrt", "fp16", options).home.version == version
         return
     with pytest.raises(DeviceError, match=said):
         find_build_target("tensorrt", "fp16", options)
+
+
+def test_engines_for_other_gpus_are_refused_on_a_jetson(on_orin: OnGpu) -> None:
+    on_orin("10.3.0", "jetson-orin-nx")
+    with pytest.raises(DeviceError, match="no --hardware ampere-plus on a Jetson"):
+        find_build_target("tensorrt", "fp16", EngineOptions(hardware="ampere-plus"))
 
 
 def test_int8_is_refused_where_there_is_no_such_arithmetic(on_gpu: OnGpu) -> None:
