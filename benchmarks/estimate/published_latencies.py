@@ -12,6 +12,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -32,12 +33,16 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 PROFILE_OF: Mapping[str, str] = MappingProxyType(
     {
         "A100-80GB": "a100-80gb",
+        "GTX-1660": "gtx-1660",
         "Jetson-AGX-Orin-64GB": "jetson-agx-orin",
         "Jetson-Nano-4GB": "jetson-nano",
         "Jetson-Orin-NX-16GB": "jetson-orin-nx",
         "Jetson-Orin-Nano-8GB": "jetson-orin-nano",
         "Jetson-Xavier-NX": "jetson-xavier-nx",
+        "RTX-2060-6GB": "rtx-2060",
         "RTX-2080Ti": "rtx-2080-ti",
+        "RTX-3060-12GB": "rtx-3060",
+        "RTX-3080-12GB": "rtx-3080-12gb",
         "T4": "t4",
         "V100-PCIe-16GB": "v100-pcie",
         "V100-SXM2-16GB": "v100",
@@ -62,6 +67,7 @@ class Published:
         trust: ``A`` conditions stated, ``B`` partly stated, ``C`` a single report or doubtful.
         work: The layers of the model.
         on: Figures of the device.
+        terms: See ``latency_model.terms``.
     """
 
     device: str
@@ -74,11 +80,7 @@ class Published:
     trust: str
     work: ModelWork
     on: Machine
-
-    @property
-    def terms(self) -> dict[str, float]:
-        """See ``latency_model.terms``."""
-        return terms(self.work, self.on, self.precision, batch=self.batch, scope=self.scope)
+    terms: Mapping[str, float]
 
     @property
     def achieved(self) -> float:
@@ -96,6 +98,7 @@ def read_table() -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(TABLE.read_text("utf-8"))))
 
 
+@cache
 def usable_rows() -> tuple[Published, ...]:
     """The rows of TensorRT whose device is in ``PROFILE_OF`` and whose model's layers are known."""
     return tuple(found for row in read_table() if (found := _published(row)) is not None)
@@ -112,16 +115,18 @@ def _published(row: Mapping[str, str]) -> Published | None:
         return None
     if device is None or precision is None or scope is None:
         return None
-    side = int(row["imgsz"])
+    work = published_model(model, (int(row["imgsz"]),) * 2)
+    on, batch = machine(load_profile(device), precision), int(row["batch"])
     return Published(
         device=device,
         precision=precision,
-        batch=int(row["batch"]),
+        batch=batch,
         scope=scope,
         measured_ms=float(row["latency_ms"]),
         source=row["source"],
         split=split,
         trust=row["trust"],
-        work=published_model(model, (side, side)),
-        on=machine(load_profile(device), precision),
+        work=work,
+        on=on,
+        terms=terms(work, on, precision, batch=batch, scope=scope),
     )

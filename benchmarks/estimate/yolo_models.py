@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import ceil
 from types import MappingProxyType
 from typing import NamedTuple
@@ -199,6 +200,7 @@ def is_published(name: str) -> bool:
     return name in published_names()
 
 
+@lru_cache
 def published_model(
     name: str, input_hw: tuple[int, int] | None = None, *, classes: int = CLASSES
 ) -> ModelWork:
