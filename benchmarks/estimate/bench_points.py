@@ -63,7 +63,7 @@ def _point(path: Path, entry: Mapping[str, Any], device: str) -> Point | str:
         measured, started = float(entry["stages_ms"]["inference"]), str(entry["environment"]["started"])
         height, width = map(int, entry["input_hw"])
         backend, tile = entry["backend"], entry["tile"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path} is not a whole result of bench: {error!r}", hint=HINT) from error
     if machine != device:
         raise UsageError(
@@ -83,7 +83,8 @@ def _point(path: Path, entry: Mapping[str, Any], device: str) -> Point | str:
 
 def _work(entry: Mapping[str, Any], input_hw: tuple[int, int]) -> ModelWork:
     """The layers of a measured engine: of the ONNX file beside it, or of the network that its spec names."""
-    onnx = Path(str(entry["file"])).with_suffix(".onnx")
+    engine = Path(str(entry.get("file")))
+    onnx = engine.parent / f"{engine.stem}.onnx"
     if onnx.is_file():
         return replace(read_layers(onnx, entry["precision"]), name=str(entry["name"]))
     name = str(entry.get("model"))

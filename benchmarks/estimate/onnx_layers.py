@@ -114,7 +114,13 @@ def read_layers(path: Path, precision: Precision, input_hw: tuple[int, int] | No
             hint="add --precision int8, or give the file that it was made from",
         )
     batch, hw = _fix_input(path, model, input_hw)
-    kernels = _Fusion(path, _inferred(path, model)).kernels()
+    try:
+        kernels = _Fusion(path, _inferred(path, model)).kernels()
+    except (ArithmeticError, LookupError) as error:
+        raise ArtifactError(
+            f"no estimate for {path}: the shapes of a node do not fit its operator: {error!r}",
+            hint="export the model again",
+        ) from error
     layers = tuple(
         LayerWork(
             kind=k.kind,

@@ -15,6 +15,7 @@ from edgestill.spec import PRECISIONS
 SUMMARY = "Estimate the latency of models on a device that is not at hand (not a measurement)"
 EXAMPLE = "edgestill estimate yolov5n --device jetson-orin-nano-super --precision fp16"
 PLOT = Path("estimates.png")
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +111,8 @@ def _all_devices(args: argparse.Namespace) -> dict[str, Any]:
     from devices.profile import load_profiles  # noqa: PLC0415
 
     out = args.out or PLOT
+    if out.suffix not in PLOT_SUFFIXES:
+        raise UsageError(f"--out {out} is no plot", hint=f"give a name in {', '.join(PLOT_SUFFIXES)}")
     refuse_overwrite(out, force=args.force)
     works, found, refused = _works(args), [], []
     for profile in load_profiles():

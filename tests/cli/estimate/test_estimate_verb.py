@@ -93,6 +93,7 @@ def test_the_table_calls_them_estimates(
         (["yolov5n", "--device", "jetson-orin-nanno", "--precision", "fp16"], UsageError),
         (["yolov5n", *CASE, "--power-mode", "99W"], UsageError),
         (["yolov5n", *CASE, "--all"], UsageError),
+        (["yolov5n", "--all", "--precision", "fp16", "--out", "plot.json"], UsageError),
         (["yolov5n", "--precision", "fp16"], UsageError),
         (["yolov5n", "--device", "t4"], UsageError),
         ([*CASE], UsageError),
