@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 TAG := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check fix wheel clean
+.PHONY: help setup demo test test-slow check-tensorrt check fix wheel clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv and install everything, pinned
 
@@ -33,6 +33,9 @@ test: $(READY)  ## the default tests: CPU, no network, minutes
 
 test-slow: $(READY)  ## the tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow
+
+check-tensorrt: $(READY)  ## compare with NVIDIA's TensorRT bindings of nine versions; network, gcc, minutes
+	$(BIN)/python -m tests.tensorrt_bindings
 
 check: $(READY)  ## lint, types, import contracts, spelling
 	$(BIN)/ruff check .

@@ -46,7 +46,7 @@ class PowerMode:
     """A power mode of a Jetson, see ``nvpmodel``.
 
     Attributes:
-        name: Its name in ``/etc/nvpmodel.conf``.
+        name: Its name in ``/etc/nvpmodel.conf``, without the ``MODE_`` that some releases put before it.
         id: Its number there; it differs between boards and releases. None if not known.
         gpu_mhz: Highest GPU clock, MHz; None if not known.
         bandwidth_gb_s: Memory bandwidth, 10^9 bytes per second; None if not known to differ.
@@ -159,7 +159,23 @@ class DeviceProfile:
             if lanes and mhz
             else {}
         )
-        return known | dict(self.published_peaks)
+        known |= self.published_peaks
+        return {unit: known[unit] for unit in UNITS if unit in known}
+
+    @property
+    def unverified_peaks(self) -> set[Unit]:
+        """The units whose peak is an unverified figure, or is computed from one."""
+        doubtful = set(self.unverified)
+        lanes = {"sms", "gpu_mhz", "cpu_cores", "cpu_mhz"} & doubtful
+        return {
+            unit
+            for unit in self.peaks
+            if (
+                f"published_peaks.{unit}" in doubtful
+                if unit in self.published_peaks
+                else lanes or f"ops_per_clock.{unit}" in doubtful
+            )
+        }
 
     def peak(self, precision: Precision) -> tuple[Unit, float] | None:
         """The fastest unit for a precision and its peak, see ``peaks``; None if none is known."""
@@ -184,7 +200,8 @@ class DeviceProfile:
         Raises:
             UsageError: There is no such mode, or its clock is not known.
         """
-        mode = next((mode for mode in self.power_modes if mode.name == name), None)
+        bare = name.removeprefix("MODE_")
+        mode = next((mode for mode in self.power_modes if mode.name == bare), None)
         if mode is None:
             raise unknown_name(f"power mode of {self.key}", name, [mode.name for mode in self.power_modes])
         if mode.gpu_mhz is None:

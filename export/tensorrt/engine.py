@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from devices.tensorrt_support import NO_INT8, doubts
+from devices.detect import detect
+from devices.tensorrt_rules import precision_refusal
+from devices.tensorrt_support import dla_refusal, doubts
 from edgestill.cache import cache_folder
 from edgestill.errors import DeviceError, VerificationError
 from edgestill.files import sha256_file, to_json_text
@@ -86,7 +88,7 @@ def find_build_target(target: EngineTarget, precision: Precision, options: Engin
 
     Raises:
         DeviceError: The library is missing, too old, or too new for the GPU; it needs a GPU and there is
-            none; or the GPU does not support the precision.
+            none; the GPU does not support the precision; or there is no DLA.
         UsageError: The options contradict each other.
     """
     options.check(target, precision)
@@ -96,11 +98,10 @@ def find_build_target(target: EngineTarget, precision: Precision, options: Engin
         return BuildTarget(target=target, home=home, doubts=())
     gpu = _gpu()
     library.refuse_gpu(gpu.name, gpu.compute_capability)
-    if precision == "int8" and gpu.compute_capability in NO_INT8:
-        raise DeviceError(
-            f"{gpu.name}, compute capability {gpu.compute_capability}, does not support INT8",
-            hint="--precision fp16 is the fastest there",
-        )
+    if refusal := precision_refusal(gpu.name, gpu.compute_capability, precision):
+        raise refusal.error()
+    if options.dla_core is not None and (why := dla_refusal(library.version, detect().key)):
+        raise DeviceError(why, hint="leave --dla out: the GPU runs the engine")
     return BuildTarget(
         target=target,
         home=this_platform(target, library.version, gpu),
