@@ -25,10 +25,17 @@ def main() -> None:
     fitted = fit_all(rows)
     if args.write:
         write_fitted(fitted)
-    print("\n".join(_report(rows, fitted.costs, fitted.interval_factor)))
+    print("\n".join(report(rows, fitted.costs, fitted.interval_factor)))
 
 
-def _report(rows: Sequence[Published], costs: Mapping[str, float], factor: float) -> Iterator[str]:
+def report(rows: Sequence[Published], costs: Mapping[str, float], factor: float) -> Iterator[str]:
+    """The lines of docs/results/estimate.md that are measured.
+
+    Args:
+        rows: Rows that may be fitted.
+        costs: The costs that were fitted to them.
+        factor: Of the interval.
+    """
     yield f"{len(rows)} rows, interval: the estimate divided by {factor:g} to the estimate times {factor:g}"
     yield from ("", _line(("cost", "value")), _line(("---", "---:")))
     yield from (_line((name, f"{cost:.4g}")) for name, cost in costs.items())

@@ -12,9 +12,9 @@ from benchmarks.estimate.fitted import Fitted, refuse_outside, shipped
 from benchmarks.estimate.latency_model import Machine, latency_ms, machine, terms
 from benchmarks.estimate.layer_work import ModelWork
 from benchmarks.estimate.onnx_layers import read_layers
-from benchmarks.estimate.yolo_models import is_published, published_model
+from benchmarks.estimate.yolo_models import is_published, published_model, published_names
 from devices.profile import DeviceProfile
-from edgestill.errors import ArtifactError
+from edgestill.errors import ArtifactError, closest
 from edgestill.spec import Precision
 
 MEASURES = "TensorRT, one call with copies of input and output; without decoding of frames, letterbox and NMS"
@@ -83,10 +83,16 @@ def layers_of(model: str, path: Path, precision: Precision, input_hw: tuple[int,
     """
     if is_published(model):
         return published_model(model, input_hw)
+    if not path.exists():
+        close = closest(model, published_names())
+        raise ArtifactError(
+            f"{model} is no published model, and no such file exists",
+            hint=f"did you mean {close!r}?" if close else "give an ONNX file, or a name such as yolov5n",
+        )
     if path.suffix in {".engine", ".xml"}:
         raise ArtifactError(
             f"no estimate for {path}: only an ONNX file holds the layers that are needed",
-            hint=f"give the ONNX file that it was made from, or a name such as {'yolov5n'}",
+            hint="give the ONNX file that it was made from, or a name such as yolov5n",
         )
     work = read_layers(path, precision, input_hw)
     return ModelWork(name=model, input_hw=work.input_hw, layers=work.layers)

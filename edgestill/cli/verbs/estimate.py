@@ -80,7 +80,8 @@ def show(result: dict[str, Any]) -> Any:
             *(f"{one['latency_ms']:g}", f"{one['low_ms']:g} to {one['high_ms']:g}"),
             f"{1e3 / one['latency_ms']:.3g}",
         )
-    lines = list(dict.fromkeys(n for one in found for n in one["basis"]["notes"])) if len(found) == 1 else []
+    one_device = len({one["device"] for one in found}) == 1
+    lines = list(dict.fromkeys(n for one in found for n in one["basis"]["notes"])) if one_device else []
     lines += [f"covers: {found[0]['basis']['measures']}"] if found else []
     lines += [f"plot: {result['plot']}"] if result.get("plot") else []
     lines += [f"no estimate for {one['device']}: {one['why']}" for one in result.get("refused", [])]

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.estimate.__main__ import report
 from benchmarks.estimate.cross_validation import (
     Estimated,
     estimated,
@@ -108,6 +110,15 @@ def test_the_interval_holds_nine_tenths_of_unseen_rows() -> None:
     held = [abs(one.error) <= np.log(factor) for one in left_out]
     assert np.mean(held) >= 0.9
     assert factor < 1.6
+
+
+def test_the_document_has_the_tables_of_the_command() -> None:
+    document = Path(__file__).parents[3] / "docs" / "results" / "estimate.md"
+    shown = set(document.read_text("utf-8").splitlines())
+    fitted = shipped()
+    assert [
+        line for line in report(train_rows(), fitted.costs, fitted.interval_factor) if line not in shown
+    ] == []
 
 
 def test_the_interval_grows_with_errors_and_with_fewer_publications() -> None:
