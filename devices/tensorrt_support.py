@@ -1,8 +1,8 @@
 """Support of GPUs, DLAs and Jetson releases by versions of TensorRT, and known problems, as data.
 
-Source: NVIDIA TensorRT release notes 8.5, 10.0, 10.5, 10.8, 11.0 and 11.4 and support matrices, TensorRT-RTX
-1.7's own list of targets; the ONNX parser's changelog and operators, github.com/onnx/onnx-tensorrt docs/; known
-faults: github.com/NVIDIA/TensorRT 4854, ultralytics' list of refused versions.
+Source: NVIDIA TensorRT release notes 8.5, 10.0, 10.5, 10.8, 11.0 and 11.4, and support matrices; TensorRT-RTX
+1.7's own list of targets; changelog of the ONNX parser, github.com/onnx/onnx-tensorrt docs/. Known faults:
+github.com/NVIDIA/TensorRT 4854, ultralytics' list of refused versions.
 """
 
 from __future__ import annotations

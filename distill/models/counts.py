@@ -16,7 +16,9 @@ def parameter_count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def flops(model: nn.Module, input_hw: tuple[int, int], *, norms: bool = False) -> int:
+def flops(
+    model: nn.Module, input_hw: tuple[int, int], *, norms: bool = False, part: nn.Module | None = None
+) -> int:
     """Floating-point operations (FLOPs) for one image: two for each multiply-add of a convolution.
 
     Args:
@@ -24,6 +26,7 @@ def flops(model: nn.Module, input_hw: tuple[int, int], *, norms: bool = False) -
         input_hw: Height and width of the input, pixels.
         norms: Whether to add two for each output value of a batch norm. Published figures of YOLOv5 and its
             successors include them; a network with folded batch norms has none.
+        part: Count the convolutions of this part of the network only, such as its head; None for all.
     """
     total = 0
 
@@ -34,7 +37,7 @@ def flops(model: nn.Module, input_hw: tuple[int, int], *, norms: bool = False) -
         elif norms:
             total += 2 * out.numel()
 
-    counted = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+    counted = [m for m in (part or model).modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
     handles = [module.register_forward_hook(count) for module in counted]
     device = next(model.parameters()).device
     training = model.training

@@ -26,7 +26,13 @@ from distill.recipe import Recipe
 from distill.recipe_toml import build_recipe
 from distill.study.grid import NO_TEACHER, Cell, Study
 from distill.study.process import CELL, DETECTIONS, ERROR, HINT, SCORE, folder_lock
-from distill.study.scoring import choose_split, evaluate_checkpoint, save_detections, score_values
+from distill.study.scoring import (
+    choose_split,
+    evaluate_checkpoint,
+    network_values,
+    save_detections,
+    score_values,
+)
 from distill.teacher import weights_path
 from distill.train import train
 from distill.training.continuation import RESUMABLE_CHANGES
@@ -120,6 +126,7 @@ def run_cell(folder: Path, *, threads: int = 0) -> dict[str, Any]:
         "epochs": result["epochs"],
         "epoch": result["best_epoch"] if what["weights"] == "best" else result["epochs"],
         **score_values(accuracy),
+        "network": network_values(folder / what["weights"], recipe.input_hw),
         "training_seconds": result["training_seconds"],
         "seconds_per_step": result["seconds_per_step"],
         "arithmetic": result["arithmetic"],

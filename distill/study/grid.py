@@ -68,6 +68,9 @@ class Study:
         weights: The reported averaged weights: of the ``last`` epoch, which avoids selection on a small
             validation split, or of the ``best`` one.
         resamples: Of the test images, for the bootstrap.
+        resample: What the bootstrap draws: single ``images``, or ``sequences`` of them, whose images are not
+            independent; see ``distill.study.sequences``.
+        primary: Classes whose mean AP50-95 is the primary figure; empty for mAP50-95 of all classes.
     """
 
     recipe: Any
@@ -82,6 +85,8 @@ class Study:
     split: Literal["auto", "train", "val", "test"] = "auto"
     weights: Weights = "last"
     resamples: int = 2000
+    resample: Literal["images", "sequences"] = "images"
+    primary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

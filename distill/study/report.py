@@ -11,7 +11,7 @@ from distill.study.grid import Cell, Study
 from distill.study.plots import plot_arms, plot_classes, plot_learning
 from distill.study.process import LOCK
 from distill.study.run import finished_cells
-from distill.study.summary import ArmRow, Scored, arm_rows, compare
+from distill.study.summary import ArmRow, Scored, arm_rows, compare, with_primary
 from distill.study.table import arm_row_values, cell_values, markdown, test_values, write_tables
 from distill.study.teachers import teacher_file, teacher_rows
 from edgestill.files import write_json
@@ -35,7 +35,7 @@ def report(
     Returns:
         The content of ``study.json``.
     """
-    scored = list(finished_cells(study, cells, out))
+    scored = [(cell, with_primary(score, study.primary)) for cell, score in finished_cells(study, cells, out)]
     result: dict[str, Any] = {
         "study": name,
         "out": str(out),
@@ -51,8 +51,9 @@ def report(
     tables: list[Path] = []
     if scored:
         rows = arm_rows(scored)
-        comparisons = compare(scored, out, study.against, study.resamples)
-        lines = [*teacher_rows([cell for cell, _ in scored], result["split"], out), *rows]
+        comparisons = compare(scored, out, study)
+        teachers = teacher_rows([cell for cell, _ in scored], result["split"], out, study.primary)
+        lines = [*teachers, *rows]
         text = markdown(name, study, scored, lines, comparisons)
         tables = [*write_tables(out, text, scored, lines, comparisons), *_plots(study, scored, rows, out)]
         result |= {

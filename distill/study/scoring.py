@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.checkpoints import native
+from distill.models.counts import flops, parameter_count
 from distill.training.torch_detector import TorchDetector
 from edgestill.dataset import Dataset, read_image, say_remarks
 from edgestill.detections import Detections
@@ -103,6 +104,24 @@ def evaluate_checkpoint(
 def score_values(accuracy: Accuracy) -> dict[str, Any]:
     """The scores as a dictionary of JSON values."""
     return {f.name: getattr(accuracy, f.name) for f in fields(accuracy)}
+
+
+def network_values(weights: Path, input_hw: tuple[int, int]) -> dict[str, float]:
+    """Size of a checkpoint's network: ``parameters``, ``gflops``, and the same of its head as ``head_...``.
+
+    Args:
+        weights: The checkpoint.
+        input_hw: Height and width of the input for the GFLOPs, pixels. Two FLOPs are counted for each
+            multiply-add of a convolution.
+    """
+    model, _, _ = native.load(weights)
+    head = model.model[-1]
+    return {
+        "parameters": parameter_count(model),
+        "head_parameters": parameter_count(head),
+        "gflops": flops(model, input_hw) / 1e9,
+        "head_gflops": flops(model, input_hw, part=head) / 1e9,
+    }
 
 
 def save_detections(path: Path, detections: SplitDetections) -> None:

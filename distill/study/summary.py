@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.study.grid import Cell, by_student_and_teacher
+from distill.study.grid import Cell, Study, by_student_and_teacher
 from distill.study.process import DETECTIONS
 from distill.study.scoring import load_detections, same_images
+from distill.study.sequences import sequence_of
 from distill.study.statistics import PairedDifference, holm, paired_t, percentile_test
 from edgestill.errors import UsageError
 from edgestill.progress import progress
 from runtime.metrics.bootstrap import draws, resampled
 
-#: The tested metrics, in the order of ``bootstrap.resampled``.
+#: The metrics of all classes, in the order of ``bootstrap.resampled``; ``PRIMARY`` is the third one.
 METRICS = ("map50", "map50_95")
+PRIMARY = "primary"
+STRICT, SIZED = "map75", "size"  # mAP at IoU 0.75, and by size of the object
 
 Scored = tuple[Cell, Mapping[str, Any]]
 
@@ -36,9 +39,10 @@ class ArmRow:
         model: The student's architecture.
         epochs: Trained epochs, the maximum over the seeds.
         seeds: Finished seeds.
-        scores: By ``map50``, ``map50_95`` and the classes' ``ap50 NAME`` and ``ap50_95 NAME``, one value
-            a seed; NaN for a class without labels.
+        scores: By ``map50``, ``map50_95``, ``primary`` if the study has it, and the classes' ``ap50 NAME``
+            and ``ap50_95 NAME``, one value a seed; NaN for a class without labels.
         sources: mAP50-95 by source of the images, one value a seed; empty where they have one source.
+        network: ``parameters``, ``gflops`` and those of the head; empty for cells of an older version.
     """
 
     student: str
@@ -49,6 +53,7 @@ class ArmRow:
     seeds: tuple[int, ...]
     scores: Mapping[str, tuple[float, ...]]
     sources: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    network: Mapping[str, float] = field(default_factory=dict)
 
     def mean(self, key: str) -> float:
         """Mean over the seeds."""
@@ -78,9 +83,9 @@ class Comparison:
         teacher: The teacher's.
         arm: The compared arm.
         against: The reference arm.
-        metric: ``map50`` or ``map50_95``.
+        metric: ``map50``, ``map50_95`` or ``primary``.
         seeds: t test over the seeds.
-        images: Bootstrap over the images, of the difference's mean over the seeds.
+        images: Bootstrap over the images or their sequences, of the difference's mean over the seeds.
         seeds_holm: ``seeds.p``, corrected for the number of arms.
         images_holm: ``images.p``, corrected for the number of arms.
     """
@@ -99,6 +104,22 @@ class Comparison:
     def plain_against(self) -> str:
         """The arm that it is compared with, without values of the sweep."""
         return self.against.partition(" ")[0]
+
+
+def with_primary(score: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """A cell's or teacher's scores, with the mean AP50-95 of some classes as ``primary``.
+
+    Raises:
+        UsageError: There is no such class, or it has no labels.
+    """
+    values = [(name, score["per_class"].get(name, {}).get("ap50_95")) for name in classes]
+    for name, value in values:
+        if value is None:
+            raise UsageError(
+                f"the primary class {name} has no labels in the split {score['split']}",
+                hint=f"classes: {', '.join(score['per_class'])}",
+            )
+    return {**score, PRIMARY: mean([value for _, value in values])} if values else dict(score)
 
 
 def arm_rows(scored: Sequence[Scored]) -> list[ArmRow]:
@@ -126,6 +147,7 @@ def arm_row(student: str, teacher: str, arm: str, scores: Sequence[Mapping[str, 
         seeds=tuple(score["seed"] for score in scores),
         scores=_by_key([_flat(score) for score in scores]),
         sources=_by_key([{n: s["map50_95"] for n, s in score["per_source"].items()} for score in scores]),
+        network=scores[0].get("network", {}),
     )
 
 
@@ -135,21 +157,23 @@ def _by_key(scores: Sequence[Mapping[str, float | None]]) -> dict[str, tuple[flo
 
 
 def _flat(score: Mapping[str, Any]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {metric: score[metric] for metric in METRICS}
+    found: dict[str, float | None] = {key: score[key] for key in (*METRICS, PRIMARY, STRICT) if key in score}
+    found |= {f"{SIZED} {name}": entry["ap50_95"] for name, entry in score["by_size"].items()}
     for name, entry in score["per_class"].items():
         found |= {f"{key} {name}": entry[key] for key in ("ap50", "ap50_95")}
     return found
 
 
-def compare(scored: Sequence[Scored], out: Path, against: Sequence[str], resamples: int) -> list[Comparison]:
-    """Every arm against each arm of ``against`` that has the same student, teacher and seeds.
+def compare(scored: Sequence[Scored], out: Path, study: Study) -> list[Comparison]:
+    """Every arm against each arm of ``study.against`` that has the same student, teacher and seeds.
 
     Raises:
         UsageError: The cells were scored on different images.
     """
-    pairs = list(_pairs([cell for cell, _ in scored], against))
+    pairs = list(_pairs([cell for cell, _ in scored], study.against))
     needed = dict.fromkeys(cell for _, _, _, both in pairs for pair in both for cell in pair)
-    scores = _resampled(list(needed), out, resamples)
+    scores = _resampled(list(needed), out, study)
+    metrics = (*METRICS, PRIMARY) if study.primary else METRICS
     made = [
         Comparison(
             student=key[0],
@@ -161,7 +185,7 @@ def compare(scored: Sequence[Scored], out: Path, against: Sequence[str], resampl
             images=percentile_test(float(differences[:, 0].mean()), differences[:, 1:].mean(0)),
         )
         for key, arm, other, both in pairs
-        for m, metric in enumerate(METRICS)
+        for m, metric in enumerate(metrics)
         # [seeds, 1 + resamples]; the first column is the measured value.
         for differences in [np.stack([scores[a][:, m] - scores[b][:, m] for a, b in both])]
     ]
@@ -195,12 +219,14 @@ def _reference(arm: str, plain: str, arms: Sequence[str]) -> str | None:
     return max(fitting, key=len, default=None)
 
 
-def _resampled(cells: Sequence[Cell], out: Path, resamples: int) -> dict[Cell, NDArray[np.float64]]:
-    """Mean AP of every cell for the same draws of images."""
+def _resampled(cells: Sequence[Cell], out: Path, study: Study) -> dict[Cell, NDArray[np.float64]]:
+    """Mean AP of every cell for the same draws of images or sequences."""
     if not cells:
         return {}
     first = load_detections(out / cells[0].folder / DETECTIONS)
-    weights = draws(len(first.images), resamples)
+    groups = sequence_of(first.images) if study.resample == "sequences" else None
+    weights = draws(len(first.images), study.resamples, groups=groups)
+    primary = [first.classes.index(name) for name in study.primary]
     scores = {}
     with progress("resampling images, cells", len(cells)) as advance:
         for cell in cells:
@@ -211,7 +237,11 @@ def _resampled(cells: Sequence[Cell], out: Path, resamples: int) -> dict[Cell, N
                     hint=f"the data changed: remove {out}/cells/*/*/*/score.json and study again",
                 )
             scores[cell] = resampled(
-                detections.predictions, detections.truths, len(detections.classes), weights
+                detections.predictions,
+                detections.truths,
+                len(detections.classes),
+                weights,
+                primary=primary,
             )
             advance()
     return scores

@@ -11,10 +11,16 @@ from typing import Any
 
 from distill.plots.training import MAX_NAMED
 from distill.study.grid import Study
-from distill.study.summary import METRICS, ArmRow, Comparison, Scored, mean, spread
+from distill.study.summary import METRICS, PRIMARY, SIZED, STRICT, ArmRow, Comparison, Scored, mean, spread
 from edgestill.files import write_bytes
 
-TITLES = {"map50": "mAP50", "map50_95": "mAP50-95", "ap50": "mAP50", "ap50_95": "mAP50-95"}
+TITLES = {
+    "map50": "mAP50",
+    "map50_95": "mAP50-95",
+    PRIMARY: "Primary figure",
+    "ap50": "mAP50",
+    "ap50_95": "mAP50-95",
+}
 TEST_COLUMNS = ("Student", "Teacher", "Arm", "n", "Δ", "Seeds", "p", "Holm", "Images", "p", "Holm")
 _SCORES = """\
 Scores are in points (0 to 100): the mean over the seeds ± their standard deviation."""
@@ -24,8 +30,11 @@ two-sided, both with 95 % intervals. **Seeds** is a paired t test over the seeds
 for other trainings? With few seeds only large, consistent differences are significant. **Images** is a
 paired bootstrap over the {images} images ({resamples} resamples, the same for both arms; mAP is recomputed,
 and its difference is the mean over the seeds): does the difference hold for other images and the same
-networks? Images of one drive are correlated, so the true interval is wider. **Holm** is p corrected for the
-number of arms in the table."""
+networks? {units} **Holm** is p corrected for the number of arms in the table."""
+_UNITS = {
+    "images": "Images of one drive are correlated, so the true interval is wider.",
+    "sequences": "Whole sequences of images are drawn, as images of one drive are correlated.",
+}
 
 
 def write_tables(
@@ -65,11 +74,19 @@ def markdown(
     reference = study.against[0] if study.against else ""
     parts = [f"# {title}", about, _grid(_columns(rows), _lines(rows, comparisons, reference)), _SCORES]
     if comparisons:
-        parts.append(_TESTS.format(reference=reference, images=first["images"], resamples=study.resamples))
+        parts.append(
+            _TESTS.format(
+                reference=reference,
+                images=first["images"],
+                resamples=study.resamples,
+                units=_UNITS[study.resample],
+            )
+        )
+    parts += ["## Networks, and mAP by IoU and size of the object", _scale(rows)]
     if len(rows[0].sources) > 1:
         parts += ["## mAP50-95 by source of the images", _sources(rows)]
     for against in study.against:
-        for metric in reversed(METRICS):
+        for metric in (PRIMARY, *reversed(METRICS)):
             lines = [_test_line(c) for c in comparisons if (c.metric, c.plain_against) == (metric, against)]
             if lines:
                 parts += [f"## {TITLES[metric]} against `{against}`", _grid(TEST_COLUMNS, lines)]
@@ -96,6 +113,23 @@ def _test_line(one: Comparison) -> list[str]:
     ]
 
 
+def _scale(rows: Sequence[ArmRow]) -> str:
+    """Parameters, FLOPs, mAP at IoU 0.75 and by COCO's sizes: the columns of the papers' tables."""
+    counts = {"parameters": 1e6, "head_parameters": 1e6, "gflops": 1.0, "head_gflops": 1.0}
+    names = ["Parameters, M", "Of the head", "GFLOPs", "Of the head", "mAP75"]
+    sizes = [key for key in rows[0].scores if key.startswith(f"{SIZED} ")]
+    lines = []
+    for row in rows:
+        network = [f"{row.network[key] / unit:.2f}" if row.network else "-" for key, unit in counts.items()]
+        keys = [key for key in (STRICT, *sizes) if key in row.scores]
+        scores = [_points(row.mean(key), row.spread(key)) for key in keys]
+        lines.append([row.student, row.teacher, row.arm, *network, *scores])
+    return _grid(
+        ["Student", "Teacher", "Arm", *names, *(f"mAP {key.removeprefix(SIZED).strip()}" for key in sizes)],
+        lines,
+    )
+
+
 def _sources(rows: Sequence[ArmRow]) -> str:
     columns = ["Student", "Teacher", "Arm", *rows[0].sources]
     lines = [
@@ -112,12 +146,13 @@ def _size(hw: tuple[int, int]) -> str:
 def _columns(rows: Sequence[ArmRow]) -> list[str]:
     parted = [key.partition(" ") for key in _per_class(rows)]
     per_class = [f"{name} {TITLES[kind]}" for kind, _, name in parted]
-    return ["Student", "Teacher", "Arm", "mAP50", "mAP50-95", "Δ", *per_class, "Epochs", "Seeds"]
+    primary = [TITLES[PRIMARY]] if PRIMARY in rows[0].scores else []
+    return ["Student", "Teacher", "Arm", *primary, "mAP50", "mAP50-95", "Δ", *per_class, "Epochs", "Seeds"]
 
 
 def _per_class(rows: Sequence[ArmRow]) -> list[str]:
     """Scores by class, if there are not too many; ``table.csv`` has them all."""
-    keys = [key for key in rows[0].scores if key not in METRICS]
+    keys = [key for key in rows[0].scores if key.startswith("ap50")]
     return keys if len(keys) <= len(METRICS) * MAX_NAMED else []
 
 
@@ -130,7 +165,7 @@ def _lines(rows: Sequence[ArmRow], comparisons: Sequence[Comparison], reference:
     lines = []
     for row in rows:
         shown = {key: _points(row.mean(key), row.spread(key)) for key in row.scores}
-        names = [row.student, row.teacher, row.arm]
+        names = [row.student, row.teacher, row.arm, *([shown[PRIMARY]] if PRIMARY in shown else [])]
         means = [shown["map50"], shown["map50_95"], deltas.get((row.student, row.teacher, row.arm), "")]
         per_class = [shown[key] for key in _per_class(rows)]
         lines.append([*names, *means, *per_class, str(row.epochs), str(len(row.seeds))])

@@ -10,8 +10,8 @@ from distill.checkpoints import native
 from distill.data.loader import open_datasets
 from distill.study.cell import digest_of
 from distill.study.grid import NO_TEACHER, Cell
-from distill.study.scoring import evaluate_checkpoint, score_values
-from distill.study.summary import ArmRow, arm_row
+from distill.study.scoring import evaluate_checkpoint, network_values, score_values
+from distill.study.summary import ArmRow, arm_row, with_primary
 from distill.teacher import weights_path
 from edgestill.errors import ToolchainError
 from edgestill.files import read_json, write_json
@@ -20,7 +20,7 @@ from edgestill.progress import say
 TEACHER = "(the teacher)"
 
 
-def teacher_rows(cells: Sequence[Cell], split: str, out: Path) -> list[ArmRow]:
+def teacher_rows(cells: Sequence[Cell], split: str, out: Path, primary: Sequence[str] = ()) -> list[ArmRow]:
     """A row for each teacher of some cells, except those that are not checkpoints of this project.
 
     All are scored at the input size of the first cell, which is that of the table. Scores are cached in
@@ -31,7 +31,11 @@ def teacher_rows(cells: Sequence[Cell], split: str, out: Path) -> list[ArmRow]:
     scores = {
         name: _score(cell, split, input_hw, teacher_file(out, name)) for name, cell in by_teacher.items()
     }
-    return [arm_row(name, NO_TEACHER, TEACHER, [score]) for name, score in scores.items() if score]
+    return [
+        arm_row(name, NO_TEACHER, TEACHER, [with_primary(score, primary)])
+        for name, score in scores.items()
+        if score
+    ]
 
 
 def teacher_file(out: Path, name: str) -> Path:
@@ -56,5 +60,6 @@ def _score(cell: Cell, split: str, input_hw: tuple[int, int], kept: Path) -> dic
         return None
     trained = {"epochs": about.get("epoch", 0), "seed": about.get("recipe", {}).get("seed", 0)}
     score = {**what, "model": spec.name, **trained, **score_values(accuracy)}
+    score["network"] = network_values(weights, input_hw)
     write_json(kept, score)
     return score

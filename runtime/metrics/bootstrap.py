@@ -4,7 +4,7 @@ Detections are matched with labels once for each image, since matching does not 
 resample then weights images by how often they were drawn, and all models are given the same draws. The
 protocol is that of ``runtime.metrics.evaluate``: with all weights 1 the result equals its score.
 
-Images of one drive are correlated, so the spread between independent drives is larger than this one.
+Images of one drive are correlated. With ``groups``, whole sequences of images are drawn, not single images.
 """
 
 from __future__ import annotations
@@ -41,36 +41,62 @@ class Ranked:
     labels: Ints
 
 
-def draws(images: int, resamples: int, seed: int = 0) -> Ints:
-    """How often each image is drawn; int64 ``[1 + resamples, images]``. The first row is all ones."""
-    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
-    return np.concatenate((np.ones((1, images), np.int64), drawn))
+def draws(images: int, resamples: int, seed: int = 0, groups: Sequence[int] | None = None) -> Ints:
+    """How often each image is drawn; int64 ``[1 + resamples, images]``. The first row is all ones.
+
+    Args:
+        images: Number of images.
+        resamples: Number of draws.
+        seed: Of the draws.
+        groups: The group of each image, counted from 0; whole groups are drawn, as many as there are.
+            None draws single images.
+    """
+    of_image = np.arange(images) if groups is None else np.asarray(groups)
+    units = int(of_image.max(initial=-1)) + 1
+    drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
+    return np.concatenate((np.ones((1, images), np.int64), drawn[:, of_image]))
 
 
 def resampled(
-    predictions: Sequence[Detections], truths: Sequence[Truth], classes: int, weights: Ints
+    predictions: Sequence[Detections],
+    truths: Sequence[Truth],
+    classes: int,
+    weights: Ints,
+    *,
+    primary: Sequence[int] = (),
 ) -> NDArray[np.float64]:
-    """mAP50 and mAP50-95 of a model on resampled images.
+    """mAP50 and mAP50-95 of a model on resampled images, and the mean AP50-95 of some classes.
 
     Args:
         predictions: Detections of each image, in source pixels.
         truths: Labels of each image, in the same order.
         classes: Number of classes.
         weights: From ``draws``, ``[rows, images]``.
+        primary: Indices of the classes of the third column; empty for no such column.
 
     Returns:
-        float64 ``[rows, 2]``, a row for each row of ``weights``; NaN where no label was drawn.
+        float64 ``[rows, 2]`` or, with ``primary``, ``[rows, 3]``, a row for each row of ``weights``; NaN
+        where no label was drawn.
     """
     ranked = [rank(predictions, truths, k) for k in range(classes)]
     parts = []
     for start in range(0, len(weights), CHUNK):
         chunk = weights[start : start + CHUNK]
         scores = np.stack([_precision(one, chunk) for one in ranked])  # [K, T, rows]
-        with np.errstate(invalid="ignore"):
-            known = ~np.isnan(scores)
-            mean = np.where(known, scores, 0).sum(0) / known.sum(0)  # over classes with labels drawn
-        parts.append(np.stack((mean[0], mean.mean(0)), axis=1))
+        mean = _mean_of_known(scores)
+        columns = [mean[0], mean.mean(0)]
+        if primary:
+            columns.append(_mean_of_known(scores[list(primary)]).mean(0))
+        parts.append(np.stack(columns, axis=1))
     return np.concatenate(parts)
+
+
+def _mean_of_known(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the classes of which labels were drawn; ``[K, T, rows]`` to ``[T, rows]``."""
+    known = ~np.isnan(scores)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = np.where(known, scores, 0).sum(0) / known.sum(0)
+    return mean
 
 
 def rank(predictions: Sequence[Detections], truths: Sequence[Truth], class_id: int) -> Ranked:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EVAL_CONF = 0.001
 EVAL_IOU = 0.6
 
+IOU_75 = 5  # index of IoU 0.75 among 0.50, 0.55, ... 0.95
 RARE_LABELS = 100  # with fewer, a few boxes change the AP by several points
 MAX_SOURCES = 20  # more file-name prefixes than this are not names of sources
 
@@ -48,6 +49,7 @@ class Accuracy:
         labels: Number of labels in them.
         map50: Mean AP at IoU 0.50 over the classes with labels; None if there are none.
         map50_95: The same over IoU 0.50 to 0.95.
+        map75: The same at IoU 0.75.
         per_class: By class name; AP is None for a class without labels, which is not in the mean.
         by_size: By ``small``, ``medium``, ``large``: means over the classes with labels of that size.
         by_short_side_px: The same by the shorter side of a box in source pixels; set by ``score_images``.
@@ -60,6 +62,7 @@ class Accuracy:
     labels: int
     map50: float | None
     map50_95: float | None
+    map75: float | None
     per_class: dict[str, Score]
     by_size: dict[str, Score]
     by_short_side_px: dict[str, Score] = field(default_factory=dict)
@@ -105,6 +108,7 @@ def score(
         labels=labels.size,
         map50=mean(precision[0, :, :, 0]),
         map50_95=mean(precision[:, :, :, 0]),
+        map75=mean(precision[IOU_75, :, :, 0]),
         per_class=per_class,
         by_size=by_size(precision, truths, AREA),
         doubts=_doubts(per_class),

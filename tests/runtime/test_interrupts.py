@@ -1,7 +1,6 @@
 """Signals during a run: a recording stays, a line is whole, a frame is written to its end."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from runtime.frames import open_source
-from runtime.interrupts import Interrupts, Terminated
+from runtime.interrupts import Interrupts
 
 #: A camera without end, recorded with JSON lines; argument: the file.
 RECORDING = """
@@ -130,34 +129,97 @@ def test_a_file_source_that_is_terminated_leaves_the_older_result(tmp_path: Path
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"drive.mp4": b"older"}
 
 
-def interrupted(*signals: int) -> tuple[str, list[str]]:
-    """How a block ends that gets these signals while it is held, and what it did."""
-    done = []
-    with Interrupts() as interrupts:
-        try:
-            with interrupts.held():
-                for number in signals:
-                    os.kill(os.getpid(), number)
-                done.append("written")
-        except (KeyboardInterrupt, Terminated) as error:
-            return f"{type(error).__name__} {getattr(error, 'code', '')}".strip(), done
-    return "", done
+#: How a block ends that gets signals while it is held, and what it did; arguments: the signals.
+HELD = """
+import os, sys
+from runtime.interrupts import Interrupts, Terminated
+
+done = []
+with Interrupts() as interrupts:
+    try:
+        with interrupts.held():
+            for number in map(int, sys.argv[1:]):
+                os.kill(os.getpid(), number)
+            done.append("written")
+    except (KeyboardInterrupt, Terminated) as error:
+        print(type(error).__name__, getattr(error, "code", ""), *done)
+"""
+
+#: A run whose gate waits when Ctrl-C comes; argument: the signal.
+AT_THE_GATE = """
+import signal, sys
+import numpy as np
+from edgestill.detections import Detections
+from edgestill.spec import ModelSpec
+from runtime.frames import Frame
+from runtime.pipeline import Pipeline, Stream
+
+class Detector:
+    spec = ModelSpec(name="none", input_hw=(32, 32), classes=("a", "b"))
+    def timed(self, image_bgr):
+        return Detections.empty(), {}
+
+class Clip:
+    is_live, fps, total, dropped, drops, doubts, broke_off = False, 10.0, 8, 0, {}, (), None
+    def frames(self):
+        for i in range(8):
+            image = np.zeros((32, 32, 3), np.uint8)
+            yield Frame(image_bgr=image, index=i, captured_s=0.0, name="c", decode_ms=1.0, time_s=i / 10)
+
+class Closed:
+    def admits(self, source, *, is_live):
+        signal.raise_signal(int(sys.argv[1]))
+        return True
+
+class Notes:
+    needs_overlay = False
+    def write(self, result, image_bgr):
+        print("written")
+        return True
+    def close(self, *, complete):
+        print("closed", complete)
+        return ()
+
+end = Pipeline(Detector(), sinks=[Notes()], gate=Closed()).run([Stream(source=Clip(), name="clip")])
+print(type(end.interrupted).__name__)
+"""
+
+#: Signals after the first one, while files are closed.
+CLOSING = """
+import os, signal
+from runtime.interrupts import Interrupts
+
+with Interrupts() as interrupts:
+    interrupts.ignore()
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("closed", flush=True)
+"""
+
+
+def printed(code: str, *signals: int) -> str:
+    """What a process prints that sends itself signals: no test signals the process that runs the tests."""
+    command = [sys.executable, "-c", code, *map(str, map(int, signals))]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    return run.stdout.strip()
 
 
 def test_a_held_signal_waits_for_the_end_of_the_block() -> None:
-    assert interrupted(signal.SIGINT) == ("KeyboardInterrupt", ["written"])
-    assert interrupted(signal.SIGHUP) == ("Terminated 129", ["written"])
+    assert printed(HELD, signal.SIGINT) == "KeyboardInterrupt  written"
+    assert printed(HELD, signal.SIGHUP) == "Terminated 129 written"
 
 
 def test_a_second_signal_does_not_wait() -> None:
-    assert interrupted(signal.SIGINT, signal.SIGTERM) == ("Terminated 143", [])
+    assert printed(HELD, signal.SIGINT, signal.SIGTERM) == "Terminated 143"
 
 
 def test_signals_are_ignored_while_files_are_closed() -> None:
-    with Interrupts() as interrupts:
-        interrupts.ignore()
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGINT)
+    assert printed(CLOSING) == "closed"
+
+
+def test_a_run_that_waits_at_the_gate_can_be_interrupted() -> None:
+    assert printed(AT_THE_GATE, signal.SIGINT).splitlines() == ["closed False", "KeyboardInterrupt"]
+    assert printed(AT_THE_GATE, signal.SIGTERM).splitlines() == ["closed False", "Terminated"]
 
 
 def test_handlers_of_the_program_stay(monkeypatch: pytest.MonkeyPatch) -> None:

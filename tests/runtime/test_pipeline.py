@@ -1,6 +1,5 @@
 """Source, detector, tracker and sinks at work together."""
 
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -201,18 +200,6 @@ def test_frames_that_the_gate_does_not_admit_are_discarded() -> None:
     end = Pipeline(Fake(), sinks=(sink,), gate=gate).run([Stream(source=Clip(8), name="clip")])
     assert [r.frame.index for r in sink.results] == [2, 5]
     assert (end.streams[0].summary.frames, gate.asked) == (2, [False] * 8)
-
-
-def test_a_run_that_waits_at_the_gate_can_be_interrupted() -> None:
-    class Closed:
-        def admits(self, source: str, *, is_live: bool) -> bool:
-            signal.raise_signal(signal.SIGINT)
-            return True
-
-    sink = Notes()
-    end = Pipeline(Fake(), sinks=(sink,), gate=Closed()).run([Stream(source=Clip(8), name="clip")])
-    assert isinstance(end.interrupted, KeyboardInterrupt)
-    assert (sink.results, sink.closed) == ([], [False])
 
 
 def test_without_a_tracker_there_is_nothing_to_judge() -> None:

@@ -106,6 +106,10 @@ DAMAGED = (
         12,
     ),
     _Damaged("inspect-onnx", _w("inspect tiny.onnx"), ("onnx",), ("tiny.onnx",), 16),
+    _Damaged("doctor-onnx", _w("doctor --for v100 --model tiny.onnx"), ("onnx",), ("tiny.onnx",), 6),
+    _Damaged(
+        "doctor-engine", _w("doctor --for v100 --model x.engine"), ("engine",), ("x.engine", "x*.json"), 6
+    ),
     _Damaged("lint-onnx", _w("inspect tiny.onnx --lint"), ("onnx",), ("tiny.onnx",), 14),
     _Damaged(
         "lint-int8", _w("inspect models/run-int8.onnx --lint"), ("models",), ("models/run-int8.onnx",), 6
@@ -361,6 +365,7 @@ PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("estimate yolov5n --device {} --precision fp16", ()),
     ("estimate yolov5n --all --precision fp16 --out {}", ()),
     ("estimate --device t4 --calibrate {}", ()),
+    ("doctor --for v100 --model {}", ()),
 )  # fmt: skip
 
 #: Commands with "{}" in the place of a number or a size.
@@ -383,6 +388,7 @@ NUMBERS = (
     *("export ckpt --to openvino --precision fp32 --out out --max-drop {} --verify data/data.yaml",),
     *("export ckpt --to tensorrt --precision fp16 --out out --workspace-mib {}",),
     *("export ckpt --to tensorrt --precision fp16 --out out --dla {}",),
+    *("doctor --for v100 --tensorrt {}",),
     *("distill recipe.toml --data data/data.yaml --out out --dry-run --set epochs={}",),
     *("distill recipe.toml --data data/data.yaml --out out --set batch={} --set methods={{}}",),
     *("distill recipe.toml --data data/data.yaml --out out --set optimiser.lr={} --set methods={{}}",),

@@ -40,6 +40,7 @@ def _finish(cell: Cell, study: Study, out: Path, detections: SplitDetections) ->
         "epochs": cell.recipe.epochs,
         "epoch": cell.recipe.epochs,
         **score_values(accuracy),
+        "network": {"parameters": 2e6, "head_parameters": 1e5, "gflops": 4.5, "head_gflops": 0.5},
         "training_seconds": 1.0,
         "seconds_per_step": 0.1,
         "arithmetic": "cpu fp32",

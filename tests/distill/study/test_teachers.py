@@ -13,9 +13,11 @@ from distill.checkpoints import native
 from distill.models.yolov5 import build, model_spec
 from distill.study import scoring, teachers
 from distill.study.grid import Cell, Study, load_study
+from distill.study.report import report
 from distill.study.scoring import SplitDetections
 from distill.study.summary import arm_rows
 from distill.study.table import markdown
+from edgestill.errors import UsageError
 from edgestill.files import read_json
 from runtime.metrics.coco import Truth
 
@@ -105,3 +107,71 @@ def test_the_header_states_the_input_of_every_row(
     text = markdown("mine", study, scored, arm_rows(scored), [])
     assert stated in text
     assert ("Other inputs" in text) == ("Other" in stated)
+
+
+def test_the_primary_figure_is_tested_first_and_by_sequences(
+    load: Any,
+    finish: Callable[..., dict[str, Any]],
+    make_truths: Callable[..., list[Truth]],
+    make_detections: Callable[..., SplitDetections],
+    tmp_path: Path,
+) -> None:
+    study, cells = load("primary=['yellow']", "resample='sequences'", "against=['none']", "resamples=50")
+    truths = make_truths(30)
+    for i, cell in enumerate(cells):
+        finish(cell, study, tmp_path, make_detections(truths, 0.4 + 0.4 * i, seed=i))
+    result = report("mine", study, cells, tmp_path, {})
+    by_metric = {test["metric"]: test for test in result["tests"]}
+    assert set(by_metric) == {"map50", "map50_95", "primary"}
+    rows = {row["arm"]: row for row in result["rows"]}
+    expected = rows["fgfi"]["primary mean"] - rows["none"]["primary mean"]
+    assert by_metric["primary"]["images mean"] == pytest.approx(expected, abs=1e-9)
+    # 30 images with following numbers are one sequence, and every draw of one sequence is the same
+    assert by_metric["primary"]["images low"] == pytest.approx(by_metric["primary"]["images high"])
+    text = (tmp_path / "table.md").read_text()
+    assert text.index("## Primary figure against") < text.index("## mAP50-95 against")
+    assert "Whole sequences" in text
+
+
+def test_a_primary_class_that_is_not_there_is_named(
+    load: Any,
+    finish: Callable[..., dict[str, Any]],
+    make_truths: Callable[..., list[Truth]],
+    make_detections: Callable[..., SplitDetections],
+    tmp_path: Path,
+) -> None:
+    study, cells = load("primary=['blue']")
+    for cell in cells:
+        finish(cell, study, tmp_path, make_detections(make_truths(5), 0.5, seed=0))
+    with pytest.raises(UsageError, match="primary class blue"):
+        report("mine", study, cells, tmp_path, {})
+
+
+def test_the_columns_of_the_papers_stand_in_a_table_of_their_own(
+    load: Any,
+    finish: Callable[..., dict[str, Any]],
+    make_truths: Callable[..., list[Truth]],
+    make_detections: Callable[..., SplitDetections],
+    tmp_path: Path,
+) -> None:
+    study, cells = load()
+    for cell in cells:
+        score = finish(cell, study, tmp_path, make_detections(make_truths(5), 0.8, seed=0))
+    report("mine", study, cells, tmp_path, {})
+    part = (tmp_path / "table.md").read_text().split("## Networks, and mAP")[1].splitlines()
+    titles = [cell.strip() for cell in part[2].split("|")]
+    assert titles[4:9] == ["Parameters, M", "Of the head", "GFLOPs", "Of the head", "mAP75"]
+    (student,) = [line for line in part if "| fgfi |" in line and "2.00" in line]
+    cells_of_row = [cell.strip() for cell in student.split("|")]
+    assert cells_of_row[4:9] == ["2.00", "0.10", "4.50", "0.50", f"{100 * score['map75']:.1f}"]
+    assert titles[9:12] == ["mAP small", "mAP medium", "mAP large"]
+
+
+def test_the_size_of_a_network_is_that_of_its_layers(weights: Path) -> None:
+    values = scoring.network_values(weights, (64, 96))
+    model = build("n", len(CLASSES))
+    assert values["parameters"] == sum(p.numel() for p in model.parameters())
+    # three convolutions of 1 x 1 from 64, 128 and 256 channels to 3 anchors of 5 + 4 values
+    assert values["head_parameters"] == sum(27 * (channels + 1) for channels in (64, 128, 256))
+    cells = [(8 * 12, 64), (4 * 6, 128), (2 * 3, 256)]
+    assert values["head_gflops"] == pytest.approx(sum(2 * 27 * n * c for n, c in cells) / 1e9)

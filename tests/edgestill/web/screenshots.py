@@ -1,32 +1,26 @@
 """The pictures of the web view in the documents: ``python -m tests.edgestill.web.screenshots VIDEO``.
 
-The video is played in the place of a camera, again and again, at its own rate. Each picture is taken at a
-moment with several lights whose states are confirmed.
+A server on this machine plays the video as an MJPEG camera, again and again, at its own rate, and
+``edgestill run`` shows it. Each picture is taken at a moment with several lights whose states are confirmed.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any
+from threading import Thread
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from edgestill import open_detector
-from edgestill.demo.pipeline import assemble
-from edgestill.demo.web.run_state import RunFacts
-from edgestill.demo.web.web_address import WebAddress
-from edgestill.demo.web.web_view import WebView
-from runtime.pipeline import FrameResult
-from runtime.sources._live import LiveSource
-from runtime.tiling import Tiling
 from tests.edgestill.web.chromium import Chromium, program
 
 QUALITY = 66  # of JPEG
@@ -38,46 +32,59 @@ document.querySelectorAll('.objects small').length >= {0} && !document.querySele
 """
 
 
-class Player:
-    """Plays a video as a camera; a ``runtime.sources._live.Capture``."""
+@contextmanager
+def camera(video: Path) -> Iterator[str]:
+    """A video as an MJPEG camera; gives its address."""
 
-    def __init__(self, video: Path) -> None:
-        self._capture = cv2.VideoCapture(str(video))
-        self.fps = float(self._capture.get(cv2.CAP_PROP_FPS))
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            try:
+                for jpeg in _again_and_again(video):
+                    self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n")
+            except OSError:  # the reader is gone
+                pass
 
-    def grab(self) -> bool:
-        """Wait for the next frame; after the last one comes the first."""
-        time.sleep(1 / self.fps)
-        if not self._capture.grab():
-            self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
-            return bool(self._capture.grab())
-        return True
+        def log_message(self, *_: object) -> None:
+            pass
 
-    def retrieve(self) -> tuple[bool, NDArray[Any]]:
-        """The grabbed frame."""
-        good, image = self._capture.retrieve()
-        return good, np.asarray(image)
-
-    def release(self) -> None:
-        """Close the file."""
-        self._capture.release()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
 
 
-class Until:
-    """Ends the run once an event is set; a ``runtime.pipeline.Sink``."""
+def _again_and_again(video: Path) -> Iterator[bytes]:
+    """The frames of a video as JPEG at its own rate; after the last one comes the first."""
+    while True:
+        capture = cv2.VideoCapture(str(video))
+        period_s = 1 / capture.get(cv2.CAP_PROP_FPS)
+        while (read := capture.read())[0]:
+            yield cv2.imencode(".jpg", np.asarray(read[1]))[1].tobytes()
+            time.sleep(period_s)
+        capture.release()
 
-    needs_overlay = False
 
-    def __init__(self, done: Event) -> None:
-        self._done = done
-
-    def write(self, result: FrameResult, image_bgr: NDArray[np.uint8]) -> bool:
-        """Whether the event is not set yet."""
-        return not self._done.is_set()
-
-    def close(self, *, complete: bool) -> tuple[Path, ...]:
-        """No files."""
-        return ()
+@contextmanager
+def running(source: str) -> Iterator[str]:
+    """``edgestill run`` with a web view; gives the view's address."""
+    words = ["run", "student", "--source", source, "--track", "--web", "0"]
+    command = [sys.executable, "-u", "-m", "edgestill", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as run:
+        try:
+            assert run.stderr is not None
+            for line in run.stderr:
+                if found := re.search(r"web view: (\S+)", line):
+                    break
+            else:
+                raise SystemExit("the run ended without a web view")
+            Thread(target=run.stderr.read, daemon=True).start()
+            yield found[1]
+        finally:
+            run.terminate()
 
 
 def look(url: str, out: Path, history_s: float, lights: int) -> None:
@@ -101,30 +108,6 @@ def look(url: str, out: Path, history_s: float, lights: int) -> None:
             shot.unlink()
 
 
-def watched(video: Path, then: Callable[[str], None]) -> None:
-    """Run the shipped student on a video with a web view while ``then`` looks at its address."""
-    player, done = Player(video), Event()
-
-    def look_and_end(url: str) -> None:
-        try:
-            then(url)
-        finally:
-            done.set()
-
-    with (
-        closing(WebView(WebAddress.parse("0"))) as view,
-        closing(open_detector("student", threads=1)) as detector,
-        closing(LiveSource(player, video.stem, player.fps)) as source,
-    ):
-        backend, classes = detector.backend, detector.spec.classes
-        facts = RunFacts(model="student", backend=backend.name, device=backend.device, classes=classes)
-        sink, gate = view.serve(facts, {"camera": source}, detector, version="0")
-        sinks = (sink, Until(done))
-        pipeline = assemble(detector, source, title="", track=True, sinks=sinks, tiling=Tiling(), gate=gate)
-        Thread(target=look_and_end, args=(view.url,), daemon=True).start()
-        pipeline.run(source)
-
-
 def main() -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -133,7 +116,8 @@ def main() -> None:
     parser.add_argument("--history-s", type=float, default=125.0, help="what the charts show")
     parser.add_argument("--lights", type=int, default=3, help="how many there must be")
     args = parser.parse_args()
-    watched(args.video, lambda url: look(url, args.out, args.history_s, args.lights))
+    with camera(args.video) as source, running(source) as url:
+        look(url, args.out, args.history_s, args.lights)
 
 
 if __name__ == "__main__":

@@ -74,3 +74,23 @@ def test_draws_repeat_and_have_as_many_images_as_there_are() -> None:
     assert (weights.sum(1) == 9).all()
     assert (weights[0] == 1).all()
     assert np.array_equal(weights, draws(9, 50))
+
+
+def test_groups_are_drawn_as_a_whole() -> None:
+    weights = draws(6, 40, groups=[0, 0, 1, 2, 2, 2])
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 3:] == weights[:, 3:4]).all()
+    assert (weights[1:, [0, 2, 3]].sum(1) == 3).all()
+    assert (weights[0] == 1).all()
+
+
+def test_the_third_figure_is_the_mean_of_some_classes(
+    make_truths: Truths, make_predictions: Predictions
+) -> None:
+    truths = make_truths(12)
+    found = make_predictions(truths, 0.7, seed=1)
+    (row,) = resampled(found, truths, 4, draws(12, 0), primary=[1])
+    by_class = score(found, truths, CLASSES, [(200, 200)] * 12).per_class
+    expected = by_class["yellow"]["ap50_95"]
+    assert row[2] == pytest.approx(expected, abs=1e-9)
+    assert row[1] != pytest.approx(expected, abs=1e-3)

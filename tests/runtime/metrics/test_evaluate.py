@@ -62,8 +62,13 @@ def test_half_of_the_labels_found_gives_51_of_101_recall_points() -> None:
 def test_a_box_of_iou_072_counts_up_to_070() -> None:
     loose = (10.0, 10.0, 50.0, 82.0)  # 72 of 100 rows: IoU 0.72, five thresholds of ten
     result = of([found((loose, 0.9, 0))], [truth((BOX, 0))])
-    assert result.map50 == 1.0
+    assert (result.map50, result.map75) == (1.0, 0.0)
     assert result.map50_95 == pytest.approx(0.5)
+
+
+def test_a_box_of_iou_076_counts_at_075() -> None:
+    tighter = (10.0, 10.0, 50.0, 86.0)
+    assert of([found((tighter, 0.9, 0))], [truth((BOX, 0))]).map75 == 1.0
 
 
 def test_the_second_box_on_one_label_is_a_false_alarm() -> None:
@@ -174,6 +179,7 @@ def test_agrees_with_ultralytics_within_one_and_a_half_points() -> None:
     )[5]
     assert mine.map50 == pytest.approx(theirs[:, 0].mean(), abs=0.015)
     assert mine.map50_95 == pytest.approx(theirs.mean(), abs=0.015)
+    assert mine.map75 == pytest.approx(theirs[:, 5].mean(), abs=0.015)
 
 
 class Oracle:
