@@ -75,8 +75,10 @@ def detect(
     """
     arch = arch or platform.machine()
     jetson = read_jetson(root)
-    # On a Jetson nvidia-smi is a stub without information; the device tree is used.
-    text = "" if jetson else cards()
+    # On a Jetson nvidia-smi is a stub without information; the device tree is used. A container hides that,
+    # and there nvidia-smi names at least Thor.
+    has_tree = jetson is not None and bool(jetson.modules or jetson.model)
+    text = "" if has_tree else cards()
     gpus = parse_cards(text)
     cpu, memory = read_cpu(root), read_memory(root)
     board = read_text(root / "proc/device-tree/model")
@@ -86,7 +88,7 @@ def detect(
         board=board,
         cpu=cpu,
         memory_mib=memory.total_mib,
-        jetson=jetson,
+        jetson=jetson if has_tree else None,
         gpus=gpus,
     )
     return DeviceSnapshot(
@@ -118,7 +120,7 @@ def _no_profile(machine: str, jetson: Jetson | None, gpus: tuple[Gpu, ...]) -> s
         )
     if jetson:
         modules = f" ({', '.join(jetson.modules)})" if jetson.modules else ""
-        what = f"{jetson.model or 'this Jetson'}{modules}"
+        what = f"{jetson.model or 'this Jetson, whose device tree is not visible'}{modules}"
     return f"no profile describes {what}"
 
 

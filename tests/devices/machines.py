@@ -239,7 +239,14 @@ MACHINES: tuple[Machine, ...] = (
     Machine(
         name="orin-container-without-device-tree", key=None, kind="jetson",
         files={"etc/nv_tegra_release": _l4t("36.4.3"), ".dockerenv": "", "proc/meminfo": "MemTotal: 7802916"},
-        jetson={"l4t": "36.4.3", "model": None, "modules": ()},
+        cards="Orin (nvgpu), [N/A], [N/A], 540.4.0, [N/A], [N/A], [N/A]\n",
+        jetson={"l4t": "36.4.3", "model": None, "modules": ()}, advice="whose device tree is not visible",
+    ),
+    Machine(
+        name="thor-container-with-release", key="jetson-thor-t5000", kind="jetson",
+        files={"etc/nv_tegra_release": _l4t("38.4.0"), "proc/meminfo": f"MemTotal: {125772 * 1024} kB\n"},
+        cards="NVIDIA Thor, 11.0, [N/A], 580.00, [N/A], 1575, [N/A]\n",
+        jetson={"l4t": "38.4.0", "modules": ()},
     ),
     Machine(
         name="thor-container-without-device-tree", key="jetson-thor-t5000", kind="gpu",
