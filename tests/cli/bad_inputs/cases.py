@@ -98,6 +98,13 @@ DAMAGED = (
         ("tiny.onnx",),
         24,
     ),
+    _Damaged(
+        "estimate-onnx",
+        _w("estimate tiny.onnx --device t4 --precision fp16"),
+        ("onnx",),
+        ("tiny.onnx",),
+        12,
+    ),
     _Damaged("inspect-onnx", _w("inspect tiny.onnx"), ("onnx",), ("tiny.onnx",), 16),
     _Damaged("doctor-onnx", _w("doctor --for v100 --model tiny.onnx"), ("onnx",), ("tiny.onnx",), 6),
     _Damaged(
@@ -354,6 +361,10 @@ PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("data synth --images 1 --size 320x192 --workers 1 --out {}", ()),
     ("data clip --seconds 0.1 --size 320x192 --out {}", ()),
     ("devices {}", ()),
+    ("estimate {} --device t4 --precision fp16", ()),
+    ("estimate yolov5n --device {} --precision fp16", ()),
+    ("estimate yolov5n --all --precision fp16 --out {}", ()),
+    ("estimate --device t4 --calibrate {}", ()),
     ("doctor --for v100 --model {}", ()),
 )  # fmt: skip
 
@@ -388,6 +399,7 @@ NUMBERS = (
     *("data synth --out out --images 1 --size 320x192 --workers {}",),
     *("data synth --out out --images 1 --workers 1 --size 320x192 --splits {},0,0",),
     *("data clip --out out/c.mp4 --size 320x192 --seconds 0.1 --fps {}",),
+    "estimate yolov5n --device t4 --precision fp16 --batch {}",
     *("data convert coco coco --out out --val-share {}", "data convert coco coco --out out --seed {}"),
 )
 KEYS = (
@@ -410,6 +422,7 @@ SIZES = (
         "run tiny.onnx --source data/images/val --tile {}",
     ),
     *("eval tiny.onnx --data data/data.yaml --imgsz {}", "eval tiny.onnx --data data/data.yaml --tile {}"),
+    "estimate yolov5n --device t4 --precision fp16 --imgsz {}",
     *("export ckpt --to onnx --precision fp32 --out out --imgsz {}",),
     *(
         "data synth --out out --images 1 --workers 1 --size {}",
