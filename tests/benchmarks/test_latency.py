@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks import cold
+from benchmarks.collect import TURN, Settings, collect
 from benchmarks.compare import LEAST_ROUNDS
 from benchmarks.footage import PATTERN_FRAMES, Footage, draw_street
-from benchmarks.latency import STAGES, TURN, Samples, Settings, bench, collect, sample_doubts, unique_names
+from benchmarks.latency import bench, unique_names
+from benchmarks.samples import STAGES, Samples, sample_doubts
 from edgestill.detections import Detections
 from edgestill.errors import ArtifactError, DataError, UsageError
 from runtime.frames import Frame

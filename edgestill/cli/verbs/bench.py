@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
-    from benchmarks.latency import Settings, bench  # noqa: PLC0415 (imports OpenCV)
+    from benchmarks.collect import Settings  # noqa: PLC0415 (imports OpenCV)
+    from benchmarks.latency import bench  # noqa: PLC0415
 
     settings = Settings(
         source=args.source,
