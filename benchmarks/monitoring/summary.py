@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,29 @@ def in_words(monitors: Mapping[str, Any]) -> str:
     why = monitors["throttle_reasons"]
     parts = [*clocks, heat or "no temperature", f"{state} ({', '.join(why)})" if why else state]
     return ", ".join(parts if clocks else ["no clocks", *parts])
+
+
+def energy_in_words(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line on the energy of each model, and one for each reason why there is none."""
+    lines = [_energy_line(model["name"], model) for model in models if model.get("energy_mj") is not None]
+    reasons: dict[str, list[str]] = {}
+    for model in models:
+        if model.get("energy_reason"):
+            reasons.setdefault(model["energy_reason"], []).append(model["name"])
+    for reason, names in reasons.items():
+        about = "" if len(names) == len(models) else f" of {', '.join(names)}"
+        lines.append(f"energy{about}: not measured, because {reason}")
+    return lines
+
+
+def _energy_line(name: str, model: Mapping[str, Any]) -> str:
+    energy = model["energy"]
+    mean, idle, spread = (f"{energy[key] / 1e3:.2f} W" for key in ("mean_mw", "idle_mw", "idle_sd_mw"))
+    return (
+        f"energy of {name}: {model['energy_mj']:.1f} mJ a frame over idle; mean {mean}, idle {idle} "
+        f"(standard deviation {spread} in {energy['idle_s']:.0f} s); "
+        f"{energy['meter']}, {energy['covers']}"
+    )
 
 
 def _figures(series: Mapping[str, Series], run: Window) -> dict[str, dict[str, float]]:

@@ -77,7 +77,8 @@ def power_of(series: Series) -> Series:
     steps_s = np.diff(series.times_s)
     known = steps_s > 0
     middles_s = series.times_s[:-1] + steps_s / 2
-    return Series(middles_s[known], np.diff(series.values)[known] / steps_s[known] * 1e3)
+    # mJ / s is mW
+    return Series(middles_s[known], np.diff(series.values)[known] / steps_s[known])
 
 
 def _energy_mj(series: Series, channel: Channel, start_s: float, end_s: float) -> float:

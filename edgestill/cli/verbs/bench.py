@@ -87,12 +87,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> Any:
-    """A table of the models, then the ratios and the doubts about the measurement."""
+    """A table of the models, then energy, ratios and the doubts about the measurement."""
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     from benchmarks.compare import in_words  # noqa: PLC0415
+    from benchmarks.monitoring.summary import energy_in_words  # noqa: PLC0415
+    from benchmarks.monitoring.summary import in_words as monitors_in_words  # noqa: PLC0415
 
     columns = (
         "model",
@@ -117,7 +119,9 @@ def show(result: dict[str, Any]) -> Any:
             *map(_number, more),
             str(m["samples"]),
         )
-    lines = [in_words(c) for c in result["ratios"]]
+    lines = energy_in_words(result["models"])
+    lines.append(f"during the run: {monitors_in_words(result['models'][0]['environment']['monitors'])}")
+    lines += [in_words(c) for c in result["ratios"]]
     lines += [f"doubt ({m['name']}): {line}" for m in result["models"] for line in m["doubts"]]
     return Group(table, Text("\n".join(lines)))
 
