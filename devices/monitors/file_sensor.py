@@ -1,7 +1,7 @@
 """Sensors whose channels are files of Linux, each with one number.
 
-The files stay open: reading one again at its beginning gives the new value of a sysfs file, for a third of
-the time of opening it (``python -m benchmarks.monitoring.cost``).
+The files stay open, because opening costs more than reading: reading a file of sysfs again at its beginning
+gives the new value.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from edgestill.cli.options import backend, sizes, tiles
 from edgestill.cli.options.model import model_file
 from edgestill.files import refuse_overwrite, write_json
 
-SUMMARY = "Measure latency, throughput, memory and start-up time of models on this machine"
+SUMMARY = "Measure latency, throughput, energy, memory and start-up time of models on this machine"
 EXAMPLE = "edgestill bench a.onnx b.onnx --interleave --source street.mp4 --out bench.json"
 
 
@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=10.0,
         metavar="S",
-        help="minimum time to measure each model (default 10)",
+        help="minimum time to measure each model (default 10), and again for its energy where there is a "
+        "power sensor",
     )
     add(
         "--min-samples",
