@@ -13,7 +13,6 @@ from typing import Any
 
 LIBRARY = "libnvidia-ml.so.1"
 _SUCCESS = 0
-_GPU_IS_LOST = 15
 _BUFFER = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE and NVML_DEVICE_UUID_V2_BUFFER_SIZE
 _CLOCK_SM, _CLOCK_MEMORY = 1, 2
 _SENSOR_GPU = 0
@@ -31,15 +30,7 @@ POWER_CAP = 0x4
 
 
 class NvmlError(Exception):
-    """An error of NVML; the message is that of the library.
-
-    Attributes:
-        lost: Whether the card has fallen off the bus.
-    """
-
-    def __init__(self, message: str, *, lost: bool = False) -> None:
-        super().__init__(message)
-        self.lost = lost
+    """An error of NVML; the message is that of the library."""
 
 
 class Nvml:
@@ -57,10 +48,13 @@ class Nvml:
         self._library = ctypes.CDLL(library)
         self._library.nvmlErrorString.restype = ctypes.c_char_p
         self.call("nvmlInit_v2")
+        self._is_open = True
 
     def close(self) -> None:
-        """End the use of the library."""
-        self._library.nvmlShutdown()
+        """End the use of the library; further calls do nothing."""
+        if self._is_open:
+            self._is_open = False
+            self._library.nvmlShutdown()
 
     def count(self) -> int:
         """Number of cards."""
@@ -85,7 +79,7 @@ class Nvml:
         status = function(*arguments)
         if status != _SUCCESS:
             said = self._library.nvmlErrorString(status)
-            raise NvmlError(said.decode("utf-8", "replace"), lost=status == _GPU_IS_LOST)
+            raise NvmlError(said.decode("utf-8", "replace"))
 
     def unsigned(self, name: str, *arguments: Any, of: type[ctypes._SimpleCData[int]] = ctypes.c_uint) -> int:
         """The number that a function writes to its last argument, of the C type ``of``."""

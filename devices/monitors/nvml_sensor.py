@@ -22,7 +22,7 @@ class NvmlSensor:
     Args:
         device: The card.
         index: Its index.
-        on_close: Called by ``close``.
+        on_close: Called by ``close``; that of several cards may be the same.
 
     Raises:
         NvmlError: It measures none of them.
@@ -51,7 +51,7 @@ class NvmlSensor:
         """One value for each channel; NaN where the card gives none now.
 
         Raises:
-            SensorLostError: The card has fallen off the bus, or gives no value at all.
+            SensorLostError: The card gives no value at all, as one that has fallen off the bus.
         """
         values = []
         message = ""
@@ -59,8 +59,6 @@ class NvmlSensor:
             try:
                 values.append(read())
             except NvmlError as error:  # noqa: PERF203 (each figure may fail alone)
-                if error.lost:
-                    raise SensorLostError(str(error)) from error
                 values.append(math.nan)
                 message = str(error)
         if all(map(math.isnan, values)):
@@ -98,8 +96,7 @@ def open_nvml(library: str = LIBRARY) -> list[NvmlSensor] | str:
     try:
         for index in range(nvml.count()):
             try:
-                last_one_closes = nvml.close if not sensors else _nothing
-                sensors.append(NvmlSensor(nvml.device(index), index, last_one_closes))
+                sensors.append(NvmlSensor(nvml.device(index), index, nvml.close))
             except NvmlError as error:  # noqa: PERF203 (a card may fail alone)
                 reason = f"NVML: {error}"
     except NvmlError as error:
@@ -135,7 +132,3 @@ def _answers(read: Callable[[], float]) -> bool:
     except NvmlError:
         return False
     return True
-
-
-def _nothing() -> None:
-    """For all cards but one, which ends the use of the library."""

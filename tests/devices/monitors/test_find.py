@@ -94,6 +94,12 @@ def test_without_a_meter_there_is_a_reason(tree: str, device: str, reason: str, 
         pass
 
 
+def test_the_power_of_a_card_is_not_that_of_the_cpu() -> None:
+    card = Scripted("NVML GPU 0", (), [])
+    card.meter = PowerMeter(name="NVML", covers="board", channels=(), update_s=0.1, nvidia_gpu=0)
+    assert Sensors((card,), {"RAPL": "for root only"}).power_meter("CPU") == "for root only"
+
+
 def test_tegrastats_stands_in_for_rails_that_do_not_make_a_module(tmp_path: Path) -> None:
     program = Scripted("tegrastats", (), [])
     found = found_in(tmp_path, "unknown-rails", program)

@@ -21,14 +21,15 @@ HEAT = Channel("temperature_c", "cpu")
 class Scripted:
     """A sensor that says what it is told, in order, and is lost behind the last."""
 
-    meter = None
+    meter: PowerMeter | None = None
 
     def __init__(self, name: str, channels: tuple[Channel, ...], rows: Iterable[Sequence[float]]) -> None:
         self.name, self.channels = name, channels
-        self._rows, self.closed = iter(rows), False
+        self._rows, self.closed, self.reads = iter(rows), False, 0
         self.ended = Event()
 
     def read(self) -> Sequence[float]:
+        self.reads += 1
         row = next(self._rows, None)
         if row is None:
             self.ended.set()
@@ -71,6 +72,7 @@ def test_a_sensor_that_vanishes_keeps_its_values_and_the_others_go_on() -> None:
     for _ in range(3):
         monitor.sample()
     found = monitor.trace()
+    assert (gone.reads, stays.reads) == (2, 3), "what is lost is not read again"
     assert list(found.series[POWER].values) == [5]
     assert len(found.series[HEAT]) == 3
     assert list(found.lost) == ["gone"]

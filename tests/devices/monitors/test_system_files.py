@@ -17,6 +17,7 @@ def read(open_sensor: Callable[[Path], FileSensor | str], root: Path, kind: Kind
     sensor = open_sensor(root)
     assert isinstance(sensor, FileSensor), sensor
     found = dict(zip(sensor.channels, sensor.read(), strict=True))
+    assert len(found) == len(sensor.channels), "no channel is there twice"
     sensor.close()
     return {channel.name: value for channel, value in found.items() if channel.kind == kind}
 
