@@ -35,7 +35,7 @@ class Tegrastats:
     Attributes:
         power_mw: Current power of each rail.
         temperatures_c: By thermal zone, without units that are switched off.
-        cpu_mhz: Clock of each core; NaN-free: cores that are off are left out.
+        cpu_mhz: Clock of each core; cores that are off are left out.
         gpu_mhz: Clock of each graphics processing cluster.
         gpu_load: Load of the GPU, 0 to 1; None if the line has none, which is not a load of 0.
         memory_mhz: Clock of the memory (EMC).
