@@ -45,7 +45,7 @@ def latency_section(bench: Result, title: str = "Latency") -> Section:
         Table(
             columns=(*columns, "cold start", "memory MiB", *(("mJ a frame", "W") if measured else ())),
             rows=rows,
-            caption="Times in milliseconds. Cold start and memory are of a new process. A dash: too few samples."
+            caption="Times in milliseconds. Cold start and memory: of a new process. A dash: too few samples."
             + (" Energy is over idle, power is the mean with idle." if measured else ""),
         ),
         *_monitor_lines(models),
