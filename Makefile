@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 TAG := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check-pycuda check fix wheel clean
+.PHONY: help setup demo test test-slow check-pycuda check-tensorrt check fix wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test-slow: $(READY)  ## the tests that take minutes each
 
 check-pycuda: $(READY)  ## CUDA sessions by pycuda and by our own calls on a stub; network, gcc, CUDA headers
 	$(BIN)/python -m tests.cuda_sessions
+
+check-tensorrt: $(READY)  ## compare with NVIDIA's TensorRT bindings of nine versions; network, gcc, minutes
+	$(BIN)/python -m tests.tensorrt_bindings
 
 check: $(READY)  ## lint, types, import contracts, spelling
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.conditions import find_differences
+from benchmarks.conditions import Explanation, find_differences, find_explanations
 from edgestill.errors import DataError, UsageError
 
 CONFIDENCE = 0.95
@@ -54,7 +54,10 @@ def compare_models(a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) 
         ratio, low, high = ratio_of_medians(first, second, paired=paired)
         few = _too_few(first, second)
         decided = "can't tell" if few else verdict(low, high, margin)
-        wide = f"the interval {low:.3f} to {high:.3f} is not beyond {1 - margin:g} or {1 + margin:g}"
+        why = few or f"the interval {low:.3f} to {high:.3f} is not beyond {1 - margin:g} or {1 + margin:g}"
+        explained = [] if paired else find_explanations(a, b, measure)
+        if explained and decided != "can't tell" and not _beyond(explained, low, high, margin):
+            decided, why = "can't tell", "; ".join(explanation.reason for explanation in explained)
         found.append(
             {
                 "a": a["name"],
@@ -70,11 +73,17 @@ def compare_models(a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) 
                 "confidence": CONFIDENCE,
                 "paired": paired,
                 "verdict": decided,
-                "reason": (few or wide) if decided == "can't tell" else None,
+                "reason": why if decided == "can't tell" else None,
                 "margin": margin,
             }
         )
     return found
+
+
+def _beyond(explained: Sequence[Explanation], low: float, high: float, margin: float) -> bool:
+    """Whether a difference is left after the largest that the conditions explain."""
+    most, least = max(e.high for e in explained), min(e.low for e in explained)
+    return low > most * (1 + margin) or high < least * (1 - margin)
 
 
 def _too_few(first: Sequence[NDArray[np.float64]], second: Sequence[NDArray[np.float64]]) -> str | None:

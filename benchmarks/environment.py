@@ -7,6 +7,7 @@ import os
 import platform
 from dataclasses import asdict
 from datetime import datetime, timezone
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -14,10 +15,19 @@ import numpy as np
 
 import edgestill
 from devices.detect import detect
+from devices.jetson import read_jetson
 from devices.linux import CpuTimes, read_cpu_times, read_load, read_temperatures
 from devices.software import versions
 
-LIBRARIES = ("numpy", "opencv-python", "onnxruntime", "openvino")
+LIBRARIES = (
+    "numpy",
+    "opencv-python",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx",
+)
 
 STEAL_LIMIT = 0.01  # fraction of the CPU time
 OTHERS_LIMIT = 0.1  # cores used by other processes
@@ -71,6 +81,7 @@ class Watch:
                 "spread": round((high - low) / middle, 3),
             },
             "temperatures_after_c": read_temperatures(),
+            "power_mode_after": jetson.power_mode if (jetson := read_jetson(Path("/"))) else None,
         }
         return {**record, "doubts": doubts(record)}
 
@@ -98,6 +109,10 @@ def doubts(record: dict[str, Any]) -> list[str]:
         found.append("the GPU clock is not fixed; run jetson_clocks first")
     if jetson and jetson["power_mode"] is None:
         found.append("the power mode is unknown, and results depend on it")
+    elif jetson and jetson["power_mode"] != record["power_mode_after"]:
+        found.append(
+            f"the power mode changed during the run: {jetson['power_mode']} to {record['power_mode_after']}"
+        )
     return found
 
 

@@ -6,9 +6,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from benchmarks.collect import Settings, collect
 from benchmarks.compare import compare_models
 from benchmarks.footage import Footage
-from benchmarks.latency import Samples, Settings, collect
+from benchmarks.samples import Samples
 from runtime.detector import open_detector
 
 KEPT = ("measure", "a_ms", "b_ms", "ratio", "low", "high", "confidence", "verdict", "reason")

@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plots
+from benchmarks.latency_section import (
+    VERDICT_TONES,
+    comparison_section,
+    latency_section,
+)
 from benchmarks.page import (
     Block,
     Card,
     Cell,
-    Commands,
     Details,
     Doubts,
-    Heading,
     Picture,
     Pictures,
     Plot,
-    Prose,
     Section,
     Table,
 )
@@ -33,7 +35,6 @@ from edgestill.history import Row, read_history
 Result = Mapping[str, Any]
 
 _NOT_LOSSES = {"epoch", "lr", "map50", "map50_95", "seconds_per_step", "images_per_s", "seconds"}
-_VERDICTS: Mapping[str, Any] = {"faster": "good", "slower": "bad"}
 
 
 #: Errors of reading a result whose values are of other types than a verb writes.
@@ -119,7 +120,7 @@ def headline_cards(results: Sequence[Result]) -> list[Card]:
     if ratios:
         c = min(ratios, key=lambda c: c["ratio"])
         label = f"time of {c['b']} against {c['a']}: {c['verdict']}"
-        cards.append(Card(value=f"{c['ratio']:.2f} ×", label=label, tone=_VERDICTS.get(c["verdict"], "")))
+        cards.append(Card(value=f"{c['ratio']:.2f} ×", label=label, tone=VERDICT_TONES.get(c["verdict"], "")))
     return cards
 
 
@@ -167,93 +168,6 @@ def accuracy_section(evals: Sequence[Result]) -> Section | None:
     blocks += [_slices(e) for e in evals]
     blocks.append(Doubts(list(dict.fromkeys(f"{e['split']}: {d}" for e in evals for d in e["doubts"]))))
     return Section(title="Accuracy", blocks=blocks)
-
-
-def latency_section(bench: Result, title: str = "Latency") -> Section:
-    """Percentiles, stages, distributions, ratios and conditions of one run of bench."""
-    models = bench["models"]
-    columns = ("model", "backend", "layers run in", "samples", "p50", "p90", "p99", "inference", "frames/s")
-    rows: list[list[Cell]] = [
-        [
-            m["name"],
-            m["backend"],
-            " ".join(f"{count} {dtype}" for dtype, count in m["precision_proved"].items()),
-            m["samples"],
-            m["p50_ms"],
-            m["p90_ms"],
-            m["p99_ms"],
-            m["stages_ms"]["inference"],
-            m["throughput_fps"],
-            m["cold_start_ms"],
-            m["rss_mib"],
-        ]
-        for m in models
-    ]
-    source = bench["footage"]
-    order = "models measured alternately" if bench["interleaved"] else "one model after the other"
-    shown = f"{source['frames']} frames of {source['source']}; {order}; {bench['warmup_s']:g} s warm-up each."
-    blocks: list[Block] = [
-        Prose(f"Measured {bench['measures']}. {shown}"),
-        Table(
-            columns=(*columns, "cold start", "memory MiB"),
-            rows=rows,
-            caption="Milliseconds. Cold start and memory are of a new process. A dash: too few samples.",
-        ),
-        Plot(
-            svg=plots.stage_bars([(m["name"], m["stages_ms"]) for m in models]),
-            caption="Median time of each stage.",
-        ),
-        Plot(
-            svg=plots.latency_curves([(m["name"], _frame_ms(m)) for m in models]),
-            caption="Cumulative distribution of the time of a frame. A steep curve means little variation.",
-        ),
-    ]
-    if bench["ratios"]:
-        blocks += [Heading("Against the first model"), comparison_table(bench["ratios"])]
-    blocks += [Doubts(_shared_doubts(models)), Commands([bench["command"]] if bench.get("command") else [])]
-    blocks.append(_conditions(models[0]["environment"]))
-    return Section(title=title, blocks=blocks)
-
-
-def comparison_section(comparisons: Sequence[Result]) -> Section | None:
-    """Ratios between separate runs; None without comparisons."""
-    return (
-        Section(title="Comparison", blocks=[comparison_table(comparisons)]) if len(comparisons) > 0 else None
-    )
-
-
-def comparison_table(comparisons: Sequence[Result]) -> Table:
-    """Ratios of medians with their intervals and verdicts."""
-    rows: list[list[Cell]] = [
-        [
-            c["b"],
-            c["a"],
-            c["measure"],
-            c["b_ms"],
-            c["a_ms"],
-            f"{c['ratio']:.3f}",
-            f"{c['low']:.3f} to {c['high']:.3f}",
-            c["verdict"],
-            c.get("reason"),
-        ]
-        for c in comparisons
-    ]
-    return Table(
-        columns=(
-            "model",
-            "against",
-            "measure",
-            "ms",
-            "ms of the other",
-            "ratio",
-            "95 % interval",
-            "verdict",
-            "reason",
-        ),
-        rows=rows,
-        caption="Ratio of medians; below 1 the model is faster. Interval by bootstrap over rounds.",
-        tones=_VERDICTS,
-    )
 
 
 def training_section(result: Result, source: str) -> Section:
@@ -309,23 +223,6 @@ def _slices(result: Result) -> Block:
     ]
     table = Table(columns=("part", "labels", "AP50", "AP50-95"), rows=rows)
     return Details(summary=f"{_eval_name(result)}, {result['split']}: by size and source", blocks=[table])
-
-
-def _frame_ms(model: Result) -> list[float]:
-    return [sum(parts) for parts in zip(*model["samples_ms"].values(), strict=True)]
-
-
-def _shared_doubts(models: Sequence[Result]) -> list[str]:
-    """Each doubt once, with the models it is about unless it is about all of them."""
-    about: dict[str, list[str]] = {}
-    for model in models:
-        for doubt in model["doubts"]:
-            about.setdefault(doubt, []).append(model["name"])
-    return [d if len(names) == len(models) else f"{', '.join(names)}: {d}" for d, names in about.items()]
-
-
-def _conditions(environment: Result) -> Block:
-    return Details(summary="Conditions of the measurement", blocks=[facts_table(environment)])
 
 
 def _history(result: Result, source: Path) -> list[Row]:

@@ -1,12 +1,8 @@
-"""Detection of this machine from system files and ``nvidia-smi``; what cannot be read is None.
-
-Source of the ranges of main memory by module: github.com/NVIDIA/skills 7149a88, detect_jetson.sh.
-"""
+"""Detection of this machine from system files and ``nvidia-smi``; what cannot be read is None."""
 
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +18,9 @@ from devices.linux import (
     read_temperatures,
     read_text,
 )
+from devices.matching import match, part_of_card
 from devices.nvidia import Gpu, parse_cards, query_cards, why_no_card
-from devices.profile import DeviceProfile, Kind, load_profiles
-
-X86 = "generic-x86"
-#: Part of a Jetson's memory that Linux reports at least; the firmware keeps the rest.
-LEAST_VISIBLE = 0.75
+from devices.profile import Kind, load_profiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +30,8 @@ class DeviceSnapshot:
     Attributes:
         key: The matching profile, see ``edgestill devices``; None if there is none.
         no_profile: Why there is no key; None if there is one.
+        part_of_card: Why the published figures of the card do not hold: only a part of it is visible. None if
+            they hold.
         title: Name of the machine or its processors.
         kind: ``cpu``, ``jetson`` or ``gpu``.
         arch: Machine architecture, e.g. ``"x86_64"``.
@@ -53,6 +48,7 @@ class DeviceSnapshot:
 
     key: str | None
     no_profile: str | None
+    part_of_card: str | None
     title: str
     kind: Kind
     arch: str
@@ -79,15 +75,27 @@ def detect(
     """
     arch = arch or platform.machine()
     jetson = read_jetson(root)
-    # On a Jetson nvidia-smi is a stub without information; the device tree is used.
-    text = "" if jetson else cards()
+    # On a Jetson nvidia-smi is a stub without information; the device tree is used. A container hides that,
+    # and there nvidia-smi names at least Thor.
+    has_tree = jetson is not None and bool(jetson.modules or jetson.model)
+    text = "" if has_tree else cards()
     gpus = parse_cards(text)
     cpu, memory = read_cpu(root), read_memory(root)
-    profile = _match(load_profiles(), arch, jetson, gpus, memory.total_mib)
+    board = read_text(root / "proc/device-tree/model")
+    profile = match(
+        load_profiles(),
+        arch=arch,
+        board=board,
+        cpu=cpu,
+        memory_mib=memory.total_mib,
+        jetson=jetson if has_tree else None,
+        gpus=gpus,
+    )
     return DeviceSnapshot(
         key=profile.key if profile else None,
-        no_profile=None if profile else _no_profile(arch, jetson, gpus),
-        title=_title(cpu, jetson, gpus),
+        no_profile=None if profile else _no_profile(board or f"the architecture {arch}", jetson, gpus),
+        part_of_card=part_of_card(profile, gpus),
+        title=_title(board, cpu, jetson, gpus),
         kind="jetson" if jetson else "gpu" if gpus else "cpu",
         arch=arch,
         system=_system(root),
@@ -102,49 +110,9 @@ def detect(
     )
 
 
-def _match(
-    profiles: tuple[DeviceProfile, ...],
-    arch: str,
-    jetson: Jetson | None,
-    gpus: tuple[Gpu, ...],
-    memory_mib: int | None,
-) -> DeviceProfile | None:
-    if jetson:
-        by_module = (p for p in profiles if set(p.modules) & set(jetson.modules))
-        by_name = (p for p in profiles if _is_board(p, jetson.model or "") and _holds(p, memory_mib))
-        return next(by_module, None) or (next(by_name, None) if not jetson.modules else None)
-    for gpu in gpus:
-        found = [p for p in profiles if _is_card(p, gpu)]
-        # The two Thor modules have the same GPU name: their memory, shared with the CPU, tells them apart.
-        found = found if len(found) < 2 else [p for p in found if _holds(p, gpu.memory_mib or memory_mib)]
-        if found:
-            return found[0]
-    return next((p for p in profiles if p.key == X86), None) if arch == "x86_64" and not gpus else None
-
-
-def _is_card(profile: DeviceProfile, gpu: Gpu) -> bool:
-    """Whether name and compute capability are those of a profile; an unknown capability does not count."""
-    name = (gpu.name or "").removeprefix("NVIDIA ")
-    named = any(re.fullmatch(pattern, name) for pattern in profile.gpu_names)
-    return named and gpu.compute_capability in {None, profile.compute_capability, *profile.capability_aliases}
-
-
-def _is_board(profile: DeviceProfile, model: str) -> bool:
-    return any(re.search(pattern, model) for pattern in profile.boards)
-
-
-def _holds(profile: DeviceProfile, memory_mib: int | None) -> bool:
-    """Whether the memory that Linux reports can be that of a profile."""
-    return bool(
-        memory_mib
-        and profile.memory_mib
-        and LEAST_VISIBLE * profile.memory_mib <= memory_mib <= profile.memory_mib
-    )
-
-
-def _no_profile(arch: str, jetson: Jetson | None, gpus: tuple[Gpu, ...]) -> str:
+def _no_profile(machine: str, jetson: Jetson | None, gpus: tuple[Gpu, ...]) -> str:
     """A sentence about a machine that no profile describes."""
-    what = f"the architecture {arch}"
+    what = machine
     if gpus:
         what = " and ".join(
             f"{g.name or 'a GPU without a name'} (compute capability {g.compute_capability or 'unknown'})"
@@ -152,15 +120,15 @@ def _no_profile(arch: str, jetson: Jetson | None, gpus: tuple[Gpu, ...]) -> str:
         )
     if jetson:
         modules = f" ({', '.join(jetson.modules)})" if jetson.modules else ""
-        what = f"{jetson.model or 'this Jetson'}{modules}"
+        what = f"{jetson.model or 'this Jetson, whose device tree is not visible'}{modules}"
     return f"no profile describes {what}"
 
 
-def _title(cpu: Cpu, jetson: Jetson | None, gpus: tuple[Gpu, ...]) -> str:
+def _title(board: str | None, cpu: Cpu, jetson: Jetson | None, gpus: tuple[Gpu, ...]) -> str:
     if jetson:
-        return jetson.model or "Jetson"
+        return board or "Jetson"
     cores = f", {cpu.cores} cores" if cpu.cores else ""
-    host = f"{cpu.model or 'unknown CPU'}{cores}"
+    host = f"{board or cpu.model or 'unknown CPU'}{cores}"
     return " + ".join([*(gpu.name or "unknown NVIDIA GPU" for gpu in gpus), host])
 
 

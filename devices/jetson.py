@@ -46,7 +46,7 @@ def read_jetson(root: Path) -> Jetson | None:
     if release is None and not any(name.startswith("nvidia,tegra") for name in compatible):
         return None
     modules = dict.fromkeys(part for name in compatible for part in _MODULE.findall(name))
-    gpu = _gpu_devfreq(root)
+    gpu = gpu_devfreq(root)
     lowest, highest, current = (
         to_int(read_text(gpu / f"{name}_freq")) if gpu else None for name in ("min", "max", "cur")
     )
@@ -61,7 +61,7 @@ def read_jetson(root: Path) -> Jetson | None:
     )
 
 
-def _gpu_devfreq(root: Path) -> Path | None:
+def gpu_devfreq(root: Path) -> Path | None:
     """The devfreq folder of the GPU: ``57000000.gpu`` on a Nano, ``17000000.gv11b`` or ``.gpu`` later."""
     folder = root / "sys/class/devfreq"
     names = ("*.gpu", "*.gp10b", "*.gv11b", "*.ga10b", "gpu-gpc-0")

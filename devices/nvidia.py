@@ -18,12 +18,21 @@ from typing import TypeVar
 
 from devices.linux import to_float, to_int
 
-_QUERY = ("name", "compute_cap", "memory.total", "driver_version", "power.limit", "clocks.max.sm")
+_QUERY = (
+    "name",
+    "compute_cap",
+    "memory.total",
+    "driver_version",
+    "power.limit",
+    "clocks.max.sm",
+    "mig.mode.current",
+)
 Number = TypeVar("Number", int, float)
 _TIMEOUT_S = 20  # the first call loads the driver, which can take several seconds
 _KILL_S = 2  # a process that waits for a broken driver cannot be killed
 _MESSAGE_CHARS = 200
 _OUTPUT_BYTES = 1 << 20
+_MIG = {"Enabled": True, "Disabled": False}
 _NOT_SAID = "[Not Supported]"
 _UNKNOWN_FIELD = re.compile(r'Field "([\w.]+)" is not a valid field')
 
@@ -39,6 +48,7 @@ class Gpu:
         driver: Driver version.
         power_limit_w: Power limit, watts.
         max_sm_mhz: Highest clock of the multiprocessors.
+        mig: Whether multi-instance GPU (MIG) is on; None for a card without it.
         unknown: For each attribute that is None, what ``nvidia-smi`` says instead, e.g. ``"Not Supported"``.
     """
 
@@ -48,6 +58,7 @@ class Gpu:
     driver: str | None
     power_limit_w: float | None
     max_sm_mhz: int | None
+    mig: bool | None = None
     unknown: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -56,14 +67,16 @@ def query_cards() -> str:
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
-    text = _ask(program, _QUERY)
-    refused = {found[1] for found in _UNKNOWN_FIELD.finditer(text)} & set(_QUERY)
-    if not refused:
+    asked = list(_QUERY)
+    text = _ask(program, asked)
+    # Drivers before R510 have no compute_cap, those before R450 no MIG; each answer names one such field.
+    while refused := {found[1] for found in _UNKNOWN_FIELD.finditer(text)} & set(asked):
+        asked = [name for name in asked if name not in refused]
+        text = _ask(program, asked)
+    if len(asked) == len(_QUERY):
         return text
-    # Drivers before R510 have no compute_cap.
-    asked = [name for name in _QUERY if name not in refused]
     lines = []
-    for line in _ask(program, asked).splitlines():
+    for line in text.splitlines():
         values = dict(zip(asked, line.split(","), strict=False))
         whole = len(values) == len(asked)
         lines.append(", ".join(values.get(n, _NOT_SAID).strip() for n in _QUERY) if whole else line)
@@ -73,7 +86,7 @@ def query_cards() -> str:
 def parse_cards(text: str) -> tuple[Gpu, ...]:
     """The cards in the output of ``query_cards``; lines of another form are no cards."""
     rows = [[word.strip() for word in line.split(",")] for line in text.splitlines()]
-    return tuple(_card(row) for row in rows if len(row) == len(_QUERY) and row[0] not in {"", "name"})
+    return tuple(_card(row) for row in rows if _is_row(row))
 
 
 def why_no_card(text: str) -> str | None:
@@ -84,7 +97,7 @@ def why_no_card(text: str) -> str | None:
 
 def _card(row: list[str]) -> Gpu:
     """One card; a value that is not of the expected form is unknown, for the reason that stands there."""
-    name, capability, memory, driver, power, clock = row
+    name, capability, memory, driver, power, clock, *more = row
     values = {
         "name": None if _is_excuse(name) else name,
         "compute_capability": capability if re.fullmatch(r"[0-9]{1,2}\.[0-9]", capability) else None,
@@ -93,9 +106,17 @@ def _card(row: list[str]) -> Gpu:
         "power_limit_w": _positive(to_float(power)),
         "max_sm_mhz": _positive(to_int(clock)),
     }
-    said = dict(zip(values, row, strict=True))
+    said = dict(zip(values, row, strict=False))
     unknown = {key: said[key].strip("[]") or "empty" for key, value in values.items() if value is None}
-    return Gpu(**values, unknown=unknown)  # type: ignore[arg-type]  # one type for each name
+    mig = _MIG.get(more[0]) if more else None
+    return Gpu(**values, mig=mig, unknown=unknown)  # type: ignore[arg-type]  # one type for each name
+
+
+def _is_row(row: list[str]) -> bool:
+    """Whether these are the columns of a card; a recorded output may lack the last one, MIG."""
+    known = row[len(_QUERY) - 1 :]
+    columns = len(row) == len(_QUERY) - 1 or (len(known) == 1 and (known[0] in _MIG or _is_excuse(known[0])))
+    return columns and row[0] not in {"", "name"}
 
 
 def _positive(value: Number | None) -> Number | None:

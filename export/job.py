@@ -14,6 +14,7 @@ from edgestill.quantization import ANY_CPU_RANGE
 from edgestill.spec import LightStateSpec, ModelSpec, Precision, ScoreMap
 from edgestill.target import QdqTarget, Target, engine_target, qdq_target
 from export.graph.interface import Interface, apply_interface
+from export.graph.writer import OPSET
 from export.quantize.calibration.auto_method import MethodTrial
 from export.quantize.calibration.images import Calibration
 from export.quantize.calibration.range_methods import ONNXRUNTIME, OPENVINO, TENSORRT, Method
@@ -38,6 +39,11 @@ INT8_SETTINGS: dict[QdqTarget, Int8Settings] = {
     ),
     "tensorrt": Int8Settings(target="tensorrt", placement=for_tensorrt, tuning=TENSORRT, float_is_fp16=True),
 }
+#: What a file of opset 13 lacks, and what is not checked.
+FOR_8_2 = (
+    "opset 13 is for TensorRT 8.2, which edgestill does not run on: the file has no FP16, no INT8, no uint8 "
+    "input and no compact output of free size; what `trtexec --fp16` builds from it is not compared with it"
+)
 #: Suffix of the second file of a target: OpenVINO's weights; the graph that an engine is built from.
 SECOND_SUFFIX: Mapping[Target, str] = {"openvino": ".bin", "tensorrt": ".onnx", "tensorrt-rtx": ".onnx"}
 
@@ -143,7 +149,9 @@ class Job:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What an export of this job does not check, as sentences."""
+        """What an export of this job does not check or lacks, as sentences."""
+        if self.interface.opset != OPSET:
+            return (FOR_8_2,)
         holds_fp16 = {
             "fp32": False,
             "fp16": self.target != "openvino",

@@ -105,8 +105,8 @@ def make_predictions() -> Callable[..., list[Detections]]:
 @pytest.fixture(scope="session")
 def make_tensorrt() -> Callable[..., Any]:
     """Makes a stand-in for the ``tensorrt`` package of a version, see ``tests/standins``."""
-    make: Callable[..., Any] = _standin("tensorrt_surface").make
-    return make
+    make, watched = _standin("tensorrt_surface").make, _standin("access_recorder").watched
+    return lambda version, **options: watched(make(version, **options))
 
 
 @pytest.fixture(scope="session")

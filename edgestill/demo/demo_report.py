@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 
 from benchmarks.compare import compare_models
+from benchmarks.latency_section import comparison_table, latency_section
 from benchmarks.page import (
     Block,
     Card,
@@ -25,7 +26,7 @@ from benchmarks.page import (
     Tone,
     write_report,
 )
-from benchmarks.report import accuracy_section, comparison_table, latency_section, training_section
+from benchmarks.report import accuracy_section, training_section
 from edgestill.errors import DataError
 from edgestill.files import write_json
 from runtime.frames import open_source

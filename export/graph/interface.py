@@ -1,4 +1,4 @@
-"""The interface of a file: its input and output tensors. It is applied last, after quantisation.
+"""The interface of a file: its input and output tensors, and its opset. It is applied last.
 
 A network is written and quantised for one float32 image of one size and its raw output. The pre-processing
 and the decode that are added here are FP32 arithmetic that no quantisation step sees.
@@ -18,7 +18,7 @@ from edgestill.errors import UsageError
 from edgestill.spec import ModelSpec, Pixels, Precision
 from export.graph.cells import SMALLEST, CellGrid
 from export.graph.topk import write_compact_rows
-from export.graph.writer import GraphWriter
+from export.graph.writer import IR_VERSIONS, OPSET, GraphWriter
 from export.graph.yolov5 import HEADS
 
 Output = Literal["raw", "compact"]
@@ -43,6 +43,7 @@ class Interface:
         rows: Rows of a compact output, at most; fewer if the network has fewer pairs of box and class.
         least_hw: Smallest height and width of a free size; if it has ``rows`` pairs, the number of rows is
             fixed.
+        opset: Version of ONNX's operators, one of ``IR_VERSIONS``.
     """
 
     output: Output = "raw"
@@ -51,6 +52,7 @@ class Interface:
     free_hw: bool = False
     rows: int = ROWS
     least_hw: tuple[int, int] = SMALLEST
+    opset: int = OPSET
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:
@@ -64,11 +66,38 @@ class Interface:
         return self.batch is None or self.free_hw
 
     def check(self, target: str, precision: Precision) -> None:
-        """Raise UsageError if a target is known to fail with free dimensions."""
+        """Raise UsageError if a target is known to fail with free dimensions, or with the opset."""
+        if self.opset != OPSET:
+            self._check_for_8_2(target, precision)
         if self.is_free and target == "openvino" and precision == "int8":
             raise UsageError(
                 "INT8 with a free batch or size crashes OpenVINO on some CPUs",
                 hint="leave --dynamic out, or --precision fp16; see openvino issue 37577",
+            )
+
+    def _check_for_8_2(self, target: str, precision: Precision) -> None:
+        """Raise UsageError if TensorRT 8.2, for which an old opset is, cannot use the file.
+
+        Source of what later versions added: https://github.com/onnx/onnx-tensorrt/blob/main/docs/Changelog.md
+        """
+        flag = f"--opset {self.opset}"
+        if target != "onnx":
+            raise UsageError(f"{flag} is for ONNX files", hint=f"--to onnx; {target} reads opset {OPSET}")
+        if precision != "fp32":
+            raise UsageError(
+                f"TensorRT 8.2, which {flag} is for, reads no {precision.upper()} weights of a file, and the "
+                "devices that have it no INT8",
+                hint="--precision fp32; `trtexec --fp16` on the device builds FP16 from it",
+            )
+        if self.pixels == "uint8":
+            raise UsageError(
+                f"TensorRT 8.2, which {flag} is for, has no uint8 inputs: 8.5 was the first",
+                hint="--input float",
+            )
+        if self.free_hw and self.output == "compact":
+            raise UsageError(
+                f"TensorRT 8.2, which {flag} is for, needs a fixed number of rows: 8.6 was the first without",
+                hint="--output raw, or a fixed size",
             )
 
     def spec(self, spec: ModelSpec) -> ModelSpec:
@@ -104,6 +133,8 @@ def apply_interface(model: onnx.ModelProto, spec: ModelSpec, interface: Interfac
         for i, name in enumerate(FREE_HW):
             _set_side(graph.input[0], first + i, name)
     helper.set_model_props(new, interface.metadata(spec))
+    if interface.opset != OPSET:  # the operators that edgestill writes mean the same in both, see the tests
+        new.opset_import[0].version, new.ir_version = interface.opset, IR_VERSIONS[interface.opset]
     del graph.value_info[:]
     onnx.checker.check_model(new)
     return onnx.shape_inference.infer_shapes(new, strict_mode=True, data_prop=True)

@@ -14,11 +14,13 @@ from onnx.reference import ReferenceEvaluator
 #: Has Q/DQ per channel, and is read by every supported ONNX Runtime and OpenVINO, and by TensorRT from 8.5
 #: on.
 OPSET = 17
+#: IR version of a file by its opset; older runtimes refuse newer ones. Opset 13 is for TensorRT 8.2.
+#: Source: https://github.com/onnx/onnx/blob/main/docs/Versioning.md
+IR_VERSIONS = {13: 7, OPSET: 8}
 BATCH = 0  # in the shape of a Reshape: copies the size of the input, here the batch
 #: The version of edgestill that last changed the bytes of exported graphs. It is written into files instead
 #: of the version of the package, so that a release that exports the same graphs gives the same bytes.
 GRAPH_VERSION = "0.4.0"
-IR_VERSION = 8  # the one of opset 17; older runtimes refuse newer ones
 
 
 class GraphWriter:
@@ -148,7 +150,7 @@ class GraphWriter:
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
+            ir_version=IR_VERSIONS[OPSET],
             producer_name="edgestill",
             producer_version=GRAPH_VERSION,
         )

@@ -65,7 +65,7 @@ def build(
         options: How to build.
         profile: Shapes of the input, required for a graph with free dimensions.
         timing_cache: The timing cache of an earlier build.
-        report: Receives progress, from 8.6 on.
+        report: Receives progress, from 10.0 on.
 
     Raises:
         ArtifactError: The graph cannot be parsed.
@@ -212,7 +212,7 @@ def _dla(trt: Any, builder: Any, network: Any, config: Any, core: int | None) ->
 
 
 def _watch(trt: Any, config: Any, report: ReportProgress) -> None:
-    """Report progress; 8.5 has no progress monitor."""
+    """Report progress; before 10.0 there is no progress monitor."""
     if not hasattr(trt, "IProgressMonitor"):
         return
 

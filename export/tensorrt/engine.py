@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from devices.tensorrt_support import NO_INT8, doubts
+from devices.detect import DeviceSnapshot, detect
+from devices.tensorrt_rules import precision_refusal
+from devices.tensorrt_support import dla_refusal, doubts
 from edgestill.cache import cache_folder
 from edgestill.errors import DeviceError, VerificationError
 from edgestill.files import sha256_file, to_json_text
@@ -27,7 +29,7 @@ from export.tensorrt.profile import Profile
 from runtime.tensorrt.cuda_driver import GpuFacts, open_driver
 from runtime.tensorrt.engine_identity import EnginePlatform, built_ahead, marked, this_platform
 from runtime.tensorrt.engine_layers import LayerList, read_layers, read_listing
-from runtime.tensorrt.library import load_library
+from runtime.tensorrt.library import Library, load_library
 
 #: Share of convolutions that must run in the requested precision; detection outputs are float by design.
 MIN_SHARE: Mapping[Precision, float] = {"fp32": 1.0, "fp16": 0.8, "int8": 0.8}
@@ -86,7 +88,7 @@ def find_build_target(target: EngineTarget, precision: Precision, options: Engin
 
     Raises:
         DeviceError: The library is missing, too old, or too new for the GPU; it needs a GPU and there is
-            none; or the GPU does not support the precision.
+            none; the GPU does not support the precision; or the machine does not have what the options need.
         UsageError: The options contradict each other.
     """
     options.check(target, precision)
@@ -96,16 +98,27 @@ def find_build_target(target: EngineTarget, precision: Precision, options: Engin
         return BuildTarget(target=target, home=home, doubts=())
     gpu = _gpu(options.device)
     library.refuse_gpu(gpu.name, gpu.compute_capability)
-    if precision == "int8" and gpu.compute_capability in NO_INT8:
-        raise DeviceError(
-            f"{gpu.name}, compute capability {gpu.compute_capability}, does not support INT8",
-            hint="--precision fp16 is the fastest there",
-        )
+    if refusal := precision_refusal(gpu.name, gpu.compute_capability, precision):
+        raise refusal.error()
+    if options.dla_core is not None or options.hardware != "this":
+        _refuse_machine(library, options, detect())
     return BuildTarget(
         target=target,
         home=this_platform(target, library.version, gpu),
         doubts=tuple(doubts(library.version, gpu.compute_capability, precision)),
     )
+
+
+def _refuse_machine(library: Library, options: EngineOptions, machine: DeviceSnapshot) -> None:
+    """Raise DeviceError if the machine has no DLA, or no engines for other GPUs."""
+    refusal = None if options.dla_core is None else dla_refusal(library.version, machine.key)
+    if refusal is not None:
+        raise DeviceError(refusal, hint="leave --dla out: the GPU runs the engine")
+    if options.hardware != "this" and machine.jetson:
+        raise DeviceError(
+            f"TensorRT has no --hardware {options.hardware} on a Jetson",
+            hint="leave it out, and export on each device",
+        )
 
 
 def _gpu(index: int) -> GpuFacts:

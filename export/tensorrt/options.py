@@ -69,8 +69,12 @@ class EngineOptions:
                     "full TensorRT builds for the GPU of this machine",
                     hint="leave --compute-capability out, or build --to tensorrt-rtx",
                 )
-            if self.dla_core is not None and precision == "fp32":
-                raise UsageError("a DLA supports FP16 and INT8 only", hint="--precision fp16")
+            if self.dla_core is not None and precision != "fp16":
+                raise UsageError(
+                    "a DLA runs FP16 here: it has no FP32, and TensorRT runs no Q/DQ pairs on it, which is "
+                    "how edgestill writes INT8",
+                    hint="--precision fp16, or leave --dla out",
+                )
             return
         if self.dla_core is not None or self.portable:
             raise UsageError(

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from devices.tensorrt_support import LAST, RTX_CAPABILITIES, is_too_new
+from devices.jetson import read_jetson
+from devices.tensorrt_rules import gpu_refusal
+from devices.tensorrt_support import JETPACK_4, RTX_CAPABILITIES, jetson_hint
 from edgestill.errors import DeviceError
 from edgestill.installation import pip_command
 from edgestill.target import EngineTarget
@@ -75,25 +78,17 @@ class Library:
                     f"only on {', '.join(RTX_CAPABILITIES)}",
                     hint="use TensorRT for it: edgestill export CKPT --to tensorrt",
                 )
-        elif is_too_new(self.version, compute_capability):
-            last = ".".join(map(str, LAST[compute_capability]))
-            raise DeviceError(
-                f"TensorRT {self.version} has no kernels for {name}, compute capability "
-                f"{compute_capability}: {last} is the last version that has",
-                hint=f"pip install 'tensorrt-cu12=={last}.*', which needs CUDA 12"
-                if last.startswith("10.")
-                else f"use TensorRT {last}; on a Jetson, that of its JetPack",
-            )
+        elif refusal := gpu_refusal(self.version, name, compute_capability):
+            raise refusal.error()
 
 
 def _install_hint(target: EngineTarget) -> str:
     if target == "tensorrt-rtx":
         return pip_command("tensorrt-rtx")
-    return (
-        "on a Jetson: sudo apt install python3-libnvinfer, in a venv with --system-site-packages; "
-        f"elsewhere: {pip_command('tensorrt')}, on a V100 pip install 'tensorrt-cu12==10.4.*'; with no GPU: "
-        "--to tensorrt-rtx"
-    )
+    jetson = read_jetson(Path("/"))
+    if jetson is not None:
+        return jetson_hint(jetson.l4t)
+    return f"{pip_command('tensorrt')}, on a V100 {pip_command('tensorrt-v100')}; no GPU: --to tensorrt-rtx"
 
 
 def load_library(target: EngineTarget) -> Library:
@@ -119,8 +114,6 @@ def load_library(target: EngineTarget) -> Library:
     if not hasattr(engine, "num_io_tensors"):
         raise DeviceError(
             f"TensorRT {version} has no named tensors; edgestill supports 8.5 to 11",
-            hint="build the engine with trtexec from the file of `edgestill export CKPT --to onnx "
-            "--precision fp32`: /usr/src/tensorrt/bin/trtexec --onnx=FILE.onnx --fp16 --workspace=1024 "
-            "--saveEngine=FILE.engine",
+            hint=f"build an engine for another program: {JETPACK_4.commands}",
         )
     return Library(target, module, version)

@@ -210,6 +210,113 @@ def test_settings_of_the_models_that_differ_are_named() -> None:
     ]
 
 
+def on(name: str, scale: float, seed: int, **environment: Any) -> dict[str, Any]:
+    """A model of a quiet machine whose environment is changed in places."""
+    found = model(name, times(seed, scale, np.zeros(ROUNDS))) | {"backend": "ort", "device": "CPU"}
+    machine = {"title": "box", "jetson": {"power_mode": "15W"}, "cpu": {"governor": "performance"}}
+    calm = {"machine": machine, "threads": 2, "versions": {"numpy": "2", "onnxruntime": "1.20"}}
+    return found | {"environment": calm | environment}
+
+
+def clocks(**median: float) -> dict[str, Any]:
+    return {"clocks_mhz": {name: {"median": value} for name, value in median.items()}}
+
+
+MODES = {"title": "box", "jetson": {"power_mode": "25W"}, "cpu": {"governor": "performance"}}
+GOVERNED = {"title": "box", "jetson": {"power_mode": "15W"}, "cpu": {"governor": "powersave"}}
+SLOW = {"monitors": clocks(cpu=1000)}
+FAST = {"monitors": clocks(cpu=1500)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "scale", "reason"),
+    [
+        pytest.param({}, {"machine": MODES}, 0.5, "the power mode differs: 15W / 25W", id="power-mode"),
+        pytest.param(
+            {},
+            {"machine": GOVERNED},
+            2.0,
+            "frequency governor differs: performance / powersave",
+            id="governor",
+        ),
+        pytest.param(
+            {},
+            {"versions": {"numpy": "2", "onnxruntime": "1.22"}},
+            0.5,
+            "the version of onnxruntime differs: 1.20 / 1.22",
+            id="version-of-the-backend",
+        ),
+        pytest.param(SLOW, FAST, 0.7, "clock of cpu differs: 1000 / 1500 MHz", id="clock-explains-faster"),
+        pytest.param(FAST, SLOW, 1.45, "explains ratios of 1.00 to 1.50", id="clock-explains-slower"),
+        pytest.param(
+            {"calibration_ms": {"median": 4.0}},
+            {"calibration_ms": {"median": 6.0}},
+            1.4,
+            "a fixed workload took 4 / 6 ms",
+            id="the-cpu-was-slower-and-no-clock-can-be-read",
+        ),
+    ],
+)
+def test_a_difference_that_the_conditions_explain_is_not_called_one(
+    before: dict[str, Any], after: dict[str, Any], scale: float, reason: str
+) -> None:
+    a, b = on("a", 1.0, 1, **before), on("b", scale, 2, **after)
+    found = inference(compare_results(result(a), result(b))["comparisons"])
+    assert found["verdict"] == "can't tell"
+    assert reason in found["reason"]
+    assert found["ratio"] == pytest.approx(scale, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "scale", "expected"),
+    [
+        pytest.param({}, {}, 0.5, "faster", id="nothing-differs"),
+        pytest.param(SLOW, FAST, 0.4, "faster", id="more-than-the-clock-explains"),
+        pytest.param(SLOW, FAST, 1.4, "slower", id="against-the-clock"),
+        pytest.param(FAST, SLOW, 0.7, "faster", id="faster-at-a-lower-clock"),
+        pytest.param(FAST, {"monitors": clocks(cpu=1510)}, 0.7, "faster", id="noise-of-the-clock"),
+        pytest.param(
+            {"monitors": clocks(gpu=600)},
+            {"monitors": clocks(gpu=1200)},
+            0.7,
+            "faster",
+            id="clock-of-a-gpu-that-is-not-used",
+        ),
+        pytest.param(
+            {},
+            {"versions": {"numpy": "2", "onnxruntime": "1.20", "openvino": "2026"}},
+            0.7,
+            "faster",
+            id="version-of-another-backend",
+        ),
+        pytest.param(
+            {}, {"machine": {**MODES, "title": "another"}}, 0.5, "faster", id="machines-are-what-is-compared"
+        ),
+    ],
+)
+def test_a_difference_that_the_conditions_do_not_explain_is_called(
+    before: dict[str, Any], after: dict[str, Any], scale: float, expected: str
+) -> None:
+    a, b = on("a", 1.0, 1, **before), on("b", scale, 2, **after)
+    assert inference(compare_results(result(a), result(b))["comparisons"])["verdict"] == expected
+
+
+def test_the_clock_of_a_gpu_counts_for_what_runs_on_it() -> None:
+    a, b = (
+        on(name, scale, seed, monitors=clocks(gpu=mhz)) | {"device": "cuda: Orin"}
+        for name, scale, seed, mhz in (("a", 1.0, 1, 600), ("b", 0.6, 2, 1200))
+    )
+    found = inference(compare_results(result(a), result(b))["comparisons"])
+    assert (found["verdict"], "the clock of gpu differs" in found["reason"]) == ("can't tell", True)
+
+
+def test_the_version_of_numpy_explains_whole_frames_and_not_inference() -> None:
+    versions = {"numpy": "3", "onnxruntime": "1.20"}
+    a, b = on("a", 1.0, 1), on("b", 0.5, 2, versions=versions)
+    verdicts = {c["measure"]: c["verdict"] for c in compare_results(result(a), result(b))["comparisons"]}
+    assert verdicts == {"frame": "can't tell", "inference": "faster"}
+
+
 @pytest.mark.parametrize("sizes", [(1, 2, 3), (4, 4), (5, 1, 1, 2)])
 def test_the_ratio_is_of_the_medians_of_all_samples_of_the_drawn_rounds(sizes: tuple[int, ...]) -> None:
     random = np.random.default_rng(3)

@@ -17,6 +17,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "others_cores": 0.0,
         "calibration_ms": {"before": 2.0, "after": 2.0, "spread": 0.01},
         "temperatures_after_c": {"cpu": 50.0},
+        "power_mode_after": "15W",
     }
     return calm | changes
 
@@ -69,6 +70,17 @@ def test_a_quiet_machine_is_not_doubted() -> None:
             },
             "the power mode is unknown",
             id="jetson-mode",
+        ),
+        pytest.param(
+            {
+                "machine": {
+                    "cpu": {"governor": "performance"},
+                    "jetson": {"clocks_locked": True, "power_mode": "15W"},
+                },
+                "power_mode_after": "25W",
+            },
+            "the power mode changed during the run: 15W to 25W",
+            id="jetson-mode-changed",
         ),
     ],
 )

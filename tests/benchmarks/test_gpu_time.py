@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import gpu_time
+from benchmarks.collect import Settings, collect
 from benchmarks.footage import Footage
-from benchmarks.latency import Settings, collect
 from edgestill.detections import Detections
 from edgestill.spec import ModelSpec
 from runtime.tiling import TiledDetector, Tiling

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks import plots
+from benchmarks.latency_section import latency_section
 from benchmarks.page import (
     Card,
     Commands,
@@ -83,6 +84,32 @@ def bench_result() -> dict[str, Any]:
         "ratios": [ratio],
         "command": "edgestill bench a.onnx b.onnx --interleave",
     }
+
+
+def test_energy_clocks_and_throttling_are_in_the_section_of_a_bench() -> None:
+    result = bench_result()
+    figure = {"before": 40.0, "min": 40.0, "median": 41.0, "mean": 41.0, "max": 55.0, "after": 50.0}
+    monitors = {"throttled": True, "throttle_reasons": ["gpu: hardware slowdown"]}
+    monitors |= {"clocks_mhz": {}, "temperatures_c": {"tj": figure}}
+    energy = {"meter": "INA3221 VDD_IN", "covers": "the whole Jetson module", "idle_s": 3.0}
+    energy |= {"mean_mw": 9000.0, "idle_mw": 4000.0, "idle_sd_mw": 50.0}
+    measured, other = result["models"]
+    measured |= {"energy_mj": 212.5, "energy": energy}
+    other |= {"energy_mj": None, "energy": None, "energy_reason": "the sensor was lost"}
+    for model in result["models"]:
+        model["environment"]["monitors"] = monitors
+    blocks = latency_section(result).blocks
+    (table,) = (block for block in blocks if isinstance(block, Table) and "mJ a frame" in block.columns)
+    assert [row[-2:] for row in table.rows] == [[212.5, 9.0], [None, None]]
+    text = " ".join(block.text for block in blocks if isinstance(block, Prose))
+    assert "tj 40 to 55 C, throttled (gpu: hardware slowdown)" in text
+    assert "212.5 mJ a frame over idle" in text
+    assert "energy of b.onnx: not measured, because the sensor was lost" in text
+
+
+def test_a_bench_without_energy_has_no_column_for_it() -> None:
+    tables = [block for block in latency_section(bench_result()).blocks if isinstance(block, Table)]
+    assert not any("mJ a frame" in table.columns for table in tables)
 
 
 def eval_result(model: str = "a.onnx", score: float | None = 0.5) -> dict[str, Any]:

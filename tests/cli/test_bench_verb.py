@@ -63,6 +63,8 @@ def test_a_person_gets_a_table(measured: Path) -> None:
     console.print(bench.show(json.loads(measured.read_text())))
     text = console.export_text()
     assert "1 float32" in text
+    assert "energy: not measured, because " in text
+    assert "during the run: " in text
     assert "drawn test pattern" in text
 
 

@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
         ("edgestill bench student str", {"street.onnx", "street.xml"}),
         ("edgestill distill traffic-lights-", {"traffic-lights-qat", "traffic-lights-teacher"}),
         ("edgestill distill m", {"mine.toml", "mkd-coco"}),
-        ("edgestill study str", {"street"}),
+        ("edgestill study str", {"street", "street-evidence", "street-tuning"}),
         ("edgestill eval student --data d", {"data.yaml"}),
         ("edgestill eval student --backend o", {"ort", "ov"}),
         ("edgestill export student --to tensorrt-", {"tensorrt-rtx"}),

@@ -68,9 +68,13 @@ def seen(root: Path, arch: str = "x86_64", cards: str = "") -> DeviceSnapshot:
     return detect(root, arch=arch, cards=lambda: cards)
 
 
-def test_a_pc_is_the_generic_x86_device(tmp_path: Path) -> None:
+def test_a_pc_is_the_class_of_its_instruction_sets(tmp_path: Path) -> None:
     found = seen(tree(tmp_path, EPYC))
-    assert (found.key, found.kind, found.title) == ("generic-x86", "cpu", "AMD EPYC, 4 cores")
+    assert (found.key, found.kind, found.title) == ("x86-avx512-vnni", "cpu", "AMD EPYC, 4 cores")
+
+
+def test_a_pc_that_hides_its_instruction_sets_is_the_generic_class(tmp_path: Path) -> None:
+    assert seen(tmp_path).key == "generic-x86"
 
 
 def test_the_system_is_named(tmp_path: Path) -> None:
@@ -149,7 +153,7 @@ def test_idle_and_stolen_time_are_read(tmp_path: Path) -> None:
 
 def test_an_orin_nano_is_known_by_its_module(tmp_path: Path) -> None:
     found = seen(tree(tmp_path, ORIN_NANO), "aarch64")
-    assert (found.key, found.kind) == ("jetson-orin-nano", "jetson")
+    assert (found.key, found.kind) == ("jetson-orin-nano-super", "jetson")
 
 
 def test_a_jetson_tells_release_mode_and_clocks(tmp_path: Path) -> None:
@@ -185,28 +189,32 @@ def test_a_v100_is_known_by_its_name(tmp_path: Path) -> None:
 
 
 def test_a_card_without_a_profile_has_no_key(tmp_path: Path) -> None:
-    found = seen(tree(tmp_path, EPYC), cards=H200)
+    found = seen(tree(tmp_path, EPYC), cards=H200.replace("H200", "B200"))
     assert (found.key, found.kind) == (None, "gpu")
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "key"),
     [
-        "Tesla V100-SXM2-32GB",
-        "NVIDIA V100-SXM2-16GB",
-        "Tesla V100S-PCIE-32GB",
-        "Tesla V100-SXM3-32GB",
-        "Tesla V100-SXM3-32GB-H",
-        "Tesla V100-FHHL-16GB",
-        "Tesla V100-DGXS-32GB",
-        "GRID V100-8Q",
-        "GRID V100DX-16Q",
+        ("V100", "v100"),
+        ("Tesla V100-SXM2-32GB", "v100"),
+        ("NVIDIA V100-SXM2-16GB", "v100"),
+        ("Tesla V100-SXM3-32GB", "v100"),
+        ("Tesla V100-SXM3-32GB-H", "v100"),
+        ("Tesla V100-DGXS-32GB", "v100"),
+        ("GRID V100DX-16Q", "v100"),
+        ("Tesla V100-PCIE-16GB", "v100-pcie"),
+        ("Tesla V100-FHHL-16GB", "v100-pcie"),
+        ("GRID V100-8Q", "v100-pcie"),
+        ("GRID V100L-16Q", "v100-pcie"),
+        ("Tesla V100S-PCIE-32GB", "v100s-pcie"),
+        ("GRID V100S-32Q", "v100s-pcie"),
     ],
 )
 @pytest.mark.parametrize("capability", ["7.0", "[N/A]"])
-def test_a_v100_is_known_by_its_other_names(tmp_path: Path, name: str, capability: str) -> None:
+def test_a_v100_is_known_by_its_names(tmp_path: Path, name: str, key: str, capability: str) -> None:
     found = seen(tree(tmp_path, EPYC), cards=f"{name}, {capability}, 32768, 535.1, [N/A], 1530\n")
-    assert (found.key, found.no_profile) == ("v100", None)
+    assert (found.key, found.no_profile) == (key, None)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +223,7 @@ def test_a_v100_is_known_by_its_other_names(tmp_path: Path, name: str, capabilit
         ("Quadro GV100", "7.0"),
         ("NVIDIA TITAN V", "7.0"),
         ("Tesla V100-SXM2-16GB", "7.5"),
-        ("Tesla T4", "7.5"),
+        ("NVIDIA GeForce RTX 4070 Laptop GPU", "8.9"),
     ],
 )
 def test_a_card_of_another_name_or_capability_stays_unknown_and_says_so(
@@ -269,7 +277,7 @@ def test_thor_is_known_in_a_container_without_a_device_tree(tmp_path: Path, capa
 @pytest.mark.parametrize("text", ["No devices were found\n", "Failed to initialize NVML: Unknown Error\n"])
 def test_what_nvidia_smi_says_instead_of_cards_is_kept(tmp_path: Path, text: str) -> None:
     found = seen(tree(tmp_path, EPYC), cards=text)
-    assert (found.key, found.gpus, found.no_gpu) == ("generic-x86", (), f"nvidia-smi: {text.strip()}")
+    assert (found.key, found.gpus, found.no_gpu) == ("x86-avx512-vnni", (), f"nvidia-smi: {text.strip()}")
 
 
 READ = (

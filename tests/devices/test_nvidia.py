@@ -61,6 +61,7 @@ def test_units_behind_a_number_are_read() -> None:
         "Tesla T4, 15360\n",
         "a, b, c, d, e, f, g\n",
         "name, compute_cap, memory.total [MiB], driver_version, power.limit [W], clocks.max.sm [MHz]\n",
+        "a, b, c, d, e, f, g, h\n",
     ],
 )
 def test_a_message_or_other_columns_are_no_card_but_a_reason(text: str) -> None:
@@ -73,7 +74,7 @@ def test_no_output_is_no_reason() -> None:
 
 
 def test_of_two_cards_the_lost_one_does_not_hide_the_other() -> None:
-    lost = ", ".join(["[GPU is lost]"] * 6)
+    lost = ", ".join(["[GPU is lost]"] * 7)
     cards = parse_cards(f"{', '.join(ROW)}\n{lost}\nWARNING: infoROM is corrupted at gpu 0000:01:00.0\n")
     assert [card.name for card in cards] == ["Tesla T4", None]
 
@@ -117,11 +118,12 @@ def test_a_program_that_cannot_be_started_is_a_reason(program: Path) -> None:
     assert "cannot be started: Exec format error" in query_cards()
 
 
-def test_a_driver_without_compute_cap_is_asked_again_without(program: Path) -> None:
+def test_an_old_driver_is_asked_again_without_the_fields_that_it_lacks(program: Path) -> None:
     write(
         program,
-        """case "$1" in *compute_cap*)
-    echo 'Field "compute_cap" is not a valid field to query.'; exit 2;;
+        """case "$1" in
+*compute_cap*) echo 'Field "compute_cap" is not a valid field to query.'; exit 2;;
+*mig.mode*) echo 'Field "mig.mode.current" is not a valid field to query.'; exit 2;;
 esac
 echo 'Tesla V100-SXM2-16GB, 16160, 470.57.02, 300.00, 1530'""",
     )

@@ -3,7 +3,17 @@
 import pytest
 
 from devices.profile import load_profiles
-from devices.tensorrt_support import LAST, NO_INT8, doubts, is_too_new, major_minor
+from devices.tensorrt_support import (
+    JETSON_CAPABILITIES,
+    LAST,
+    NO_INT8,
+    doubts,
+    is_imported,
+    is_too_new,
+    jetson_hint,
+    last_version_hint,
+    major_minor,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +56,40 @@ def test_what_speaks_against_an_engine(version: str, capability: str, precision:
 
 def test_a_good_combination_has_no_doubt() -> None:
     assert doubts("10.16.1", "8.7", "fp16") == []
+
+
+@pytest.mark.parametrize(
+    ("l4t", "said"),
+    [
+        ("36.4.3", "sudo apt install python3-libnvinfer"),
+        (None, "sudo apt install python3-libnvinfer"),
+        ("35.6.4", "JetPack 5 has it for Python 3.8 only"),
+        ("32.7.6", "--precision fp32 --opset 13, then on the device /usr/src/tensorrt/bin/trtexec"),
+    ],
+)
+def test_a_jetson_is_told_where_its_tensorrt_comes_from(l4t: str | None, said: str) -> None:
+    assert said in jetson_hint(l4t)
+
+
+def test_each_jetson_that_was_left_behind_has_its_last_version() -> None:
+    for capability in JETSON_CAPABILITIES:
+        assert "trtexec" in last_version_hint(capability)
+
+
+@pytest.mark.parametrize(
+    ("software", "imported"),
+    [
+        ({}, True),
+        ({"tensorrt": "10.3.0.30", "python": "3.10"}, True),
+        ({"tensorrt": "8.5.2", "python": "3.8"}, False),
+        ({"tensorrt": "8.2.1", "python": "3.6"}, False),
+        ({"tensorrt": "8.2.1"}, False),
+    ],
+)
+def test_tensorrt_is_imported_where_python_and_version_allow_it(
+    software: dict[str, str], imported: bool
+) -> None:
+    assert is_imported(software) is imported
 
 
 def test_the_profiles_say_the_same() -> None:

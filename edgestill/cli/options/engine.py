@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--compute-capability",
         metavar="CC[,CC]",
-        help="tensorrt-rtx: GPUs, e.g. 8.6,8.9 (default all but 7.5)",
+        help="tensorrt-rtx: GPUs, e.g. 8.6,8.9 (default 8.0,8.6,8.9,12.0)",
     )
     add(
         "--profile-batch",

@@ -10,6 +10,8 @@ from edgestill.errors import UsageError
 if TYPE_CHECKING:
     from export.graph.interface import Interface
 
+DEFAULT_OPSET = 17  # export.graph.writer.OPSET, which brings onnx
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
@@ -35,6 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["batch", "size", "both"],
         help="leave free: batch (without a value), size (height and width), or both",
     )
+    add(
+        "--opset",
+        type=int,
+        choices=[13, 17],
+        default=DEFAULT_OPSET,
+        help="version of ONNX's operators (default 17); 13, with --to onnx --precision fp32, is for the "
+        "TensorRT 8.2 of a Jetson Nano or TX2",
+    )
 
 
 def read(args: argparse.Namespace) -> Interface:
@@ -56,6 +66,7 @@ def read(args: argparse.Namespace) -> Interface:
         pixels="uint8" if args.input == "uint8" else "float32",
         batch=None if free_batch else 1 if args.batch is None else args.batch,
         free_hw=args.dynamic in {"size", "both"},
+        opset=args.opset,
     )
     interface.check(args.to, args.precision)
     return interface

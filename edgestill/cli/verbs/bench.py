@@ -11,7 +11,7 @@ from edgestill.cli.options import backend, sizes, tiles
 from edgestill.cli.options.model import model_file
 from edgestill.files import refuse_overwrite, write_json
 
-SUMMARY = "Measure latency, throughput, memory and start-up time of models on this machine"
+SUMMARY = "Measure latency, throughput, energy, memory and start-up time of models on this machine"
 EXAMPLE = "edgestill bench a.onnx b.onnx --interleave --source street.mp4 --out bench.json"
 
 
@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=10.0,
         metavar="S",
-        help="minimum time to measure each model (default 10)",
+        help="minimum time to measure each model (default 10), and again for its energy where there is a "
+        "power sensor",
     )
     add(
         "--min-samples",
@@ -61,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
-    from benchmarks.latency import Settings, bench  # noqa: PLC0415 (imports OpenCV)
+    from benchmarks.collect import Settings  # noqa: PLC0415 (imports OpenCV)
+    from benchmarks.latency import bench  # noqa: PLC0415
 
     settings = Settings(
         source=args.source,
@@ -87,12 +89,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> Any:
-    """A table of the models, then the ratios and the doubts about the measurement."""
+    """A table of the models, then energy, ratios and the doubts about the measurement."""
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     from benchmarks.compare import in_words  # noqa: PLC0415
+    from benchmarks.monitoring.summary import energy_in_words  # noqa: PLC0415
+    from benchmarks.monitoring.summary import in_words as monitors_in_words  # noqa: PLC0415
 
     columns = (
         "model",
@@ -118,7 +122,9 @@ def show(result: dict[str, Any]) -> Any:
             *map(_number, more),
             str(m["samples"]),
         )
-    lines = [in_words(c) for c in result["ratios"]]
+    lines = energy_in_words(result["models"])
+    lines.append(f"during the run: {monitors_in_words(result['models'][0]['environment']['monitors'])}")
+    lines += [in_words(c) for c in result["ratios"]]
     lines += [f"doubt ({m['name']}): {line}" for m in result["models"] for line in m["doubts"]]
     return Group(table, Text("\n".join(lines)))
 

@@ -1,4 +1,4 @@
-"""``edgestill doctor``: check the installation, and give the commands that correct it."""
+"""``edgestill doctor``: check the installation, or with ``--for`` what can run on a device."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import edgestill
+from devices.deployment.check import check
+from devices.deployment.question import Deployment
 from devices.detect import DeviceSnapshot, detect
 from devices.import_check import check_imports, try_import
 from devices.int8_saturation import DOT_PRODUCTS, saturates
+from devices.profile import DeviceProfile, load_profile
 from devices.software import BASE, Extra, read_extras, shadowed, version
-from devices.tensorrt_support import LAST, is_too_new
+from devices.tensorrt_support import LAST, is_too_new, jetson_hint
+from edgestill.cli import deployment_report
+from edgestill.errors import UsageError
 from edgestill.installation import pip_command
+from edgestill.spec import PRECISIONS
 
-SUMMARY = "Check the installation: what is present, what is missing, and the command that installs it"
-EXAMPLE = "edgestill doctor"
+SUMMARY = "Check the installation; with --for, what a model, precision and TensorRT can do on a device"
+EXAMPLE = "edgestill doctor --for jetson-orin-nano --precision int8"
 
 _HOME = Path(edgestill.__file__).resolve().parent.parent
 _HIDDEN = {"dev", "all"}  # unions of the other extras, and tools for developing this project
@@ -31,12 +37,36 @@ _OPENCV = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the verb's arguments: none."""
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "--for",
+        dest="device",
+        metavar="KEY",
+        help="what can run on a device, by its profile, see `edgestill devices`; `here` for this machine. "
+        "Exit code 5 if nothing that was asked for can",
+    )
+    parser.add_argument(
+        "--model", metavar="ANY MODEL", help="with --for: a model file or checkpoint (default: any model)"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="with --for: the precision (default: the model's, or all)"
+    )
+    parser.add_argument(
+        "--tensorrt",
+        metavar="VERSION",
+        help="with --for: the TensorRT there, e.g. 10.3 (default: the newest for the device)",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Read package metadata and machine facts, and import each library in a process of its own."""
-    del args
+    """Read package metadata and machine facts, and import each library in a process of its own.
+
+    With ``--for``, apply the rules of a deployment instead.
+    """
+    if args.device:
+        return deployment_report.report(args.device, args.model, args.precision, args.tensorrt)
+    if given := [f"--{name}" for name in ("model", "precision", "tensorrt") if getattr(args, name)]:
+        raise UsageError(f"{', '.join(given)}: for which device?", hint="add --for KEY, or --for here")
     snapshot = detect()
     extras = list(check_imports(extra for extra in read_extras() if extra.name not in _HIDDEN))
     problems = _problems(extras)
@@ -54,8 +84,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def verdict(result: dict[str, Any]) -> None:
+    """Raise DeviceError, after the result was printed, if nothing can run on the device of ``--for``."""
+    if result["kind"] == "deployment":
+        deployment_report.refuse(result)
+
+
 def show(result: dict[str, Any]) -> Any:
-    """A table of the extras, then problems and notes."""
+    """A table of the extras, then problems and notes; with ``--for`` of precisions, then findings."""
+    if result["kind"] == "deployment":
+        return deployment_report.show(result)
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -131,8 +169,27 @@ def _advice(snapshot: DeviceSnapshot) -> list[str]:
     lines += _tensorrt_advice(snapshot)
     if snapshot.no_profile:
         lines.append(f"{snapshot.no_profile}: its published limits are not known here")
+    if snapshot.key and snapshot.kind != "cpu":
+        lines += _device_advice(load_profile(snapshot.key), snapshot)
     if snapshot.jetson and snapshot.jetson.clocks_locked is False:
         lines.append("clocks are not locked: run `sudo jetson_clocks` before measuring")
+    return lines
+
+
+def _device_advice(device: DeviceProfile, snapshot: DeviceSnapshot) -> list[str]:
+    """What its profile says about INT8, the power mode and a card of which a part is visible."""
+    found = check(Deployment(device=device, precision="int8"))
+    lines = [finding.what for finding in found if finding.severity != "note"]
+    if snapshot.part_of_card:
+        lines.append(f"{snapshot.part_of_card}: published peaks and bandwidth of {device.key} do not hold")
+    named = (snapshot.jetson.power_mode if snapshot.jetson else None) or ""
+    mode = next((one for one in device.power_modes if one.name == named.removeprefix("MODE_")), None)
+    if mode and mode.gpu_mhz and device.gpu_mhz and mode.gpu_mhz < device.gpu_mhz:
+        fastest = max(device.power_modes, key=lambda one: one.gpu_mhz or 0)
+        lines.append(
+            f"power mode {mode.name} limits the GPU to {mode.gpu_mhz:g} of {device.gpu_mhz:g} MHz: "
+            f"{fastest.name} has the most (sudo nvpmodel -m ID, ids in /etc/nvpmodel.conf)"
+        )
     return lines
 
 
@@ -140,9 +197,7 @@ def _tensorrt_advice(snapshot: DeviceSnapshot) -> list[str]:
     """Whether the installed TensorRT supports the GPU."""
     have = next((found for name in _TENSORRT if (found := version(name))), None)
     if have is None and snapshot.jetson:
-        return [
-            "TensorRT is missing: sudo apt install python3-libnvinfer, and a venv with --system-site-packages"
-        ]
+        return [f"TensorRT is missing: {jetson_hint(snapshot.jetson.l4t)}"]
     lines = [snapshot.no_gpu] if snapshot.no_gpu else []
     for card in snapshot.gpus:
         capability, name = card.compute_capability or "", card.name or "this GPU"

@@ -271,10 +271,11 @@ def _torch_reference(args: argparse.Namespace, checkpoint: Checkpoint) -> OpenRe
 def _name(args: argparse.Namespace, checkpoint: Checkpoint, *, has_free_size: bool) -> str:
     """Name of the files: a size that is not simply the checkpoint's stands in it, e.g. run-384x640-int8."""
     label = _label(args.checkpoint, checkpoint)
+    kind = args.precision if args.opset == interface.DEFAULT_OPSET else f"opset{args.opset}-{args.precision}"
     if has_free_size:
-        return f"{label}-dynamic-size-{args.precision}"
+        return f"{label}-dynamic-size-{kind}"
     size = "x".join(map(str, checkpoint.spec.input_hw))
-    return f"{label}-{size}-{args.precision}" if args.imgsz else f"{label}-{args.precision}"
+    return f"{label}-{size}-{kind}" if args.imgsz else f"{label}-{kind}"
 
 
 def _label(name: str, checkpoint: Checkpoint) -> str:

@@ -119,7 +119,7 @@ RULES: tuple[LintRule, ...] = (
         id="opset-parsed",
         name=f"the opset is one of {PARSED_OPSETS.start} to {PARSED_OPSETS.stop - 1}",
         severities=on_tensorrt("warning"),
-        remedy="export with opset 17; TensorRT 8.5 and 8.6 read no later one",
+        remedy="export with opset 17; TensorRT 8.5 and 8.6 read no later one, 8.2 no later one than 13",
         check=_parsed_opset,
     ),
     LintRule(

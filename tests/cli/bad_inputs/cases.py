@@ -98,7 +98,18 @@ DAMAGED = (
         ("tiny.onnx",),
         24,
     ),
+    _Damaged(
+        "estimate-onnx",
+        _w("estimate tiny.onnx --device t4 --precision fp16"),
+        ("onnx",),
+        ("tiny.onnx",),
+        12,
+    ),
     _Damaged("inspect-onnx", _w("inspect tiny.onnx"), ("onnx",), ("tiny.onnx",), 16),
+    _Damaged("doctor-onnx", _w("doctor --for v100 --model tiny.onnx"), ("onnx",), ("tiny.onnx",), 6),
+    _Damaged(
+        "doctor-engine", _w("doctor --for v100 --model x.engine"), ("engine",), ("x.engine", "x*.json"), 6
+    ),
     _Damaged("lint-onnx", _w("inspect tiny.onnx --lint"), ("onnx",), ("tiny.onnx",), 14),
     _Damaged(
         "lint-int8", _w("inspect models/run-int8.onnx --lint"), ("models",), ("models/run-int8.onnx",), 6
@@ -350,6 +361,11 @@ PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("data synth --images 1 --size 320x192 --workers 1 --out {}", ()),
     ("data clip --seconds 0.1 --size 320x192 --out {}", ()),
     ("devices {}", ()),
+    ("estimate {} --device t4 --precision fp16", ()),
+    ("estimate yolov5n --device {} --precision fp16", ()),
+    ("estimate yolov5n --all --precision fp16 --out {}", ()),
+    ("estimate --device t4 --calibrate {}", ()),
+    ("doctor --for v100 --model {}", ()),
 )  # fmt: skip
 
 #: Commands with "{}" in the place of a number or a size.
@@ -375,6 +391,7 @@ NUMBERS = (
     *("export ckpt --to openvino --precision fp32 --out out --max-drop {} --verify data/data.yaml",),
     *("export ckpt --to tensorrt --precision fp16 --out out --workspace-mib {}",),
     *("export ckpt --to tensorrt --precision fp16 --out out --dla {}",),
+    *("doctor --for v100 --tensorrt {}",),
     *("distill recipe.toml --data data/data.yaml --out out --dry-run --set epochs={}",),
     *("distill recipe.toml --data data/data.yaml --out out --set batch={} --set methods={{}}",),
     *("distill recipe.toml --data data/data.yaml --out out --set optimiser.lr={} --set methods={{}}",),
@@ -385,6 +402,7 @@ NUMBERS = (
     *("data synth --out out --images 1 --size 320x192 --workers {}",),
     *("data synth --out out --images 1 --workers 1 --size 320x192 --splits {},0,0",),
     *("data clip --out out/c.mp4 --size 320x192 --seconds 0.1 --fps {}",),
+    "estimate yolov5n --device t4 --precision fp16 --batch {}",
     *("data convert coco coco --out out --val-share {}", "data convert coco coco --out out --seed {}"),
 )
 KEYS = (
@@ -407,6 +425,7 @@ SIZES = (
         "run tiny.onnx --source data/images/val --tile {}",
     ),
     *("eval tiny.onnx --data data/data.yaml --imgsz {}", "eval tiny.onnx --data data/data.yaml --tile {}"),
+    "estimate yolov5n --device t4 --precision fp16 --imgsz {}",
     *("export ckpt --to onnx --precision fp32 --out out --imgsz {}",),
     *(
         "data synth --out out --images 1 --workers 1 --size {}",

@@ -165,6 +165,17 @@ def test_a_file_that_no_image_was_shown_to_is_doubted(
     assert "was not compared with its source" in told["doubts"][0]
 
 
+def test_a_file_for_a_jetson_nano_says_what_it_lacks(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ("--to", "onnx", "--precision", "fp32", "--opset", "13", "--verify", data, "--out", out)
+    told = run(capsys, trained, *words)
+    assert [Path(name).name for name in told["files"]] == ["run-opset13-fp32.onnx"]
+    assert told["verify"]["images"] == 2
+    assert any("opset 13 is for TensorRT 8.2" in doubt for doubt in told["doubts"])
+
+
 def test_data_of_other_classes_compares_boxes_and_says_so(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +203,8 @@ def test_data_of_other_classes_compares_boxes_and_says_so(
         (("--precision", "fp32", "--batch", "0"), 2, "a batch of 0 is empty"),
         (("--precision", "fp32", "--batch", "2", "--dynamic"), 2, "contradict each other"),
         (("--precision", "fp32", "--dynamic", "width"), 2, "invalid choice: 'width'"),
+        (("--precision", "fp32", "--opset", "12"), 2, "argument --opset: invalid choice"),
+        (("--precision", "fp16", "--opset", "13"), 2, "TensorRT 8.2, which --opset 13 is for, reads no FP16"),
     ],
 )
 def test_a_mistake_is_two_lines_and_its_code(

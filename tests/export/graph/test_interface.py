@@ -156,6 +156,48 @@ def test_no_operator_is_younger_than_the_opset_or_suppresses(models: Any) -> Non
     assert len(set(names)) == len(names)
 
 
+#: What the ONNX parser of TensorRT 8.2 reads of the operators that are in our files.
+#: Source: https://github.com/onnx/onnx-tensorrt/blob/release/8.2-GA/docs/operators.md
+READ_BY_8_2 = {
+    *("Add", "Cast", "Concat", "Conv", "Div", "Expand", "Gather", "GatherND", "GreaterOrEqual", "MatMul"),
+    *("MaxPool", "Min", "Mul", "Range", "ReduceMax", "ReduceMean", "Reshape", "Resize", "Shape", "Sigmoid"),
+    *("Slice", "Softmax", "Squeeze", "Sub", "TopK", "Transpose"),
+}
+
+
+@pytest.mark.parametrize("name", ["coupled", "decoupled", "dfl"])
+@pytest.mark.parametrize(
+    "form", [Interface(output="compact"), Interface(batch=None, free_hw=True)], ids=["compact", "free"]
+)
+def test_a_file_of_opset_13_gives_the_same_numbers(
+    name: str, form: Interface, models: Any, run_onnx: Any
+) -> None:
+    spec, old = SPECS[name], replace(form, opset=13)
+    old.check("onnx", "fp32")
+    made, late = (apply_interface(models[name], spec, wanted) for wanted in (old, form))
+    assert (made.opset_import[0].version, made.ir_version) == (13, 7)
+    assert {node.op_type for node in made.graph.node} <= READ_BY_8_2
+    np.testing.assert_array_equal(run_onnx(made, fed(1, spec)), run_onnx(late, fed(1, spec)))
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "form", "said"),
+    [
+        ("tensorrt", "fp32", {}, "--opset 13 is for ONNX files"),
+        ("openvino", "fp32", {}, "--opset 13 is for ONNX files"),
+        ("onnx", "fp16", {}, "reads no FP16 weights"),
+        ("onnx", "int8", {}, "reads no INT8 weights"),
+        ("onnx", "fp32", {"pixels": "uint8"}, "has no uint8 inputs"),
+        ("onnx", "fp32", {"output": "compact", "free_hw": True}, "needs a fixed number of rows"),
+    ],
+)
+def test_what_tensorrt_8_2_cannot_read_is_refused(
+    target: str, precision: Any, form: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        Interface(**form, opset=13).check(target, precision)
+
+
 @pytest.fixture(scope="module")
 def open_as(
     checkpoint: Checkpoint, kept_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from devices.detect import detect
+from devices.jetson import read_jetson
 from edgestill.errors import DeviceError, UsageError, VerificationError
 from export.tensorrt import engine as engines
 from export.tensorrt.engine import engine_folder, find_build_target, make_engine
@@ -27,6 +31,23 @@ def graph(graphs: dict[str, bytes], tmp_path: Path) -> Path:
     path = tmp_path / "m.onnx"
     path.write_bytes(graphs["fp16"])
     return path
+
+
+@pytest.fixture
+def on_orin(on_gpu: OnGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OnGpu:
+    """As ``on_gpu``, on a Jetson Orin with the key of a profile."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "nv_tegra_release").write_text(
+        "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic"
+    )
+
+    def believe(version: str, key: str, **options: Any) -> None:
+        on_gpu(version, cuda=ORIN, **options)
+        here = detect()
+        jetson = read_jetson(tmp_path)
+        monkeypatch.setattr(engines, "detect", lambda: replace(here, key=key, jetson=jetson))
+
+    return believe
 
 
 @pytest.mark.parametrize("version", ["10.16.1", "11.4.0"])
@@ -48,8 +69,54 @@ def test_a_nano_is_sent_to_its_own_tool(on_gpu: OnGpu) -> None:
     on_gpu("8.2.1", cuda=NANO)
     with pytest.raises(DeviceError, match=r"TensorRT 8\.2\.1 has no named tensors") as caught:
         find_build_target("tensorrt", "fp16", PLAIN)
-    assert "trtexec --onnx=FILE.onnx --fp16" in caught.value.hint
-    assert "edgestill export CKPT --to onnx" in caught.value.hint
+    assert "trtexec --onnx=FILE.onnx --fp16 --workspace=1024" in caught.value.hint
+    assert "edgestill export CKPT --to onnx --precision fp32 --opset 13" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("cuda", "hint"),
+    [
+        (NANO, "edgestill export CKPT --to onnx --precision fp32 --opset 13, then on the device"),
+        ({"name": "Xavier", "capability": (7, 2)}, "--precision fp32, then on the device"),
+        ({"name": "Tesla P100", "capability": (6, 0)}, r"^use TensorRT 8\.6$"),
+    ],
+)
+def test_a_gpu_that_this_version_left_behind_is_told_its_own(
+    cuda: dict[str, Any], hint: str, on_gpu: OnGpu
+) -> None:
+    on_gpu("10.3.0", cuda=cuda)
+    with pytest.raises(DeviceError, match="is the last version that has") as caught:
+        find_build_target("tensorrt", "fp32", PLAIN)
+    assert re.search(hint, caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("version", "key", "said"),
+    [
+        ("10.3.0", "jetson-orin-nx", None),
+        ("10.7.0", "jetson-agx-orin", None),
+        ("10.16.1", "jetson-agx-orin", "has no DLA: it ended with 10.7"),
+        ("11.4.0", "jetson-agx-orin", "has no DLA: it ended with 10.7"),
+        ("11.4.1", "jetson-agx-orin-32gb", None),
+        ("11.4.1", "jetson-orin-nx", "on an AGX Orin only; this is jetson-orin-nx"),
+    ],
+)
+def test_a_dla_is_used_by_versions_that_have_one(
+    version: str, key: str, said: str | None, on_orin: OnGpu
+) -> None:
+    on_orin(version, key, dla_cores=2)
+    options = EngineOptions(dla_core=0)
+    if said is None:
+        assert find_build_target("tensorrt", "fp16", options).home.version == version
+        return
+    with pytest.raises(DeviceError, match=said):
+        find_build_target("tensorrt", "fp16", options)
+
+
+def test_engines_for_other_gpus_are_refused_on_a_jetson(on_orin: OnGpu) -> None:
+    on_orin("10.3.0", "jetson-orin-nx")
+    with pytest.raises(DeviceError, match="no --hardware ampere-plus on a Jetson"):
+        find_build_target("tensorrt", "fp16", EngineOptions(hardware="ampere-plus"))
 
 
 def test_int8_is_refused_where_there_is_no_such_arithmetic(on_gpu: OnGpu) -> None:
@@ -76,7 +143,8 @@ def test_without_a_driver_the_way_out_is_told(on_gpu: OnGpu, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("family", "precision", "options", "said"),
     [
-        ("tensorrt", "fp32", EngineOptions(dla_core=0), "FP16 and INT8 only"),
+        ("tensorrt", "fp32", EngineOptions(dla_core=0), "a DLA runs FP16 here"),
+        ("tensorrt", "int8", EngineOptions(dla_core=0), "runs no Q/DQ pairs on it"),
         ("tensorrt", "fp16", EngineOptions(capabilities=("8.6",)), "the GPU of this machine"),
         ("tensorrt-rtx", "fp16", EngineOptions(dla_core=0), "has no DLA"),
         ("tensorrt-rtx", "fp16", EngineOptions(device=1), "builds without a GPU"),

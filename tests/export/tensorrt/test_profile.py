@@ -22,8 +22,8 @@ from export.tensorrt.profile import Profile, fit
 from runtime.backend import open_backend
 from runtime.detector import open_detector
 from runtime.tensorrt.library import load_library
+from tests.standins.versions import VERSIONS
 
-VERSIONS = pytest.mark.parametrize("version", ["8.5.2", "8.6.1", "10.3.0", "10.4.0", "10.16.1", "11.4.0"])
 PLAIN = EngineOptions()
 FREE = Interface(output="compact", batch=None, free_hw=True)
 SMALL = EngineOptions(batches=(1, 2, 3), sizes=((32, 64), (64, 96), (128, 96)))

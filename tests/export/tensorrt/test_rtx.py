@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from devices.tensorrt_support import RTX_CAPABILITIES
 from edgestill.errors import ArtifactError
 from edgestill.spec import ModelSpec
 from export.tensorrt.builder import Built, build
@@ -70,6 +71,8 @@ def test_every_file_that_is_exported_parses_and_builds(
         ("n-coupled", "int8", {"output": "compact", "pixels": "uint8"}),
         ("n-dfl", "fp16", {"output": "compact", "batch": 2}),
         ("n-decoupled", "fp16", {"pixels": "uint8"}),
+        pytest.param("n-coupled", "fp32", {"output": "compact", "opset": 13}, marks=pytest.mark.slow),
+        pytest.param("n-dfl", "fp32", {"output": "compact", "opset": 13}, marks=pytest.mark.slow),
     ],
 )
 def test_every_form_of_a_file_parses_and_builds(
@@ -85,6 +88,11 @@ def test_every_form_of_a_file_parses_and_builds(
     found = listed(built)
     wanted = {"fp32": "float32", "fp16": "float16", "int8": "int8"}[precision]
     assert found[wanted] > 0.8 * sum(found.values())
+
+
+def test_the_table_has_the_capabilities_of_the_library(rtx: Library) -> None:
+    named = {f"SM{capability.replace('.', '')}" for capability in RTX_CAPABILITIES}
+    assert set(rtx.module.ComputeCapability.__members__) - {"NONE", "CURRENT"} == named
 
 
 def test_where_no_gpu_can_load_it_nothing_is_claimed_of_the_engine(

@@ -18,8 +18,8 @@ from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.manifest import Manifest, manifest_path, read_manifest, write_manifest
 from runtime.backend import open_backend
 from runtime.detector import open_detector
+from tests.standins.versions import VERSIONS
 
-VERSIONS = pytest.mark.parametrize("version", ["8.5.2", "8.6.1", "10.3.0", "10.4.0", "10.16.1", "11.4.0"])
 Build = Callable[..., Path]
 
 

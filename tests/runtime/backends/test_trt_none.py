@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from devices.jetson import read_jetson
 from edgestill.errors import ArtifactError, DeviceError
 from runtime.backend import open_backend
 from runtime.tensorrt.library import load_library
@@ -107,6 +108,27 @@ def test_another_package_called_tensorrt_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "tensorrt", other)
     with pytest.raises(DeviceError, match="/somewhere/tensorrt is not NVIDIA's tensorrt"):
         load_library("tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("release", "hint"),
+    [
+        (None, "pip install"),
+        ("36 (release), REVISION: 4.3", "sudo apt install python3-libnvinfer"),
+        ("35 (release), REVISION: 6.4", "JetPack 5 has it for Python 3.8 only"),
+    ],
+)
+def test_where_tensorrt_comes_from_depends_on_the_machine(
+    release: str | None, hint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if release:
+        (tmp_path / "etc").mkdir()
+        (tmp_path / "etc" / "nv_tegra_release").write_text(f"# R{release}, GCID: 1, BOARD: generic\n")
+    monkeypatch.setattr("runtime.tensorrt.library.read_jetson", lambda root: read_jetson(tmp_path))
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(DeviceError) as caught:
+        load_library("tensorrt")
+    assert hint in caught.value.hint
 
 
 @pytest.mark.parametrize(

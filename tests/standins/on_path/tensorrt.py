@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+import access_recorder
 import cuda_surface
 import tensorrt_surface
 
@@ -44,4 +45,4 @@ elif _breaks == "memory":
 elif _breaks == "chatter":
     _build = _made.Builder.build_serialized_network
     _made.Builder.build_serialized_network = lambda *args: (_chatter(), _build(*args))[1]
-globals().update({name: value for name, value in vars(_made).items() if name not in {"__name__", "__spec__"}})
+sys.modules[__name__] = access_recorder.watched(_made)

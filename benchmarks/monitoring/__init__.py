@@ -1,0 +1,1 @@
+"""What power sensors, clocks and thermometers said during a measurement."""

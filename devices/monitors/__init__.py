@@ -1,0 +1,1 @@
+"""Power, clocks, temperatures and throttling of this machine while something runs."""
