@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import ctypes
 import gc
 import importlib.util
 import json
@@ -18,6 +19,7 @@ from edgestill.detections import Detections
 from edgestill.spec import ModelSpec
 from runtime.metrics.coco import Truth
 
+_REAL_CDLL = ctypes.CDLL
 ROOT = Path(__file__).resolve().parent.parent
 # Two cores and several test processes: a pool per process would only fight the others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -132,7 +134,12 @@ def on_gpu(
         library = make_cuda(**(cuda or {}))
         shown = {name: value for name, value in options.items() if name != "breaks"}
         monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(version, cuda=library, **shown))
-        monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+        monkeypatch.setattr(
+            "ctypes.CDLL",
+            lambda name, *rest, **more: (
+                library if name == "libcuda.so.1" else _REAL_CDLL(name, *rest, **more)
+            ),
+        )
         monkeypatch.setenv("STANDIN", json.dumps({"version": version, "cuda": cuda or {}, **options}))
         monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "standins" / "on_path"))
         return library

@@ -15,6 +15,7 @@ import ctypes
 import json
 from collections.abc import Iterator
 from enum import IntEnum
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -112,6 +113,7 @@ def make(version: str, *, gpu: bool = True, dla_cores: int = 0, obeys: bool = Tr
     """
     v = number(version)
     module: Any = ModuleType("tensorrt")
+    module.__spec__ = ModuleSpec("tensorrt", None)  # as an imported one has, which find_spec gives
     module.__version__ = version
     for name, members in ENUMS.items():
         there = [m for m, (first, end) in members.items() if first <= v < end]

@@ -95,7 +95,7 @@ def test_memory_is_given_back_when_an_engine_cannot_be_opened(
     engine = lamp_engine("10.3.0")
     from runtime.tensorrt import cuda_driver
 
-    cuda = cuda_driver.ctypes.CDLL("")
+    cuda = cuda_driver.ctypes.CDLL("libcuda.so.1")
     sys.modules["tensorrt"].IExecutionContext.set_tensor_address = refuse  # type: ignore[attr-defined]
     with pytest.raises(DeviceError, match="refused the buffer"):
         open_backend(engine)

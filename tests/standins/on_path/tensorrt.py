@@ -19,7 +19,8 @@ import tensorrt_surface
 _wanted = json.loads(os.environ["STANDIN"])
 _breaks = _wanted.pop("breaks", None)
 _cuda = cuda_surface.CudaLibrary(**_wanted.pop("cuda", {}))
-ctypes.CDLL = lambda name: _cuda
+_others = ctypes.CDLL
+ctypes.CDLL = lambda name, *rest, **more: _cuda if name == "libcuda.so.1" else _others(name, *rest, **more)
 _made = tensorrt_surface.make(_wanted.pop("version"), cuda=_cuda, **_wanted)
 
 
