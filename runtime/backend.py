@@ -29,6 +29,7 @@ class Backend(Protocol):
         outputs: The model's outputs.
         metadata: The file's metadata, strings by key.
         max_batch: Largest batch of one run if the batch size is free; None for no limit.
+        concurrency: Calls of ``infer`` by different threads that run at the same time; others wait.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Backend(Protocol):
     outputs: tuple[TensorSpec, ...]
     metadata: Mapping[str, str]
     max_batch: int | None
+    concurrency: int
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the model.
@@ -45,7 +47,7 @@ class Backend(Protocol):
             feed: Inputs by name, in the shapes and dtypes of ``inputs``.
 
         Returns:
-            Outputs by name; new arrays, which a later call does not change.
+            Outputs by name; arrays that a later call does not change.
 
         Raises:
             UsageError: A name, shape or dtype does not match ``inputs``.
@@ -65,6 +67,7 @@ def open_backend(
     device: str | None = None,
     threads: int | None = None,
     trust_engine: bool = False,
+    throughput: bool = False,
     **options: Any,
 ) -> Backend:
     """Load a model file. If there is a manifest beside it, the file must match its hash.
@@ -76,6 +79,8 @@ def open_backend(
             is no fallback to another device.
         threads: CPU threads; None leaves the choice to the library.
         trust_engine: Whether an engine that was not built on this machine is run; it is native code.
+        throughput: Whether the CPU threads are divided among several runs at the same time, for most frames
+            per second; else all of them work on one run, for the lowest latency. Engines run one at a time.
         **options: Options of one backend only, e.g. ``precision_hint`` of ov.
 
     Raises:
@@ -103,6 +108,8 @@ def open_backend(
     checked_manifest(path)
     if name == "trt":
         options["trust_engine"] = trust_engine
+    elif throughput:
+        options["throughput"] = True
     device = device or OWN_DEVICE.get(name, "cpu")
     return cast("Backend", module.open_model(path, device=device, threads=threads, **options))
 

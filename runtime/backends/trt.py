@@ -42,6 +42,7 @@ class TrtBackend:
     """An engine with one execution context, stream and set of buffers; see ``runtime.backend.Backend``."""
 
     name = "trt"
+    concurrency = 1
 
     def __init__(self, library: Library, engine: Any, driver: Driver, metadata: Mapping[str, str]) -> None:
         self._library, self._engine = library, engine

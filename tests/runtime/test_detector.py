@@ -134,7 +134,7 @@ def test_a_file_that_is_not_the_one_of_its_manifest_is_not_opened(
 class Counter:
     """A backend of a free or fixed batch size that finds nothing, and notes the sizes it gets."""
 
-    name, device = "counter", "here"
+    name, device, concurrency = "counter", "here", 1
     metadata: ClassVar = {}
 
     def __init__(self, batch: int | None, max_batch: int | None) -> None:

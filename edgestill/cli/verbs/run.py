@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> RunResult | None:
     from edgestill.demo.pipeline import assemble  # noqa: PLC0415
     from edgestill.progress import say  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
-    from runtime.frames import open_source  # noqa: PLC0415
+    from runtime.frames import has_many_frames, open_source  # noqa: PLC0415
     from runtime.light_states.classifier import STATES  # noqa: PLC0415
 
     save_options = saving.save_options(args)
@@ -96,7 +96,10 @@ def run(args: argparse.Namespace) -> RunResult | None:
     with ExitStack() as opened:
         # Port and model first: a port in use or a misspelt name is reported before a camera is waited for.
         view = opened.enter_context(web_flag.opened(args))
-        detector = opened.enter_context(closing(open_detector(path, **_detector_options(args))))
+        throughput = all(has_many_frames(text) for text in args.source)
+        detector = opened.enter_context(
+            closing(open_detector(path, **_detector_options(args), throughput=throughput))
+        )
         lights = opened.enter_context(light_flags.opened(args))
         reading = source_flags.options(args)
         sources = [opened.enter_context(closing(open_source(text, **reading))) for text in args.source]

@@ -31,7 +31,7 @@ FIRST, LAST = 20, 60
 class StillBackend:
     """Finds the same light in every input, in memory of its own."""
 
-    name, device, max_batch = "still", "here", None
+    name, device, max_batch, concurrency = "still", "here", None, 2
     metadata: Mapping[str, str] = {}
 
     def __init__(self) -> None:
