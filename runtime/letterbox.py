@@ -196,7 +196,7 @@ class InputBuffer:
             self._sizes[at] = (height, width)
         left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
         where = (slice(None), slice(top, top + height), slice(left, left + width))
-        place = row[where] if spec.pixels == "uint8" else row[:, *where]
+        place = row[where] if spec.pixels == "uint8" else row[(slice(None), *where)]
         to_tensor(image_bgr, spec, out=place, plane=self._plane[:height, :width])
         return fit
 
