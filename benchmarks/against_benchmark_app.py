@@ -21,6 +21,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -50,9 +51,10 @@ def against_benchmark_app(
         app: The program benchmark_app.
 
     Returns:
-        Each round's figures, the medians of them and of the ratios of a round. ``share`` is the time of letterbox
-        and postprocess over that of inference, one frame at a time.
+        The figures of each round, their medians, and the medians of the ratios of a round. ``share`` is the
+        time of letterbox and postprocess over that of inference, one frame at a time.
     """
+    program = _App(program=app, model=model, seconds=seconds, threads=threads)
     footage = Footage(source)
     frames = footage.take(HELD)
     taken = []
@@ -66,12 +68,16 @@ def against_benchmark_app(
         frame_ms = rates.turn(frames, calls)
         for _ in range(rounds + 1):
             latency = _latency(opened[0], [frame.image_bgr for frame in frames], seconds)
-            app_ms = float(_run(app, model, "latency", seconds, threads, MEDIAN))
+            app_ms = program.figure("latency", MEDIAN)
             frame_ms = rates.turn(frames, max(ceil(seconds * 1e3 / frame_ms), calls))
-            app_fps = float(_run(app, model, "throughput", seconds, threads, RATE))
+            app_fps = program.figure("throughput", RATE)
             taken.append({**latency, "app_ms": app_ms, "fps": 1e3 / frame_ms, "app_fps": app_fps})
     counted = [
-        {**one, "latency_ratio": one["frame_ms"] / one["app_ms"], "throughput_ratio": one["fps"] / one["app_fps"]}
+        {
+            **one,
+            "latency_ratio": one["frame_ms"] / one["app_ms"],
+            "throughput_ratio": one["fps"] / one["app_fps"],
+        }
         for one in taken[1:]
     ]
     return {
@@ -97,19 +103,27 @@ def _latency(detector: ModelDetector, images: Sequence[Any], seconds: float) -> 
     return {"frame_ms": median(whole_ms), "inference_ms": inference, "share": median(others_ms) / inference}
 
 
-def _run(
-    app: str, model: Path, hint: str, seconds: float, threads: int | None, wanted: re.Pattern[str]
-) -> str:
-    command = [app, "-m", str(model), "-d", "CPU", "-hint", hint, "-t", str(max(1, round(seconds)))]
-    command += ["-ip", "f32", "-infer_precision", "f32"]
-    if threads is not None:
-        command += ["-nthreads", str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = wanted.search(done.stdout)
-    if found is None:
-        last = (done.stdout + done.stderr).strip().splitlines()[-1:]
-        raise DeviceError(f"benchmark_app gave no figure: {''.join(last)}", hint=" ".join(command))
-    return found[1]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _App:
+    """benchmark_app on a file."""
+
+    program: str
+    model: Path
+    seconds: float
+    threads: int | None
+
+    def figure(self, hint: str, wanted: re.Pattern[str]) -> float:
+        """Run it with a performance hint; the figure that it prints."""
+        command = [self.program, "-m", str(self.model), "-d", "CPU", "-hint", hint]
+        command += ["-t", str(max(1, round(self.seconds))), "-ip", "f32", "-infer_precision", "f32"]
+        if self.threads is not None:
+            command += ["-nthreads", str(self.threads)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = wanted.search(done.stdout)
+        if found is None:
+            last = (done.stdout + done.stderr).strip().splitlines()[-1:]
+            raise DeviceError(f"benchmark_app gave no figure: {''.join(last)}", hint=" ".join(command))
+        return float(found[1])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,7 +131,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against_benchmark_app", description=__doc__)
     parser.add_argument("model", type=Path, metavar="FILE.xml")
     parser.add_argument("--source", help="image, folder or video (default: a drawn street)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement of a round (default 5)")
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="of each measurement of a round (default 5)"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int)
     beside = Path(sys.executable).with_name("benchmark_app")
@@ -125,7 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         if shutil.which(args.benchmark_app) is None:
-            raise DeviceError("there is no benchmark_app", hint="pip install openvino has it; --benchmark-app PATH")
+            raise DeviceError(
+                "there is no benchmark_app", hint="pip install openvino has it; --benchmark-app PATH"
+            )
         found = against_benchmark_app(
             args.model,
             args.source,

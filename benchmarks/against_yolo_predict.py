@@ -1,4 +1,4 @@
-"""``edgestill run`` and ``yolo predict`` on the same video with the same OpenVINO file: whole processes, in turns.
+"""``edgestill run`` and ``yolo predict`` on the same video and OpenVINO file: whole processes, in turns.
 
 ``python -m benchmarks.against_yolo_predict FOLDER_openvino_model/FILE.xml CLIP --yolo PATH``
 
@@ -130,7 +130,8 @@ def _figures(found: Sequence[dict[str, Usage]]) -> dict[str, Any]:
     runs = {name: [asdict(one[name]) for one in found] for name in ("edgestill", "yolo")}
     ratios = {
         measure: median(
-            ours[measure] / theirs[measure] for ours, theirs in zip(runs["edgestill"], runs["yolo"], strict=True)
+            ours[measure] / theirs[measure]
+            for ours, theirs in zip(runs["edgestill"], runs["yolo"], strict=True)
         )
         for measure in MEASURES
     }

@@ -1,8 +1,8 @@
 """Throughput of detectors: decoded frames to boxes, as many at the same time as the backend takes.
 
 The rate of a turn is counted between two frames that leave, while frames before and after them are still in
-progress: starting and running empty are not in it. Decoding is not in it either; the frames wait in memory, as
-in MLPerf's Offline scenario.
+progress: starting and running empty are not in it. Decoding is not in it either; the frames wait in memory,
+as in MLPerf's Offline scenario.
 
 Source: https://github.com/mlcommons/inference_policies/blob/master/inference_rules.adoc (scenarios).
 """
@@ -22,11 +22,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compare import CONFIDENCE, LEAST_ROUNDS, PAIRED_MARGIN, SEPARATE_MARGIN, ratio_of_medians, verdict
+from benchmarks.collect import Settings
+from benchmarks.compare import (
+    CONFIDENCE,
+    LEAST_ROUNDS,
+    PAIRED_MARGIN,
+    SEPARATE_MARGIN,
+    ratio_of_medians,
+    verdict,
+)
 from benchmarks.environment import Watch
 from benchmarks.footage import Footage
-from benchmarks.collect import Settings
 from benchmarks.latency import frame_doubts, identity, subjects_of
+from benchmarks.samples import STAGES
 from edgestill.progress import progress
 from runtime.detector import TimedDetector, open_detector
 from runtime.frames import Frame
@@ -138,7 +146,7 @@ def bench_offline(
     return {
         "kind": "offline",
         "scenario": "offline",
-        "measures": "throughput, several decoded frames at a time to boxes: letterbox + inference + postprocess",
+        "measures": f"throughput, several decoded frames at a time to boxes: {' + '.join(STAGES[1:])}",
         "interleaved": is_paired,
         "footage": footage.describe(),
         "warmup_s": settings.warmup_s,

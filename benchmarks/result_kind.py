@@ -21,8 +21,9 @@ _KEYS = {
 
 
 def kind_of(result: object, name: str = "this") -> str:
-    """The kind of a result: ``bench``, ``offline``, ``compare``, ``distill``, ``eval``, ``export``, ``verify``,
-    ``other``.
+    """The kind of a result.
+
+    One of ``bench``, ``offline``, ``compare``, ``distill``, ``eval``, ``export``, ``verify``, ``other``.
 
     Args:
         result: The content of a file.

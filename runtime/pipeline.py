@@ -234,9 +234,10 @@ class _Run:
         return self._give_detected()
 
     def _give_detected(self, *, rest: bool = False) -> bool:
-        """Give the results that are ready to leave, or the rest of them, to the sinks; whether to continue."""
+        """Give the results that are to leave, or the rest of them, to the sinks; whether to continue."""
         for group in self._detections.take(rest=rest):
-            if not all([self._give(detected) for detected in group]):
+            continues = [self._give(detected) for detected in group]
+            if not all(continues):
                 return False
         return True
 

@@ -47,7 +47,9 @@ def run_measured(
         try:
             process = subprocess.Popen(command, stdout=output, stderr=errors, env=variables)
         except OSError as error:
-            raise DeviceError(f"{command[0]} cannot be started: {error.strerror}", hint="give its path") from error
+            raise DeviceError(
+                f"{command[0]} cannot be started: {error.strerror}", hint="give its path"
+            ) from error
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = perf_counter() - start_s
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.peers.ultralytics_file FILE.xml DIR_openvino_model``
 
-The output ``[1, A, 5 + nc]`` becomes ``[1, 4 + nc, A]``: scores are objectness times class probability. Layers,
-precision and boxes stay. The package knows a folder by the end of its name.
+The output ``[1, A, 5 + nc]`` becomes ``[1, 4 + nc, A]``: scores are objectness times class probability.
+Layers, precision and boxes stay. The package knows a folder by the end of its name.
 """
 
 from __future__ import annotations

@@ -122,9 +122,7 @@ class OrtBackend:
         return options
 
 
-def open_model(
-    path: Path, *, device: str, threads: int | None, throughput: bool = False
-) -> OrtBackend:
+def open_model(path: Path, *, device: str, threads: int | None, throughput: bool = False) -> OrtBackend:
     """Load an ``.onnx`` file.
 
     Args:

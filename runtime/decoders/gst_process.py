@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.errors import DeviceError
-from runtime.decoders import gst_elements, gst_pipelines
 from runtime.array_pool import ArrayPool
+from runtime.decoders import gst_elements, gst_pipelines
 from runtime.decoders.reader import Grabbed
 from runtime.decoders.redaction import without_secrets
 

@@ -59,7 +59,7 @@ class DetectionQueue:
             self._threads.shutdown(cancel_futures=True)
 
     def put(self, frames: Sequence[tuple[int, Frame]]) -> None:
-        """Start the detection in frames that go to the network together, each with the index of its source."""
+        """Start the detection in frames that go to the network together; each has the index of its source."""
         images = [frame for _, frame in frames]
         if self._threads is None:
             future: Future[Detected] = Future()

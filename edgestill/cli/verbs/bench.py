@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scenario",
         default="single",
         choices=["single", "offline"],
-        help="single: latency of one frame at a time (default); offline: throughput of several frames at a time",
+        help="single: latency of one frame at a time (default); offline: throughput of several at a time",
     )
     add(
         "--duration-s",

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgestill.errors import DeviceError, UsageError
-from runtime.decoders import path_choice
 from runtime.array_pool import MOST, ArrayPool
+from runtime.decoders import path_choice
 from runtime.decoders.opencv_reader import OpencvReader
 from runtime.decoders.orientation import flipped, rotated
 from runtime.decoders.path_choice import Machine, choose

@@ -1,6 +1,6 @@
 """Frames of files are detected several at a time, and nothing else changes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from threading import Barrier, Event, current_thread, main_thread
 from typing import Any
 
@@ -23,7 +23,7 @@ class Clip:
     """Frames whose brightness is their index."""
 
     fps, total, dropped, doubts, broke_off = 10.0, None, 0, (), None
-    drops: dict[str, int] = {}
+    drops: Mapping[str, int] = {}
 
     def __init__(self, count: int, *, is_live: bool = False, error: Exception | None = None) -> None:
         self.is_live, self._count, self._error = is_live, count, error
@@ -82,7 +82,12 @@ def frame_of(index: int) -> Frame:
 
 
 def run(
-    source: Clip, concurrency: int, *, detector: Finds | None = None, notes: Notes | None = None, **options: Any
+    source: Clip,
+    concurrency: int,
+    *,
+    detector: Finds | None = None,
+    notes: Notes | None = None,
+    **options: Any,
 ) -> tuple[RunEnd, Notes]:
     notes = notes or Notes()
     pipeline = Pipeline(detector or Finds(), sinks=[notes], concurrency=concurrency)

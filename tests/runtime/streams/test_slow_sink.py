@@ -3,7 +3,7 @@
 Time is counted in frames of the camera, which sends a number of them during each write of the sink.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from threading import Condition
 from typing import Any
 
@@ -112,7 +112,7 @@ def test_a_slow_sink_makes_a_camera_drop_frames_and_their_age_stays_bounded(*, i
     summary = end.streams[0].summary
     assert sink.indices[0] == 0
     assert sink.indices == sorted(set(sink.indices))
-    # Results that wait, the one that waits for room, and the frame that is taken meanwhile; each for one write.
+    # Results that wait, the one that waits for room, and the frame taken meanwhile; each for one write.
     waiting = 0 if is_shared else WAITING
     assert max(sink.ages) <= PER_WRITE * (waiting + 3)
     assert max(sink.ages[WRITES // 2 :]) <= max(sink.ages[: WRITES // 2]) + PER_WRITE  # it does not grow
@@ -125,7 +125,7 @@ class File:
     """Counts how many frames it has given."""
 
     is_live, fps, total, dropped, doubts, broke_off = False, 10.0, 50, 0, (), None
-    drops: dict[str, int] = {}
+    drops: Mapping[str, int] = {}
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -174,6 +174,6 @@ def test_a_file_waits_for_a_slow_sink_and_loses_nothing(concurrency: int) -> Non
     stream: Any = Stream(source=file, name="file", sinks=[sink])  # type: ignore[arg-type]
     end: RunEnd = Pipeline(Finds(), concurrency=concurrency).run([stream])
     assert sink.indices == list(range(file.total))
-    # Being decoded and waiting, in detection, waiting for the sink, the one that waits for room, the one written.
+    # Being decoded and waiting, in detection, waiting for the sink, waiting for room, being written.
     assert sink.most <= (AHEAD + 1) + (concurrency + 1) + WAITING + 2
     assert end.streams[0].summary.dropped == 0
