@@ -83,6 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> RunResult | None:
     """Run the model. The result is a summary, or None with ``--json-lines``, which prints each frame."""
     _check(args)
+    import cv2  # noqa: PLC0415
+
     from edgestill.cli.run_result import run_result, summary_lines  # noqa: PLC0415
     from edgestill.demo.pipeline import assemble  # noqa: PLC0415
     from edgestill.progress import say  # noqa: PLC0415
@@ -100,6 +102,8 @@ def run(args: argparse.Namespace) -> RunResult | None:
         detector = opened.enter_context(
             closing(open_detector(path, **_detector_options(args), throughput=throughput))
         )
+        if detector.backend.concurrency > 1:
+            cv2.setNumThreads(1)  # the threads of the detector scale a frame each
         lights = opened.enter_context(light_flags.opened(args))
         reading = source_flags.options(args)
         sources = [opened.enter_context(closing(open_source(text, **reading))) for text in args.source]
