@@ -195,8 +195,8 @@ class InputBuffer:
             row[:] = to_tensor(border, spec)  # one pixel, repeated
             self._sizes[at] = (height, width)
         left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
-        where = (slice(None), slice(top, top + height), slice(left, left + width))
-        place = row[where] if spec.pixels == "uint8" else row[(slice(None), *where)]
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        place = row[:, rows, columns] if spec.pixels == "uint8" else row[:, :, rows, columns]
         planes = [plane[: height * width].reshape(height, width) for plane in self._planes]
         to_tensor(image_bgr, spec, out=place, planes=planes)
         return fit

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from queue import LifoQueue
-from typing import Any
+from typing import Any, cast
 
 import openvino as ov
 import yaml
@@ -58,7 +58,9 @@ class OvBackend:
             self._requests.put(compiled.create_infer_request())
         #: Outputs of fixed shape by index: shape and arrays.
         self._fixed = {
-            i: (t.shape, ArrayPool(t.dtype)) for i, t in enumerate(self.outputs) if None not in t.shape
+            i: (cast("tuple[int, ...]", t.shape), ArrayPool(t.dtype))
+            for i, t in enumerate(self.outputs)
+            if None not in t.shape
         }
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
