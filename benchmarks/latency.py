@@ -74,7 +74,7 @@ def bench(
         idle = measure_idle(monitor, found, settings.duration_s)
         detectors = [stack.enter_context(closing(open_detector(path, **options))) for path in models]
         watch = Watch()
-        subjects = _subjects(models, detectors, settings.tilings, names or list(map(str, models)))
+        subjects = subjects_of(models, detectors, settings.tilings, names or list(map(str, models)))
         tiled = [TiledDetector(subject.detector, subject.tiling) for subject in subjects]
         start_s = monitor.sample()
         samples = collect(tiled, footage, settings, watch.tick)
@@ -83,7 +83,7 @@ def bench(
         energy = EnergyMeasurement(monitor, found, idle, footage, settings.duration_s)
         results = [
             {
-                **_identity(s),
+                **identity(s),
                 **figures_of(taken),
                 **gpu_time.figures_of(taken.gpu_ms, s.detector.backend.name),
                 **energy.of(detector, s.detector.backend.device),
@@ -93,7 +93,7 @@ def bench(
         conditions = [dict(subject.detector.backend.conditions) for subject in subjects]
         environment["monitors"] = summarise(monitor.trace(), found, run)
         environment["doubts"] += monitor_doubts(environment["monitors"])
-    common = [*environment.pop("doubts"), *_frame_doubts(footage)]
+    common = [*environment.pop("doubts"), *frame_doubts(footage)]
     for result, subject, own in zip(results, subjects, conditions, strict=True):
         tile, overlap = str(subject.tiling), subject.tiling.overlap
         started = cold.measure(subject.path, tile=tile, tile_overlap=overlap, **options)
@@ -116,7 +116,7 @@ def bench(
     }
 
 
-def _subjects(
+def subjects_of(
     models: Sequence[Path],
     detectors: Sequence[ModelDetector],
     tilings: Sequence[Tiling],
@@ -145,7 +145,8 @@ def unique_names(paths: Sequence[str]) -> list[str]:
     return unique
 
 
-def _identity(subject: Subject) -> dict[str, Any]:
+def identity(subject: Subject) -> dict[str, Any]:
+    """What was measured, as plain data: file, hashes, network, backend and precision."""
     path, detector, tiling = subject.path, subject.detector, subject.tiling
     manifest = read_manifest(path)
     return {
@@ -170,7 +171,8 @@ def _files(path: Path) -> list[Path]:
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
-def _frame_doubts(footage: Footage) -> list[str]:
+def frame_doubts(footage: Footage) -> list[str]:
+    """Reasons in the frames not to quote a result."""
     if footage.name != PATTERN:
         return []
     return ["the frames are a drawn test pattern; give --source for real ones"]

@@ -11,6 +11,7 @@ HINT = "give files that edgestill wrote with --out, or its redirected output"
 #: Keys that only a result of that kind has, checked in this order.
 _KEYS = {
     "bench": {"models", "scenario"},
+    "offline": {"models", "scenario"},
     "compare": {"comparisons"},
     "distill": {"best", "history"},
     "export": {"files", "precision_proved"},
@@ -20,7 +21,9 @@ _KEYS = {
 
 
 def kind_of(result: object, name: str = "this") -> str:
-    """The kind of a result: ``bench``, ``compare``, ``distill``, ``eval``, ``export``, ``verify``, ``other``.
+    """The kind of a result.
+
+    One of ``bench``, ``offline``, ``compare``, ``distill``, ``eval``, ``export``, ``verify``, ``other``.
 
     Args:
         result: The content of a file.

@@ -120,6 +120,13 @@ def to_float(text: str | None) -> float | None:
     return float(found[0]) if found else None
 
 
+def usable_cores() -> int:
+    """Cores that this process can keep busy: those of its affinity, within the CPU quota of its cgroup."""
+    cpu = read_cpu(Path("/"))
+    cores = cpu.allowed_cores or os.cpu_count() or 1
+    return max(1, min(cores, int(cpu.quota_cores or cores)))
+
+
 def read_cpu(root: Path) -> Cpu:
     """Read the processor's properties from the files under ``root``."""
     fields = _fields(read_text(root / "proc/cpuinfo"))

@@ -38,6 +38,7 @@ def open_detector(
     multi_label: bool = False,
     threads: int | None = None,
     trust_engine: bool = False,
+    throughput: bool = False,
     input_hw: tuple[int, int] | None = None,
 ) -> ModelDetector:
     """Load a detector by the path of a model or by the name of shipped weights.
@@ -55,6 +56,8 @@ def open_detector(
         multi_label: Whether one box may be reported as several classes.
         threads: CPU threads; None leaves the choice to the library.
         trust_engine: Whether an engine that was not built on this machine is run; it is native code.
+        throughput: Whether several threads will call it, for most frames per second; at most
+            ``backend.concurrency`` calls run at the same time.
         input_hw: Input height and width in pixels, for a file with free sizes; None for the file's own.
 
     Raises:
@@ -82,6 +85,7 @@ def open_detector(
         multi_label=multi_label,
         threads=threads,
         trust_engine=trust_engine,
+        throughput=throughput,
         input_hw=input_hw,
     )
     return opened

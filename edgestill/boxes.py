@@ -49,7 +49,7 @@ def nms(xyxy: Boxes, score: NDArray[np.float32], iou_threshold: float, limit: in
         kept.append(int(best))
         width = np.minimum(x1[best], x1[rest]) - np.maximum(x0[best], x0[rest])
         height = np.minimum(y1[best], y1[rest]) - np.maximum(y0[best], y0[rest])
-        inter = np.clip(width, 0, None) * np.clip(height, 0, None)
+        inter = np.maximum(width, 0) * np.maximum(height, 0)
         union = np.maximum(area[best] + area[rest] - inter, 1e-12)
         order = rest[inter / union <= iou_threshold]
     return np.asarray(kept, np.int64)

@@ -31,6 +31,7 @@ class Backend(Protocol):
         max_batch: Largest batch of one run if the batch size is free; None for no limit.
         gpu_ms: Milliseconds that the network computed on a GPU since it was loaded, by CUDA events, without
             copies of inputs and outputs; None for a backend that does not measure it.
+        concurrency: Calls of ``infer`` by different threads that run at the same time; others wait.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Backend(Protocol):
     metadata: Mapping[str, str]
     max_batch: int | None
     gpu_ms: float | None
+    concurrency: int
 
     @property
     def conditions(self) -> Mapping[str, str]:
@@ -52,7 +54,7 @@ class Backend(Protocol):
             feed: Inputs by name, in the shapes and dtypes of ``inputs``.
 
         Returns:
-            Outputs by name; new arrays, which a later call does not change.
+            Outputs by name; arrays that a later call does not change.
 
         Raises:
             UsageError: A name, shape or dtype does not match ``inputs``.
@@ -72,6 +74,7 @@ def open_backend(
     device: str | None = None,
     threads: int | None = None,
     trust_engine: bool = False,
+    throughput: bool = False,
     **options: Any,
 ) -> Backend:
     """Load a model file. If there is a manifest beside it, the file must match its hash.
@@ -83,6 +86,8 @@ def open_backend(
             None is cuda for engines, else cpu. There is no fallback to another device.
         threads: CPU threads; None leaves the choice to the library.
         trust_engine: Whether an engine that was not built on this machine is run; it is native code.
+        throughput: Whether the CPU threads are divided among several runs at the same time, for most frames
+            per second; else all of them work on one run, for the lowest latency. Engines run one at a time.
         **options: Options of one backend only, e.g. ``precision_hint`` of ov.
 
     Raises:
@@ -110,6 +115,8 @@ def open_backend(
     checked_manifest(path)
     if name == "trt":
         options["trust_engine"] = trust_engine
+    elif throughput:
+        options["throughput"] = True
     device = device or OWN_DEVICE.get(name, "cpu")
     return cast("Backend", module.open_model(path, device=device, threads=threads, **options))
 

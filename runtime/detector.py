@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
+from queue import LifoQueue
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -63,7 +63,7 @@ class ModelDetector:
     """A model file as a detector: letterbox, inference on a backend, decoding with NMS.
 
     ``open_detector`` makes one. Images are uint8 ``[H, W, 3]`` BGR of any size, as OpenCV reads them. Several
-    threads may call it; their calls run one after the other.
+    threads may call it; ``backend.concurrency`` of their calls run at the same time, others wait.
 
     Attributes:
         spec: Input size, classes and pre-processing of the model.
@@ -101,7 +101,9 @@ class ModelDetector:
         self.spec, self.backend, self.reading = spec, backend, reading
         self.conf, self.iou, self.multi_label = conf, iou, multi_label
         self._input, self._output = backend.inputs[0], backend.outputs[0]
-        self._buffer, self._in_use = InputBuffer(spec, self._input.dtype), Lock()
+        self._buffers: LifoQueue[InputBuffer] = LifoQueue()
+        for _ in range(backend.concurrency):
+            self._buffers.put(InputBuffer(spec, self._input.dtype))
         self._limits = [limit for limit in (backend.max_batch, reading.max_batch) if limit]
 
     @property
@@ -134,16 +136,21 @@ class ModelDetector:
         watch = Stopwatch()
         most = self.max_batch or max(len(images_bgr), 1)
         found: list[Detections] = []
-        with self._in_use:
+        buffer = self._buffers.get()
+        try:
             for start in range(0, len(images_bgr), most):
-                found += self._batch(images_bgr[start : start + most], watch)
+                found += self._batch(images_bgr[start : start + most], buffer, watch)
+        finally:
+            self._buffers.put(buffer)
         return found, watch.stages_ms
 
-    def _batch(self, images_bgr: Sequence[NDArray[np.uint8]], watch: Stopwatch) -> list[Detections]:
+    def _batch(
+        self, images_bgr: Sequence[NDArray[np.uint8]], buffer: InputBuffer, watch: Stopwatch
+    ) -> list[Detections]:
         """Detections in images that the network takes at once."""
         with watch.stage("letterbox"):
             rows = self._input.shape[0] or len(images_bgr)
-            tensor, fits = self._buffer.fill(images_bgr, rows)
+            tensor, fits = buffer.fill(images_bgr, rows)
         with watch.stage("inference"):
             output = self.backend.infer({self._input.name: tensor})[self._output.name]
         with watch.stage("postprocess"):
@@ -176,6 +183,7 @@ def open_detector(
     multi_label: bool = False,
     threads: int | None = None,
     trust_engine: bool = False,
+    throughput: bool = False,
     input_hw: tuple[int, int] | None = None,
 ) -> ModelDetector:
     """Load a detector from a model file of ``edgestill export`` or of Ultralytics' ``yolo export``.
@@ -191,6 +199,8 @@ def open_detector(
         multi_label: Whether one box may be reported as several classes.
         threads: CPU threads; None leaves the choice to the library.
         trust_engine: Whether an engine that was not built on this machine is run; it is native code.
+        throughput: Whether several threads will call it, for most frames per second; see
+            ``runtime.backend.open_backend``.
         input_hw: Input height and width in pixels, for a file with free sizes; None for the file's own.
 
     Raises:
@@ -206,7 +216,9 @@ def open_detector(
         >>> detector.close()
     """
     path = Path(path)
-    loaded = open_backend(path, backend, device=device, threads=threads, trust_engine=trust_engine)
+    loaded = open_backend(
+        path, backend, device=device, threads=threads, trust_engine=trust_engine, throughput=throughput
+    )
     try:
         reading, spec = read_detector(path, loaded, input_hw)
     except ToolchainError:

@@ -84,6 +84,16 @@ class FrameSource(Protocol):
         """Free the source; a second call does nothing."""
 
 
+def has_many_frames(source: str) -> bool:
+    """Whether a source of ``open_source`` is a video file or several images: their order is all that counts.
+
+    Raises:
+        UsageError: See ``open_source``.
+    """
+    kind = parse_address(source).kind
+    return kind == "video" or (kind == "images" and not Path(source).is_file())
+
+
 def open_source(source: str | Path, *, retry: int | None = None, decoder: str | None = None) -> FrameSource:
     """Open a frame source.
 

@@ -73,15 +73,12 @@ def scale_to_fit(
     return image_bgr, fit
 
 
-def letterbox(
-    image_bgr: NDArray[np.uint8], spec: ModelSpec, *, out: NDArray[np.uint8] | None = None
-) -> tuple[NDArray[np.uint8], Letterbox]:
+def letterbox(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np.uint8], Letterbox]:
     """Scale an image into the network's input size and fill the border.
 
     Args:
         image_bgr: uint8 ``[H, W, 3]``.
         spec: Input size and grey level of the border.
-        out: uint8 ``[*spec.input_hw, 3]`` to write into; None for a new array.
 
     Returns:
         The padded image, BGR, uint8 ``[*spec.input_hw, 3]``, and its transform. An image that has its size
@@ -92,7 +89,7 @@ def letterbox(
     height, width = _scaled(source_hw, fit.scale)
     if source_hw == spec.input_hw:
         return image_bgr, fit
-    padded = np.empty((*spec.input_hw, 3), np.uint8) if out is None else out
+    padded = np.empty((*spec.input_hw, 3), np.uint8)
     left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
     padded[:top] = padded[top + height :] = spec.pad_value
     padded[:, :left] = padded[:, left + width :] = spec.pad_value
@@ -109,7 +106,7 @@ def to_tensor(
     spec: ModelSpec,
     *,
     out: NDArray[Any] | None = None,
-    plane: NDArray[np.uint8] | None = None,
+    planes: Sequence[NDArray[np.uint8]] | None = None,
 ) -> NDArray[Any]:
     """Convert a padded image to the network's input: channel order, scale, layout.
 
@@ -117,7 +114,7 @@ def to_tensor(
         padded_bgr: uint8 ``[h, w, 3]``.
         spec: Channel order and scale, and whether scaling is part of the model file.
         out: An array of the shape of the result to write into, of its dtype or float16; None for a new one.
-        plane: uint8 ``[h, w]``, for one channel; None for a new one.
+        planes: Three arrays uint8 ``[h, w]`` for the channels; None for new ones.
 
     Returns:
         float32 ``[1, 3, h, w]``, or uint8 ``[1, h, w, 3]`` if ``spec.pixels`` is ``uint8``; C-contiguous.
@@ -131,10 +128,10 @@ def to_tensor(
             whole[0] = padded_bgr
         return whole
     tensor = np.empty((1, 3, height, width), np.float32) if out is None else out
-    one = np.empty((height, width), np.uint8) if plane is None else plane
-    for channel in range(3):
-        cv2.extractChannel(padded_bgr, 2 - channel if spec.pixel_order == "rgb" else channel, dst=one)
-        np.multiply(one, np.float32(spec.scale), out=tensor[0, channel])
+    split = cv2.split(padded_bgr, planes)
+    for place, plane in zip(tensor[0], reversed(split) if spec.pixel_order == "rgb" else split, strict=True):
+        np.copyto(place, plane)  # and then scaled in place: faster than to convert and scale at once
+        np.multiply(place, np.float32(spec.scale), out=place)
     return tensor
 
 
@@ -147,6 +144,8 @@ def prepare(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[Any]
 class InputBuffer:
     """``prepare`` for the batches of one model, into memory that is used again. Not for two threads at once.
 
+    The border of a row of the batch is written once, as long as images have the same size.
+
     Args:
         spec: Input size and format.
         dtype: dtype of the network's input.
@@ -154,9 +153,11 @@ class InputBuffer:
 
     def __init__(self, spec: ModelSpec, dtype: str) -> None:
         self._spec = spec
-        self._padded = np.empty((*spec.input_hw, 3), np.uint8)
-        self._plane = np.empty(spec.input_hw, np.uint8)
+        self._inside = np.empty((*spec.input_hw, 3), np.uint8)
+        self._planes = np.empty((3, spec.input_hw[0] * spec.input_hw[1]), np.uint8)
         self._batch = np.empty((0, *spec.input_shape[1:]), dtype)
+        #: Size of the scaled image in each row of the batch; None where the border is not that of an image.
+        self._sizes: list[tuple[int, int] | None] = []
 
     def fill(
         self, images_bgr: Sequence[NDArray[np.uint8]], rows: int
@@ -172,13 +173,33 @@ class InputBuffer:
         """
         if len(self._batch) < rows:
             self._batch = np.empty((rows, *self._batch.shape[1:]), self._batch.dtype)
-        fits = []
-        for at, image_bgr in enumerate(images_bgr):
-            padded, fit = letterbox(image_bgr, self._spec, out=self._padded)
-            to_tensor(padded, self._spec, out=self._batch[at : at + 1], plane=self._plane)
-            fits.append(fit)
-        self._batch[len(images_bgr) : rows] = self._batch[len(images_bgr) - 1]
+            self._sizes = [None] * rows
+        fits = [self._row(at, image_bgr) for at, image_bgr in enumerate(images_bgr)]
+        last = len(images_bgr) - 1
+        self._batch[last + 1 : rows] = self._batch[last]
+        self._sizes[last + 1 : rows] = [self._sizes[last]] * (rows - last - 1)
         return self._batch[:rows], fits
+
+    def _row(self, at: int, image_bgr: NDArray[np.uint8]) -> Letterbox:
+        """Write an image into a row of the batch, and the border if it is not there."""
+        spec = self._spec
+        source_hw = (image_bgr.shape[0], image_bgr.shape[1])
+        fit = Letterbox.fit(source_hw, spec.input_hw)
+        height, width = _scaled(source_hw, fit.scale)
+        if (height, width) != source_hw:
+            inside = self._inside[:height, :width]
+            image_bgr = cv2.resize(image_bgr, (width, height), dst=inside, interpolation=cv2.INTER_LINEAR)
+        row = self._batch[at : at + 1]
+        if self._sizes[at] != (height, width):
+            border = np.full((1, 1, 3), spec.pad_value, np.uint8)
+            row[:] = to_tensor(border, spec)  # one pixel, repeated
+            self._sizes[at] = (height, width)
+        left, top = int(fit.pad_xy[0]), int(fit.pad_xy[1])
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        place = row[:, rows, columns] if spec.pixels == "uint8" else row[:, :, rows, columns]
+        planes = [plane[: height * width].reshape(height, width) for plane in self._planes]
+        to_tensor(image_bgr, spec, out=place, planes=planes)
+        return fit
 
 
 def _scaled(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:

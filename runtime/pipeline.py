@@ -19,7 +19,8 @@ from runtime.frames import Frame
 from runtime.interrupts import Interrupts, Terminated
 from runtime.stopwatch import Stopwatch
 from runtime.streams.arrivals import Arrival, Arrivals
-from runtime.streams.lane import Lane, Stream, results_of
+from runtime.streams.detection_queue import DetectedFrame, DetectionQueue, detect
+from runtime.streams.lane import Lane, Stream
 from runtime.streams.results import FrameResult, Gate, Overlay, Sink, TrackClassifier
 from runtime.streams.sink_thread import close_all
 from runtime.streams.totals import StreamEnd, Summary
@@ -62,6 +63,8 @@ class Pipeline:
         sinks: Receive the results of all sources, in this order, in the thread that runs the pipeline.
         max_batch: Largest number of frames of different sources that the detector gets at once; None for one
             of each source.
+        concurrency: Calls of the detector at the same time, where all sources are files. Frames of a camera
+            are detected one after the other, each when it arrives.
         gate: Decides which frames are processed; None for all.
     """
 
@@ -72,11 +75,12 @@ class Pipeline:
         overlay: Overlay | None = None,
         sinks: Sequence[Sink] = (),
         max_batch: int | None = 1,
+        concurrency: int = 1,
         gate: Gate | None = None,
     ) -> None:
         self._detector, self._overlay, self._sinks = detector, overlay, tuple(sinks)
         self._needs_overlay = any(sink.needs_overlay for sink in self._sinks)
-        self._max_batch, self._gate = max_batch, gate
+        self._max_batch, self._concurrency, self._gate = max_batch, concurrency, gate
         self._drawing = Lock()
 
     def run(
@@ -118,12 +122,21 @@ class Pipeline:
 
     def results(self, frames: Sequence[tuple[Lane, Frame]]) -> list[FrameResult]:
         """Detect and track the next frame of some sources; several go to the network together."""
-        return results_of(self._detector, frames)
+        detected = detect(self._detector, [frame for _, frame in frames])
+        return [
+            lane.result(frame, found, stages_ms)
+            for (lane, frame), (found, stages_ms) in zip(frames, detected, strict=True)
+        ]
 
     def lane(self, stream: Stream) -> Lane:
         """A stream that is about to run."""
         overlay = None if self._overlay is None else partial(self._draw, self._overlay)
         return Lane(stream, self._detector.spec.classes, overlay)
+
+    def detections(self, streams: Sequence[Stream]) -> DetectionQueue:
+        """The detector, as it is called for the frames of some streams."""
+        is_live = any(stream.source.is_live for stream in streams)
+        return DetectionQueue(self._detector, 1 if is_live else self._concurrency)
 
     def arrivals(self, streams: Sequence[Stream]) -> Arrivals:
         """The frames of some streams, in groups that the detector takes together."""
@@ -171,6 +184,7 @@ class _Run:
         self._pipeline, self._max_frames, self._advance = pipeline, max_frames, advance
         self._lanes = [pipeline.lane(stream) for stream in streams]
         self._arrivals = pipeline.arrivals(streams)
+        self._detections = pipeline.detections(streams)
 
     @property
     def ends(self) -> tuple[StreamEnd, ...]:
@@ -181,7 +195,7 @@ class _Run:
         """Process all frames and finish all lanes; the signal that ended it, if one did."""
         interrupted: KeyboardInterrupt | Terminated | None = None
         try:
-            with self._arrivals:
+            with self._arrivals, self._detections:
                 for group in self._arrivals:
                     # Not in the block that holds signals back: a paused run can be interrupted.
                     admitted = [a for a in group if self._pipeline.admitted(a, self._lanes[a.at].stream)]
@@ -210,17 +224,28 @@ class _Run:
             if arrival.frame is not None:
                 frames.append((arrival.at, arrival.frame))
             elif arrival.error is None or isinstance(arrival.error, (ToolchainError, OSError)):
+                if not self._give_detected(rest=True):  # its last frames among them
+                    return False
                 self._finish(arrival.at, is_complete=arrival.error is None, error=arrival.error)
             else:
                 raise arrival.error
-        if not frames:
-            return True
-        results = self._pipeline.results([(self._lanes[at], frame) for at, frame in frames])
-        continues = [self._give(at, result) for (at, _), result in zip(frames, results, strict=True)]
-        return all(continues)
+        if frames:
+            self._detections.put(frames)
+        return self._give_detected()
 
-    def _give(self, at: int, result: FrameResult) -> bool:
-        lane = self._lanes[at]
+    def _give_detected(self, *, rest: bool = False) -> bool:
+        """Give the results that are to leave, or the rest of them, to the sinks; whether to continue."""
+        for group in self._detections.take(rest=rest):
+            continues = [self._give(detected) for detected in group]
+            if not all(continues):
+                return False
+        return True
+
+    def _give(self, detected: DetectedFrame) -> bool:
+        at, lane = detected.at, self._lanes[detected.at]
+        if lane.end is not None:  # while the frame was in progress
+            return True
+        result = lane.result(detected.frame, detected.found, detected.stages_ms)
         goes_on, drawn_bgr, stages_ms = self._pipeline.share(result)
         try:
             goes_on = lane.give(result, drawn_bgr, stages_ms) and goes_on

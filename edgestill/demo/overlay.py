@@ -15,7 +15,7 @@ from edgestill.demo.status_strip import GREY, WHITE, Item, StatusStrip, TextStyl
 from edgestill.drawing.class_names import image_names, image_text, say_replaced
 from edgestill.drawing.palette import Bgr as Colour
 from edgestill.drawing.palette import image_colours
-from runtime.decoders.frame_pool import FramePool
+from runtime.array_pool import ArrayPool
 from runtime.pipeline import FrameResult
 from runtime.tracking import NO_TRACK
 
@@ -41,7 +41,7 @@ class FrameOverlay:
         self._classes, self._title = tuple(classes), image_text(title)
         self._colours = dict(zip(self._classes, image_colours(self._classes), strict=True))
         self._drawn = dict(zip(self._classes, image_names(self._classes), strict=True))
-        self._sheets = FramePool()
+        self._sheets = ArrayPool()
         self._has_strip = strip
         self._strips: dict[tuple[int, int], StatusStrip] = {}
         self._has_said = False

@@ -62,6 +62,7 @@ def assemble(
         overlay=FrameOverlay(tiled.spec.classes, f"{title}  {detector.backend.name}{suffix}", strip=strip),
         sinks=sinks,
         max_batch=detector.max_batch,
+        concurrency=detector.backend.concurrency,
         gate=gate,
     )
 

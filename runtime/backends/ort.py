@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Semaphore
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from devices.int8_saturation import saturates_here
+from devices.linux import usable_cores
 from edgestill.errors import ArtifactError, DeviceError, UsageError
 from edgestill.quantization import overflows_int16
 from edgestill.spec import TensorSpec
@@ -29,6 +31,7 @@ from runtime.tensorrt.cuda_driver import device_index, open_driver
 PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: Uses uint8 weights, whose products are accumulated in 32 bits: exact, and about a fifth slower.
 EXACT = "session.x64quantprecision"
+MOST_CONCURRENT = 8  # runs at the same time; each has memory for all activations
 LOG_INFO, LOG_ERRORS = 1, 3  # severities; its warnings are for authors of execution providers
 
 # Convolutions and matrix products as the optimiser names them; Q* and *Integer* run in INT8.
@@ -49,7 +52,14 @@ INT8_OPS = frozenset(
 
 
 class OrtBackend:
-    """An ONNX Runtime session pinned to one execution provider; see ``runtime.backend.Backend``."""
+    """An ONNX Runtime session pinned to one execution provider; see ``runtime.backend.Backend``.
+
+    Args:
+        path: The model.
+        provider: The execution provider.
+        threads: CPU threads of one run; None leaves the choice to ONNX Runtime.
+        concurrency: Runs at the same time.
+    """
 
     name = "ort"
     max_batch: int | None = None
@@ -57,9 +67,16 @@ class OrtBackend:
     conditions: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
-        self, path: Path, provider: str, threads: int | None, *, device_id: int | None = None
+        self,
+        path: Path,
+        provider: str,
+        threads: int | None,
+        concurrency: int = 1,
+        *,
+        device_id: int | None = None,
     ) -> None:
-        self._path, self._threads, self._device_id = path, threads, device_id
+        self._path, self._threads, self.concurrency = path, threads, concurrency
+        self._device_id, self._running = device_id, Semaphore(concurrency)
         self._exact = provider == PROVIDERS["cpu"] and saturates_here() and _overflows_int16(path)
         self._session: ort.InferenceSession | None = _session(path, provider, self._options(), device_id)
         if (active := self._session.get_providers()[0]) != provider:
@@ -78,7 +95,8 @@ class OrtBackend:
         session = self._open()
         check_feed(feed, self.inputs)
         names = [t.name for t in self.outputs]
-        arrays = cast("list[NDArray[Any]]", session.run(names, dict(feed)))
+        with self._running:
+            arrays = cast("list[NDArray[Any]]", session.run(names, dict(feed)))
         return dict(zip(names, arrays, strict=True))
 
     def layers_by_dtype(self) -> dict[str, int]:
@@ -117,8 +135,14 @@ class OrtBackend:
         return options
 
 
-def open_model(path: Path, *, device: str, threads: int | None) -> OrtBackend:
+def open_model(path: Path, *, device: str, threads: int | None, throughput: bool = False) -> OrtBackend:
     """Load an ``.onnx`` file.
+
+    Args:
+        path: The model.
+        device: ``"cpu"`` or ``"cuda"``.
+        threads: CPU threads; None leaves the choice to ONNX Runtime.
+        throughput: Whether they are divided among several runs at the same time, on the CPU.
 
     Raises:
         ArtifactError: The file is not ONNX, or ONNX Runtime cannot load it.
@@ -137,7 +161,12 @@ def open_model(path: Path, *, device: str, threads: int | None) -> OrtBackend:
     check_onnx(path)
     if device_id is not None:
         open_driver(device_id)  # ONNX Runtime does not tell a missing device from a broken file
-    return OrtBackend(path, provider, threads, device_id=device_id)
+    concurrency = 1
+    if throughput and device == "cpu":
+        available = threads or usable_cores()
+        concurrency = min(available, MOST_CONCURRENT)
+        threads = available // concurrency
+    return OrtBackend(path, provider, threads, concurrency, device_id=device_id)
 
 
 def _overflows_int16(path: Path) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from queue import LifoQueue
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import openvino as ov
 import yaml
@@ -21,6 +22,7 @@ from edgestill.files import read_text
 from edgestill.progress import say
 from edgestill.quantization import overflows_int16
 from edgestill.spec import TensorSpec
+from runtime.array_pool import ArrayPool
 from runtime.backend import check_feed
 from runtime.onnx_guard.model import check_onnx
 
@@ -38,7 +40,10 @@ ARITHMETIC = frozenset({"Convolution", "GroupConvolution", "Deconvolution", "Ful
 
 
 class OvBackend:
-    """A compiled OpenVINO model with one inference request; see ``runtime.backend.Backend``."""
+    """A compiled OpenVINO model with as many requests as it recommends; see ``runtime.backend.Backend``.
+
+    Outputs of fixed shape are written straight into arrays that nobody else holds any more.
+    """
 
     name = "ov"
     max_batch: int | None = None
@@ -49,16 +54,34 @@ class OvBackend:
         self.device, self.metadata = device, metadata
         self.inputs = tuple(_spec(port, f"input{i}") for i, port in enumerate(model.inputs))
         self.outputs = tuple(_spec(port, f"output{i}") for i, port in enumerate(model.outputs))
+        self.concurrency = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._compiled: Any = compiled
-        self._request: Any = compiled.create_infer_request()
+        self._requests: LifoQueue[Any] = LifoQueue()
+        for _ in range(self.concurrency):
+            self._requests.put(compiled.create_infer_request())
+        #: Outputs of fixed shape by index: shape and arrays.
+        self._fixed = {
+            i: (cast("tuple[int, ...]", t.shape), ArrayPool(t.dtype))
+            for i, t in enumerate(self.outputs)
+            if None not in t.shape
+        }
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Run the model. The request reuses its output memory, so the outputs are copies."""
+        """Run the model."""
         self._check_open()
         check_feed(feed, self.inputs)
         by_index = {i: feed[t.name] for i, t in enumerate(self.inputs)}
-        results = self._request.infer(by_index, share_inputs=True, share_outputs=False)
-        return {t.name: results[i] for i, t in enumerate(self.outputs)}
+        given = {i: pool.take(shape) for i, (shape, pool) in self._fixed.items()}
+        requests = self._requests
+        request = requests.get()
+        try:
+            for i, array in given.items():
+                request.set_output_tensor(i, ov.Tensor(array, shared_memory=True))
+            results = request.infer(by_index, share_inputs=True, share_outputs=True)
+            # A request reuses the memory of outputs that were not given.
+            return {t.name: given[i] if i in given else results[i].copy() for i, t in enumerate(self.outputs)}
+        finally:
+            requests.put(request)
 
     def layers_by_dtype(self) -> dict[str, int]:
         """Count the layers of the execution graph, which has the precision of each kernel."""
@@ -69,7 +92,7 @@ class OvBackend:
 
     def close(self) -> None:
         """Release the compiled model."""
-        self._compiled = self._request = None
+        self._compiled, self._requests = None, LifoQueue()
 
     def _check_open(self) -> None:
         if self._compiled is None:
@@ -77,7 +100,12 @@ class OvBackend:
 
 
 def open_model(
-    path: Path, *, device: str, threads: int | None, precision_hint: str | None = None
+    path: Path,
+    *,
+    device: str,
+    threads: int | None,
+    throughput: bool = False,
+    precision_hint: str | None = None,
 ) -> OvBackend:
     """Load an ``.xml`` or ``.onnx`` file.
 
@@ -85,6 +113,7 @@ def open_model(
         path: The model.
         device: ``"cpu"`` or ``"gpu"``.
         threads: CPU threads; None leaves the choice to OpenVINO.
+        throughput: Whether OpenVINO divides them among several requests.
         precision_hint: Inference precision of float layers, ``"f32"`` or ``"bf16"``. None for the one in the
             model's metadata, else f32: without a hint OpenVINO runs FP32 files in bf16 on CPUs that have it.
 
@@ -114,7 +143,7 @@ def open_model(
             "detections may be wrong. Export it again, or as .onnx, which is run exactly here"
         )
     config: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
+        "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
         "INFERENCE_PRECISION_HINT": _precision(core, target, precision_hint, metadata),
     }
     if threads is not None:

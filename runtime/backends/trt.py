@@ -52,6 +52,7 @@ class TrtBackend:
     """
 
     name = "trt"
+    concurrency = 1
 
     def __init__(self, library: Library, engine: Any, session: Session, metadata: Mapping[str, str]) -> None:
         self._library, self._engine = library, engine

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.errors import DeviceError
+from runtime.array_pool import ArrayPool
 from runtime.decoders import gst_elements, gst_pipelines
-from runtime.decoders.frame_pool import FramePool
 from runtime.decoders.reader import Grabbed
 from runtime.decoders.redaction import without_secrets
 
@@ -59,7 +59,7 @@ class GstReader:
         self.total: int | None = None
         self.failed = 0
         self._shown, self._stall_s = shown, stall_s
-        self._pool = FramePool()
+        self._pool = ArrayPool()
         self._news = Condition()
         self._size_hw: tuple[int, int] | None = None
         self._stamps: deque[float | None] = deque()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.verbosity import is_verbose
-from runtime.decoders.frame_pool import FramePool
+from runtime.array_pool import ArrayPool
 from runtime.decoders.reader import Grabbed
 
 FFMPEG_QUIET, FFMPEG_INFO = "-8", "32"
@@ -73,7 +73,7 @@ class OpencvReader:
         self._capture, self._is_live = capture, is_live
         self._has_stamps = has_stamps and api != cv2.CAP_V4L2
         self._has_kernel_times = api == cv2.CAP_V4L2
-        self._pool = FramePool()
+        self._pool = ArrayPool()
         self._shape: tuple[int, ...] | None = None
 
     def grab(self) -> Grabbed | None:

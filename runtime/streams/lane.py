@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from edgestill.detections import Detections
 from edgestill.errors import ToolchainError
 from edgestill.progress import say
-from runtime.detector import TimedDetector
 from runtime.frames import Frame, FrameSource
 from runtime.stopwatch import Stopwatch
 from runtime.streams.results import FrameResult, Overlay, Sink, TrackClassifier
@@ -196,13 +195,3 @@ class Lane:
         is_live = self.stream.source.is_live
         length = f", {self._totals.frames} frames in {self._totals.seconds:.1f} s" if is_live else ""
         say(f"kept what was {'recorded' if is_live else 'written'}{length}: {where}")
-
-
-def results_of(detector: TimedDetector, frames: Sequence[tuple[Lane, Frame]]) -> list[FrameResult]:
-    """Detect and track the next frame of some lanes; several frames go to the network together."""
-    if len(frames) == 1:
-        ((lane, frame),) = frames
-        return [lane.result(frame, *detector.timed(frame.image_bgr))]
-    found, stages_ms = detector.timed_batch([frame.image_bgr for _, frame in frames])
-    share_ms = {stage: ms / len(frames) for stage, ms in stages_ms.items()}
-    return [lane.result(frame, one, share_ms) for (lane, frame), one in zip(frames, found, strict=True)]

@@ -27,7 +27,8 @@ class Summary:
         detections: Number of detections by class name.
         tracks: Number of confirmed tracks; None without a tracker.
         stages_ms: Median milliseconds by stage of the latest frames. Of a file, ``decode`` runs in parallel
-            with the others; so do ``save`` and, for files that are saved, ``draw``.
+            with the others; so do ``save`` and, for files that are saved, ``draw``. Several frames of files
+            are detected at the same time, each for longer than it would take alone.
         age_ms: Median ``FrameResult.age_ms`` of the latest frames of a live source; None for files.
         age_p95_ms: Its 95th percentile.
         age_p99_ms: Its 99th percentile.

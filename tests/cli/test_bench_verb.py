@@ -84,7 +84,7 @@ def test_a_result_is_not_replaced_without_force(
         pytest.param(["MODEL", "--backend", "orrt"], 2, id="unknown-backend"),
         pytest.param(["MODEL", "--threads", "0"], 2, id="no-threads"),
         pytest.param(["MODEL", "--device", "cuda:7"], 5, id="device-that-is-not-there"),
-        pytest.param(["MODEL", "--scenario", "offline"], 2, id="unknown-scenario"),
+        pytest.param(["MODEL", "--scenario", "online"], 2, id="unknown-scenario"),
         pytest.param(["MODEL", "--min-samples", "0"], 2, id="no-samples"),
         pytest.param(["MODEL", "--imgsz", "100"], 2, id="no-size"),
         pytest.param(["MODEL", "--imgsz", "0"], 2, id="a-size-of-nothing"),

@@ -134,7 +134,7 @@ def test_a_file_that_is_not_the_one_of_its_manifest_is_not_opened(
 class Counter:
     """A backend of a free or fixed batch size that finds nothing, and notes the sizes it gets."""
 
-    name, device = "counter", "here"
+    name, device, concurrency = "counter", "here", 1
     metadata: ClassVar = {}
 
     def __init__(self, batch: int | None, max_batch: int | None) -> None:
@@ -172,9 +172,14 @@ def test_images_go_to_the_network_in_batches_that_it_takes(
     assert list(stages_ms) == ["letterbox", "inference", "postprocess"]
 
 
+@pytest.mark.parametrize("threads_of_model", [1, 4])
 @pytest.mark.parametrize("backend", ["ort", "ov"])
-def test_threads_may_share_a_detector(backend: str, lamp_model: Path, painted: Any) -> None:
-    detector = open_detector(lamp_model, backend=backend, threads=1)
+def test_threads_may_share_a_detector(
+    backend: str, threads_of_model: int, lamp_model: Path, painted: Any
+) -> None:
+    throughput = threads_of_model > 1
+    detector = open_detector(lamp_model, backend=backend, threads=threads_of_model, throughput=throughput)
+    assert (detector.backend.concurrency > 1) == throughput
     images = [painted((row, column, "red")) for row in range(2) for column in range(3)]
     right = [detector(image).xyxy.tolist() for image in images]
     with ThreadPoolExecutor(6) as threads:

@@ -20,7 +20,7 @@ from pathlib import Path
 from edgestill.detections import Detections
 from edgestill.spec import ModelSpec
 from runtime.frames import open_source
-from runtime.pipeline import Pipeline
+from runtime.pipeline import Pipeline, Stream
 from runtime.tracking import Tracker
 
 source_text, frames, first = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -54,7 +54,7 @@ def resident():
 memory = Memory()
 source = open_source(source_text)
 tracker = Tracker() if source.is_live else None  # of a file every frame would be tracked, which takes long
-Pipeline(Fake(), tracker=tracker, sinks=(memory,)).run(source)
+Pipeline(Fake(), sinks=(memory,), concurrency=2).run([Stream(source=source, name="x", tracker=tracker)])
 source.close()
 print(memory.count, memory.end - memory.start)
 """

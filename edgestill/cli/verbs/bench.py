@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image, folder or video to run on (default: a drawn test pattern); of a folder, images "
         "that are spread over it and over their sizes",
     )
-    add("--scenario", default="single", choices=["single"], help="single: one frame at a time (default)")
+    add(
+        "--scenario",
+        default="single",
+        choices=["single", "offline"],
+        help="single: latency of one frame at a time (default); offline: throughput of several at a time",
+    )
     add(
         "--duration-s",
         type=float,
@@ -64,6 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
     from benchmarks.collect import Settings  # noqa: PLC0415 (imports OpenCV)
     from benchmarks.latency import bench  # noqa: PLC0415
+    from benchmarks.offline import bench_offline  # noqa: PLC0415
 
     settings = Settings(
         source=args.source,
@@ -80,7 +86,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     if args.out:
         refuse_overwrite(args.out, force=args.force)
-    result = bench([model_file(model) for model in args.models], settings, names=args.models)
+    measure = bench_offline if args.scenario == "offline" else bench
+    result = measure([model_file(model) for model in args.models], settings, names=args.models)
     result["command"] = command_line(_parser(), args, leave_out=("out", "force"))
     if args.out:
         result["out"] = str(args.out)

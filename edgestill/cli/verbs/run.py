@@ -83,11 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> RunResult | None:
     """Run the model. The result is a summary, or None with ``--json-lines``, which prints each frame."""
     _check(args)
+    import cv2  # noqa: PLC0415
+
     from edgestill.cli.run_result import run_result, summary_lines  # noqa: PLC0415
     from edgestill.demo.pipeline import assemble  # noqa: PLC0415
     from edgestill.progress import say  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
-    from runtime.frames import open_source  # noqa: PLC0415
+    from runtime.frames import has_many_frames, open_source  # noqa: PLC0415
     from runtime.light_states.classifier import STATES  # noqa: PLC0415
 
     save_options = saving.save_options(args)
@@ -96,7 +98,12 @@ def run(args: argparse.Namespace) -> RunResult | None:
     with ExitStack() as opened:
         # Port and model first: a port in use or a misspelt name is reported before a camera is waited for.
         view = opened.enter_context(web_flag.opened(args))
-        detector = opened.enter_context(closing(open_detector(path, **_detector_options(args))))
+        throughput = all(has_many_frames(text) for text in args.source)
+        detector = opened.enter_context(
+            closing(open_detector(path, **_detector_options(args), throughput=throughput))
+        )
+        if detector.backend.concurrency > 1:
+            cv2.setNumThreads(1)  # the threads of the detector scale a frame each
         lights = opened.enter_context(light_flags.opened(args))
         reading = source_flags.options(args)
         sources = [opened.enter_context(closing(open_source(text, **reading))) for text in args.source]

@@ -136,3 +136,17 @@ def test_metadata_that_burst_or_bring_code_are_refused(xml: Path, text: str, mes
     xml.with_name("metadata.yaml").write_text(text)
     with pytest.raises(ArtifactError, match=message):
         open_backend(xml)
+
+
+def test_memory_of_outputs_is_used_again_once_nobody_holds_them(xml: Path) -> None:
+    loaded = open_backend(xml, "ov", threads=1)
+    feed = {"images": np.zeros((1, 3, 64, 96), np.float32)}
+
+    def address() -> int:
+        return int(loaded.infer(feed)["output0"].ctypes.data)
+
+    first = address()
+    assert address() == first
+    held = loaded.infer(feed)["output0"]
+    assert address() != held.ctypes.data
+    loaded.close()

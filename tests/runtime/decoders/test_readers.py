@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgestill.errors import DeviceError, UsageError
+from runtime.array_pool import MOST, ArrayPool
 from runtime.decoders import path_choice
-from runtime.decoders.frame_pool import MOST, FramePool
 from runtime.decoders.opencv_reader import OpencvReader
 from runtime.decoders.orientation import flipped, rotated
 from runtime.decoders.path_choice import Machine, choose
@@ -165,7 +165,7 @@ def test_a_frame_of_a_v4l2_camera_has_the_kernels_time_of_capture(
 
 
 def test_a_pool_gives_no_array_that_somebody_holds() -> None:
-    pool = FramePool()
+    pool = ArrayPool()
     held = [pool.take((2, 3))[:1] for _ in range(MOST + 3)]  # views
     for i, view in enumerate(held):
         view[:] = i
@@ -174,7 +174,7 @@ def test_a_pool_gives_no_array_that_somebody_holds() -> None:
 
 
 def test_a_pool_forgets_another_size() -> None:
-    pool = FramePool()
+    pool = ArrayPool()
     for _ in range(3):
         assert pool.take((2, 3)).shape == (2, 3)
         assert pool.take((4, 3)).shape == (4, 3)

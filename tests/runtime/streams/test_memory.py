@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from edgestill.demo.lights import LightStates
@@ -31,7 +32,7 @@ FIRST, LAST = 20, 60
 class StillBackend:
     """Finds the same light in every input, in memory of its own."""
 
-    name, device, max_batch = "still", "here", None
+    name, device, max_batch, concurrency = "still", "here", None, 2
     metadata: Mapping[str, str] = {}
 
     def __init__(self) -> None:
@@ -88,10 +89,12 @@ class Gauge:
         return ()
 
 
-def test_no_large_array_is_allocated_for_a_frame(tmp_path: Path) -> None:
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_no_large_array_is_allocated_for_a_frame(tmp_path: Path, concurrency: int) -> None:
     detector: Any = ModelDetector(SPEC, StillBackend(), Reading(), conf=0.25, iou=0.45)  # type: ignore[arg-type]
     gauge = Gauge()
-    pipeline = Pipeline(detector, overlay=FrameOverlay(SPEC.classes, "still"), sinks=[gauge])
+    overlay = FrameOverlay(SPEC.classes, "still")
+    pipeline = Pipeline(detector, overlay=overlay, sinks=[gauge], concurrency=concurrency)
     stream = Stream(
         source=Film(),
         name="film",

@@ -1,0 +1,1 @@
+"""Other programs that do the same, for measurements side by side."""
