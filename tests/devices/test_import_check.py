@@ -61,3 +61,22 @@ def test_the_video_extra_says_whether_it_writes_h264(library: Path, monkeypatch:
         monkeypatch.syspath_prepend(folder.parent)
         video = Extra(name="video", installed={"av": "12"}, missing=(), outdated=())
         assert check_imports([video])[0].facts == (f"H.264 videos: libx264 is {word}",)
+
+
+@pytest.mark.parametrize(
+    ("information", "word"),
+    [
+        ("  Video I/O:\n    GStreamer:                   YES (1.20.3)\n", "YES"),
+        ("    GStreamer:                   NO\n", "NO"),
+        ("  Video I/O:\n", "unknown"),
+    ],
+)
+def test_opencv_says_which_it_is_and_whether_it_has_gstreamer(
+    information: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"__version__ = '4.8.0'\ndef getBuildInformation(): return {information!r}\n"
+    (tmp_path / "cv2.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    opencv = Extra(name="opencv", installed={"opencv-python": "unknown"}, missing=(), outdated=())
+    (fact,) = check_imports([opencv])[0].facts
+    assert fact == f"cv2 4.8.0 from {tmp_path / 'cv2.py'}, GStreamer: {word}"
