@@ -8,7 +8,6 @@ ToolchainError            exit code
 └─ VerificationError              6   two models disagree by more than the limits
 """
 
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import ClassVar
@@ -120,8 +119,8 @@ _OF_THE_SYSTEM = {
     "cv2": "on a Jetson use the system's, which has GStreamer: sudo apt install python3-opencv, "
     "and a venv made with --system-site-packages"
 }
-#: What an extension module says that was built for the other major version of NumPy.
-_NUMPY_ABI = re.compile(r"numpy\._?core\.multiarray failed to import|_ARRAY_API not found")
+#: Source: NumPy 2.0 migration guide; what ``import cv2`` of Ubuntu's and Debian's OpenCV 4.6 raises.
+_BUILT_FOR_NUMPY_1 = ("numpy.core.multiarray failed to import", "_ARRAY_API not found")
 FOR_NUMPY_1 = "pip install 'numpy<2'"
 
 
@@ -133,9 +132,9 @@ def missing_library(noun: str, name: str | None, extra: str | None) -> DeviceErr
     return DeviceError(f"{noun} needs {name!r}, which is not installed", hint=hint)
 
 
-def is_numpy_abi(message: str) -> bool:
-    """Whether a message of an import says that a library and NumPy were built for different major versions."""
-    return _NUMPY_ABI.search(message) is not None
+def is_built_for_numpy_1(message: str) -> bool:
+    """Whether a message of an import says that a library was built for NumPy 1, and NumPy 2 is installed."""
+    return any(text in message for text in _BUILT_FOR_NUMPY_1)
 
 
 def import_failure(noun: str, error: ImportError) -> DeviceError | None:
@@ -153,7 +152,7 @@ def import_failure(noun: str, error: ImportError) -> DeviceError | None:
         return DeviceError(f"{noun} needs {name!r}, which is not installed", hint=pip_command())
     if isinstance(error, ModuleNotFoundError) and name in EXTRA_OF:
         return missing_library(noun, name, EXTRA_OF[name])
-    if is_numpy_abi(str(error)):
+    if is_built_for_numpy_1(str(error)):
         what = "a library (most often the system's OpenCV) was built for NumPy 1, NumPy 2 is installed"
         return DeviceError(what, hint=f"{FOR_NUMPY_1}; edgestill doctor says which library it is")
     if ".so" in str(error):
