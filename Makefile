@@ -36,7 +36,7 @@ test-slow: $(READY)  ## the tests that take minutes each
 
 test-arm64: $(READY)  ## the tests on an emulated ARM64 board: root on Debian or Ubuntu, network, minutes
 	$(BIN)/python -m tests.arm64 check
-	$(BIN)/python -m pytest -q -s -m arm64 tests/arm64
+	$(BIN)/python -m pytest -q -m arm64 tests/arm64
 
 check-tensorrt: $(READY)  ## compare with NVIDIA's TensorRT bindings of nine versions; network, gcc, minutes
 	$(BIN)/python -m tests.tensorrt_bindings

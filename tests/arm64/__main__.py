@@ -14,10 +14,9 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
-from tests.arm64.board import install, make, missing_here, read_board, start, stop
+from tests.arm64.board import facts, install, make, missing_here, read_board, start, stop
 
 
 def main() -> int:
@@ -46,7 +45,7 @@ def main() -> int:
             except BaseException:
                 stop(board)
                 raise
-        print(json.dumps({**asdict(board), "ssh": " ".join(board.ssh)}, default=str, indent=1))
+        print(json.dumps({**facts(board), "ssh": " ".join(board.ssh)}, indent=1))
         return 0
     board = read_board(folder)
     if args.what == "ssh":

@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.arm64.debian import KEYRING, SYSTEM, extract, fetch_packages, host_architecture, unpack
@@ -37,6 +37,7 @@ SYSTEM_VENV = "/opt/edgestill"
 OWN_VENV = "/opt/own"
 #: What is installed into each, after the project's wheel. The system's OpenCV was built for NumPy 1.
 INSTALLED = {SYSTEM_VENV: ("[onnx,web]", "numpy<2"), OWN_VENV: ("[onnx,opencv]",)}
+STATE = "board.json"
 START_S, STOP_S = 120.0, 30.0
 _PROGRAMS = (
     "apt-get",
@@ -56,13 +57,12 @@ _ACCOUNTS = {
     "nobody:x:65534:65534::/:/usr/sbin/nologin\n",
     "group": "root:x:0:\ntty:x:5:\nvideo:x:44:\nnogroup:x:65534:\n",
 }
-_SSHD = """\
-Port {port}
-ListenAddress {host}
+_SSHD = f"""\
+ListenAddress {HOST}
 PermitRootLogin prohibit-password
 HostKey /etc/ssh/host
 UsePAM no
-SetEnv LANG=C.UTF-8 OMP_NUM_THREADS=1 QEMU_UNAME={kernel}
+SetEnv LANG=C.UTF-8 OMP_NUM_THREADS=1 QEMU_UNAME={KERNEL}
 Subsystem sftp /usr/lib/openssh/sftp-server
 """
 
@@ -78,6 +78,7 @@ class Board:
         user: Name to log in with.
         key: File of the private key.
         pid: Process number of its supervisor.
+        process: The supervisor, if this process started it.
     """
 
     folder: Path
@@ -86,6 +87,7 @@ class Board:
     user: str
     key: Path
     pid: int
+    process: subprocess.Popen[bytes] | None = field(default=None, compare=False, repr=False)
 
     @property
     def root(self) -> Path:
@@ -145,7 +147,7 @@ def make(folder: Path) -> None:
     write_jetson_files(root)
     for name in ("dev", "opt/wheels", "root/.ssh", "run/sshd", "tmp", "var/log"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    for name, text in _ACCOUNTS.items():
+    for name, text in {**_ACCOUNTS, "ssh/board.conf": _SSHD}.items():
         (root / "etc" / name).write_text(text)
     wheel = build_project_wheel(root / "opt/wheels")
     for requirements in INSTALLED.values():
@@ -172,8 +174,7 @@ def start(folder: Path, *, detached: bool) -> Board:
         RuntimeError: It does not answer; the message has the end of its log.
     """
     port = _free_port()
-    (folder / "root/etc/ssh/board.conf").write_text(_SSHD.format(port=port, host=HOST, kernel=KERNEL))
-    command = ["unshare", "--mount", sys.executable, "-m", "tests.arm64.supervisor", str(folder)]
+    command = ["unshare", "--mount", sys.executable, "-m", "tests.arm64.supervisor", str(folder), str(port)]
     log = folder / "supervisor.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -184,16 +185,22 @@ def start(folder: Path, *, detached: bool) -> Board:
             stderr=output,
             start_new_session=True,  # Ctrl-C in a terminal is for the tests, which then end the board
         )
-    board = Board(folder=folder, host=HOST, port=port, user="root", key=folder / "key", pid=process.pid)
+    key = folder / "key"
+    board = Board(folder=folder, host=HOST, port=port, user="root", key=key, pid=process.pid, process=process)
     until = time.monotonic() + START_S
-    while not _answers(board):
+    while not answers(board):
         if process.poll() is not None or time.monotonic() > until:
-            process.terminate()
-            process.wait()
+            stop(board)
             raise RuntimeError(f"the board does not answer: {log.read_text()[-1000:]}")
         time.sleep(0.2)
-    (folder / "board.json").write_text(json.dumps(asdict(board), default=str, indent=1))
+    (folder / STATE).write_text(json.dumps(facts(board), indent=1))
     return board
+
+
+def facts(board: Board) -> dict[str, str | int]:
+    """How to reach a board, as plain data."""
+    place = {"folder": str(board.folder), "host": board.host, "port": board.port, "user": board.user}
+    return {**place, "key": str(board.key), "pid": board.pid}
 
 
 def read_board(folder: Path) -> Board:
@@ -202,7 +209,7 @@ def read_board(folder: Path) -> Board:
     Raises:
         FileNotFoundError: None was.
     """
-    found = json.loads((folder / "board.json").read_text())
+    found = json.loads((folder / STATE).read_text())
     return Board(**{**found, "folder": Path(found["folder"]), "key": Path(found["key"])})
 
 
@@ -221,9 +228,9 @@ def install(board: Board) -> None:
         packages = [f"/opt/wheels/{wheel.name}{extras}", *others]
         for command in (
             ["python3", "-m", "venv", flag, venv],
-            [*pip, "--python", f"{venv}/bin/python", "install", *where, *packages],
+            [*pip, "--python", f"{venv}/bin/python", "install", "--no-compile", *where, *packages],
         ):
-            done = board.run(*command)
+            done = board.run(*command, timeout_s=1200)
             if done.returncode != 0:
                 raise RuntimeError(f"{shlex.join(command)}: {done.stdout[-500:]}{done.stderr[-2000:]}")
 
@@ -234,7 +241,7 @@ def stop(board: Board) -> None:
     Raises:
         RuntimeError: It does not end.
     """
-    (board.folder / "board.json").unlink(missing_ok=True)
+    (board.folder / STATE).unlink(missing_ok=True)
     try:
         supervisor = os.pidfd_open(board.pid)
     except ProcessLookupError:
@@ -247,6 +254,8 @@ def stop(board: Board) -> None:
             raise RuntimeError(f"the board's process {board.pid} does not end")
     finally:
         os.close(supervisor)
+    if board.process is not None:
+        board.process.communicate()  # closes its pipe and takes its exit status
 
 
 @contextmanager
@@ -264,7 +273,7 @@ def started(folder: Path) -> Iterator[Board]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _answers(board: Board) -> bool:
+def answers(board: Board) -> bool:
     """Whether sshd greets."""
     try:
         with socket.create_connection((board.host, board.port), timeout=5) as connection:

@@ -22,7 +22,7 @@ from tests.arm64.board import SYSTEM_VENV, Board, missing_here, read_board, star
 
 #: A board that ``python -m tests.arm64 up FOLDER`` started, to be used instead of a new one.
 RUNNING = "EDGESTILL_ARM64_BOARD"
-TENSORS = 4
+TENSORS = 8
 OnBoard = Callable[..., tuple[int, Any, str]]
 
 

@@ -1,6 +1,6 @@
 """Runs the emulated board: one process that holds all of it, and at whose end nothing is left.
 
-    unshare --mount python -m tests.arm64.supervisor FOLDER [--detached]
+    unshare --mount python -m tests.arm64.supervisor FOLDER PORT [--detached]
 
 This process is in a mount namespace of its own, the board also in a process namespace: its mounts and
 processes end with it. What may stay outside is the entry in binfmt_misc, by which the kernel runs ARM64
@@ -29,21 +29,21 @@ PREFIX = "edgestill-arm64-"
 #: The head of an ELF file for ARM64 (EM_AARCH64 = 183), and which of its bits count.
 _MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
 _MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
-#: $1 is the root file system. This shell, then sshd, is the first process: all others end with it.
+#: $1 is the root file system, $2 the port. This shell, then sshd, is the first process: all end with it.
 _START = f"""
 mount -t proc proc "$1/{REAL_PROC}"
 mount --rbind /dev "$1/dev"
-exec chroot "$1" /usr/sbin/sshd -D -f /etc/ssh/board.conf -E /var/log/sshd.log
+exec chroot "$1" /usr/sbin/sshd -D -p "$2" -f /etc/ssh/board.conf -E /var/log/sshd.log
 """
 
 
-def main(folder: Path, *, detached: bool) -> int:
+def main(folder: Path, port: str, *, detached: bool) -> int:
     """Run the board in ``folder`` until it is told to end; returns sshd's exit status, 0 if told."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _leave)
     with binfmt_entry(folder / QEMU):
         own = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-        command = [*own, "sh", "-ec", _START, "sh", str(folder / "root")]
+        command = [*own, "sh", "-ec", _START, "sh", str(folder / "root"), port]
         board = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         try:
             ended = os.pidfd_open(board.pid)
@@ -79,4 +79,4 @@ def binfmt_entry(qemu: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), detached="--detached" in sys.argv[2:]))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], detached="--detached" in sys.argv[3:]))
