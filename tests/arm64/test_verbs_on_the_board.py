@@ -12,7 +12,7 @@ from tests.arm64.board import OWN_VENV, SYSTEM_VENV, Board
 from tests.arm64.conftest import OnBoard
 
 THERE = "/root/material"
-IMAGE = "scenes/images/train/scene_000000.jpg"
+IMAGE = "light_0.png"
 
 
 def two_lines(stderr: str) -> tuple[str, str]:
@@ -57,19 +57,15 @@ def test_pips_opencv_is_told_from_it(on_board: OnBoard) -> None:
     assert any("has no GStreamer and hides the system's OpenCV" in line for line in found["advice"])
 
 
-@pytest.mark.parametrize("venv", [SYSTEM_VENV, OWN_VENV])
-def test_run_finds_in_an_image_what_x86_finds(venv: str, on_board: OnBoard, material: Path) -> None:
-    status, found, _ = on_board(
-        "run",
-        f"{THERE}/fp32.onnx",
-        "--source",
-        f"{THERE}/{IMAGE}",
-        "--save",
-        "/tmp/out",
-        "--force",
-        venv=venv,
-    )
-    here = call(["run", str(material / "fp32.onnx"), "--source", str(material / IMAGE)])
+@pytest.mark.parametrize(("venv", "model"), [(SYSTEM_VENV, "fp32.onnx"), (OWN_VENV, "student")])
+def test_run_finds_in_an_image_what_x86_finds(
+    venv: str, model: str, on_board: OnBoard, material: Path
+) -> None:
+    there = model if model == "student" else f"{THERE}/{model}"
+    saving = ("--save", "/tmp/out", "--force")
+    status, found, _ = on_board("run", there, "--source", f"{THERE}/{IMAGE}", *saving, venv=venv)
+    local = model if model == "student" else str(material / model)
+    here = call(["run", local, "--source", str(material / IMAGE)])
     assert status == 0
     assert found["files"]
     assert sum(here["detections"].values()) > 0
