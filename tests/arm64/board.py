@@ -125,11 +125,11 @@ def missing_here() -> str | None:
     lacking += [] if KEYRING.exists() else [str(KEYRING)]
     if sys.platform == "linux" and os.geteuid() == 0 and not lacking:
         return None
-    what = f"lacks {', '.join(lacking)}" if lacking else "is not root, or not on Linux"
+    what = f"{', '.join(lacking)} missing" if lacking else "that needs root, and Linux"
     hint = (
         "as root on Debian or Ubuntu: apt install debian-archive-keyring git gpgv openssh-client util-linux"
     )
-    return f"the emulated ARM64 board cannot run here: this session {what}\n  hint: {hint}"
+    return f"the emulated ARM64 board cannot run here: {what}\n  hint: {hint}"
 
 
 def make(folder: Path) -> None:
