@@ -22,9 +22,9 @@ from tests.arm64.board import SYSTEM_VENV, Board, missing_here, read_board, star
 
 #: A board that ``python -m tests.arm64 up FOLDER`` started, to be used instead of a new one.
 RUNNING = "EDGESTILL_ARM64_BOARD"
-#: Input size of the models: emulated, an inference at 640 x 640 takes half a minute.
-SIDE = 320
-TENSORS = 6
+#: Input height and width of the models: emulated, an inference at 640 x 640 takes half a minute.
+HEIGHT, WIDTH = 384, 640
+TENSORS = 3
 OnBoard = Callable[..., tuple[int, Any, str]]
 
 
@@ -63,16 +63,16 @@ def on_board(board: Board) -> OnBoard:
 def material(tmp_path_factory: pytest.TempPathFactory, board: Board) -> Path:
     """Made on this machine and copied to ``/root/material`` of the board.
 
-    The shipped student at 320 x 320 as ``fp32.onnx`` and ``int8.onnx``, ``clip.mp4``, pieces of rendered
+    The shipped student at 384 x 640 as ``fp32.onnx`` and ``int8.onnx``, ``clip.mp4``, pieces of rendered
     streets with a light in the middle as ``light_N.png``, and ``vectors.npz`` of them for ``probe.py``.
     """
     folder = tmp_path_factory.mktemp("material")
     call(["data", "synth", "--out", str(folder / "scenes"), "--images", "12", "--seed", "11"])
     clip = ["--seconds", "0.3", "--fps", "10", "--size", "640x360"]
     call(["data", "clip", "--out", str(folder / "clip.mp4"), *clip])
-    data = ["--calib", str(folder / "scenes/data.yaml"), "--images", "2", "--max-drop", "100"]
+    data = ["--calib", str(folder / "scenes/data.yaml"), "--split", "train", "--max-drop", "100"]
     for precision, more in (("fp32", []), ("int8", data)):
-        options = ["--to", "onnx", "--precision", precision, "--imgsz", f"{SIDE}x{SIDE}", *more]
+        options = ["--to", "onnx", "--precision", precision, "--imgsz", f"{HEIGHT}x{WIDTH}", *more]
         call(["export", "student", *options, "--out", str(folder), "--name", precision])
     places = sorted((folder / "scenes/images/train").iterdir())[:TENSORS]
     images = [_around_a_light(place) for place in places]
@@ -90,12 +90,11 @@ def material(tmp_path_factory: pytest.TempPathFactory, board: Board) -> Path:
 
 
 def _around_a_light(place: Path) -> NDArray[np.uint8]:
-    """A piece of a rendered street, uint8 ``[320, 320, 3]``, with its largest light near the middle."""
+    """A piece of a rendered street, uint8 ``[384, 640, 3]``, with its largest light near the middle."""
     image = cv2.imread(str(place))
     rows = np.loadtxt(place.parents[2] / "labels/train" / f"{place.stem}.txt", ndmin=2)
     height, width = image.shape[:2]
     _, x, y, _, _ = rows[rows[:, 4].argmax()]
-    left, top = (
-        int(np.clip(middle * size - SIDE / 2, 0, size - SIDE)) for middle, size in ((x, width), (y, height))
-    )
-    return np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])
+    left = int(np.clip(x * width - WIDTH / 2, 0, width - WIDTH))
+    top = int(np.clip(y * height - HEIGHT / 2, 0, height - HEIGHT))
+    return np.ascontiguousarray(image[top : top + HEIGHT, left : left + WIDTH])
