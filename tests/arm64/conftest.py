@@ -70,7 +70,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, board: Board) -> Path:
     call(["data", "synth", "--out", str(folder / "scenes"), "--images", "12", "--seed", "11"])
     clip = ["--seconds", "0.3", "--fps", "10", "--size", "640x360"]
     call(["data", "clip", "--out", str(folder / "clip.mp4"), *clip])
-    data = ["--calib", str(folder / "scenes/data.yaml"), "--split", "train", "--max-drop", "100"]
+    data = ["--calib", str(folder / "scenes/data.yaml"), "--max-drop", "100"]
     for precision, more in (("fp32", []), ("int8", data)):
         options = ["--to", "onnx", "--precision", precision, "--imgsz", f"{HEIGHT}x{WIDTH}", *more]
         call(["export", "student", *options, "--out", str(folder), "--name", precision])
