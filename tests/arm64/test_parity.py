@@ -18,14 +18,14 @@ import pytest
 
 from tests.arm64.board import OWN_VENV, Board
 from tests.arm64.conftest import TENSORS
-from tests.arm64.probe import CONF
 from tests.arm64.wheels import ROOT
 
 MODELS = ("fp32", "int8")
 #: Largest differences of scores, and of corners in pixels.
 LIMITS = {"fp32": (1e-4, 0.01), "int8": (0.03, 1.5)}
-#: A box whose score is that near to the threshold of the probe may be found by one machine only.
-LEAST = CONF + LIMITS["int8"][0]
+#: Boxes with a lower score are not compared: suppression chooses one of several neighbours with scores that
+#: differ by less than rounding does, so that a weak box may lie 20 pixels off. The probe reports from 0.1 on.
+LEAST = 0.4
 
 Found = Mapping[str, Any]
 
@@ -59,10 +59,10 @@ def unmatched(first: Found, second: Found, model: int, image: int) -> tuple[list
         second[f"{name}_{model}_{image}"] for name in ("xyxy", "score", "class")
     )
     missing, worst_score, worst_corner = [], 0.0, 0.0
-    for box in range(len(score)):
+    for box in np.flatnonzero(score > LEAST).tolist():
         distance = np.abs(others - xyxy[box]).max(axis=1, initial=0) + 1e6 * (other_kinds != kind[box])
         if not len(distance) or distance.min() > 4:
-            missing += [box] if score[box] > LEAST else []
+            missing.append(box)
             continue
         nearest = int(distance.argmin())
         worst_corner = max(worst_corner, float(distance[nearest]))
@@ -82,9 +82,9 @@ def test_both_machines_find_the_same_boxes(name: str, here: Found, there: Found)
             missing, score, corner = unmatched(first, second, model, image)
             assert missing == [], f"image {image}"
             worst = (max(worst[0], score), max(worst[1], corner))
-        boxes += len(here[f"score_{model}_{image}"])
+        boxes += int(np.count_nonzero(here[f"score_{model}_{image}"] > LEAST))
     print(f"{name}: {boxes} boxes, worst score {worst[0]:.4f}, worst corner {worst[1]:.3f} px")
-    assert boxes > 0
+    assert boxes > 5
     assert worst[0] <= LIMITS[name][0]
     assert worst[1] <= LIMITS[name][1]
 
