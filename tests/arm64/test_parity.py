@@ -1,8 +1,8 @@
 """A model finds the same on ARM64 as on x86, of recorded input tensors, within measured tolerances.
 
-In INT8 both machines round and accumulate differently: of 140 boxes of the shipped student in real images the
-largest difference was 0.014 in score and 0.7 pixels in a corner; the limits are about twice that. In FP32 only
-the order of sums differs.
+In INT8 both machines round and accumulate differently: of 140 boxes of the shipped student in real images,
+the largest difference was 0.014 in score and 0.7 pixels in a corner; the limits are about twice that. In FP32
+only the order of sums differs.
 """
 
 from __future__ import annotations
