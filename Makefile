@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 TAG := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check-pycuda check-tensorrt check fix wheel clean
+.PHONY: help setup demo test test-slow test-arm64 check-pycuda check-tensorrt check fix wheel clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv and install everything, pinned
 
@@ -32,7 +32,11 @@ test: $(READY)  ## the default tests: CPU, no network, minutes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-slow: $(READY)  ## the tests that take minutes each
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m "slow and not arm64"
+
+test-arm64: $(READY)  ## the tests on an emulated ARM64 board: root on Debian or Ubuntu, network, minutes
+	$(BIN)/python -m tests.arm64 check
+	$(BIN)/python -m pytest -q -m arm64 tests/arm64
 
 check-pycuda: $(READY)  ## CUDA sessions by pycuda and by our own calls on a stub; network, gcc, CUDA headers
 	$(BIN)/python -m tests.cuda_sessions

@@ -29,6 +29,9 @@ _FACTS = {
     "pycuda": "import pycuda.driver; print('engines call CUDA by pycuda')",
     "av": "from av.codec import Codec, codecs_available; "
     "print('H.264 videos: libx264 is ' + ('there' if 'libx264' in codecs_available else 'missing'))",
+    # The line is "GStreamer:  YES (1.20.3)" or "NO"; OpenCV's Windows builds have none.
+    "cv2": "import re; found = re.search(r'GStreamer: +(YES|NO)', cv2.getBuildInformation()); "
+    "print(f'cv2 {cv2.__version__} from {cv2.__file__}, GStreamer: {found[1] if found else \"unknown\"}')",
 }
 #: Settings under which the libraries neither write to the user's folders nor use the network.
 _QUIET = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}

@@ -40,10 +40,15 @@ class Jetson:
 
 
 def read_jetson(root: Path) -> Jetson | None:
-    """The Jetson whose system files are under ``root``; None if it is another machine."""
+    """The Jetson whose system files are under ``root``; None if it is another machine.
+
+    A container shows neither the device tree, as ``/sys/firmware`` is hidden there, nor, unless it is
+    mounted, the release; it has the kernel of the host.
+    """
     compatible = (read_text(root / "proc/device-tree/compatible") or "").split()
     release = _RELEASE.search(read_text(root / "etc/nv_tegra_release") or "")
-    if release is None and not any(name.startswith("nvidia,tegra") for name in compatible):
+    has_tegra = any(name.startswith("nvidia,tegra") for name in compatible)
+    if release is None and not has_tegra and not _has_tegra_kernel(root):
         return None
     modules = dict.fromkeys(part for name in compatible for part in _MODULE.findall(name))
     gpu = gpu_devfreq(root)
@@ -59,6 +64,11 @@ def read_jetson(root: Path) -> Jetson | None:
         clocks_locked=lowest == highest if lowest and highest else None,
         gpu_mhz=current / 1e6 if current else None,
     )
+
+
+def _has_tegra_kernel(root: Path) -> bool:
+    """Whether the kernel is Jetson Linux's: 4.9, 5.10, 5.15 or 6.8 with this ending (JetPack 4 to 7)."""
+    return (read_text(root / "proc/sys/kernel/osrelease") or "").endswith("-tegra")
 
 
 def gpu_devfreq(root: Path) -> Path | None:

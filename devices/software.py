@@ -11,6 +11,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from edgestill.errors import FOR_NUMPY_1, is_built_for_numpy_1
 from edgestill.installation import DISTRIBUTION, pip_command
 
 BASE = "base"
@@ -55,6 +56,8 @@ class Extra:
         """The command that installs what is missing or broken; None if nothing is."""
         if self.missing or self.outdated:
             return pip_command(None if self.name == BASE else self.name)
+        if any(map(is_built_for_numpy_1, self.broken.values())):
+            return FOR_NUMPY_1
         if self.broken:
             return f"pip install --force-reinstall --no-deps {' '.join(sorted(self.broken))}"
         return None

@@ -76,7 +76,7 @@ def open_detector(
         True
         >>> detector.close()
     """
-    opened: ModelDetector = import_module("runtime.detector").open_detector(
+    opened: ModelDetector = _module("runtime.detector").open_detector(
         _model_file(model),
         backend=backend,
         device=device,
@@ -143,7 +143,7 @@ def watch(
         ...         print(result.source, result.frame.index, found.name, f"{found.score:.2f}")
         street.png 0 red 0.81
     """
-    opened: Watcher = import_module("edgestill.demo.watching").open_watcher(
+    opened: Watcher = _module("edgestill.demo.watching").open_watcher(
         sources,
         model=model,
         track=track,
@@ -162,11 +162,28 @@ def watch(
 
 def _model_file(model: str | Path) -> Path:
     """The file behind a name of shipped weights, a checkpoint folder or a path; as on the command line."""
-    found: Path = import_module("export.model_file").resolve(str(model))
+    found: Path = _module("export.model_file").resolve(str(model))
     return found
+
+
+def _module(name: str) -> Any:
+    """Import a module of this project.
+
+    Raises:
+        DeviceError: A library that it needs is missing or cannot be loaded; the hint says how to get it.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        from edgestill.errors import import_failure  # noqa: PLC0415 (not for `import edgestill` alone)
+
+        known = import_failure("edgestill", error)
+        if known is None:
+            raise
+        raise known from error
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        return getattr(_module(_LAZY[name]), name)
     raise AttributeError(f"module 'edgestill' has no attribute {name!r}")

@@ -93,6 +93,7 @@ def unknown_name(noun: str, name: str, known: Iterable[str]) -> UsageError:
 EXTRA_OF = {
     "PIL": "train",
     "av": "video",
+    "cv2": "opencv",
     "faster_coco_eval": "eval",
     "filelock": "train",
     "jinja2": "report",
@@ -111,7 +112,50 @@ EXTRA_OF = {
 }
 
 
+#: Import names of the libraries of the base install.
+BASE_MODULES = frozenset({"argcomplete", "numpy", "rich", "tomli", "yaml"})
+#: Appended to the command for a library that a device's system has, too.
+_OF_THE_SYSTEM = {
+    "cv2": "on a Jetson use the system's, which has GStreamer: sudo apt install python3-opencv, "
+    "and a venv made with --system-site-packages"
+}
+#: Source: NumPy 2.0 migration guide; what ``import cv2`` of Ubuntu's and Debian's OpenCV 4.6 raises.
+_BUILT_FOR_NUMPY_1 = ("numpy.core.multiarray failed to import", "_ARRAY_API not found")
+FOR_NUMPY_1 = "pip install 'numpy<2'"
+
+
 def missing_library(noun: str, name: str | None, extra: str | None) -> DeviceError:
     """Build the one "not installed" message: this machine lacks a library, and here is the command."""
     command = pip_command(extra) if extra else f"pip install {name}"
-    return DeviceError(f"{noun} needs {name!r}, which is not installed", hint=command)
+    system = _OF_THE_SYSTEM.get(name or "")
+    hint = f"{command}; {system}" if system else command
+    return DeviceError(f"{noun} needs {name!r}, which is not installed", hint=hint)
+
+
+def is_built_for_numpy_1(message: str) -> bool:
+    """Whether a message of an import says that a library was built for NumPy 1, and NumPy 2 is installed."""
+    return any(text in message for text in _BUILT_FOR_NUMPY_1)
+
+
+def import_failure(noun: str, error: ImportError) -> DeviceError | None:
+    """The error that a user can mend, of a library that is missing or cannot be loaded.
+
+    Args:
+        noun: What needs the library.
+        error: What importing raised.
+
+    Returns:
+        None for an import that is not of a library of this project.
+    """
+    name = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and name in BASE_MODULES:
+        return DeviceError(f"{noun} needs {name!r}, which is not installed", hint=pip_command())
+    if isinstance(error, ModuleNotFoundError) and name in EXTRA_OF:
+        return missing_library(noun, name, EXTRA_OF[name])
+    if is_built_for_numpy_1(str(error)):
+        what = "a library (most often the system's OpenCV) was built for NumPy 1, NumPy 2 is installed"
+        return DeviceError(what, hint=f"{FOR_NUMPY_1}; edgestill doctor says which library it is")
+    if ".so" in str(error):
+        hint = "edgestill doctor says which package it belongs to, and how to install that again"
+        return DeviceError(f"a shared library cannot be loaded: {error}", hint=hint)
+    return None

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
 
-from edgestill.errors import missing_library, unknown_name
+from edgestill.errors import import_failure, missing_library, unknown_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,13 @@ class Registry:
 
         Raises:
             UsageError: There is no such module.
-            DeviceError: The library that the module needs is not installed.
+            DeviceError: A library that the module needs is not installed, or cannot be loaded.
         """
         if name not in self.names():
             raise unknown_name(self.noun, name, self.names())
         try:
             return import_module(f"{self.package}.{name}")
         except ImportError as error:
-            raise missing_library(f"the {self.noun} {name!r}", error.name, self.extra.get(name)) from error
+            noun = f"the {self.noun} {name!r}"
+            known = import_failure(noun, error)
+            raise known or missing_library(noun, error.name, self.extra.get(name)) from error

@@ -24,9 +24,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from edgestill import __version__
-from edgestill.errors import EXTRA_OF, DeviceError, ToolchainError, UsageError, closest, missing_library
+from edgestill.errors import DeviceError, ToolchainError, UsageError, closest, import_failure
 from edgestill.files import to_json_text
-from edgestill.installation import pip_command
 from edgestill.registry import Registry
 from edgestill.verbosity import is_verbose, set_verbosity
 
@@ -40,8 +39,6 @@ PATH_ERRORS = frozenset(
     }
 )
 LARGEST = (1 << 31) - 1  # of a whole number; libraries take no larger ones
-#: Import names of the libraries of the base install.
-BASE_MODULES = frozenset({"cv2", "numpy", "rich", "tomli", "yaml"})
 VERBS = Registry("edgestill.cli.verbs", "verb")
 #: Flags of every verb, which may stand anywhere.
 COMMON = {
@@ -163,19 +160,7 @@ def _known(error: ImportError | MemoryError | OSError) -> ToolchainError | None:
         where = "the output" if error.filename is None else os.fsdecode(error.filename)
         what = f"{where}: {os.strerror(error.errno)}"
         return UsageError(what, hint="check the path, its permissions and the free space")
-    return _not_loaded(error)
-
-
-def _not_loaded(error: ImportError) -> ToolchainError | None:
-    """The error of a library that is missing or lacks a shared library; None for another import."""
-    if isinstance(error, ModuleNotFoundError) and error.name in BASE_MODULES:
-        return DeviceError(f"edgestill needs {error.name!r}, which is not installed", hint=pip_command())
-    if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF:
-        return missing_library("this", error.name, EXTRA_OF[error.name])
-    if ".so" in str(error):
-        hint = "edgestill doctor says which package it belongs to, and how to install that again"
-        return DeviceError(f"a shared library cannot be loaded: {error}", hint=hint)
-    return None
+    return import_failure("this", error)
 
 
 def _drop_stdout() -> None:

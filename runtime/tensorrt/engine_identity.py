@@ -25,6 +25,7 @@ from edgestill.target import EngineTarget
 from runtime.tensorrt.cuda_driver import GpuFacts
 
 MARK = "mark"
+L4T_UNKNOWN = "L4T unknown"  # in a container without /etc/nv_tegra_release
 REBUILD = "build it on this machine: edgestill export CKPT --to tensorrt --precision P"
 WORDS: Mapping[str, str] = {"gpu": "the GPU", "sms": "multiprocessors", "compute_capability": "capability"}
 #: Fields of ``EnginePlatform`` that may differ, by the kind of portability that an engine was built with.
@@ -59,7 +60,7 @@ def this_platform(family: EngineTarget, version: str, gpu: GpuFacts) -> EnginePl
     """The platform of this machine."""
     snapshot = detect()
     if snapshot.jetson:
-        system = f"L4T {snapshot.jetson.l4t or 'unknown'}"
+        system = f"L4T {snapshot.jetson.l4t}" if snapshot.jetson.l4t else L4T_UNKNOWN
     else:
         system = f"driver {next((card.driver for card in snapshot.gpus if card.driver), 'unknown')}"
     return EnginePlatform(
@@ -111,8 +112,15 @@ def trusted_manifest(engine: Path) -> Manifest:
 
 
 def check_platform(engine: Path, built_on: Mapping[str, Any], here: EnginePlatform) -> None:
-    """Raise ArtifactError, with the differences, if an engine was built for another platform."""
+    """Raise ArtifactError, with the differences, if an engine was built for another platform.
+
+    The release of Jetson Linux is not compared where one of both sides could not read it, as in a container.
+    All else is, also the version of TensorRT, which comes with the release.
+    """
     free = {name for way in built_on["portable"] for name in PORTABLE[way]}
+    systems = (here.system, str(built_on["system"]))
+    if L4T_UNKNOWN in systems and all(system.startswith("L4T ") for system in systems):
+        free.add("system")
     if built_on["gpu"] == "any":
         free |= {"gpu", "sms", "system"}
         if here.compute_capability in built_on["compute_capability"].split():

@@ -6,6 +6,7 @@ detected by their names in the package, not derived from its version.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,6 +20,7 @@ from edgestill.errors import DeviceError
 from edgestill.installation import pip_command
 from edgestill.target import EngineTarget
 
+X86 = ("x86_64", "AMD64")  # as in the extra tensorrt-rtx
 MODULES: Mapping[EngineTarget, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
 
@@ -83,6 +85,8 @@ class Library:
 
 
 def _install_hint(target: EngineTarget) -> str:
+    if target == "tensorrt-rtx" and platform.machine() not in X86:
+        return f"it is for x86 only, this machine is {platform.machine()}: use --to tensorrt on the device"
     if target == "tensorrt-rtx":
         return pip_command("tensorrt-rtx")
     jetson = read_jetson(Path("/"))

@@ -234,7 +234,9 @@ def test_too_little_memory_is_a_device_error(
             ImportError("libGL.so.1: cannot open shared object file"),
             "a shared library cannot be loaded: libGL",
         ),
-        (ModuleNotFoundError("No module named 'cv2'", name="cv2"), "edgestill needs 'cv2'"),
+        (ModuleNotFoundError("No module named 'cv2'", name="cv2"), "this needs 'cv2'"),
+        (ModuleNotFoundError("No module named 'yaml'", name="yaml"), "this needs 'yaml'"),
+        (ImportError("numpy.core.multiarray failed to import"), "was built for NumPy 1"),
         (ModuleNotFoundError("No module named 'av'", name="av"), "this needs 'av'"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from devices.detect import DeviceSnapshot, detect
+from devices.jetson import Jetson
 from devices.nvidia import Gpu
 from devices.software import Extra
 from edgestill.cli.main import main
@@ -114,6 +115,56 @@ def test_two_builds_of_opencv_are_a_problem(
     healthy.setattr(doctor, "version", lambda name: "5.0" if "contrib" not in name else None)
     (problem,) = found(capsys)["problems"]
     assert "opencv-python and opencv-python-headless are both installed" in problem["what"]
+
+
+def test_opencv_with_another_build_of_the_same_module_is_one(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where only the headless build is installed, cv2 is a module without the metadata of opencv-python."""
+    found_by_name = {"opencv-python": "unknown", "opencv-python-headless": "5.0"}
+    healthy.setattr(doctor, "version", found_by_name.get)
+    assert found(capsys)["problems"] == []
+
+
+def test_a_missing_opencv_is_a_problem_with_both_ways_to_get_it(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = Extra(name="opencv", installed={}, missing=("opencv-python",), outdated=())
+    healthy.setattr(doctor, "read_extras", lambda: (GOOD, lacking))
+    (problem,) = found(capsys)["problems"]
+    assert "needs 'cv2', which is not installed" in problem["what"]
+    assert problem["hint"].startswith(pip_command("opencv"))
+    assert "sudo apt install python3-opencv" in problem["hint"]
+
+
+def test_an_opencv_for_the_other_numpy_gets_the_numpy_that_it_needs(
+    healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "ImportError: numpy.core.multiarray failed to import"
+    installed = {"opencv-python": "unknown"}
+    broken = Extra(name="opencv", installed=installed, missing=(), outdated=(), broken={"opencv-python": why})
+    healthy.setattr(doctor, "check_imports", lambda extras: (GOOD, broken))
+    (problem,) = found(capsys)["problems"]
+    assert problem == {"what": f"OpenCV cannot be imported: {why}", "hint": "pip install 'numpy<2'"}
+
+
+@pytest.mark.parametrize(("number", "is_told"), [("5.0", True), ("unknown", False)])
+def test_pips_opencv_on_a_jetson_is_advised_against(
+    number: str, is_told: bool, healthy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jetson = Jetson(
+        model="Orin",
+        modules=(),
+        super_mode=False,
+        l4t="36.4",
+        power_mode=None,
+        clocks_locked=None,
+        gpu_mhz=None,
+    )
+    healthy.setattr(doctor, "detect", lambda: replace(machine(), jetson=jetson))
+    healthy.setattr(doctor, "version", {"opencv-python": number}.get)
+    lines = [str(line) for line in found(capsys)["advice"]]
+    assert any("pip uninstall -y opencv-python;" in line for line in lines) is is_told
 
 
 def test_a_project_that_is_not_installed_is_a_problem(

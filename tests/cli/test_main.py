@@ -27,6 +27,10 @@ def test_an_unknown_verb_gets_a_suggestion_and_exit_code_two(capsys: pytest.Capt
     assert err == "edgestill distil: no verb is called 'distil'\n  hint: did you mean 'distill'?\n"
 
 
+#: Verbs, as far as they are tested without OpenCV, that read no image.
+NEED_NO_IMAGES = ("devices here", "inspect student")
+
+
 @pytest.mark.parametrize("verb", VERBS.names())
 def test_an_unknown_flag_is_a_usage_error_of_every_verb(
     verb: str, capsys: pytest.CaptureFixture[str]
@@ -97,6 +101,7 @@ def test_the_module_is_the_same_as_the_command_and_prints_json_when_piped() -> N
         (["distill", "demo"], "torch", "train"),
         (["export", "student", "--to", "onnx", "--precision", "fp32"], "onnx", "onnx"),
         (["inspect", "student"], "safetensors", "onnx"),
+        (["run", "student", "--source", "x.png"], "cv2", "opencv"),
     ],
 )
 def test_a_library_that_the_base_install_lacks_is_named_with_its_extra(
@@ -120,7 +125,61 @@ def test_a_library_that_the_base_install_lacks_is_named_with_its_extra(
     assert f"needs '{library}', which is not installed" in done.stderr
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)  # as the process: the command differs in the source folder
-        assert done.stderr.endswith(f"  hint: {pip_command(extra)}\n")
+        (hint,) = [line for line in done.stderr.splitlines() if line.startswith("  hint: ")]
+        assert hint.split("; ")[0] == f"  hint: {pip_command(extra)}"
+
+
+@pytest.fixture(scope="module")
+def without_opencv(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int, str]]:
+    """Each verb, its exit code and its stderr, in an interpreter that has no OpenCV."""
+    folder = tmp_path_factory.mktemp("without-opencv")
+    (folder / "data.yaml").write_text("train: .\nval: .\nnames: [red]\n")
+    model, data = ["student"], ["data.yaml"]
+    commands = [
+        ["devices", "here"],
+        ["inspect", *model],
+        ["run", *model, "--source", "x.png"],
+        ["eval", *model, "--data", *data],
+        ["bench", *model, "--duration-s", "0.1"],
+        ["verify", *model, *model, "--data", *data],
+        ["export", *model, "--to", "onnx", "--precision", "int8", "--calib", *data],
+        ["data", "synth", "--out", "scenes", "--images", "1"],
+        ["data", "check", *data],
+        ["demo", "--out", "demo"],
+    ]
+    code = f"""
+import contextlib, io, json, sys
+sys.modules["cv2"] = None  # importing it raises ModuleNotFoundError
+from edgestill.cli.main import main
+found = []
+for words in {commands!r}:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+        found.append((" ".join(words[:2]), main(words), said.getvalue()))
+print(json.dumps(found))
+"""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env=environment
+    )
+    return [(name, status, said) for name, status, said in json.loads(done.stdout)]
+
+
+def test_without_opencv_every_verb_that_reads_images_says_in_two_lines_how_to_get_it(
+    without_opencv: list[tuple[str, int, str]],
+) -> None:
+    needing = [(status, said) for name, status, said in without_opencv if name not in NEED_NO_IMAGES]
+    assert len(needing) == len(without_opencv) - len(NEED_NO_IMAGES)
+    for status, said in needing:
+        what, hint = said.splitlines()[-2:]
+        assert (status, "needs 'cv2', which is not installed" in what) == (5, True), said
+        assert "opencv" in hint
+        assert "sudo apt install python3-opencv" in hint
+
+
+def test_without_opencv_the_other_verbs_work(without_opencv: list[tuple[str, int, str]]) -> None:
+    assert {name: status for name, status, _ in without_opencv if name in NEED_NO_IMAGES} == dict.fromkeys(
+        NEED_NO_IMAGES, 0
+    )
 
 
 def test_the_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:

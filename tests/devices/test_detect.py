@@ -274,6 +274,31 @@ def test_thor_is_known_in_a_container_without_a_device_tree(tmp_path: Path, capa
     assert seen(tree(tmp_path, files), "aarch64", cards).key == "jetson-thor-t5000"
 
 
+@pytest.mark.parametrize(
+    ("kernel", "is_jetson"),
+    [
+        ("4.9.337-tegra", True),
+        ("5.15.148-tegra", True),
+        ("6.8.12-1021-tegra", True),
+        ("6.8.0-generic", False),
+    ],
+)
+def test_a_container_without_a_device_tree_is_on_a_jetson_by_its_kernel(
+    tmp_path: Path, kernel: str, is_jetson: bool
+) -> None:
+    found = seen(tree(tmp_path, {"proc/sys/kernel/osrelease": f"{kernel}\n", ".dockerenv": ""}), "aarch64")
+    assert (found.kind, found.container) == ("jetson" if is_jetson else "cpu", True)
+    assert found.no_profile
+    if is_jetson:
+        assert (found.title, found.jetson and found.jetson.l4t) == ("Jetson", None)
+
+
+def test_thor_in_such_a_container_is_a_jetson_with_its_profile(tmp_path: Path) -> None:
+    files = {"proc/meminfo": f"MemTotal: {122 * 2**20} kB\n", "proc/sys/kernel/osrelease": "6.8.12-tegra\n"}
+    found = seen(tree(tmp_path, files), "aarch64", "NVIDIA Thor, 11.0, [N/A], 580.00, [N/A], 1575\n")
+    assert (found.key, found.kind) == ("jetson-thor-t5000", "jetson")
+
+
 @pytest.mark.parametrize("text", ["No devices were found\n", "Failed to initialize NVML: Unknown Error\n"])
 def test_what_nvidia_smi_says_instead_of_cards_is_kept(tmp_path: Path, text: str) -> None:
     found = seen(tree(tmp_path, EPYC), cards=text)

@@ -72,3 +72,22 @@ def test_a_pycuda_that_does_not_fit_the_driver_is_broken(library: Path) -> None:
     assert try_import("pycuda") == ("", "ImportError: undefined symbol: cuMemcpyAtoD_v2")
     (folder / "driver.py").write_text("")
     assert try_import("pycuda") == ("engines call CUDA by pycuda", "")
+
+
+@pytest.mark.parametrize(
+    ("information", "word"),
+    [
+        ("  Video I/O:\n    GStreamer:                   YES (1.20.3)\n", "YES"),
+        ("    GStreamer:                   NO\n", "NO"),
+        ("  Video I/O:\n", "unknown"),
+    ],
+)
+def test_opencv_says_which_it_is_and_whether_it_has_gstreamer(
+    information: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"__version__ = '4.8.0'\ndef getBuildInformation(): return {information!r}\n"
+    (tmp_path / "cv2.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    opencv = Extra(name="opencv", installed={"opencv-python": "unknown"}, missing=(), outdated=())
+    (fact,) = check_imports([opencv])[0].facts
+    assert fact == f"cv2 4.8.0 from {tmp_path / 'cv2.py'}, GStreamer: {word}"

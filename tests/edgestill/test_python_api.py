@@ -3,6 +3,7 @@
 import doctest
 import inspect
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 
 import edgestill
 from edgestill.cli.main import main
-from edgestill.errors import ToolchainError
+from edgestill.errors import DeviceError, ToolchainError
+from edgestill.installation import pip_command
 from runtime import detector, frames, pipeline
 from runtime.streams import watcher
 
@@ -95,3 +97,14 @@ def test_a_wrong_source_has_the_error_of_the_command_line(
         edgestill.open_source(text)
     assert main(["run", "model.onnx", "--source", text]) == caught.value.exit_code
     assert capsys.readouterr().err == f"edgestill run: {caught.value}\n"
+
+
+def test_without_opencv_a_program_gets_the_error_of_the_command_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    for name in ("runtime.detector", "runtime.letterbox"):
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(DeviceError, match="edgestill needs 'cv2', which is not installed") as caught:
+        edgestill.open_detector("model.onnx")
+    assert caught.value.hint.startswith(pip_command("opencv"))

@@ -18,7 +18,7 @@ from devices.profile import DeviceProfile, load_profile
 from devices.software import BASE, Extra, read_extras, shadowed, version
 from devices.tensorrt_support import LAST, is_too_new, jetson_hint
 from edgestill.cli import deployment_report
-from edgestill.errors import UsageError
+from edgestill.errors import UsageError, missing_library
 from edgestill.installation import pip_command
 from edgestill.spec import PRECISIONS
 
@@ -27,6 +27,7 @@ EXAMPLE = "edgestill doctor --for jetson-orin-nano --precision int8"
 
 _HOME = Path(edgestill.__file__).resolve().parent.parent
 _HIDDEN = {"dev", "all"}  # unions of the other extras, and tools for developing this project
+OPENCV = "opencv"  # the extra
 _TENSORRT = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
 _OPENCV = (
     "opencv-python",
@@ -137,9 +138,15 @@ def _problems(extras: list[Extra]) -> list[dict[str, str]]:
             faults = [f"{name} ({why})" for name, why in extra.broken.items()]
             lack = ", ".join([*extra.missing, *extra.outdated, *faults])
             found.append({"what": f"missing, too old or broken: {lack}", "hint": extra.command})
+        if extra.name == OPENCV and extra.missing:
+            lacking = missing_library("reading images, videos and cameras", "cv2", OPENCV)
+            found.append({"what": lacking.what, "hint": lacking.hint})
+        if extra.name == OPENCV and extra.broken and extra.command:
+            why = "; ".join(extra.broken.values())
+            found.append({"what": f"OpenCV cannot be imported: {why}", "hint": extra.command})
     if not extras:
         found.append({"what": "the project is not installed in this Python", "hint": pip_command()})
-    opencvs = [name for name in _OPENCV if version(name)]
+    opencvs = _opencvs_of_pip()
     if len(opencvs) > 1:
         found.append(
             {
@@ -148,6 +155,11 @@ def _problems(extras: list[Extra]) -> list[dict[str, str]]:
             }
         )
     return found
+
+
+def _opencvs_of_pip() -> list[str]:
+    """OpenCV packages with pip's metadata, which the system's OpenCV of a Jetson does not have."""
+    return [name for name in _OPENCV if version(name) not in {None, "unknown"}]
 
 
 def _advice(snapshot: DeviceSnapshot) -> list[str]:
@@ -171,6 +183,11 @@ def _advice(snapshot: DeviceSnapshot) -> list[str]:
         lines.append(f"{snapshot.no_profile}: its published limits are not known here")
     if snapshot.key and snapshot.kind != "cpu":
         lines += _device_advice(load_profile(snapshot.key), snapshot)
+    if snapshot.jetson and (opencvs := _opencvs_of_pip()):
+        lines.append(
+            f"{opencvs[0]} of pip has no GStreamer and hides the system's OpenCV, which has: "
+            f"pip uninstall -y {' '.join(opencvs)}; sudo apt install python3-opencv"
+        )
     if snapshot.jetson and snapshot.jetson.clocks_locked is False:
         lines.append("clocks are not locked: run `sudo jetson_clocks` before measuring")
     return lines
