@@ -100,6 +100,7 @@ EXTRA_OF = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "openvino": "openvino",
+    "packaging": "bundle",
     "prometheus_client": "web",
     "ray": "cluster",
     "safetensors": "onnx",
@@ -108,6 +109,7 @@ EXTRA_OF = {
     "torch": "train",
     "ultralytics": "train",
     "uvicorn": "web",
+    "zstandard": "bundle",
 }
 
 
