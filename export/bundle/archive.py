@@ -59,7 +59,11 @@ def write_archive(out: Path, files: Entries, *, force: bool) -> None:
     contents = [(name, content, _size(content)) for name, content in files]
     used = sum(BLOCK + _padded(size) for _, _, size in contents)
     total = -(-(used + _ENDING) // _WRITTEN) * _WRITTEN
-    with replacing(out, force=force) as temporary, _writing(temporary, total) as stream:
+    with (
+        replacing(out, force=force) as temporary,
+        temporary.open("wb") as raw,
+        _writer(out, raw, total) as stream,
+    ):
         for name, content, size in contents:
             stream.write(_header(name, size))
             _copy(content, stream)
@@ -194,15 +198,14 @@ def _copy(content: Path | bytes, stream: IO[bytes]) -> None:
 
 
 @contextmanager
-def _writing(path: Path, total: int) -> Iterator[IO[bytes]]:
-    with path.open("wb") as raw:
-        if not is_compressed(path):
-            yield raw
-            return
-        # Without a checksum the file ends with content, so that a lost last byte is seen.
-        compressor = _zstandard().ZstdCompressor(level=LEVEL, write_checksum=False)
-        with compressor.stream_writer(raw, size=total, closefd=False) as stream:
-            yield stream
+def _writer(out: Path, raw: IO[bytes], total: int) -> Iterator[IO[bytes]]:
+    if not is_compressed(out):
+        yield raw
+        return
+    # Without a checksum the file ends with content, so that a lost last byte is seen.
+    compressor = _zstandard().ZstdCompressor(level=LEVEL, write_checksum=False)
+    with compressor.stream_writer(raw, size=total, closefd=False) as stream:
+        yield stream
 
 
 def _zstandard() -> Any:

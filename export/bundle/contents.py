@@ -34,7 +34,7 @@ from edgestill.spec import PRECISIONS, Precision
 KIND, SCHEMA = "edgestill-bundle", 1
 SUMS, SIGNATURE, INDEX = "SHA256SUMS", "SHA256SUMS.sig", "bundle.json"
 INSTALLER, RUNNER = "install.py", "run.sh"
-MODELS, WHEELS, INSTALLED = "models", "wheels", "installed"
+MODELS, WHEELS, INSTALLED, ENGINES = "models", "wheels", "installed", "engines"
 #: Verbs of ``run.sh``. ``edgestill VERB ...`` runs any verb of the installed edgestill.
 RUN_VERBS = ("check", "install", "verify", "build", "edgestill", "uninstall")
 SUFFIXES = (".tar.zst", ".tar")

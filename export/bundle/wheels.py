@@ -139,7 +139,8 @@ class _Closure:
         before = dict(self._limits)
         self._chosen: dict[str, _Wheel] = {}
         self.lacking: list[str] = []
-        waiting, seen = list(first), set()
+        waiting = list(first)
+        seen: set[tuple[str, str]] = set()
         while waiting:
             wanted = waiting.pop()
             name = _normal(wanted.name)
