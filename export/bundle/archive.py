@@ -30,8 +30,6 @@ Entry = tuple[str, int, Iterator[bytes]]
 Entries = list[tuple[str, Path | bytes]]
 
 _ZEROS = bytes(BLOCK)
-_ENDING = 2 * BLOCK  # zeros behind the last file
-_WRITTEN = tarfile.RECORDSIZE  # a whole archive is a multiple of it
 
 
 def is_compressed(path: Path) -> bool:
@@ -58,7 +56,7 @@ def write_archive(out: Path, files: Entries, *, force: bool) -> None:
     """
     contents = [(name, content, _size(content)) for name, content in files]
     used = sum(BLOCK + _padded(size) for _, _, size in contents)
-    total = -(-(used + _ENDING) // _WRITTEN) * _WRITTEN
+    total = _whole(used)
     with (
         replacing(out, force=force) as temporary,
         temporary.open("wb") as raw,
@@ -112,12 +110,12 @@ def read_archive(path: Path) -> Iterator[Entry]:
 
 def _entries(path: Path, stream: IO[bytes]) -> Iterator[Entry]:
     names: set[str] = set()
-    total = 0
+    total = used = 0
     while (block := _exactly(path, stream, BLOCK)) != _ZEROS:
         header = tarfile.TarInfo.frombuf(block, "ascii", "strict")
         _check_entry(path, header, names)
         names.add(header.name)
-        total += header.size
+        total, used = total + header.size, used + BLOCK + _padded(header.size)
         if total > MAX_BYTES or len(names) > MAX_FILES:
             raise ArtifactError(
                 f"{path} unpacks to more than {MAX_FILES} files or {MAX_BYTES >> 30} GiB",
@@ -127,7 +125,9 @@ def _entries(path: Path, stream: IO[bytes]) -> Iterator[Entry]:
         yield header.name, header.size, content
         for _ in content:  # what the caller left
             pass
-    _check_ending(path, stream)
+    ending = _exactly(path, stream, _whole(used) - used - BLOCK)
+    if any(ending) or stream.read(1):
+        raise ArtifactError(f"{path} goes on behind its end", hint=COPY_AGAIN)
 
 
 def _check_entry(path: Path, header: tarfile.TarInfo, names: set[str]) -> None:
@@ -152,15 +152,6 @@ def _content(path: Path, stream: IO[bytes], size: int) -> Iterator[bytes]:
         raise ArtifactError(f"{path} has data between its files", hint=COPY_AGAIN)
 
 
-def _check_ending(path: Path, stream: IO[bytes]) -> None:
-    """Behind the first block of zeros there is another, zeros up to a whole record, and nothing else."""
-    ending = _exactly(path, stream, BLOCK)
-    while piece := stream.read(_WRITTEN):
-        ending += piece
-        if any(ending) or len(ending) >= _WRITTEN:
-            raise ArtifactError(f"{path} goes on behind its end", hint=COPY_AGAIN)
-
-
 def _exactly(path: Path, stream: IO[bytes], size: int) -> bytes:
     """So many bytes of a stream, or ArtifactError: it ended."""
     found = bytearray()
@@ -178,6 +169,11 @@ def _header(name: str, size: int) -> bytes:
     header.size, header.mtime = size, MTIME
     header.mode = mode_of(name)
     return header.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+
+
+def _whole(used: int) -> int:
+    """Size of an archive: its files, two blocks of zeros, and zeros up to a whole record."""
+    return -(-(used + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
 def _padded(size: int) -> int:
