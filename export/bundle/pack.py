@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def write_bundle(
     *,
     device: DevicePlatform,
     wheels: Path,
-    images_bgr: Sequence[NDArray[np.uint8]],
+    images_bgr: Iterable[NDArray[np.uint8]],
     key: Path | None = None,
     force: bool = False,
 ) -> WrittenBundle:
@@ -88,7 +88,8 @@ def write_bundle(
         out: ``FILE.tar.zst`` or ``FILE.tar``; it appears when it is complete.
         device: For what.
         wheels: A folder with the wheels that the device needs, see ``export.bundle.wheels``.
-        images_bgr: Images with objects, for the parity vectors; uint8 ``[H, W, 3]`` each.
+        images_bgr: Images with objects, for the parity vectors; uint8 ``[H, W, 3]`` each. They are read once,
+            after the wheels were found.
         key: An SSH key to sign with; None for no signature.
         force: Whether an existing file may be replaced.
 
@@ -103,7 +104,8 @@ def write_bundle(
     refuse_overwrite(out, force=force)
     _check_sources(models, device)
     chosen = choose_wheels(wheels, device)
-    made = [_bundle_model(source, images_bgr) for source in models]
+    images = list(images_bgr)
+    made = [_bundle_model(source, images) for source in models]
     index = _index(device, chosen, [model for model, _ in made])
     files: Entries = [(f"{WHEELS}/{name}", path) for name, path in chosen.files().items()]
     files += [entry for _, entries in made for entry in entries]

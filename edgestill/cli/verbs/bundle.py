@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.out,
         device=device,
         wheels=args.wheels,
-        images_bgr=list(_images(args.images)),
+        images_bgr=_images(args.images),
         key=args.sign,
         force=args.force,
     )
@@ -195,11 +195,19 @@ def _images(paths: Sequence[Path] | None) -> Iterator[NDArray[np.uint8]]:
             yield render(SCENE_SEED, number).image_bgr
         return
     from edgestill.dataset_files.image_file import read_image  # noqa: PLC0415
-    from edgestill.dataset_files.image_folder import images_under  # noqa: PLC0415
 
-    files = [file for path in paths for file in (images_under(path) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (_images_in(path) if path.is_dir() else [path])]
     if not files:
         raise DataError(f"{paths[0]} has no images", hint="--images takes images and folders of images")
     step = max(len(files) / MOST_IMAGES, 1.0)
     for number in range(min(len(files), MOST_IMAGES)):
         yield read_image(files[int(number * step)])
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The image files of a folder, not of those below it, as ``run --source`` reads one."""
+    from edgestill.dataset_files.image_file import IMAGE_SUFFIXES  # noqa: PLC0415
+    from edgestill.dataset_files.image_folder import is_hidden  # noqa: PLC0415
+
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in found if not is_hidden(path.name))
