@@ -182,6 +182,7 @@ def _run(command: Sequence[str], scratch: Path, what: str) -> None:
     """Run a step of the installation; its last line of output is the error if it fails."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(STARTS_WITHOUT)}
     clean |= {"TMPDIR": str(scratch), "PYTHONNOUSERSITE": "1", "PIP_CONFIG_FILE": os.devnull}
+    clean["HOME"] = str(scratch)  # pip starts rustc, if there is one, which may write to the home folder
     done = subprocess.run(command, env=clean, cwd=scratch, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]

@@ -76,7 +76,10 @@ def choose_wheels(folder: Path, device: DevicePlatform) -> ChosenWheels:
         missing = [f"{', '.join(names)} (Python {python})" for python, names in lacking.items()] or [PIP]
         raise UsageError(
             f"{folder} lacks wheels for {device.machine}: {'; '.join(missing)}",
-            hint=fill_commands(folder, device, lacking or {device.pythons[0]: [PIP]}),
+            # Without edgestill itself nothing tells what else is lacking.
+            hint=fill_commands(
+                folder, device, (lacking or {device.pythons[0]: [PIP]}) if DISTRIBUTION in found else None
+            ),
         )
     return ChosenWheels(
         by_python={python: closure.paths for python, closure in closures.items()}, pip=pip.path

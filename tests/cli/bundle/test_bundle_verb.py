@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_a_table_says_what_to_type_on_the_device(made: dict[str, Any]) -> None:
 
     from edgestill.cli.verbs.bundle import show
 
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console = Console(width=120, record=True, file=io.StringIO())
     console.print(show(made))
     text = console.export_text()
     assert "mkdir tiny && tar --zstd -xf tiny.tar.zst -C tiny" in text
@@ -137,14 +138,14 @@ def test_another_model_in_its_place_fails_with_code_6(
     model = onnx.load(tiny_model)
     rows = next(one for one in model.graph.initializer if one.name == "rows")
     values = onnx.numpy_helper.to_array(rows).copy()
-    values[0, 0, 0] += 4
+    values[0, 0, 0] += 1
     rows.CopyFrom(onnx.numpy_helper.from_array(values, "rows"))
     onnx.save(model, folder / "models" / "tiny" / "tiny.onnx")
     assert bundled_models.main(["verify", str(folder), "tiny"]) == 6
     out, err = capsys.readouterr()
-    assert json.loads(out)["models"][0]["worst_box_px"] == pytest.approx(4)
+    assert json.loads(out)["models"][0]["worst_box_px"] == pytest.approx(1)
     assert err.startswith("run.sh verify: ")
-    assert "a box differs by 4.00 px, the limit is 0.2" in err
+    assert "a box differs by 1.00 px, the limit is 0.2" in err
 
 
 def test_wrong_names_and_folders_are_two_lines(
@@ -162,11 +163,29 @@ def test_build_without_tensorrt_ends_with_code_5(folder: Path, capsys: pytest.Ca
     assert capsys.readouterr().err.startswith("run.sh build: ")
 
 
+def test_build_makes_an_engine_that_verify_finds(
+    folder: Path, on_gpu: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_gpu("10.3.0")
+    assert bundled_models.main(["build", str(folder)]) == 0
+    built = json.loads(capsys.readouterr().out)["models"][0]
+    assert (built["backend"], built["matched"], built["failures"]) == ("trt", 3, [])
+    assert built["precision_proved"]["executed"] == {"float32": 1}
+    manifest = json.loads((folder / "installed/engines/tiny.trt.engine.manifest.json").read_text())
+    assert manifest["verify"]["parity"]["expected"] == 3
+    assert bundled_models.main(["verify", str(folder)]) == 0
+    assert [one["backend"] for one in json.loads(capsys.readouterr().out)["models"]] == ["ort", "trt"]
+
+
 def test_build_refuses_an_engine_with_other_outputs(
     folder: Path, on_gpu: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The stand-in for TensorRT computes nothing: its outputs are not the expected ones."""
+    path = folder / "models" / "tiny" / "parity.npz"
+    with np.load(path) as arrays:
+        stored = dict(arrays)
+    stored["expected_0"][0, 0, 0] += 1
+    np.savez(path, **stored)
     on_gpu("10.3.0")
     assert bundled_models.main(["build", str(folder)]) == 6
-    assert "tiny.trt.engine was not published" in capsys.readouterr().err
+    assert "tiny.trt.engine was not published: a box differs by 1.00 px" in capsys.readouterr().err
     assert not list((folder / "installed").rglob("*.engine"))
