@@ -90,7 +90,7 @@ def test_a_truncated_archive_is_refused_wherever_it_ends(suffix: str, tmp_path: 
             contents(path)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10_000), value=st.integers(1, 255), packed=st.booleans())
 def test_one_altered_byte_is_refused_or_changes_one_content_only(
     place: int, value: int, packed: bool, tmp_path: Path
