@@ -102,18 +102,20 @@ def platform_of(device: str, pythons: Sequence[str] = ()) -> DevicePlatform:
     # The name in a device tree, which only ARM boards have, tells the architecture.
     is_arm = profile.kind == "jetson" or bool(profile.boards)
     extras = (*(extra for backend, extra in EXTRAS.items() if backend in profile.backends), WEB)
+    doubts = _doubts(device, profile.software.get("python")) if profile.kind == "jetson" else ()
     return DevicePlatform(
         device=device,
         machine="aarch64" if is_arm else "x86_64",
         pythons=chosen,
         extras=extras,
-        system_packages=profile.kind == "jetson",
-        doubts=_doubts(device, profile.software.get("python"), is_jetson=profile.kind == "jetson"),
+        system_packages=profile.kind == "jetson" and not doubts,
+        doubts=doubts,
     )
 
 
-def _doubts(device: str, python: str | None, *, is_jetson: bool) -> tuple[str, ...]:
-    if not is_jetson or python is None or python in PYTHONS:
+def _doubts(device: str, python: str | None) -> tuple[str, ...]:
+    """A Jetson whose system has an older Python than edgestill needs another, with an OpenCV of its own."""
+    if python is None or python in PYTHONS:
         return ()
     what = (
         f"the last JetPack of {device} has Python {python}: the bundle needs another one, 3.10 to 3.12, there"

@@ -34,7 +34,7 @@ from export.bundle.device_platform import DevicePlatform
 from export.bundle.parity import LIMITS, make_vectors
 from export.bundle.reading import sums_text
 from export.bundle.signature import sign
-from export.bundle.wheels import ChosenWheels, choose_wheels
+from export.bundle.wheels import ChosenWheels, choose_wheels, own_wheel_doubts
 from export.lint.linter import lint, read
 from export.verify.precision_proof import stored_elements
 
@@ -127,7 +127,7 @@ def write_bundle(
         path=out,
         index=index,
         sums_sha256=hashlib.sha256(sums).hexdigest(),
-        doubts=(*device.doubts, *_engine_doubts(models, index, device)),
+        doubts=(*device.doubts, *own_wheel_doubts(chosen), *_engine_doubts(models, index, device)),
     )
 
 
@@ -234,8 +234,8 @@ def _engine_doubts(
             ]
             if found:
                 yield (
-                    f"{source.path} breaks {len(found)} rules of TensorRT: `sh run.sh build` would fail; "
-                    "bundle the .onnx file beside an engine of `edgestill export --to tensorrt-rtx`"
+                    f"{source.path} breaks rules of TensorRT at {len(found)} places: `sh run.sh build` would "
+                    "fail; bundle the .onnx file beside an engine of `edgestill export --to tensorrt-rtx`"
                 )
 
 

@@ -86,6 +86,21 @@ def choose_wheels(folder: Path, device: DevicePlatform) -> ChosenWheels:
     )
 
 
+def own_wheel_doubts(chosen: ChosenWheels) -> tuple[str, ...]:
+    """Whether the wheel of edgestill has other code than the edgestill that runs, though the same version."""
+    path = next(path for path in chosen.files().values() if path.name.startswith(f"{DISTRIBUTION}-"))
+    home = Path(edgestill.__file__).resolve().parent.parent
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            mine = home / name
+            if name.endswith(".py") and not (mine.is_file() and mine.read_bytes() == archive.read(name)):
+                command = (
+                    f"pip wheel --no-deps -w {shlex.quote(str(path.parent))} {shlex.quote(wheel_source())}"
+                )
+                return (f"{path} has another {name} than the edgestill that runs: make it again, {command}",)
+    return ()
+
+
 def fill_commands(
     folder: Path, device: DevicePlatform, lacking: Mapping[str, Sequence[str]] | None = None
 ) -> str:

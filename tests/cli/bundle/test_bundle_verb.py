@@ -59,7 +59,10 @@ def test_the_result_says_what_was_written(made: dict[str, Any]) -> None:
     assert list(made["wheels"]) == ["3.11"]
     assert made["models"][0]["name"] == "tiny"
     assert made["models"][0]["detections"] == 3
-    assert made["doubts"] == []
+    # The wheel of these tests has no code of edgestill.
+    assert ["has another edgestill.py than the edgestill that runs" in doubt for doubt in made["doubts"]] == [
+        True
+    ]
 
 
 def test_check_reads_it_back(made: dict[str, Any]) -> None:

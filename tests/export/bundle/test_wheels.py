@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import edgestill
 from devices.profile import load_profiles
 from edgestill.errors import ArtifactError, UsageError
 from export.bundle.device_platform import DevicePlatform, platform_of
-from export.bundle.wheels import choose_wheels, fill_commands
+from export.bundle.wheels import choose_wheels, fill_commands, own_wheel_doubts
 from tests.export.bundle.conftest import fill, make_wheel
 
 
@@ -93,6 +94,16 @@ def test_requirements_in_a_circle_and_extras_of_others_are_followed(tmp_path: Pa
     assert {"aa-1.0", "bb-1.0"} <= set(names(chosen))
 
 
+def test_a_wheel_of_edgestill_with_other_code_of_the_same_version_is_doubted(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "x86_64")
+    chosen = choose_wheels(folder, platform_of("x86_64"))
+    assert "has another edgestill.py" in own_wheel_doubts(chosen)[0]
+    own = next(folder.glob(f"edgestill-{edgestill.__version__}-*"))
+    with zipfile.ZipFile(own, "w") as archive:
+        archive.write(edgestill.__file__, "edgestill/__init__.py")
+    assert own_wheel_doubts(chosen) == ()
+
+
 @pytest.mark.parametrize("data", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])
 def test_a_broken_wheel_is_named(data: bytes, tmp_path: Path) -> None:
     folder = fill(tmp_path, "x86_64")
@@ -131,12 +142,16 @@ def test_every_device_has_an_architecture() -> None:
     assert {platform.machine for platform in found.values()} == {"aarch64", "x86_64"}
     for profile in load_profiles():
         assert (found[profile.key].machine == "aarch64") == bool(profile.boards or profile.kind == "jetson")
-        assert found[profile.key].system_packages == (profile.kind == "jetson")
-        assert len(fill_commands(Path("wheels"), found[profile.key])) < 2000
+        uses_system = profile.kind == "jetson" and profile.software["python"] in {"3.10", "3.12"}
+        assert found[profile.key].system_packages == uses_system
+    kinds = {(one.machine, one.extras, one.system_packages): one for one in found.values()}
+    assert len(kinds) >= 4
+    assert all(len(fill_commands(Path("wheels"), one)) < 2000 for one in kinds.values())
 
 
 def test_a_jetson_whose_last_python_is_too_old_has_a_doubt() -> None:
     assert "Python 3.6" in platform_of("jetson-nano").doubts[0]
+    assert "opencv-python" in fill_commands(Path("wheels"), platform_of("jetson-nano"))
     assert platform_of("jetson-orin-nano").doubts == ()
 
 
