@@ -51,6 +51,11 @@ class DevicePlatform:
     system_packages: bool
     doubts: tuple[str, ...] = ()
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the device needs beside edgestill and its extras: OpenCV, or what its own OpenCV needs."""
+        return (SYSTEM_NUMPY,) if self.system_packages else ("opencv-python",)
+
     def environment(self, python: str) -> dict[str, str]:
         """The values of environment markers on the device."""
         return {

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import edgestill
 from edgestill.errors import ArtifactError, UsageError, missing_library
 from edgestill.installation import DISTRIBUTION, wheel_source
-from export.bundle.device_platform import LEVELS, OPENCV, SYSTEM_NUMPY, DevicePlatform
+from export.bundle.device_platform import LEVELS, OPENCV, DevicePlatform
 
 if TYPE_CHECKING:
     from packaging.metadata import Metadata
@@ -200,7 +200,7 @@ def _requirements(device: DevicePlatform) -> list[Requirement]:
     from packaging.requirements import Requirement  # noqa: PLC0415
 
     own = f"{DISTRIBUTION}[{','.join(device.extras)}]=={edgestill.__version__}"
-    return [Requirement(line) for line in (own, *([SYSTEM_NUMPY] if device.system_packages else []))]
+    return [Requirement(line) for line in (own, *device.needs)]
 
 
 def _first_needs(device: DevicePlatform, python: str) -> list[str]:
@@ -217,7 +217,7 @@ def _first_needs(device: DevicePlatform, python: str) -> list[str]:
         left_out = device.system_packages and _normal(requirement.name) in OPENCV
         if fits and not left_out and _normal(requirement.name) != DISTRIBUTION:
             lines.append(f"{requirement.name}{requirement.specifier}")
-    return lines + [SYSTEM_NUMPY] * device.system_packages
+    return [*lines, *(line for line in device.needs if not any(one.startswith(line) for one in lines))]
 
 
 def _wheels_in(folder: Path) -> dict[str, list[_Wheel]]:
