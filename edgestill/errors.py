@@ -101,6 +101,7 @@ EXTRA_OF = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "openvino": "openvino",
+    "packaging": "bundle",
     "prometheus_client": "web",
     "ray": "cluster",
     "safetensors": "onnx",
@@ -109,6 +110,7 @@ EXTRA_OF = {
     "torch": "train",
     "ultralytics": "train",
     "uvicorn": "web",
+    "zstandard": "bundle",
 }
 
 

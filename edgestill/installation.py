@@ -37,6 +37,17 @@ def pip_command(extra: str | None = None) -> str:
     return f"pip install {_quoted(origin, extra)}"
 
 
+def wheel_source() -> str:
+    """What ``pip wheel`` makes a wheel of this installation from: its source folder, wheel or address.
+
+    Where none of them is there any more, it is the name and version, which pip must find by ``--find-links``.
+    """
+    checkout = Path(__file__).resolve().parent.parent
+    if _is_source(checkout):
+        return "." if checkout == Path.cwd() else str(checkout)
+    return _origin() or f"{DISTRIBUTION}=={metadata.version(DISTRIBUTION)}"
+
+
 def _is_source(folder: Path) -> bool:
     return (folder / "pyproject.toml").is_file()
 

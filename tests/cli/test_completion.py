@@ -47,7 +47,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("edgestill b", {"bench"}),
+        ("edgestill be", {"bench"}),
+        ("edgestill bundle student --for aar", {"aarch64"}),
         ("edgestill run stu", {"student"}),
         ("edgestill run t", {"teacher"}),
         ("edgestill run l", set()),

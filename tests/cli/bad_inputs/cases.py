@@ -366,6 +366,10 @@ PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("estimate yolov5n --all --precision fp16 --out {}", ()),
     ("estimate --device t4 --calibrate {}", ()),
     ("doctor --for v100 --model {}", ()),
+    ("bundle --check {}", ()),
+    ("bundle {} --wheels data --images data/images/val --out out/x.tar", ("data",)),
+    ("bundle tiny.onnx --wheels {} --images data/images/val --out out/x.tar", ("onnx", "data")),
+    ("bundle tiny.onnx --wheels data --images data/images/val --out {}", ("onnx", "data")),
 )  # fmt: skip
 
 #: Commands with "{}" in the place of a number or a size.
