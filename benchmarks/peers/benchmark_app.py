@@ -1,6 +1,6 @@
 """An OpenVINO file in the runtime and in OpenVINO's own benchmark_app, in turns.
 
-``python -m benchmarks.against_benchmark_app FILE.xml --source CLIP``
+``python -m benchmarks.peers.benchmark_app FILE.xml --source CLIP``
 
 Latency: median of one decoded frame to boxes (letterbox, inference, postprocess) over the median that
 ``benchmark_app -hint latency`` gives. Throughput: frames per second, decoded frames to boxes, over that of
@@ -128,7 +128,7 @@ class _App:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the result as JSON; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.against_benchmark_app", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.benchmark_app", description=__doc__)
     parser.add_argument("model", type=Path, metavar="FILE.xml")
     parser.add_argument("--source", help="image, folder or video (default: a drawn street)")
     parser.add_argument(
@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             app=args.benchmark_app,
         )
     except ToolchainError as error:
-        print(f"benchmarks.against_benchmark_app: {error}", file=sys.stderr)
+        print(f"benchmarks.peers.benchmark_app: {error}", file=sys.stderr)
         return error.exit_code
     print(json.dumps(found, indent=2))
     return 0

@@ -1,6 +1,6 @@
 """``edgestill run`` and ``yolo predict`` on the same video and OpenVINO file: whole processes, in turns.
 
-``python -m benchmarks.against_yolo_predict FOLDER_openvino_model/FILE.xml CLIP --yolo PATH``
+``python -m benchmarks.peers.yolo_predict FOLDER_openvino_model/FILE.xml CLIP --yolo PATH``
 
 The figures cover everything from the start of the process to its end: imports, loading, decoding, inference,
 NMS, drawing, encoding. ``boxes`` is a run that reports boxes alone: ``edgestill run --json-lines`` writes one
@@ -146,7 +146,7 @@ def _figures(found: Sequence[dict[str, Usage]]) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the result as JSON; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.against_yolo_predict", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.yolo_predict", description=__doc__)
     parser.add_argument("model", type=Path, metavar="FILE.xml")
     parser.add_argument("clip", type=Path)
     parser.add_argument("--yolo", default="yolo", help="the program, e.g. of an environment of its own")
@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.model.absolute(), args.clip.absolute(), yolo=args.yolo, tasks=args.tasks, rounds=args.rounds
         )
     except ToolchainError as error:
-        print(f"benchmarks.against_yolo_predict: {error}", file=sys.stderr)
+        print(f"benchmarks.peers.yolo_predict: {error}", file=sys.stderr)
         return error.exit_code
     print(json.dumps(found, indent=2))
     return 0

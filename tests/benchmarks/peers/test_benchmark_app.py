@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.against_benchmark_app import main
+from benchmarks.peers.benchmark_app import main
 
 APP = """#!{python}
 import sys
