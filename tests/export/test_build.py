@@ -101,6 +101,7 @@ def test_the_calibration_record_is_in_the_manifest(
     assert "model.17.cv3.conv" in record["left_float"]
 
 
+@pytest.mark.slow
 def test_both_int8_files_come_from_one_record(
     tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset
 ) -> None:
@@ -116,6 +117,7 @@ def test_both_int8_files_come_from_one_record(
     assert shared[0] == shared[1]
 
 
+@pytest.mark.slow
 def test_a_second_export_is_the_same_to_the_byte_without_a_look_at_an_image(
     tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 HEADS = ("coupled", "decoupled", "dfl")
-SOME_ARE_SLOW = ("coupled", "dfl", pytest.param("decoupled", marks=pytest.mark.slow))
+SOME_ARE_SLOW = ("coupled", *(pytest.param(head, marks=pytest.mark.slow) for head in HEADS[1:]))
 Digests = Callable[[str], list[dict[str, str]]]
 HERE = Path(__file__).resolve().parent
 KINDS = [

@@ -484,6 +484,7 @@ assert not AUTOINSTALL
 """
 
 
+@pytest.mark.slow
 def test_a_dfl_head_needs_no_torchvision_and_changes_no_setting() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT_TORCHVISION], check=True, timeout=300)
 

@@ -81,6 +81,7 @@ def test_weights_are_stored_as_the_numbers_of_their_bytes(whole: Any) -> None:
             assert np.abs(level - np.rint(weight / steps.reshape(-1, 1, 1, 1))).max() < 0.1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_and_resumed_ends_with_the_same_weights_and_scales(
     whole: Any, settings: list[str], data: Path, tmp_path: Path, forked: Callable[..., Any]
 ) -> None:

@@ -130,6 +130,7 @@ def test_one_process_speaks(together: tuple[Path, list[subprocess.CompletedProce
     assert second.stdout + second.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_all_and_the_run_goes_on_later(
     together: tuple[Path, list[subprocess.CompletedProcess[str]]],
     settings: list[str],

@@ -242,6 +242,7 @@ def test_every_precision_takes_bytes_and_gives_rows(target: Any, precision: Any,
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
+@pytest.mark.slow
 def test_rows_put_no_more_layers_into_bytes(target: Any, open_as: Any) -> None:
     """The head stays float, and what chooses the rows is not rounded."""
     raw, rows = (open_as(target, "int8", Interface(output=output)) for output in ("raw", "compact"))

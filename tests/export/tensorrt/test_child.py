@@ -54,6 +54,7 @@ def test_a_crash_is_an_error_with_the_last_words(
     assert caught.value.exit_code == 5
 
 
+@pytest.mark.slow
 def test_memory_runs_out_in_the_builder_and_not_on_the_machine(
     graph: Path, folder: Path, on_gpu: Callable[..., Any]
 ) -> None:

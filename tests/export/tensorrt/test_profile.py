@@ -149,6 +149,7 @@ def test_an_engine_of_free_sizes_through_the_door(
     assert len(found[0]) > 0
 
 
+@pytest.mark.slow
 def test_another_profile_is_another_engine(
     checkpoint: Any, on_gpu: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_another_profile_is_another_engine(
 @pytest.mark.parametrize(
     ("head", "precision", "output"), [("coupled", "int8", "compact"), ("dfl", "fp16", "raw")]
 )
+@pytest.mark.slow
 def test_tensorrt_rtx_builds_free_sizes_for_real(
     head: Any, precision: Any, output: Any, write_graph: Callable[..., bytes], make_weights: Any
 ) -> None:

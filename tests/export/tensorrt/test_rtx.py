@@ -75,6 +75,7 @@ def test_every_file_that_is_exported_parses_and_builds(
         pytest.param("n-dfl", "fp32", {"output": "compact", "opset": 13}, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_every_form_of_a_file_parses_and_builds(
     name: str,
     precision: Any,

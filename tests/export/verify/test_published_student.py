@@ -130,6 +130,7 @@ def test_a_sound_file_passes(target: Target, publish: Any) -> None:
 
 
 @pytest.mark.parametrize("target", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_calibration_on_images_that_were_not_scaled_is_caught(
     target: Target, publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_quantised_head_is_caught(publish: Any, tmp_path: Path, monkeypatch: p
     assert "0 of " in refused(publish, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_symmetric_file_on_openvino_is_caught(
     publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -271,6 +271,7 @@ def test_a_written_data_set_reads_back_as_rendered(tmp_path: Path) -> None:
         np.testing.assert_allclose(labels.xyxy_px((SMALL[1], SMALL[0])), scene.xyxy, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_processes_write_the_same_bytes_as_one(tmp_path: Path) -> None:
     for name, workers in (("one", 1), ("two", 2)):
         write_dataset(tmp_path / name, 8, 5, size_wh=(160, 90), workers=workers)
@@ -392,6 +393,7 @@ def _alive(pid: str) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads the processes from /proc")
+@pytest.mark.slow
 def test_the_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\nfrom distill.datasets.synth.write import write_dataset\n"

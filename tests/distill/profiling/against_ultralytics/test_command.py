@@ -92,6 +92,7 @@ def test_a_python_without_the_package_is_told_how_to_get_it(
     assert "pip install torch torchvision ultralytics" in err
 
 
+@pytest.mark.slow
 def test_a_training_of_ours_that_fails_says_why(
     python: Callable[..., Path],
     data: Path,
