@@ -60,9 +60,15 @@ def figure(
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
+        ImportError: It is installed and cannot be imported; the ``name`` of the error is matplotlib.
     """
-    import matplotlib  # noqa: PLC0415 (an extra; slow to import)
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    try:
+        import matplotlib  # noqa: PLC0415 (an extra; slow to import)
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == LIBRARY:
+            raise
+        raise ImportError(str(error), name=LIBRARY) from error
 
     fonts = {"font.sans-serif": ["DejaVu Sans", *fallback_fonts(names)]}
     with matplotlib.rc_context({**_style(palette or Palette()), **fonts, **(overrides or {})}):
@@ -97,17 +103,19 @@ def image_figure(
 
 @contextmanager
 def optional_plots(what: str) -> Iterator[None]:
-    """Leave out the plots of a block, and say so on stderr, where matplotlib is not installed.
+    """Leave out the plots of a block, and say so on stderr, where matplotlib cannot be imported.
 
     Args:
         what: What is left out, for the message.
     """
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if error.name != LIBRARY:
             raise
-        say(f"no {what}: {LIBRARY} is not installed ({pip_command(EXTRA_OF[LIBRARY])})")
+        is_missing = isinstance(error, ModuleNotFoundError)
+        why = "is not installed" if is_missing else f"cannot be imported: {error}"
+        say(f"no {what}: {LIBRARY} {why} ({pip_command(EXTRA_OF[LIBRARY])})")
 
 
 def line_style(k: int) -> dict[str, Any]:

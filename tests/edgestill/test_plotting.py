@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -43,6 +44,20 @@ def test_without_matplotlib_plots_are_left_out_and_it_is_said(capsys: pytest.Cap
         raise ModuleNotFoundError("no", name="matplotlib")
     said = f"no plots: matplotlib is not installed ({pip_command('report')})\n"
     assert capsys.readouterr().err == said
+
+
+def test_a_matplotlib_that_cannot_be_imported_ruins_no_finished_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "matplotlib").mkdir()
+    (tmp_path / "matplotlib" / "__init__.py").write_text("raise ImportError('made for another NumPy')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with optional_plots("plots"), image_figure(tmp_path / "a.png", (2, 2)):
+        pass
+    assert "no plots: matplotlib cannot be imported: made for another NumPy" in capsys.readouterr().err
+    assert not (tmp_path / "a.png").exists()
 
 
 def test_another_missing_library_is_not_passed_over() -> None:
