@@ -123,7 +123,7 @@ def to_float(text: str | None) -> float | None:
 def usable_cores() -> int:
     """Cores that this process can keep busy: those of its affinity, within the CPU quota of its cgroup."""
     cpu = read_cpu(Path("/"))
-    cores = cpu.allowed_cores or os.cpu_count() or 1
+    cores = cpu.allowed_cores or cpu.cores or os.cpu_count() or 1
     return max(1, min(cores, int(cpu.quota_cores or cores)))
 
 

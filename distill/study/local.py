@@ -6,7 +6,6 @@ cache (``disk_cache_mib``) is. All processes use the first GPU if there is one; 
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from time import sleep
 
 import torch
 
-from devices.linux import read_cpu, read_memory
+from devices.linux import read_memory, usable_cores
 from distill.study.process import BASE_MIB, HINT, SCORE, CellJob, CellResult, launch, read_failure
 from edgestill.files import read_json
 from edgestill.progress import say
@@ -44,13 +43,11 @@ class Resources:
 
 def available_resources() -> Resources:
     """The free resources of this machine before any cell runs."""
-    root = Path("/")
-    cpu, memory = read_cpu(root), read_memory(root)
-    cores = cpu.allowed_cores or cpu.cores or os.cpu_count() or 1
+    memory = read_memory(Path("/"))
     free = [mib for mib in (memory.available_mib, memory.limit_mib) if mib is not None]
     gpu = torch.cuda.mem_get_info()[0] // 2**20 if torch.cuda.is_available() else 0
     return Resources(
-        cores=max(1, int(min(cores, cpu.quota_cores or cores))),
+        cores=usable_cores(),
         memory_mib=min(free, default=BASE_MIB),
         gpu_mib=gpu,
     )
