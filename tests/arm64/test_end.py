@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -36,7 +35,7 @@ def second(board: Board, tmp_path: Path) -> Path:
 def namespace_of(board: Board) -> str:
     """The process namespace of a board, which all that runs on it is in."""
     (unshare,) = Path(f"/proc/{board.pid}/task/{board.pid}/children").read_text().split()
-    return os.readlink(f"/proc/{unshare}/ns/pid_for_children")
+    return str(Path(f"/proc/{unshare}/ns/pid_for_children").readlink())
 
 
 def processes_of(folder: Path, namespace: str) -> list[str]:
@@ -45,7 +44,7 @@ def processes_of(folder: Path, namespace: str) -> list[str]:
     for place in Path("/proc").glob("[0-9]*"):
         try:
             words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            is_on_it = os.readlink(place / "ns/pid") == namespace
+            is_on_it = str((place / "ns/pid").readlink()) == namespace
         except OSError:
             continue  # it has ended
         # The kernel's entry serves all boards of this machine: another one's programs, too, are run by QEMU
