@@ -36,7 +36,8 @@ def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output
     found = []
     for i, s in enumerate(maps(spec)):
         last = writer.node("Transpose", f"{DECODE}.{i}.last", [s], perm=[0, 2, 3, 1])
-        found.append(_anchors.rows(writer, spec, grid, i, last))
+        flat = (BATCH, -1, len(spec.anchors_px[i]), PER_BOX + spec.nc)
+        found.append(_anchors.rows(writer, spec, grid, i, writer.reshape(f"{DECODE}.{i}.flat", last, flat)))
     writer.node("Concat", output, found, axis=1)
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from edgestill import architecture
 from edgestill.spec import ModelSpec
 from export.graph.cells import CellGrid
@@ -54,7 +52,7 @@ def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output
             last = writer.node("Transpose", f"{name}.last", [f"{name}.sigmoid"], perm=[0, 2, 3, 1])
             columns.append(writer.reshape(f"{name}.grid", last, (BATCH, -1, len(spec.anchors_px[i]), width)))
         joined = writer.node("Concat", f"{DECODE}.{i}.joined", columns, axis=3)
-        found.append(_anchors.rows(writer, spec, grid, i, _as_map(writer, grid, i, joined)))
+        found.append(_anchors.rows(writer, spec, grid, i, joined))
     writer.node("Concat", output, found, axis=1)
 
 
@@ -97,15 +95,3 @@ def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int
 def _columns(spec: ModelSpec) -> dict[str, int]:
     """Number of columns of each branch."""
     return dict(zip(BRANCHES, (4, 1, spec.nc), strict=True))
-
-
-def _as_map(writer: GraphWriter, grid: CellGrid, level: int, joined: str) -> str:
-    """``[B, h * w, anchors, 5 + nc]`` as ``[B, h, w, anchors * (5 + nc)]``."""
-    name = f"{DECODE}.{level}.grid"
-    parts = [
-        writer.constant(f"{name}.batch", np.asarray([BATCH], np.int64)),
-        grid.side(level, "y"),
-        grid.side(level, "x"),
-        writer.constant(f"{name}.rest", np.asarray([-1], np.int64)),
-    ]
-    return writer.node("Reshape", name, [joined, writer.fold("Concat", f"{name}.shape", parts, axis=0)])
