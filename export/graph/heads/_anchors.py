@@ -74,21 +74,21 @@ def _as_grid(writer: GraphWriter, grid: CellGrid, level: int, s: str, sizes: tup
 def write_best_boxes(
     writer: GraphWriter, spec: ModelSpec, grid: CellGrid, levels: Sequence[str], limit: int
 ) -> BestBoxes:
-    """The best boxes of all levels, each given as probabilities ``[B, anchors, 5 + nc, h * w]``.
+    """The best boxes of all levels, each given as probabilities ``[B, h * w, anchors, 5 + nc]``.
 
-    They are selected in the layout of the convolutions, where the values of one channel are contiguous; only
-    the selected boxes are decoded.
+    The values of one box are contiguous, as they are in memory behind OpenVINO's convolutions. Only the
+    selected boxes are decoded.
     """
     found, columns = [], []
     for i, s in enumerate(levels):
         name = f"{DECODE}.{i}"
-        best = writer.part(f"{name}.classes", s, 2, PER_BOX, PER_BOX + spec.nc)
-        best = writer.node("ReduceMax", f"{name}.best", [best], axes=[2], keepdims=1)
-        objectness = writer.part(f"{name}.objectness", s, 2, 4, PER_BOX)
+        boxes = writer.node("Transpose", f"{name}.by_anchor", [s], perm=[0, 2, 1, 3])
+        best = writer.part(f"{name}.classes", boxes, 3, PER_BOX, PER_BOX + spec.nc)
+        best = writer.node("ReduceMax", f"{name}.best", [best], axes=[3], keepdims=1)
+        objectness = writer.part(f"{name}.objectness", boxes, 3, 4, PER_BOX)
         best = writer.node("Mul", f"{name}.score", [best, objectness])
         found.append(writer.reshape(f"{name}.scores", best, (BATCH, -1)))
-        turned = writer.node("Transpose", f"{name}.by_box", [s], perm=[0, 1, 3, 2])
-        columns.append(writer.reshape(f"{name}.rows", turned, (BATCH, -1, PER_BOX + spec.nc)))
+        columns.append(writer.reshape(f"{name}.rows", boxes, (BATCH, -1, PER_BOX + spec.nc)))
     all_rows = writer.node("Concat", f"{DECODE}.rows", columns, axis=1)
     scores = writer.node("Concat", f"{DECODE}.scores", found, axis=1)
     _, indices = writer.top(f"{DECODE}.best", scores, grid.at_most(f"{DECODE}.count", limit))

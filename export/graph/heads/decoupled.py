@@ -44,6 +44,17 @@ def maps(spec: ModelSpec) -> tuple[str, ...]:
 
 def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output: str) -> None:
     """Write the decode of all boxes; see ``export.graph.heads``."""
+    found = [_anchors.rows(writer, spec, grid, i, s) for i, s in enumerate(_by_cell(writer, spec))]
+    writer.node("Concat", output, found, axis=1)
+
+
+def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
+    """Write the decode of the best boxes; see ``export.graph.heads``."""
+    return _anchors.write_best_boxes(writer, spec, grid, _by_cell(writer, spec), limit)
+
+
+def _by_cell(writer: GraphWriter, spec: ModelSpec) -> list[str]:
+    """The probabilities of each level, ``[B, h * w, anchors, 5 + nc]``."""
     found = []
     for i in range(len(spec.strides)):
         columns = []
@@ -51,25 +62,8 @@ def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output
             name = f"{DECODE}.{i}.{kind}"
             last = writer.node("Transpose", f"{name}.last", [f"{name}.sigmoid"], perm=[0, 2, 3, 1])
             columns.append(writer.reshape(f"{name}.grid", last, (BATCH, -1, len(spec.anchors_px[i]), width)))
-        joined = writer.node("Concat", f"{DECODE}.{i}.joined", columns, axis=3)
-        found.append(_anchors.rows(writer, spec, grid, i, joined))
-    writer.node("Concat", output, found, axis=1)
-
-
-def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
-    """Write the decode of the best boxes; see ``export.graph.heads``."""
-    levels = []
-    for i in range(len(spec.strides)):
-        parts = [
-            writer.reshape(
-                f"{DECODE}.{i}.{kind}.apart",
-                f"{DECODE}.{i}.{kind}.sigmoid",
-                (BATCH, len(spec.anchors_px[i]), width, -1),
-            )
-            for kind, width in _columns(spec).items()
-        ]
-        levels.append(writer.node("Concat", f"{DECODE}.{i}.joined", parts, axis=2))
-    return _anchors.write_best_boxes(writer, spec, grid, levels, limit)
+        found.append(writer.node("Concat", f"{DECODE}.{i}.joined", columns, axis=3))
+    return found
 
 
 def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int, stem: str) -> None:
