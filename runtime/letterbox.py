@@ -206,8 +206,8 @@ def _resize(
 ) -> NDArray[np.uint8]:
     """Bilinear interpolation to a height and width, into an array of that size if one is given.
 
-    At a third of the size, as of 1920 x 1080 in 640 x 640, every sample lies on the centre of a pixel, and so it
-    does at each odd divisor. To take those pixels gives the same values in less than half the time.
+    At a third of the size, as of 1920 x 1080 in 640 x 640, every sample lies on the centre of a pixel, and so
+    it does at each odd divisor. To take those pixels gives the same values in less than half the time.
     """
     sides = zip(image_bgr.shape[:2], size_hw, strict=True)
     on_centres = all(side % wanted == 0 and side // wanted % 2 == 1 for side, wanted in sides)
