@@ -30,6 +30,23 @@ gc.set_threshold(50_000, 20, 20)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not select
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test with ``default_cases``, the cases that are not named are slow."""
+    found: dict[str, set[str]] = {}
+    for item in items:
+        if (marker := item.get_closest_marker("default_cases")) is None:
+            continue
+        test, _, case = item.nodeid.removesuffix("]").partition("[")
+        found.setdefault(test, set(marker.args)).discard(case)
+        if case not in marker.args:
+            item.add_marker(pytest.mark.slow)
+    if not any("[" in word for word in config.args):  # or only some cases were collected
+        for test, missing in found.items():
+            if missing:
+                raise pytest.UsageError(f"{test} has no case {sorted(missing)}: see its default_cases")
+
+
 def pytest_collection_finish() -> None:
     """Leave what there is now out of the search for garbage."""
     gc.freeze()

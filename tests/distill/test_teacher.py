@@ -77,6 +77,7 @@ def run_of(recipe: Recipe, teacher: Path, out: Path, teaching: TeacherMode = "tr
 # --- what is loaded
 
 
+@pytest.mark.default_cases("dfl")
 @pytest.mark.parametrize("head", get_args(HeadKind))
 def test_a_teacher_says_what_its_checkpoint_says(
     head: HeadKind, tmp_path: Path, compute: ComputeConfig

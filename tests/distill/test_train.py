@@ -63,6 +63,7 @@ def interrupt_after(saves: int) -> Callable[[TrainingRun], None]:
     return save_and_die
 
 
+@pytest.mark.default_cases("inside-an-epoch")
 @pytest.mark.parametrize(
     ("every", "saves"),
     [pytest.param(0, 2, id="at-the-end-of-an-epoch"), pytest.param(1, 3, id="inside-an-epoch")],
@@ -275,6 +276,7 @@ def interrupted(plain: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
+@pytest.mark.default_cases("change0", "change3")
 @pytest.mark.parametrize(
     "change",
     [

@@ -47,6 +47,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.default_cases("int8-onnx", "fp16-openvino")
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_every_format_in_every_precision(
@@ -91,6 +92,7 @@ def test_the_input_size_can_be_chosen(
     assert run(capsys, trained, *words)["input_hw"] == [96, 128]
 
 
+@pytest.mark.slow
 def test_a_chosen_size_is_in_the_name_and_the_own_size_is_not(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +113,7 @@ def test_a_chosen_size_is_in_the_name_and_the_own_size_is_not(
     assert "run-32x32-fp32.onnx exists already" in capsys.readouterr().err
 
 
+@pytest.mark.default_cases("usual", "free-size")
 @pytest.mark.parametrize(
     ("words", "layout", "shape"),
     [
@@ -135,6 +138,7 @@ def test_the_output_is_compact_unless_raw_is_asked_for(
     assert (papers["spec"]["layout"], papers["outputs"][0]["shape"]) == (layout, shape)
 
 
+@pytest.mark.slow
 def test_a_file_of_free_size_is_run_at_the_size_that_is_asked_for(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,6 +118,7 @@ def close(a: Tensor, b: Tensor) -> bool:
 # --- what it sees
 
 
+@pytest.mark.default_cases("yolov5n", "yolo26n")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_teacher_sees_what_the_package_sees(
     name: str, network: Callable[[str], Any], teacher_of: Callable[[str], Teacher], compute: ComputeConfig
@@ -159,6 +160,7 @@ def package_teacher(network: Callable[[str], Any]) -> Callable[[str], Any]:
     return make
 
 
+@pytest.mark.default_cases("yolo26n")
 @pytest.mark.parametrize("name", [YOLO26, "yolov10n", YOLOV8])
 def test_score_l2_has_the_packages_value_for_its_teachers(
     name: str,
@@ -407,6 +409,7 @@ def test_a_table_that_the_package_cannot_build_is_refused(tasks: Any, tmp_path: 
         load_ultralytics_pt(written(tmp_path / "a.pt", model))
 
 
+@pytest.mark.default_cases("SegmentationModel")
 @pytest.mark.parametrize("task", ["SegmentationModel", "PoseModel", "ClassificationModel", "OBBModel"])
 def test_other_tasks_are_refused_by_name(
     task: str, network: Callable[[str], Any], tasks: Any, tmp_path: Path
@@ -430,6 +433,7 @@ def change(network: Any, how: Callable[[Any], None]) -> Any:
     return model
 
 
+@pytest.mark.default_cases("missing", "shape")
 @pytest.mark.parametrize(
     ("how", "message"),
     [

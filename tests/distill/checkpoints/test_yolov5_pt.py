@@ -204,6 +204,7 @@ def test_export_and_evaluation_take_that_size(
     assert json.loads(capsys.readouterr().out)["input_hw"] == [64, 64]
 
 
+@pytest.mark.default_cases("None", "nan", "large", "size8")
 @pytest.mark.parametrize("size", [None, 0, -512, True, 10**9, 0.5, float("nan"), "large", [], {"w": 1}])
 def test_a_size_that_is_none_is_not_taken(
     size: object, pickled: Callable[..., nn.Module], tmp_path: Path

@@ -59,6 +59,7 @@ def test_curves_name_their_classes_and_average_precision(tmp_path: Path) -> None
         assert word in seen
 
 
+@pytest.mark.default_cases("1")
 @pytest.mark.parametrize("count", [0, 1, 80])
 def test_curves_and_confusion_of_any_number_of_classes_are_drawn(tmp_path: Path, count: int) -> None:
     classes = [f"class {k}" for k in range(max(count, 1))]

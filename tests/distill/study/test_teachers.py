@@ -59,6 +59,7 @@ def inputs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return seen
 
 
+@pytest.mark.default_cases("(64, 96)")
 @pytest.mark.parametrize("size", [(64, 96), (96, 64), (128, 160)], ids=str)
 def test_a_teacher_is_scored_with_the_input_of_the_table(
     size: tuple[int, int], load: Any, inputs: list[tuple[int, int]], tmp_path: Path

@@ -74,6 +74,7 @@ def last_rate(recipe: Recipe, epoch: int) -> float:
     return warm * lr * (final + (1 - final) * (1 + cos(pi * done)) / 2)
 
 
+@pytest.mark.default_cases("5")
 @pytest.mark.parametrize("epochs", [3, 5])
 def test_a_finished_run_gets_more_epochs_with_the_schedule_of_the_new_length(
     epochs: int, short: Recipe, again: Path
@@ -87,6 +88,7 @@ def test_a_finished_run_gets_more_epochs_with_the_schedule_of_the_new_length(
         assert row["lr"] == pytest.approx(last_rate(longer, int(row["epoch"])))
 
 
+@pytest.mark.slow
 def test_it_is_the_same_to_the_bit_if_it_is_interrupted_on_the_way(
     short: Recipe, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

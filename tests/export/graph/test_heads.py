@@ -111,6 +111,7 @@ def test_a_sure_distribution_gives_the_box_that_it_names(run_onnx: Any, make_wei
     np.testing.assert_allclose(boxes[8] - boxes[0], [0, 8, 0, 0], atol=1e-4)
 
 
+@pytest.mark.default_cases("decoupled-onnx", "dfl-openvino")
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 @EVERY_HEAD
 def test_a_published_file_of_each_head_is_run_from_what_it_says_of_itself(

@@ -195,6 +195,7 @@ def publish(
     return export(job, out, "m", check=gate(most), repair_with=lambda a, b: PACE)
 
 
+@pytest.mark.slow
 def test_a_repaired_file_is_published_with_its_picture_and_the_same_every_time(
     checkpoint: Checkpoint,
     calibration: Calibration,

@@ -68,6 +68,7 @@ def run(model: Any, image: Any, optimised: Path | None = None) -> Any:
     return session.run(None, {"images": image})[0]
 
 
+@pytest.mark.default_cases("raw", "free size")
 def test_every_form_gives_the_same_numbers(pair: tuple[Any, Any], form: Interface, feeds: Any) -> None:
     plain, arranged = pair
     image = feeds[0]

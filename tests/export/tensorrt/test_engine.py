@@ -191,6 +191,7 @@ def test_an_engine_is_proved_by_its_inspector(graph: Path, tmp_path: Path, on_gp
     assert made.built_on["strongly_typed"] is True
 
 
+@pytest.mark.default_cases("10.3.0")
 @pytest.mark.parametrize("version", ["8.6.1", "10.3.0", "11.4.0"])
 def test_a_builder_that_silently_builds_fp32_is_found_out(
     version: str, graph: Path, tmp_path: Path, on_gpu: OnGpu

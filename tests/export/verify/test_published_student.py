@@ -123,6 +123,7 @@ def unscaled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Calibration, "_tensor", lambda self, path: real(self, path) * np.float32(255))
 
 
+@pytest.mark.default_cases("onnx")
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_a_sound_file_passes(target: Target, publish: Any) -> None:
     """Without this, the tests below would show nothing."""
