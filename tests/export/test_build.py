@@ -89,10 +89,10 @@ def test_the_manifest_tells_parent_hashes_and_what_was_proved(tmp_path: Path, ch
 
 
 def test_the_calibration_record_is_in_the_manifest(
-    tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset
+    tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset, seen_before: Path
 ) -> None:
     calibration = choose_images(dataset, checkpoint.spec, count=2)
-    made = publish(checkpoint, tmp_path / "out", precision="int8", calibration=calibration)
+    made = publish(checkpoint, tmp_path / "out", precision="int8", calibration=calibration, cache=seen_before)
     record = made.record.calibration
     assert record is not None
     assert record["images"] == calibration.record.images

@@ -121,6 +121,7 @@ def test_a_wrong_device_or_limit_is_two_lines(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_engine_is_built_without_a_memory_limit(
     tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any]
 ) -> None:
@@ -190,6 +191,7 @@ def test_tensorrt_rtx_is_built_for_real_and_claims_no_more_than_it_knows(
     assert json.loads(Path(told["manifest"]).read_text())["built_on"]["compute_capability"] == "8.6"
 
 
+@pytest.mark.slow
 def test_an_engine_of_free_sizes_says_for_which_it_was_built(
     data: Path, tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any]
 ) -> None:

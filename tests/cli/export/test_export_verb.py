@@ -16,15 +16,16 @@ from edgestill.cli.main import main
 CLASSES = ("red", "green")
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "run" / "best"
     torch.manual_seed(0)  # how much of a random network goes to bytes is a matter of luck
     model = build("n", len(CLASSES))
     # One anchor of the coarsest level finds a red in every cell, which leaves one box in every image.
     with torch.no_grad():
         model.get_submodule("model.24.m.2").bias.view(3, 5 + len(CLASSES))[2, 4:6] = 20  # type: ignore[operator]
-    native.save(tmp_path / "run" / "best", model, model_spec(model, CLASSES, (64, 96)), {})
-    return tmp_path / "run" / "best"
+    native.save(folder, model, model_spec(model, CLASSES, (64, 96)), {})
+    return folder
 
 
 @pytest.fixture
@@ -74,6 +75,7 @@ def test_the_result_tells_the_comparison_with_the_checkpoint(
     assert doubt.startswith("the comparison has 2 confident detections: 99 are needed")
 
 
+@pytest.mark.slow
 def test_the_calibration_is_told_by_its_size_and_kept_whole_in_the_manifest(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +182,7 @@ def test_a_file_for_a_jetson_nano_says_what_it_lacks(
     assert any("opset 13 is for TensorRT 8.2" in doubt for doubt in told["doubts"])
 
 
+@pytest.mark.slow
 def test_data_of_other_classes_compares_boxes_and_says_so(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,6 +259,7 @@ def test_a_file_beyond_the_limits_is_not_published(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_too_few_labels_cannot_tell_is_a_doubt_of_the_result(
     trained: Path,
     data: Path,

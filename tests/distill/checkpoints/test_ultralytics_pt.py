@@ -229,6 +229,7 @@ def test_a_foreign_teacher_teaches_features_of_other_classes(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_a_foreign_teacher_teaches_predictions_of_the_same_head(
     data: Path, published: Published, tmp_path: Path
 ) -> None:
@@ -244,12 +245,14 @@ def test_a_foreign_teacher_teaches_predictions_of_the_same_head(
     assert values["logits_cls"] > 0
 
 
+@pytest.mark.slow
 def test_other_strides_are_refused_by_name(recipe: Recipe, published: Published, tmp_path: Path) -> None:
     path = published("yolov8n-p2")
     with pytest.raises(UsageError, match="maps at strides 4, 8, 16, 32, the student at 8, 16, 32\n"):
         build_run(replace(recipe, teacher=str(path)), tmp_path, CLASSES)
 
 
+@pytest.mark.slow
 def test_a_random_teacher_has_the_architecture_and_other_weights(
     published: Published, teacher_of: Callable[[str], Teacher]
 ) -> None:
@@ -260,6 +263,7 @@ def test_a_random_teacher_has_the_architecture_and_other_weights(
     assert [name for name in odd if ".bn." not in name] == []  # a fresh batch norm is all ones in both
 
 
+@pytest.mark.slow
 def test_the_average_is_taken_from_an_unfinished_training(
     network: Callable[[str], Any], tasks: Any, tmp_path: Path, compute: ComputeConfig
 ) -> None:
@@ -277,6 +281,7 @@ def test_the_average_is_taken_from_an_unfinished_training(
     assert load_teacher(str(path)).info.name == YOLOV8
 
 
+@pytest.mark.slow
 def test_the_student_is_taken_from_a_distillation(network: Callable[[str], Any], tmp_path: Path) -> None:
     from ultralytics.nn.distill_model import DistillationModel
 
@@ -470,6 +475,7 @@ def test_a_file_without_a_network_says_so(tasks: Any, tmp_path: Path) -> None:
         load_ultralytics_pt(path)
 
 
+@pytest.mark.slow
 def test_the_package_loads_where_torchvision_does_not() -> None:
     script = (
         "import sys; sys.modules['torchvision'] = None\n"

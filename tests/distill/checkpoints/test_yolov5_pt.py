@@ -154,6 +154,11 @@ def test_the_average_is_taken_from_an_unstripped_file(
     assert len(load_yolov5_pt(written(tmp_path / "last.pt", content)).weights) == 349
 
 
+@pytest.mark.default_cases(
+    "settings0-hw0-opt.imgsz = 512",
+    "settings4-hw4-opt.img_size = 320",
+    "settings7-hw7-train_args.imgsz = 384",
+)
 @pytest.mark.parametrize(
     ("settings", "hw", "told_by"),
     [
@@ -496,6 +501,7 @@ def test_the_published_checkpoint_loads_strictly(shared_data: Path) -> None:
     assert checkpoint.sha256.startswith("4f180cf2")
 
 
+@pytest.mark.slow
 def test_what_is_trained_from_such_a_file_states_its_licence(
     pickled: Callable[..., nn.Module], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,7 @@ def test_a_detail_lies_in_the_picture_and_holds_its_box(box: tuple[int, int, int
     assert 0 <= y0 <= box[1] < box[3] <= y1 <= 90
 
 
+@pytest.mark.slow
 def test_many_classes_leave_the_rare_ones_unnamed(data: Path, tmp_path: Path) -> None:
     names = [f"class {k}" for k in range(40)]
     description = yaml.safe_load(data.read_text()) | {"names": names}

@@ -143,6 +143,7 @@ def test_a_curve_has_the_colour_of_its_class(shown: str, other: str, tmp_path: P
     assert exact == [True, False]
 
 
+@pytest.mark.default_cases("\\u7ea2\\u706f", "$x$")
 @pytest.mark.parametrize("name", ["红灯", "$x$", "_hidden", "🚦", "x" * 250])
 def test_plots_of_odd_class_names_are_drawn_without_a_warning(name: str, tmp_path: Path) -> None:
     classes = ["car", name]

@@ -70,6 +70,7 @@ def test_a_teacher_is_scored_with_the_input_of_the_table(
     assert read_json(tmp_path / "teachers" / "teacher.json", hint="")["input_hw"] == list(size)
 
 
+@pytest.mark.slow
 def test_a_score_for_another_input_is_not_used_again(
     load: Any, inputs: list[tuple[int, int]], tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_primary_class_that_is_not_there_is_named(
         report("mine", study, cells, tmp_path, {})
 
 
+@pytest.mark.slow
 def test_the_columns_of_the_papers_stand_in_a_table_of_their_own(
     load: Any,
     finish: Callable[..., dict[str, Any]],

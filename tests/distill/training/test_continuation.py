@@ -105,6 +105,7 @@ def test_it_is_the_same_to_the_bit_if_it_is_interrupted_on_the_way(
     assert sha256_file(broken / WEIGHTS) == sha256_file(whole / WEIGHTS)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_gets_more_epochs_or_fewer(
     short: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

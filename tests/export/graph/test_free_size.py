@@ -65,6 +65,7 @@ def made(head: str, weights: dict[str, Any], form: Interface) -> onnx.ModelProto
     return apply_interface(build_onnx(SPECS[head], weights[head]), SPECS[head], form)
 
 
+@pytest.mark.default_cases("coupled", "dfl")
 @EVERY_HEAD
 def test_the_raw_output_is_that_of_the_fixed_file(
     head: str, weights: dict[str, Any], truth: Any, run_onnx: Any
@@ -74,6 +75,7 @@ def test_the_raw_output_is_that_of_the_fixed_file(
         np.testing.assert_array_equal(run_onnx(model, pictures(hw)), truth[head, hw])
 
 
+@pytest.mark.default_cases("coupled", "dfl")
 @EVERY_HEAD
 def test_the_rows_are_those_of_the_fixed_file(
     head: str, weights: dict[str, Any], truth: Any, run_onnx: Any

@@ -74,6 +74,7 @@ def test_it_computes_what_the_torch_network_computes(
     assert_float32_close(*(by_row(output, spec) for output in (ours, theirs, exact)))
 
 
+@pytest.mark.default_cases("3")
 @pytest.mark.parametrize("nc", [3, 80])  # the class towers are wider with many
 def test_a_dfl_file_is_the_network_that_the_package_builds(
     nc: int, run_onnx: Any, make_weights: Any, assert_float32_close: Any

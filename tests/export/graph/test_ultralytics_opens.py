@@ -45,7 +45,7 @@ def theirs(path: Path) -> Any:
     return autobackend.AutoBackend(str(path), device=torch.device("cpu"), verbose=False)
 
 
-@pytest.mark.default_cases("dfl-one", "dfl-free-both", "dfl-one-class-batch")
+@pytest.mark.default_cases("dfl-free-both", "dfl-one-class-batch")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("head", ["dfl", "dfl-one-class"])
 def test_the_package_finds_in_a_raw_dfl_file_what_the_runtime_finds(

@@ -253,6 +253,7 @@ def ranked_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.build.rank", in_order)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ranked_unseen")
 def test_what_cannot_be_repaired_leaves_nothing_behind(
     checkpoint: Checkpoint, calibration: Calibration, tmp_path: Path, seen_before: Path

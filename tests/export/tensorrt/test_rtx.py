@@ -107,6 +107,7 @@ def test_where_no_gpu_can_load_it_nothing_is_claimed_of_the_engine(
     assert built.strongly_typed
 
 
+@pytest.mark.slow
 def test_progress_is_told(rtx: Library, graphs: dict[str, bytes]) -> None:
     told: list[tuple[Any, ...]] = []
     build(rtx, graphs["fp32"], "fp32", ONE, report=lambda *event: told.append(event))
