@@ -18,6 +18,7 @@ def data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     return tmp_path / "set" / "data.yaml"
 
 
+@pytest.mark.slow
 def test_synth_names_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "synth", "--out", str(tmp_path / "set"), "--images", "4", "--seed", "2", *SIZE]) == 0
     result = json.loads(capsys.readouterr().out)

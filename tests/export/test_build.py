@@ -71,7 +71,7 @@ def test_the_files_and_their_manifest_are_published(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*names, made.manifest.name])
 
 
-@pytest.mark.default_cases("openvino")
+@pytest.mark.default_cases("onnx")
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_the_runtime_reads_the_spec_from_the_file(to: str, tmp_path: Path, checkpoint: Checkpoint) -> None:
     made = publish(checkpoint, tmp_path / "out", to=to)

@@ -95,6 +95,7 @@ def test_images_of_another_domain_prove_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_images_of_another_domain_are_a_doubt_where_others_are_compared_on(
     noise: Path,
     data: Path,

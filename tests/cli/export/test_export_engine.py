@@ -170,6 +170,7 @@ def test_a_silent_fp32_engine_is_not_published(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_tensorrt_rtx_is_built_for_real_and_claims_no_more_than_it_knows(
     tmp_path: Path, data: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,6 +210,7 @@ def test_a_detector_is_no_classifier(data: Path, tiny_model: Path, refuse: Calla
     assert "it is not a classifier of light states" in error
 
 
+@pytest.mark.slow
 def test_an_engine_for_lights_needs_its_manifest(
     data: Path,
     tmp_path: Path,

@@ -254,7 +254,7 @@ def test_a_file_beyond_the_limits_is_not_published(
         raise VerificationError("red became green", hint="keep FP32")
 
     monkeypatch.setattr("export.verify.source_check.refuse_beyond", refuse)
-    words = ("--to", "onnx", "--precision", "int8", "--calib", data, "--out", tmp_path / "out")
+    words = ("--to", "onnx", "--precision", "fp32", "--verify", data, "--out", tmp_path / "out")
     assert main(["export", str(trained), *map(str, words)]) == 6
     assert not (tmp_path / "out").exists()
 

@@ -118,7 +118,7 @@ def close(a: Tensor, b: Tensor) -> bool:
 # --- what it sees
 
 
-@pytest.mark.default_cases("yolov5n", "yolo26n")
+@pytest.mark.default_cases("yolo26n")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_teacher_sees_what_the_package_sees(
     name: str, network: Callable[[str], Any], teacher_of: Callable[[str], Teacher], compute: ComputeConfig
@@ -211,6 +211,7 @@ def test_a_teacher_says_what_it_is(name: str, teacher_of: Callable[[str], Teache
     assert info.anchors_px == ()
 
 
+@pytest.mark.slow
 def test_a_foreign_teacher_teaches_features_of_other_classes(
     recipe: Recipe, published: Published, tmp_path: Path
 ) -> None:

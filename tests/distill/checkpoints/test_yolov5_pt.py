@@ -189,6 +189,7 @@ def test_the_input_size_is_the_one_of_the_training(
     assert read.about["input_size"] == f"{hw[0]}x{hw[1]}, {told_by}"
 
 
+@pytest.mark.slow
 def test_export_and_evaluation_take_that_size(
     pickled: Callable[..., nn.Module], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

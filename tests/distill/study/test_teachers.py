@@ -111,6 +111,7 @@ def test_the_header_states_the_input_of_every_row(
     assert ("Other inputs" in text) == ("Other" in stated)
 
 
+@pytest.mark.slow
 def test_the_primary_figure_is_tested_first_and_by_sequences(
     load: Any,
     finish: Callable[..., dict[str, Any]],

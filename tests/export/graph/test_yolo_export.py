@@ -12,6 +12,7 @@ from runtime.detector import open_detector
 from runtime.letterbox import prepare
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the tracer of torch, which is the package's choice
 def test_a_file_of_yolo_export_runs_and_finds_what_its_network_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_weights: Any

@@ -224,6 +224,7 @@ def test_a_repaired_file_is_published_with_its_picture_and_the_same_every_time(
     assert bytes_left(made[0].files[0]) == 16
 
 
+@pytest.mark.slow
 def test_a_file_that_holds_is_the_one_without_repair(
     checkpoint: Checkpoint,
     calibration: Calibration,

@@ -85,7 +85,7 @@ def test_the_ends_of_the_towers_multiply_bytes(built: Built, engine: str) -> Non
     assert plan.convolutions >= TOWER_ENDS[built.spec.head]
 
 
-@pytest.mark.default_cases("decoupled-ort", "dfl-ov")
+@pytest.mark.default_cases("dfl-ov")
 @EVERY_ENGINE
 def test_an_int8_file_is_proved_and_says_nearly_the_same(
     built: Built, engine: str, tmp_path: Path, feeds: Any, run_onnx: Run

@@ -236,6 +236,7 @@ def test_a_gpu_that_is_not_there_builds_nothing(on_gpu: OnGpu) -> None:
     assert "cuda:0 to cuda:1" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_damaged_engine_of_the_cache_does_not_count(graph: Path, tmp_path: Path, on_gpu: OnGpu) -> None:
     on_gpu("10.3.0")
     place = find_build_target("tensorrt", "fp16", PLAIN)

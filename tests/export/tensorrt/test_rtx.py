@@ -51,7 +51,7 @@ def listed(built: Built) -> dict[str, int]:
     return read_listing(built.listed).counts()
 
 
-@pytest.mark.default_cases("n-coupled-int8", "n-dfl-fp16")
+@pytest.mark.default_cases("n-coupled-int8")
 @pytest.mark.parametrize(("name", "precision"), CASES)
 def test_every_file_that_is_exported_parses_and_builds(
     name: str, precision: Any, rtx: Library, write_graph: Callable[..., bytes], make_weights: Any
