@@ -48,6 +48,7 @@ def test_every_file_is_drawn_and_named(data: Path, tmp_path: Path) -> None:
         assert read_image(path).std() > 5  # something is drawn
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_unasked(data: Path, tmp_path: Path) -> None:
     (tmp_path / "sizes.png").write_text("mine")
     with pytest.raises(UsageError, match=r"sizes\.png exists already"):

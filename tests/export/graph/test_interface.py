@@ -227,7 +227,7 @@ def open_as(
     return make
 
 
-@pytest.mark.default_cases("onnx-int8")
+@pytest.mark.default_cases("onnx-fp16")
 @pytest.mark.parametrize(("target", "precision"), [("onnx", "fp16"), ("onnx", "int8"), ("openvino", "int8")])
 def test_every_precision_takes_bytes_and_gives_rows(target: Any, precision: Any, open_as: Any) -> None:
     plain = open_as(target, precision, Interface())
