@@ -79,6 +79,7 @@ def test_check_of_nothing_is_a_data_error(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_plots_names_what_it_drew(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["data", "plots", str(data), "--out", str(tmp_path / "plots")]
     assert main(words) == 0

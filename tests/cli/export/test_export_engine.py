@@ -75,6 +75,7 @@ def test_tensorrt_writes_an_engine_its_graph_and_its_papers(
     assert call("run", engine, "--source", image, "--device", "cuda:1")["device"] == "cuda:1: NVIDIA L4"
 
 
+@pytest.mark.slow
 def test_a_bench_of_an_engine_has_gpu_times_and_tells_how_it_ran(
     tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def refuse(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run
 
 
+@pytest.mark.slow
 def test_the_result_has_the_keys_of_every_export(
     data: Path, tmp_path: Path, call: Callable[..., Any]
 ) -> None:

@@ -502,7 +502,7 @@ def test_the_published_checkpoint_loads_strictly(shared_data: Path) -> None:
     assert checkpoint.sha256.startswith("4f180cf2")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_trained_from_such_a_file_states_its_licence(
     pickled: Callable[..., nn.Module], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -311,7 +311,7 @@ def test_a_decoupled_head_that_copies_a_coupled_one_has_its_loss() -> None:
 # --- On disk, as a student, as a detector. ---
 
 
-@pytest.mark.default_cases("decoupled", "dfl")
+@pytest.mark.default_cases("dfl")
 @HEADS
 def test_what_is_saved_is_loaded(kind: Kind, tmp_path: Path) -> None:
     half = kind in {SHARED, DFL}  # a test for all would tell no more

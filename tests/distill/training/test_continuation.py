@@ -24,7 +24,7 @@ from edgestill.errors import UsageError
 from edgestill.files import read_json, sha256_file, write_json
 from edgestill.history import Row, read_history, without_timing
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn_module")
 WEIGHTS = "last/model.safetensors"
 
 
@@ -35,7 +35,7 @@ def short(recipe: Recipe) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def finished(short: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(undrawn_module: None, short: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "short"
     train.train(short, out)
     return out

@@ -49,6 +49,7 @@ def test_there_is_a_file_for_every_head_of_a_spec() -> None:
     assert set(HEADS.names()) == set(get_args(HeadKind))
 
 
+@pytest.mark.default_cases("dfl")
 @EVERY_HEAD
 def test_it_computes_what_the_torch_network_computes(
     spec: ModelSpec, run_onnx: Any, make_weights: Any, assert_float32_close: Any

@@ -63,7 +63,7 @@ def built(request: pytest.FixtureRequest, make_weights: Any, feeds: Any) -> Buil
     return Built(spec, model, graph, seen, plans)
 
 
-@pytest.mark.default_cases("decoupled")
+@pytest.mark.default_cases("dfl")
 def test_the_predictors_are_the_detection_outputs(built: Built) -> None:
     assert set(built.graph.outputs) == PREDICTORS[built.spec.head]
 
