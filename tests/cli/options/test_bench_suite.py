@@ -20,7 +20,7 @@ MATRIX = """
 precisions = ["fp32", "fp16", "int8"]
 visits = 1
 duration_s = 0
-min_samples = 4
+min_samples = 8
 """
 
 
