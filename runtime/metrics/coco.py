@@ -1,10 +1,10 @@
 """Precision by the COCO protocol: over IoU, recall, class and size of the objects.
 
 101 recall points, IoU 0.50 to 0.95 in steps of 0.05, at most 100 detections per class and image; all labels
-count: YOLO labels know no crowds. Sizes are areas in pixels of the source image: small below 32 x 32, large from
-96 x 96. As in the protocol, labels of another size are ignored: they are no misses, and neither a detection on
-them nor an unmatched detection of another size is false. Nearly all traffic lights are small, so results are also
-split by the shorter side of the box. The tests compare all of it with pycocotools, to 1e-6.
+count: YOLO labels know no crowds. Sizes are areas in pixels of the source image: small below 32 x 32, large
+from 96 x 96. As in the protocol, labels of another size are ignored: they are no misses, and neither a
+detection on them nor an unmatched detection of another size is false. Nearly all traffic lights are small, so
+results are also split by the shorter side of the box. The tests compare all of it with pycocotools, to 1e-6.
 
 Source: https://cocodataset.org/#detection-eval
 """

@@ -62,7 +62,8 @@ class Accuracy:
         per_class: By class name; AP is None for a class without labels, which is not in the mean.
         by_size: By ``small``, ``medium``, ``large``: means over the classes with labels of that size.
         by_class_and_size: The same for each class.
-        by_short_side_px: Means over the classes by the shorter side of a box in source pixels; set by ``score_images``.
+        by_short_side_px: Means over the classes by the shorter side of a box in source pixels; set by
+            ``score_images``.
         per_source: By file-name prefix, if the images are from several sources.
         taken_for: Confusion matrix by class name, see ``runtime.metrics.confusion``; set by ``score_images``.
         doubts: Reasons not to quote some of the figures.

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.report import plots
-from benchmarks.report.latency_section import latency_section
-from benchmarks.report.page import (
+from benchmarks.report.blocks import (
     Card,
     Commands,
     Details,
@@ -26,11 +25,12 @@ from benchmarks.report.page import (
     Prose,
     Section,
     Table,
-    _templates,
     format_cell,
-    write_report,
 )
-from benchmarks.report.sections import build_page, build_sections, headline_cards, kind_of
+from benchmarks.report.latency_section import latency_section
+from benchmarks.report.page import _templates, write_report
+from benchmarks.report.result_kind import kind_of
+from benchmarks.report.sections import build_page, build_sections, headline_cards
 from edgestill.drawing.palette import plot_colours
 from edgestill.errors import DataError, DeviceError, UsageError
 from edgestill.installation import pip_command
