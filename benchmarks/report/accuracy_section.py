@@ -135,5 +135,5 @@ def _seen_as(name: str) -> str:
 
 
 def _counted(count: int | None, labels: int) -> Cell:
-    """A count with its share of the labels."""
-    return str(count) if not labels or not count else f"{count} ({100 * count / labels:.0f} %)"
+    """A count with its share of the labels; None where there is nothing to count."""
+    return f"{count} ({100 * count / labels:.0f} %)" if count and labels else count

@@ -102,7 +102,8 @@ class Table:
     @property
     def numeric(self) -> list[bool]:
         """Whether each column holds numbers only."""
-        return [all(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns))]
+        columns = [[row[i] for row in self.rows if row[i] is not None] for i in range(len(self.columns))]
+        return [bool(cells) and all(map(_is_number, cells)) for cells in columns]
 
     def tone(self, cell: Cell) -> Tone:
         """How to colour a cell."""
@@ -233,4 +234,4 @@ def format_cell(cell: Cell) -> str:
 
 
 def _is_number(cell: Cell) -> bool:
-    return not isinstance(cell, str) or re.fullmatch(r"[-+]?[\d.]+( to [\d.]+)?", cell) is not None
+    return not isinstance(cell, str) or re.fullmatch(r"[-+]?[\d.]+( to [\d.]+| \(\d+ %\))?", cell) is not None

@@ -42,6 +42,7 @@ MEASURES: Mapping[str, str] = {
     "energy.mean_mw": "mean power, with idle",
 }
 NOT_MEASURES = frozenset({"conf", "iou", "tile_overlap", "input_hw", "threads"})  # settings of a model
+NAMED = ("single", "offline")  # scenarios of which MEASURES has the main ones
 REASON = "_reason"
 
 
@@ -51,6 +52,7 @@ def latency_section(bench: Result, title: str = "") -> Section:
     blocks: list[Block] = [
         Prose(_what(bench)),
         _measures_table(models),
+        *_other_measures(bench),
         *_missing(models),
         *_monitor_lines(models),
         *_drawings(models),
@@ -65,17 +67,6 @@ def latency_section(bench: Result, title: str = "") -> Section:
 def title_of(bench: Result) -> str:
     """The title of a scenario."""
     return TITLES.get(str(bench["scenario"]), f"Scenario {bench['scenario']}")
-
-
-def measures_of(model: Result) -> dict[str, float]:
-    """The measures of one model that are numbers, by key; those with a name of their own first."""
-    found = {key: value for key in MEASURES if _is_number(value := _at(model, key))}
-    others = {
-        key: value
-        for key, value in model.items()
-        if _is_number(value) and unit_of(key) and key not in found and key not in NOT_MEASURES
-    }
-    return {**found, **others}
 
 
 def comparison_section(comparisons: Sequence[Result]) -> Section | None:
@@ -133,20 +124,32 @@ def _what(bench: Result) -> str:
 
 
 def _measures_table(models: Sequence[Result]) -> Table:
-    measured = [measures_of(model) for model in models]
-    there = dict.fromkeys(key for one in measured for key in one)
-    keys = [*(key for key in MEASURES if key in there), *(key for key in there if key not in MEASURES)]
-    columns = ["model", "backend", "layers run in", *(_heading(key) for key in keys)]
+    """The measures with names of their own, a row for each model."""
+    keys = [key for key in MEASURES if any(_is_number(_at(model, key)) for model in models)]
     rows: list[list[Cell]] = [
         [
             model["name"],
             model.get("backend"),
-            " ".join(f"{count} {dtype}" for dtype, count in model.get("precision_proved", {}).items()),
-            *(one.get(key) for key in keys),
+            "\n".join(f"{count} {dtype}" for dtype, count in model.get("precision_proved", {}).items()),
+            *(_at(model, key) for key in keys),
         ]
-        for model, one in zip(models, measured, strict=True)
+        for model in models
     ]
+    columns = ("model", "backend", "layers run in", *map(_heading, keys))
     return Table(columns=columns, rows=rows, caption="A dash: not measured; the reasons are below the table.")
+
+
+def _other_measures(bench: Result) -> Iterator[Block]:
+    """All other numbers with a unit, a row for each: folded away for scenarios whose measures have names."""
+    models = bench["models"]
+    keys = dict.fromkeys(key for model in models for key, value in model.items() if _is_number(value))
+    others = [key for key in keys if unit_of(key) and key not in MEASURES and key not in NOT_MEASURES]
+    rows: list[list[Cell]] = [
+        [words_of(key), unit_of(key), *(model.get(key) for model in models)] for key in others
+    ]
+    if rows:
+        table = Table(columns=("measure", "unit", *(model["name"] for model in models)), rows=rows)
+        yield Details(summary="More measures", blocks=[table]) if bench["scenario"] in NAMED else table
 
 
 def _heading(key: str) -> str:

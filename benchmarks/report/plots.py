@@ -202,10 +202,13 @@ def training_curves(
                 if len(points) < 3:
                     axes.lines[-1].set_marker("o")
             axes.set(xlabel="epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
             # Below the axes, where many names do not hide lines.
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2 if is_narrow else 3)
         left.set(title="Loss", yscale="log")
-        right.set(title="Validation, points of 100", ylim=(0, None))
+        for formatted in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
+            formatted("{x:g}")
+        right.set(title="Validation, points of 100", ylim=(0, max(right.get_ylim()[1], 1)))
     return canvas.svg
 
 

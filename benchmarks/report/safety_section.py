@@ -32,7 +32,7 @@ def safety_section(result: Result) -> Section:
     models = result["models"]
     lights = ", ".join(f"{count} {name}" for name, count in result["lights"].items())
     setting = result["setting"]
-    table = Table(columns=("", *_names(models)), rows=_rows(measures(result)), caption=CAPTION)
+    table = Table(columns=("measure", *_names(models)), rows=_rows(measures(result)), caption=CAPTION)
     blocks: list[Block] = [
         Prose(
             f"{result['images']} images of {result['split']} of {result['data']}: {lights}. Detections with "
@@ -47,7 +47,7 @@ def safety_section(result: Result) -> Section:
 
 
 CAPTION = (
-    "Count of all such lights (share in per cent, 95 % interval by Clopper and Pearson). Dark, dim, bright: "
+    "Count of all such lights with the share and its 95 % interval (Clopper and Pearson). Dark, dim, bright: "
     "mean luma, 0 black to 255 white, of the image or of what surrounds the light. Flicker: reported changes "
     "of state that the truth lacks."
 )
@@ -87,11 +87,11 @@ def measures(result: Result) -> Iterator[Row]:
 
 
 def share_in_words(share: Result) -> str:
-    """A share with its interval in per cent."""
+    """Counts, and the share with its interval in per cent, in two lines."""
     if not share["of"]:
         return "none there"
     low, high = (100 * share[bound] for bound in ("low", "high"))
-    return f"{share['count']} of {share['of']} ({100 * share['share']:.1f} %, {low:.1f} to {high:.1f})"
+    return f"{share['count']} of {share['of']}\n{100 * share['share']:.1f} % ({low:.1f} to {high:.1f})"
 
 
 def _flicker(models: Sequence[Result]) -> Iterator[Row]:
@@ -110,7 +110,7 @@ def _flicker(models: Sequence[Result]) -> Iterator[Row]:
 def _false(score: Result) -> str:
     rate = score["false_changes_per_minute"]
     counted = f"{score['false_changes']} in {score['light_minutes']:.1f} minutes"
-    return counted if rate is None else f"{rate:.1f} ({counted})"
+    return counted if rate is None else f"{rate:.1f}\n{counted}"
 
 
 def _seconds(score: Result) -> str:

@@ -16,10 +16,11 @@ Result = Mapping[str, Any]
 
 _NOT_LOSSES = {"epoch", "lr", "map50", "map50_95", "seconds_per_step", "images_per_s", "seconds"}
 #: Images of a run that are shown, by their name in the result; the page draws the history itself.
+PREDICTIONS = "predictions"
 CAPTIONS = {
     "curves": "Precision over recall by class at an IoU of 0.5; the dots are at a score of 0.25.",
     "confusion": "Share of each true class by predicted class, at a score of 0.25 and an IoU of 0.5.",
-    "predictions": "Validation images: labels on the left, predictions with a score from 0.25 on the right.",
+    PREDICTIONS: "Validation images: labels on the left, predictions with a score from 0.25 on the right.",
 }
 
 
@@ -71,10 +72,17 @@ def _confusions_and_images(result: Result, source: Path) -> Iterator[Block]:
         yield confusion_table(result["taken_for"], caption)
         del shown["confusion"]
     named = result.get("pictures", {})
-    found = {name: path for name in shown if (path := _find(named.get(name), source))}
+    found = {
+        name: Picture.read(path, words)
+        for name, words in shown.items()
+        if (path := _find(named.get(name), source))
+    }
+    sheet = found.pop(PREDICTIONS, None)
     if found:
+        yield Pictures(list(found.values()))
+    if sheet:
         yield Heading("Predictions")
-        yield Pictures([Picture.read(path, shown[name]) for name, path in found.items()])
+        yield sheet
 
 
 def _find(stated: object, source: Path) -> Path | None:

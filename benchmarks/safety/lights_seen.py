@@ -54,7 +54,8 @@ class Seen:
 
     Attributes:
         seen: Class of the detection of each light, or ``MISSED``; int64 ``[N]``.
-        covered: Whether any detection of each class covers the light; bool ``[N, classes]``.
+        covered: Whether a detection of each class covers the light that is not another light's; bool
+            ``[N, classes]``.
         false: By class, detections that match no light; int64 ``[classes]``.
     """
 
@@ -126,6 +127,9 @@ def _add(parts: _Parts, found: Detections, truth: Truth, classes: int) -> None:
     matched = match(found, truth, conf=0.0, iou=SEEN_IOU)
     parts.seen.append(np.where(matched == MISSED, MISSED, np.append(found.class_id, MISSED)[matched]))
     covers = pairwise_iou(truth.xyxy, found.xyxy) >= SEEN_IOU
+    for light, row in enumerate(matched):
+        if row != MISSED:
+            covers[np.arange(len(matched)) != light, row] = False
     parts.covered.append(np.stack([covers[:, found.class_id == k].any(1) for k in range(classes)], axis=1))
     false = np.ones(len(found), bool)
     false[matched[matched != MISSED]] = False
