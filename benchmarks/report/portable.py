@@ -17,7 +17,7 @@ KEPT = ("/dev/", "/proc/", "/sys/", "/etc/")
 NOT_TEXT = frozenset({"svg", "narrow_svg", "data", "mime", "tone"})  # fields of blocks
 _STOP = r"\s'\"/\\:;,()<>|"
 _PATH = re.compile(
-    rf"'(?P<quoted>~?/[^']*)'|(?P<plain>(?:file://)?(?<![\w./:~<])~?/(?:[^{_STOP}]+/)+[^{_STOP}]*"
+    rf"'(?P<quoted>~?/[^']*)'|(?P<plain>(?:file://|(?<![\w./:~<]))~?/(?:[^{_STOP}]+/)+[^{_STOP}]*"
     r"|(?<!\w)[A-Za-z]:\\[^\s'\"]+)"
 )
 

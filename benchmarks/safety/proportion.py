@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import comb, exp, lgamma, log, log1p
+from math import log, log1p
 from typing import Any
+
+import numpy as np
 
 CONFIDENCE = 0.95
 STEPS = 60  # of the bisection: halves the interval to below the resolution of a float
@@ -61,21 +63,17 @@ def paired_p(first_only: int, second_only: int) -> float:
         first_only: Cases in which only the first erred.
         second_only: Cases in which only the second erred.
     """
-    n = first_only + second_only
-    fewer = sum(comb(n, k) for k in range(min(first_only, second_only) + 1))
-    return min(1.0, 2 * fewer / (1 << n))
+    return min(1.0, 2 * _at_most(min(first_only, second_only), first_only + second_only, 0.5))
 
 
 def _at_most(k: int, n: int, p: float) -> float:
     """P[Bin(n, p) <= k], by logarithms, since the powers underflow for some thousand cases."""
-    if k < 0:
-        return 0.0
-    if not 0 < p < 1:
-        return 1.0 if p <= 0 or k >= n else 0.0
-    ways = lgamma(n + 1)
-    return sum(
-        exp(ways - lgamma(i + 1) - lgamma(n - i + 1) + i * log(p) + (n - i) * log1p(-p)) for i in range(k + 1)
-    )
+    if k < 0 or not 0 < p < 1:
+        return float(k >= 0 and (p <= 0 or k >= n))
+    factorials = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, n + 1)))))  # their logarithms
+    i = np.arange(k + 1)
+    ways = factorials[n] - factorials[i] - factorials[n - i]
+    return float(np.exp(ways + i * log(p) + (n - i) * log1p(-p)).sum())
 
 
 def _bisect(is_above: Callable[[float], bool]) -> float:

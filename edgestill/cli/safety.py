@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.class_map or args.single_class:
         raise UsageError("--safety knows no class maps", hint="its models have the classes of the data set")
     conf = CONF if args.conf is None else args.conf
+    if not 0 <= conf <= 1:
+        raise UsageError(f"--conf {conf:g} is not within 0 and 1", hint=f"for example --conf {CONF}")
     dataset = Dataset.open(args.data)
     colours = colours_of(dataset.classes)
     clips = {path: read_clip(path) for path in args.clip or ()}

@@ -325,6 +325,25 @@ def test_numbers_verdict_doubts_and_command_stand_on_the_page(tmp_path: Path) ->
         assert wanted in text
 
 
+def models_of_bench(*names: str) -> dict[str, Any]:
+    return bench_result() | {
+        "models": [bench_model(name, 10.0 + k) for k, name in enumerate(names)],
+        "ratios": [],
+    }
+
+
+@pytest.mark.parametrize(("names", "is_drawn"), [("ab", False), ("abc", True)])
+def test_accuracy_over_latency_is_drawn_from_three_models_on(names: str, is_drawn: bool) -> None:
+    results = [("b", models_of_bench(*names)), *((f"e{name}", eval_result(name)) for name in names)]
+    section = build_sections(results)[0]
+    assert section.title == "Accuracy against latency"
+    assert any(isinstance(block, Plot) for block in section.blocks) == is_drawn
+    (last,) = section.blocks[-1:]
+    table = last.blocks[0] if isinstance(last, Details) else last
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == list(names)
+
+
 def test_accuracy_meets_latency_only_where_both_are_known() -> None:
     titles = [s.title for s in build_sections([("b", bench_result()), ("e", eval_result("other.onnx"))])]
     assert "Accuracy against latency" not in titles
@@ -375,6 +394,25 @@ def test_a_model_without_any_score_still_makes_a_page(tmp_path: Path) -> None:
 def test_history_beside_the_result_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text("epoch,box,map50,map50_95\n0,0.3,,\n1,0.2,0.5,0.3\n")
     assert "Loss by part" in page_of(tmp_path, distill_result())
+
+
+def test_confusions_and_predictions_of_a_training_are_shown(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "predictions.jpg"), np.zeros((4, 4, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "confusion.png"), np.zeros((4, 4, 3), np.uint8))
+    pictures = {name: f"gone/{name}.{kind}" for name, kind in (("predictions", "jpg"), ("confusion", "png"))}
+    taken_for = {"red": {"red": 7, "off": 1, "missed": 2}, "off": {"red": 0, "off": 0, "missed": 0}}
+    taken_for["nothing"] = {"red": 3, "off": 0}
+    text = page_of(tmp_path, distill_result() | {"pictures": pictures, "taken_for": taken_for})
+    assert text.count("<img") == 1  # the matrix is a table
+    assert "Validation images" in text
+    for cell in ("red, 10 labels", "7 (70 %)", "2 (20 %)", "nothing (false)"):
+        assert cell in text
+
+
+def test_a_training_of_an_older_version_shows_the_image_of_its_confusions(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "confusion.png"), np.zeros((4, 4, 3), np.uint8))
+    text = page_of(tmp_path, distill_result() | {"pictures": {"confusion": "gone/confusion.png"}})
+    assert text.count("<img") == 1
 
 
 def test_without_its_history_a_training_still_has_its_table(tmp_path: Path) -> None:
@@ -499,3 +537,121 @@ def test_samples_of_unequal_number_are_an_error_that_names_the_file() -> None:
     stages[next(iter(stages))] = [1.0]
     with pytest.raises(DataError, match=r"x\.json"):
         build_page([("x.json", broken)])
+
+
+def camera_result(**changes: Any) -> dict[str, Any]:
+    """A result of a scenario that this version has no words for."""
+    model = {
+        "name": "a.onnx",
+        "backend": "ort",
+        "p50_ms": None,
+        "p50_reason": "9 frames are too few",
+        "age_p95_ms": 41.5,
+        "dropped_share": 0.25,
+        "conf": 0.25,
+        "stages_ms": None,
+    }
+    return {"kind": "bench", "scenario": "paced", "models": [model | changes]}
+
+
+@pytest.mark.parametrize(("scenario", "title"), [("paced", "A camera"), ("multi", "Several cameras")])
+def test_scenarios_without_the_keys_of_single_make_a_section(
+    scenario: str, title: str, tmp_path: Path
+) -> None:
+    text = page_of(tmp_path, camera_result() | {"scenario": scenario})
+    assert f"<h2>{title}</h2>" in text
+    for wanted in ("age p95", "milliseconds", "41.5", "dropped share", "0.25", "p50: 9 frames are too few."):
+        assert wanted in text
+    assert ">conf<" not in text
+
+
+def test_all_scenarios_and_accuracy_stand_on_one_page(tmp_path: Path) -> None:
+    offline = camera_result(throughput_fps=50.0) | {"kind": "offline", "scenario": "offline"}
+    results = [bench_result(), offline, camera_result(), camera_result() | {"scenario": "multi"}]
+    text = page_of(tmp_path, *results, eval_result())
+    kinds = [title.partition(":")[0] for title in re.findall(r"<h2>(.*?)</h2>", text)]
+    assert kinds[:2] == ["Accuracy against latency", "Accuracy"]
+    assert kinds[2:] == ["Latency", "A camera", "Several cameras", "Throughput"]
+
+
+def test_a_reason_of_one_model_names_it() -> None:
+    two = bench_result()
+    two["models"][1]["p99_reason"] = "too few"
+    (missing,) = (b for b in latency_section(two).blocks if isinstance(b, Details) and "why" in b.summary)
+    assert [b.text for b in missing.blocks if isinstance(b, Prose)] == ["p99 of b.onnx: too few."]
+
+
+def test_the_page_says_nothing_of_its_writers_folders(tmp_path: Path) -> None:
+    bench = bench_result() | {"command": "edgestill bench /home/ann/models/a.onnx"}
+    bench["footage"] = {"source": "/home/ann/clips/street.mp4", "frames": 9}
+    evaluated = eval_result("/home/ann/models/a.onnx") | {"data": "/home/ann/street/data.yaml"}
+    text = page_of(tmp_path, bench, evaluated, {"kind": "doctor", "python": "/home/ann/env/bin/python"})
+    assert "/home" not in text
+    assert str(tmp_path) not in text
+    for wanted in ("models/a.onnx", "clips/street.mp4", "street/data.yaml", "bin/python"):
+        assert wanted in text
+
+
+def test_every_drawing_has_one_for_narrow_screens(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text("epoch,box,map50,map50_95\n0,0.3,,\n1,0.2,0.5,0.3\n")
+    text = page_of(tmp_path, bench_result(), eval_result(), distill_result())
+    assert text.count('class="wide"') == text.count('class="narrow"') == 4
+    widths = [float(w) for w in re.findall(r'viewBox="0 0 ([\d.]+)', text)]
+    assert {round(w) for w in widths} == {720, 288}
+
+
+def test_a_cell_carries_its_heading_for_folded_tables(tmp_path: Path) -> None:
+    table = Table(columns=("model", "time\nmilliseconds"), rows=[["x", 1.5]])
+    text = page_with(tmp_path, Section(title="T", blocks=[table]))
+    assert '<td class="number" data-label="time, milliseconds">1.50</td>' in text
+    assert "time<br>milliseconds</th>" in text
+
+
+def safety_result() -> dict[str, Any]:
+    share = {"count": 1, "of": 8, "share": 0.125, "low": 0.003, "high": 0.527}
+    none = {"count": 0, "of": 0, "share": None, "low": None, "high": None}
+    flicker = {"light_minutes": 0.5, "false_changes": 2, "false_changes_per_minute": 4.0}
+    flicker |= {"red_as_green_s": 0.4, "right_s": 20.0, "wrong_s": 1.0}
+    keys = ("red_as_green", "red_also_green", "green_as_red", "red_missed", "green_missed")
+    parts = ("short_side_px", "size", "image_luma", "surroundings_luma")
+    model = {
+        "name": "a.onnx",
+        "precision": "int8",
+        **dict.fromkeys(keys, share),
+        **{f"red_missed_by_{part}": {"first": share, "second": none} for part in parts},
+        "false_green": {"count": 3, "images": 4, "per_image": 0.75},
+        "taken_for": {"red": {"red": 6, "missed": 1}, "nothing": {"red": 2}},
+        "against_first": None,
+        "clips": [{"clip": "drive.mp4", "raw": flicker, "smoothed": flicker}],
+    }
+    other = model | {
+        "name": "b.onnx",
+        "against_first": {"red_newly_missed": 2, "red_newly_found": 1, "p": 1.0},
+    }
+    return {
+        "kind": "safety",
+        "data": "street/data.yaml",
+        "split": "test",
+        "images": 4,
+        "lights": {"red": 8},
+        "colours": {"red": "red"},
+        "setting": {"conf": 0.25, "seen_iou": 0.3},
+        "models": [model, other],
+        "doubts": ["there are 8 red lights"],
+    }
+
+
+def test_safety_has_a_section_and_a_headline(tmp_path: Path) -> None:
+    result = safety_result()
+    text = page_of(tmp_path, result, cards=headline_cards([result]))
+    assert "<h2>Safety: test</h2>" in text
+    for wanted in (
+        '<div class="card bad"><b>1 of 8</b>',
+        "12.5 % (0.3 to 52.7)",
+        "none there",
+        "4.0<br>2 in 0.5 minutes",
+        "drive.mp4, smoothed",
+        "there are 8 red lights",
+        "6 (86 %)",
+    ):
+        assert wanted in text
