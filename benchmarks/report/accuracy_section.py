@@ -53,7 +53,8 @@ def accuracy_against_latency(benches: Sequence[Result], evals: Sequence[Result])
 
     From three models on they are drawn.
     """
-    speed = {str(m["file"]): m for bench in benches for m in bench["models"]}
+    models = [model for bench in benches for model in bench["models"]]
+    speed = {model["file"]: model for model in models if model.get("file") and model.get("stages_ms")}
     blocks: list[Block] = []
     for split in dict.fromkeys((e["data"], e["split"]) for e in evals):
         known = [

@@ -91,9 +91,9 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
 def headline_cards(results: Sequence[Result]) -> list[Card]:
     """The headline figures of any mix of results: fastest, most accurate, largest gain in speed."""
     singles = _singles([r for r in results if kind_of(r) == "bench"])
-    models = [m for r in singles for m in r["models"]]
+    models = [m for r in singles for m in r["models"] if m.get("stages_ms")]
     evals = [r for r in results if kind_of(r) == "eval" and r.get("map50_95") is not None]
-    ratios = [c for r in singles for c in r["ratios"] if c["measure"] == "inference"]
+    ratios = [c for r in singles for c in r.get("ratios", ()) if c["measure"] == "inference"]
     cards = []
     if models:
         best = min(models, key=lambda m: m["stages_ms"]["inference"])
