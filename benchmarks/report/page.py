@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import edgestill
-from benchmarks.report.blocks import Card, Cards, Prose, Section, format_cell
+from benchmarks.report.blocks import Card, Cards, Plot, Prose, Section, format_cell
 from benchmarks.report.portable import PathLabels, portable, texts_in
-from edgestill.errors import missing_library
+from edgestill.errors import EXTRA_OF, missing_library
 from edgestill.files import refuse_overwrite, write_bytes
+from edgestill.plotting import LIBRARY
 
 if TYPE_CHECKING:
     import jinja2
@@ -46,9 +47,11 @@ def write_report(
 
     Raises:
         UsageError: The file exists and ``force`` is false.
-        DeviceError: jinja2 is not installed.
+        DeviceError: jinja2 is not installed, or matplotlib is not and there are plots.
     """
     refuse_overwrite(out, force=force)
+    if any(isinstance(block, Plot) and not block.svg for section in sections for block in section.blocks):
+        raise missing_library("a page with plots", LIBRARY, EXTRA_OF[LIBRARY])
     parts = (lead, list(cards), list(sections), footer)
     lead, cards, sections, footer = portable(parts, PathLabels(texts_in(parts)))
     page = (

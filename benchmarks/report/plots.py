@@ -15,7 +15,7 @@ from benchmarks.report.blocks import Plot
 from benchmarks.statistics.compare import MEASURES
 from edgestill.drawing.class_names import plot_text
 from edgestill.drawing.palette import plot_colours
-from edgestill.plotting import COLOURS, Palette, figure
+from edgestill.plotting import COLOURS, LIBRARY, Palette, figure
 
 #: Placeholder colours, which are replaced by CSS variables of the page.
 _INK, _GRID, _SOFT = "#010203", "#040506", "#070809"
@@ -48,14 +48,19 @@ class _Canvas:
 
 
 def plot(draw: Callable[..., str], *data: Any, caption: str) -> Plot:
-    """A drawing in both widths.
+    """A drawing in both widths; none where matplotlib is not installed, which Markdown does not need.
 
     Args:
         draw: One of the functions below.
         data: Its arguments.
         caption: What the drawing shows and how to read it.
     """
-    return Plot(svg=draw(*data), narrow_svg=draw(*data, width=NARROW), caption=caption)
+    try:
+        return Plot(svg=draw(*data), narrow_svg=draw(*data, width=NARROW), caption=caption)
+    except ModuleNotFoundError as error:
+        if error.name != LIBRARY:
+            raise
+        return Plot(svg="", caption=caption)
 
 
 def accuracy_latency(points: Sequence[tuple[str, float, float]], *, width: float = WIDTH) -> str:

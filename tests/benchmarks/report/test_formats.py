@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from benchmarks.report.blocks import (
 )
 from benchmarks.report.markdown import write_markdown
 from benchmarks.report.measures_csv import write_csv
+from benchmarks.report.page import write_report
 from benchmarks.report.sections import build_sections
-from edgestill.errors import DataError, UsageError
+from edgestill.errors import DataError, DeviceError, UsageError
 
 
 def markdown(tmp_path: Path, *blocks: Any, **settings: Any) -> str:
@@ -160,6 +162,19 @@ def test_scores_have_their_data_and_no_absolute_path(tmp_path: Path) -> None:
         ("runs/a.onnx", "street/data.yaml", "test")
     }
     assert "/data/" not in (tmp_path / "a.csv").read_text("utf-8")
+
+
+def test_markdown_needs_no_library_for_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    bench = BENCH | {"ratios": []}
+    sections = build_sections([("bench.json", bench)])
+    assert (
+        "Plot (in the HTML page): Median"
+        in write_markdown(sections, tmp_path / "a.md", title="T").read_text()
+    )
+    with pytest.raises(DeviceError, match="needs 'matplotlib'"):
+        write_report(sections, tmp_path / "a.html", title="T")
+    assert not (tmp_path / "a.html").exists()
 
 
 def test_what_is_no_result_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
