@@ -54,7 +54,7 @@ def accuracy_against_latency(benches: Sequence[Result], evals: Sequence[Result])
     From three models on they are drawn.
     """
     models = [model for bench in benches for model in bench["models"]]
-    speed = {model["file"]: model for model in models if model.get("file") and model.get("stages_ms")}
+    speed = {m["file"]: m for m in models if m.get("file") and (m.get("stages_ms") or {}).get("inference")}
     blocks: list[Block] = []
     for split in dict.fromkeys((e["data"], e["split"]) for e in evals):
         known = [

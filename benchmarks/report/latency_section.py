@@ -32,7 +32,14 @@ MEASURES: Mapping[str, str] = {
     "p90_ms": "p90 of it",
     "p99_ms": "p99 of it",
     "frame_ms": "mean time a frame",
-    "stages_ms.inference": "inference alone, median",
+    "age_ms.p50": "age at the decision, p50",
+    "age_ms.p95": "p95 of it",
+    "age_ms.p99": "p99 of it",
+    "dropped_share": "frames dropped",
+    "busy_share": "time in which the model worked",
+    "end_to_end_ms": "end to end, median",
+    "pure_inference_ms": "pure inference, median",
+    "stages_ms.inference": "inference as a stage, median",
     "gpu_compute_ms.p50": "on the GPU, median",
     "throughput_fps": "throughput",
     "concurrency": "frames in progress",
@@ -42,7 +49,7 @@ MEASURES: Mapping[str, str] = {
     "energy.mean_mw": "mean power, with idle",
 }
 NOT_MEASURES = frozenset({"conf", "iou", "tile_overlap", "input_hw", "threads"})  # settings of a model
-NAMED = ("single", "offline")  # scenarios of which MEASURES has the main ones
+NAMED = ("single", "offline", "paced", "multi")  # scenarios of which MEASURES has the main ones
 REASON = "_reason"
 
 
@@ -53,6 +60,7 @@ def latency_section(bench: Result, title: str = "") -> Section:
         Prose(_what(bench)),
         _measures_table(models),
         *_other_measures(bench),
+        *_each_camera(models),
         *_missing(models),
         *_monitor_lines(models),
         *_drawings(models),
@@ -67,6 +75,12 @@ def latency_section(bench: Result, title: str = "") -> Section:
 def title_of(bench: Result) -> str:
     """The title of a scenario."""
     return TITLES.get(str(bench["scenario"]), f"Scenario {bench['scenario']}")
+
+
+def stages_of(model: Result) -> dict[str, float]:
+    """Median milliseconds of the stages that were measured and are no parts of another one."""
+    within = _within(model)
+    return {stage: ms for stage, ms in model["stages_ms"].items() if ms is not None and stage not in within}
 
 
 def comparison_section(comparisons: Sequence[Result]) -> Section | None:
@@ -152,6 +166,20 @@ def _other_measures(bench: Result) -> Iterator[Block]:
         yield Details(summary="More measures", blocks=[table]) if bench["scenario"] in NAMED else table
 
 
+def _each_camera(models: Sequence[Result]) -> Iterator[Block]:
+    """The figures of each of several cameras, folded away."""
+    keys = ("age_ms.p50", "age_ms.p95", "age_ms.p99", "dropped_share")
+    rows: list[list[Cell]] = [
+        [f"camera {number} with {model['name']}", *(_at(camera, key) for key in keys)]
+        for model in models
+        if len(model.get("cameras", ())) > 1
+        for number, camera in enumerate(model["cameras"], 1)
+    ]
+    if rows:
+        table = Table(columns=("camera", *map(_heading, keys)), rows=rows)
+        yield Details(summary="Each camera", blocks=[table])
+
+
 def _heading(key: str) -> str:
     """The words of a measure, and its unit in a line of its own."""
     unit = unit_of(key)
@@ -163,13 +191,21 @@ def _missing(models: Sequence[Result]) -> Iterator[Block]:
     """Each reason why something was not measured, with what and of which models."""
     about: dict[str, dict[str, list[str]]] = {}
     for model in models:
-        for key, reason in model.items():
-            if key.endswith(REASON) and reason:
-                what = key.removesuffix(REASON).replace("_", " ")
-                about.setdefault(str(reason), {}).setdefault(what, []).append(model["name"])
+        for what, reason in _reasons(model):
+            about.setdefault(reason, {}).setdefault(what, []).append(model["name"])
     if about:
         lines = [f"{_which(by_what, len(models))}: {reason}." for reason, by_what in about.items()]
         yield Details(summary="Not measured, and why", blocks=[Prose(line) for line in lines])
+
+
+def _reasons(model: Result) -> Iterator[tuple[str, str]]:
+    """What was not measured of a model, and why; some keys have a reason for each of their parts."""
+    for key, reason in model.items():
+        what = key.removesuffix(REASON).replace("_", " ")
+        if key.endswith(REASON) and isinstance(reason, Mapping):
+            yield from ((f"{what} {part}", str(why)) for part, why in reason.items())
+        elif key.endswith(REASON) and reason:
+            yield what, str(reason)
 
 
 def _which(by_what: Mapping[str, Sequence[str]], models: int) -> str:
@@ -180,7 +216,7 @@ def _which(by_what: Mapping[str, Sequence[str]], models: int) -> str:
 
 def _drawings(models: Sequence[Result]) -> Iterator[Block]:
     """Stages and distributions of the models that have them."""
-    staged = [(m["name"], m["stages_ms"]) for m in models if m.get("stages_ms")]
+    staged = [(m["name"], stages_of(m)) for m in models if m.get("stages_ms")]
     if staged:
         yield plots.plot(plots.stage_bars, staged, caption="Median time of each stage.")
     sampled = [(m["name"], _frame_ms(m)) for m in models if m.get("samples_ms")]
@@ -200,7 +236,14 @@ def _monitor_lines(models: Sequence[Result]) -> Iterator[Block]:
 
 
 def _frame_ms(model: Result) -> list[float]:
-    return [sum(parts) for parts in zip(*model["samples_ms"].values(), strict=True)]
+    within = _within(model)
+    stages = [samples for stage, samples in model["samples_ms"].items() if stage not in within]
+    return [sum(parts) for parts in zip(*stages, strict=True)]
+
+
+def _within(model: Result) -> set[str]:
+    """Stages that are parts of another one, as the copies to and from a GPU are of inference."""
+    return {part for parts in model.get("stages_within", {}).values() for part in parts}
 
 
 def _shared_doubts(models: Sequence[Result]) -> list[str]:

@@ -131,14 +131,22 @@ def _identity(model: Result) -> dict[str, str]:
 def _of_model(model: Result, about: Mapping[str, str]) -> Iterator[Measure]:
     for key, value in _numbers(model):
         yield Measure(**about, measure=key, value=value, unit=unit_of(key) or "")
+    for key, reason in _missing(model):
+        yield Measure(**about, measure=key, value=None, unit=unit_of(key) or "", reason=reason)
+
+
+def _missing(model: Result) -> Iterator[tuple[str, str]]:
+    """Keys without a value, and why; some keys have a reason for each of their parts."""
     for key, reason in model.items():
-        if key.endswith(REASON) and reason:
-            missing = next(
-                (k for k in model if k.startswith(key.removesuffix(REASON)) and model[k] is None), None
-            )
-            if missing:
-                unit = unit_of(missing) or ""
-                yield Measure(**about, measure=missing, value=None, unit=unit, reason=str(reason))
+        if not key.endswith(REASON) or not reason:
+            continue
+        named = [other for other in model if other.startswith(key.removesuffix(REASON)) and other != key]
+        if isinstance(reason, Mapping):
+            owners = [other for other in named if isinstance(model[other], Mapping)]
+            for part, why in reason.items():
+                yield from ((f"{o}.{part}", str(why)) for o in owners if model[o].get(part, 0) is None)
+        else:
+            yield from ((other, str(reason)) for other in named if model[other] is None)
 
 
 def _numbers(data: Result, prefix: str = "") -> Iterator[tuple[str, float]]:

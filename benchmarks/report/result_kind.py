@@ -13,6 +13,7 @@ _KEYS = {
     "safety": {"models", "lights", "colours"},
     "bench": {"models", "scenario"},
     "offline": {"models", "scenario"},
+    "mlperf": {"models", "scenario"},
     "compare": {"comparisons"},
     "distill": {"best", "history"},
     "export": {"files", "precision_proved"},
@@ -24,8 +25,8 @@ _KEYS = {
 def kind_of(result: object, name: str = "this") -> str:
     """The kind of a result.
 
-    One of ``bench`` (with all scenarios but ``offline``), ``offline``, ``safety``, ``compare``, ``distill``,
-    ``eval``, ``export``, ``verify``, ``other``.
+    One of ``bench`` (with all scenarios but ``offline``), ``offline``, ``mlperf``, ``safety``, ``compare``,
+    ``distill``, ``eval``, ``export``, ``verify``, ``other``.
 
     Args:
         result: The content of a file.

@@ -19,7 +19,7 @@ from edgestill.errors import DataError
 
 Result = Mapping[str, Any]
 
-BENCHES = ("bench", "offline")  # kinds of results of ``bench``
+BENCHES = ("bench", "offline", "mlperf")  # kinds of results of ``bench``
 SINGLE = "single"  # the scenario whose latency is that of one frame at a time
 #: Errors of reading a result whose values are of other types than a verb writes.
 _BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError)
@@ -91,7 +91,7 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
 def headline_cards(results: Sequence[Result]) -> list[Card]:
     """The headline figures of any mix of results: fastest, most accurate, largest gain in speed."""
     singles = _singles([r for r in results if kind_of(r) == "bench"])
-    models = [m for r in singles for m in r["models"] if m.get("stages_ms")]
+    models = [m for r in singles for m in r["models"] if (m.get("stages_ms") or {}).get("inference")]
     evals = [r for r in results if kind_of(r) == "eval" and r.get("map50_95") is not None]
     ratios = [c for r in singles for c in r.get("ratios", ()) if c["measure"] == "inference"]
     cards = []

@@ -41,7 +41,7 @@ def markdown(tmp_path: Path, *blocks: Any, **settings: Any) -> str:
 def rows_of(text: str) -> list[list[str]]:
     """The cells of a Markdown table."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
-    return [re.split(r"(?<!\\) \| ", line[2:-2]) for line in lines]
+    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
 
 
 def test_all_blocks_have_their_markdown(tmp_path: Path) -> None:
@@ -147,6 +147,23 @@ def test_a_line_for_each_model_and_measure(tmp_path: Path) -> None:
     assert row.items() >= {**expected, "value": "2.5", "unit": "milliseconds"}.items()
     assert found["a.onnx", "p99_ms"]["value"] == ""
     assert found["a.onnx", "p99_ms"]["reason"] == "52 samples are too few"
+
+
+def test_parts_that_were_not_measured_have_a_line_with_the_reason(tmp_path: Path) -> None:
+    model = {
+        "name": "a",
+        "age_ms": {"p50": 2.0, "p99": None},
+        "age_upper_ms": {"p50": 3.0, "p99": None},
+        "age_reason": {"p99": "too few"},
+    }
+    rows = lines(tmp_path, {"kind": "bench", "scenario": "paced", "models": [model]})
+    found = {row["measure"]: (row["value"], row["unit"], row["reason"]) for row in rows}
+    assert found == {
+        "age_ms.p50": ("2.0", "milliseconds", ""),
+        "age_upper_ms.p50": ("3.0", "milliseconds", ""),
+        "age_ms.p99": ("", "milliseconds", "too few"),
+        "age_upper_ms.p99": ("", "milliseconds", "too few"),
+    }
 
 
 def test_scores_have_their_data_and_no_absolute_path(tmp_path: Path) -> None:

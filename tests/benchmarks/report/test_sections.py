@@ -27,7 +27,7 @@ from benchmarks.report.blocks import (
     Table,
     format_cell,
 )
-from benchmarks.report.latency_section import latency_section
+from benchmarks.report.latency_section import latency_section, stages_of
 from benchmarks.report.page import _templates, write_report
 from benchmarks.report.result_kind import kind_of
 from benchmarks.report.sections import build_page, build_sections, headline_cards
@@ -540,29 +540,59 @@ def test_samples_of_unequal_number_are_an_error_that_names_the_file() -> None:
 
 
 def camera_result(**changes: Any) -> dict[str, Any]:
-    """A result of a scenario that this version has no words for."""
+    """A result with cameras: some of its figures are null, with a reason for each."""
+    ages = {"age_ms": {"p50": 21.25, "p95": 41.5, "p99": None}, "dropped_share": 0.25}
     model = {
         "name": "a.onnx",
         "backend": "ort",
         "p50_ms": None,
-        "p50_reason": "9 frames are too few",
-        "age_p95_ms": 41.5,
-        "dropped_share": 0.25,
+        "p50_reason": "frames were detected together",
+        **ages,
+        "age_reason": {"p99": "p99 needs 459 samples"},
         "conf": 0.25,
-        "stages_ms": None,
+        "queue_share": 0.125,
+        "stages_ms": {"decode": 1.0, "inference": 8.0, "host_to_device": 3.0, "encoding": None},
+        "stages_reason": {"encoding": "it was not asked for"},
+        "stages_within": {"inference": ["host_to_device"]},
+        "samples_ms": {"decode": [1.0], "inference": [8.0], "host_to_device": [3.0]},
+        "cameras": [ages, ages | {"dropped_share": 0.5}],
     }
     return {"kind": "bench", "scenario": "paced", "models": [model | changes]}
 
 
 @pytest.mark.parametrize(("scenario", "title"), [("paced", "A camera"), ("multi", "Several cameras")])
-def test_scenarios_without_the_keys_of_single_make_a_section(
-    scenario: str, title: str, tmp_path: Path
-) -> None:
+def test_a_scenario_with_cameras_makes_a_section(scenario: str, title: str, tmp_path: Path) -> None:
     text = page_of(tmp_path, camera_result() | {"scenario": scenario})
     assert f"<h2>{title}</h2>" in text
-    for wanted in ("age p95", "milliseconds", "41.5", "dropped share", "0.25", "p50: 9 frames are too few."):
+    for wanted in (
+        "age at the decision, p50<br>milliseconds",
+        "21.25",
+        "41.50",
+        "frames dropped<br>fraction, 0 to 1",
+        "p50: frames were detected together.",
+        "age p99: p99 needs 459 samples.",
+        "stages encoding: it was not asked for.",
+        "queue share",
+        "camera 2 with a.onnx",
+    ):
         assert wanted in text
     assert ">conf<" not in text
+
+
+def test_parts_of_a_stage_are_not_added_to_it() -> None:
+    (model,) = camera_result()["models"]
+    assert stages_of(model) == {"decode": 1.0, "inference": 8.0}
+    drawn = [block for block in latency_section(camera_result()).blocks if isinstance(block, Plot)]
+    assert len(drawn) == 2
+    assert ">9.0<" in re.sub(r"\s*\n\s*", "", drawn[0].svg)
+
+
+def test_a_scenario_without_words_shows_its_measures_and_units(tmp_path: Path) -> None:
+    result = camera_result(stages_ms=None, samples_ms=None) | {"scenario": "burst"}
+    text = page_of(tmp_path, result | {"kind": "mlperf"})
+    assert "<h2>Scenario burst</h2>" in text
+    assert "queue share" in text
+    assert "More measures" not in text
 
 
 def test_all_scenarios_and_accuracy_stand_on_one_page(tmp_path: Path) -> None:
