@@ -72,11 +72,12 @@ def _calls(detector: ModelDetector, image_bgr: NDArray[np.uint8]) -> dict[str, C
     tensor, fits = buffer.fill([image_bgr], rows)
     output = detector.backend.infer({taken.name: tensor})[given.name]
     size = (image_bgr.shape[0], image_bgr.shape[1])
-    thresholds = {"conf": detector.conf, "iou": detector.iou}
     return {
         "letterbox": lambda: buffer.fill([image_bgr], rows),
         "network": lambda: detector.backend.infer({taken.name: tensor}),
-        "postprocess": lambda: decode(output[:1], detector.spec, fits[0], size, **thresholds),
+        "postprocess": lambda: decode(
+            output[:1], detector.spec, fits[0], size, conf=detector.conf, iou=detector.iou
+        ),
     }
 
 
