@@ -10,8 +10,10 @@ from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
 from edgestill.cli.options.model import model_file
 from edgestill.files import refuse_overwrite, write_json
+from edgestill.registry import Registry
 
 SUMMARY = "Measure latency, throughput, energy, memory and start-up time of models on this machine"
+SCENARIOS = Registry("benchmarks.scenarios", "scenario")
 EXAMPLE = "edgestill bench a.onnx b.onnx --interleave --source street.mp4 --out bench.json"
 
 
@@ -68,8 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
     from benchmarks.measure.collect import Settings  # noqa: PLC0415 (imports OpenCV)
-    from benchmarks.scenarios.offline import bench_offline  # noqa: PLC0415
-    from benchmarks.scenarios.single import bench  # noqa: PLC0415
 
     settings = Settings(
         source=args.source,
@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     if args.out:
         refuse_overwrite(args.out, force=args.force)
-    measure = bench_offline if args.scenario == "offline" else bench
-    result = measure([model_file(model) for model in args.models], settings, names=args.models)
+    measure = SCENARIOS.load(args.scenario).bench
+    result: dict[str, Any] = measure([model_file(model) for model in args.models], settings, names=args.models)
     result["command"] = command_line(_parser(), args, leave_out=("out", "force"))
     if args.out:
         result["out"] = str(args.out)

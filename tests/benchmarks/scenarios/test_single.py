@@ -14,7 +14,8 @@ from benchmarks.measure import cold
 from benchmarks.measure.collect import TURN, Settings, collect
 from benchmarks.measure.footage import PATTERN_FRAMES, Footage, draw_street
 from benchmarks.measure.samples import STAGES, Samples, sample_doubts
-from benchmarks.scenarios.single import bench, unique_names
+from benchmarks.measure.subjects import unique_names
+from benchmarks.scenarios.single import bench
 from benchmarks.statistics.compare import LEAST_ROUNDS
 from edgestill.detections import Detections
 from edgestill.errors import ArtifactError, DataError, UsageError
