@@ -22,6 +22,7 @@ from runtime.frames import Frame
 from runtime.tiling import Tiling
 
 TURN = 4  # frames of one model in a round, before the next model or the calibration
+MOST_FPS, MOST_STREAMS = 1000, 64  # more is taken for a typing error
 WARMUP_RUNS = 3  # lower limit, however short the warm-up
 
 
@@ -42,6 +43,8 @@ class Settings:
         input_hw: Input height and width in pixels, for files with free sizes; None for the files' own.
         interleave: Whether models are measured alternately; else one after the other.
         tilings: Each model is measured with each of them.
+        fps: Frames per second of each camera.
+        streams: Number of cameras.
     """
 
     source: str | None = None
@@ -55,6 +58,8 @@ class Settings:
     input_hw: tuple[int, int] | None = None
     interleave: bool = False
     tilings: tuple[Tiling, ...] = (Tiling(),)
+    fps: float = 30.0
+    streams: int = 1
 
     def __post_init__(self) -> None:
         if self.duration_s < 0 or self.warmup_s < 0 or self.min_samples < 1:
@@ -62,6 +67,11 @@ class Settings:
                 f"duration {self.duration_s:g} s, warm-up {self.warmup_s:g} s, {self.min_samples} samples: "
                 "nothing to measure",
                 hint="give times of 0 or more, and at least one sample",
+            )
+        if not 0 < self.fps <= MOST_FPS or not 1 <= self.streams <= MOST_STREAMS:
+            raise UsageError(
+                f"{self.streams} cameras at {self.fps:g} frames per second",
+                hint=f"1 to {MOST_STREAMS} cameras, at a rate above 0 and up to {MOST_FPS}",
             )
 
 

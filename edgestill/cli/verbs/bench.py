@@ -8,12 +8,11 @@ from typing import Any
 
 from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
+from edgestill.cli.options.benchmark import arrival
 from edgestill.cli.options.model import model_file
 from edgestill.files import refuse_overwrite, write_json
-from edgestill.registry import Registry
 
 SUMMARY = "Measure latency, throughput, energy, memory and start-up time of models on this machine"
-SCENARIOS = Registry("benchmarks.scenarios", "scenario")
 EXAMPLE = "edgestill bench a.onnx b.onnx --interleave --source street.mp4 --out bench.json"
 
 
@@ -27,12 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image, folder or video to run on (default: a drawn test pattern); of a folder, images "
         "that are spread over it and over their sizes",
     )
-    add(
-        "--scenario",
-        default="single",
-        choices=["single", "offline"],
-        help="single: latency of one frame at a time (default); offline: throughput of several at a time",
-    )
+    arrival.add_arguments(parser)
     add(
         "--duration-s",
         type=float,
@@ -71,6 +65,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
     from benchmarks.measure.collect import Settings  # noqa: PLC0415 (imports OpenCV)
 
+    fps, streams = arrival.cameras(args)
     settings = Settings(
         source=args.source,
         duration_s=args.duration_s,
@@ -83,11 +78,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         input_hw=sizes.chosen(args),
         interleave=args.interleave,
         tilings=tiles.tilings(args, args.tile or ["1x1"]),
+        fps=fps,
+        streams=streams,
     )
     if args.out:
         refuse_overwrite(args.out, force=args.force)
-    measure = SCENARIOS.load(args.scenario).bench
-    result: dict[str, Any] = measure([model_file(model) for model in args.models], settings, names=args.models)
+    measure = arrival.SCENARIOS.load(args.scenario).bench
+    models = [model_file(model) for model in args.models]
+    result: dict[str, Any] = measure(models, settings, names=args.models)
     result["command"] = command_line(_parser(), args, leave_out=("out", "force"))
     if args.out:
         result["out"] = str(args.out)
