@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from math import floor
 from typing import Protocol
 
-from benchmarks.measure import gpu_time
 from benchmarks.measure.collect import WARMUP_RUNS
+from benchmarks.measure.gpu_time import GpuTotals
 from benchmarks.measure.samples import Samples
 from benchmarks.measure.timeline import Timeline
 from runtime.detector import TimedDetector
@@ -154,13 +154,11 @@ class CameraRun:
                 raise arrival.error
             if arrival.frame is not None:
                 frames.append((arrival.at, arrival.frame))
-        begin_s, gpu_ms = self._timeline.now_s(), gpu_time.total_ms(self._detector)
+        begin_s, before = self._timeline.now_s(), GpuTotals.of(self._detector)
         detected = detect(self._detector, [frame for _, frame in frames])
         taken.end_s = self._timeline.now_s()
         taken.busy_s += taken.end_s - begin_s
-        if gpu_ms is not None:
-            spent_ms = (gpu_time.total_ms(self._detector) or 0.0) - gpu_ms
-            taken.samples.gpu_ms += [round(spent_ms / len(frames), 4)] * len(frames)
+        GpuTotals.of(self._detector).add_since(before, taken.samples, len(frames))
         for (at, frame), (found, stages_ms) in zip(frames, detected, strict=True):
             taken.samples.add(frame, stages_ms, 0, len(found))
             age_ms = (taken.end_s - frame.captured_s) * 1e3

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from benchmarks.measure import gpu_time
 from benchmarks.measure.footage import Footage
+from benchmarks.measure.gpu_time import GpuTotals
+from benchmarks.measure.later_stages import LaterStages, MakeAfterBoxes
 from benchmarks.measure.samples import Samples
 from benchmarks.statistics.compare import LEAST_ROUNDS
 from edgestill.errors import UsageError
@@ -45,6 +46,7 @@ class Settings:
         tilings: Each model is measured with each of them.
         fps: Frames per second of each camera.
         streams: Number of cameras.
+        after_boxes: Makes what measures tracking, drawing and encoding; None to leave them out.
     """
 
     source: str | None = None
@@ -60,6 +62,7 @@ class Settings:
     tilings: tuple[Tiling, ...] = (Tiling(),)
     fps: float = 30.0
     streams: int = 1
+    after_boxes: MakeAfterBoxes | None = None
 
     def __post_init__(self) -> None:
         if self.duration_s < 0 or self.warmup_s < 0 or self.min_samples < 1:
@@ -76,11 +79,23 @@ class Settings:
 
 
 def collect(
-    detectors: Sequence[TimedDetector], footage: Footage, settings: Settings, tick: Callable[[], None]
+    detectors: Sequence[TimedDetector],
+    footage: Footage,
+    settings: Settings,
+    tick: Callable[[], None],
+    *,
+    later: Sequence[LaterStages] = (),
 ) -> list[Samples]:
-    """Warm up and measure all detectors; ``tick`` is called between rounds.
+    """Warm up and measure all detectors.
 
     Each detector gets the same frames. Several are measured in as many rounds as a comparison needs, or more.
+
+    Args:
+        detectors: The detectors.
+        footage: The frames.
+        settings: How to measure.
+        tick: Called between rounds.
+        later: What measures the stages after the boxes of each detector; empty to leave them out.
     """
     samples = [Samples() for _ in detectors]
     _warm_up(detectors, footage, settings.warmup_s)
@@ -95,7 +110,7 @@ def collect(
             while round_number < least or not all(_enough(samples[k], settings) for k in group):
                 frames = footage.take(TURN)
                 for k in group if round_number % 2 == 0 else reversed(group):
-                    _turn(detectors[k], frames, samples[k], round_number)
+                    _turn(detectors[k], frames, samples[k], round_number, later[k] if later else None)
                     meter.show(sum(taken.total_ms for taken in samples))
                 tick()
                 round_number += 1
@@ -127,14 +142,21 @@ def _warm_up(detectors: Sequence[TimedDetector], footage: Footage, seconds: floa
             runs += 1
 
 
-def _turn(detector: TimedDetector, frames: Sequence[Frame], samples: Samples, round_number: int) -> None:
+def _turn(
+    detector: TimedDetector,
+    frames: Sequence[Frame],
+    samples: Samples,
+    round_number: int,
+    later: LaterStages | None,
+) -> None:
     detector.timed(frames[0].image_bgr)
     for frame in frames:
-        before = gpu_time.total_ms(detector)
+        before = GpuTotals.of(detector)
         found, stages_ms = detector.timed(frame.image_bgr)
         samples.add(frame, stages_ms, round_number, len(found))
-        if before is not None:
-            samples.gpu_ms.append(round((gpu_time.total_ms(detector) or 0.0) - before, 4))
+        GpuTotals.of(detector).add_since(before, samples)
+        if later is not None:
+            samples.add_other(later.timed(frame, found, stages_ms))
 
 
 def _enough(samples: Samples, settings: Settings) -> bool:

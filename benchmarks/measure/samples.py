@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,8 @@ class Samples:
         found: Total number of detections.
         total_ms: Total time, milliseconds.
         gpu_ms: Milliseconds that each sample computed on the GPU; empty if that is not measured.
+        other_ms: Milliseconds of each sample, by stage, that are no part of a frame up to its boxes, or
+            are parts of another stage: copies to a GPU and back, tracking, drawing, encoding.
     """
 
     stages_ms: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
@@ -35,6 +38,7 @@ class Samples:
     found: int = 0
     total_ms: float = 0.0
     gpu_ms: list[float] = field(default_factory=list)
+    other_ms: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, frame: Frame, stages_ms: dict[str, float], round_number: int, found: int) -> None:
         """Add the times of one frame."""
@@ -43,6 +47,11 @@ class Samples:
             self.total_ms += ms
         self.rounds.append(round_number)
         self.found += found
+
+    def add_other(self, stages_ms: Mapping[str, float]) -> None:
+        """Add times of the same frame that are no part of its time up to the boxes."""
+        for stage, ms in stages_ms.items():
+            self.other_ms.setdefault(stage, []).append(round(ms, 4))
 
     def __len__(self) -> int:
         return len(self.rounds)
@@ -67,10 +76,14 @@ def figures_of(samples: Samples) -> dict[str, Any]:
         **figures,
         "mean_ms": round(float(frame_ms.mean()), 3),
         "throughput_fps": round(1e3 / float(frame_ms.mean()), 2),
-        "stages_ms": {stage: round(float(np.median(ms)), 3) for stage, ms in samples.stages_ms.items()},
+        "stages_ms": {
+            stage: round(float(np.median(ms)), 3)
+            for stage, ms in {**samples.stages_ms, **samples.other_ms}.items()
+        },
         "detections_per_frame": round(samples.found / len(samples), 2),
         "doubts": sample_doubts(samples),
         "samples_ms": samples.stages_ms,
+        **({"samples_other_ms": samples.other_ms} if samples.other_ms else {}),
         "rounds": samples.rounds,
     }
 

@@ -16,6 +16,7 @@ from benchmarks.measure import cold
 from benchmarks.measure.collect import Settings
 from benchmarks.measure.environment import Watch
 from benchmarks.measure.footage import PATTERN, Footage
+from benchmarks.measure.stages import complete
 from benchmarks.measure.subjects import Subject, identity, open_subjects, opening_options
 from benchmarks.monitoring.energy import EnergyMeasurement, Window, measure_idle
 from benchmarks.monitoring.summary import doubts as monitor_doubts
@@ -128,7 +129,7 @@ def run_scenario(
         run = Window(start_s, monitor.sample())
         environment, frames = watch.finish(), footage.describe()
         results = [
-            {**identity(subject), **own, **energy}
+            {**identity(subject), **own, **complete(own, subject.detector.backend), **energy}
             for subject, own, energy in zip(subjects, figures, scenario.energy(session), strict=True)
         ]
         conditions = [dict(subject.detector.backend.conditions) for subject in subjects]

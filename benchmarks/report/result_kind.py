@@ -12,6 +12,7 @@ HINT = "give files that edgestill wrote with --out, or its redirected output"
 _KEYS = {
     "bench": {"models", "scenario"},
     "offline": {"models", "scenario"},
+    "mlperf": {"models", "scenario"},
     "compare": {"comparisons"},
     "distill": {"best", "history"},
     "export": {"files", "precision_proved"},
@@ -23,7 +24,8 @@ _KEYS = {
 def kind_of(result: object, name: str = "this") -> str:
     """The kind of a result.
 
-    One of ``bench``, ``offline``, ``compare``, ``distill``, ``eval``, ``export``, ``verify``, ``other``.
+    One of ``bench``, ``offline``, ``mlperf``, ``compare``, ``distill``, ``eval``, ``export``, ``verify``,
+    ``other``.
 
     Args:
         result: The content of a file.

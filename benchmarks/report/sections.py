@@ -96,7 +96,8 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
         Section(title="Images", blocks=[Pictures(pictures)]) if pictures else None,
         *(
             Section(title=f"Result: {source}", blocks=[facts_table(result)])
-            for source, result in [*by_kind.get("offline", []), *by_kind.get("other", [])]
+            for kind in ("offline", "mlperf", "other")
+            for source, result in by_kind.get(kind, [])
         ),
     ]
     return [section for section in sections if section is not None]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import gpu_time
 from benchmarks.measure.collect import Settings, collect
+from benchmarks.measure.later_stages import LaterStages
 from benchmarks.measure.samples import STAGES, figures_of
 from benchmarks.measure.session import Session, run_scenario
 from benchmarks.monitoring.energy import detecting
@@ -32,11 +34,16 @@ class SingleStream:
     def measure(self, session: Session) -> list[dict[str, Any]]:
         """See ``benchmarks.measure.session.Scenario``."""
         detectors = [subject.tiled for subject in session.subjects]
-        samples = collect(detectors, session.footage, session.settings, session.tick)
-        return [
+        with ExitStack() as stack:
+            later = _later(session, stack)
+            samples = collect(detectors, session.footage, session.settings, session.tick, later=later)
+        figures = [
             {**figures_of(taken), **gpu_time.figures_of(taken.gpu_ms, subject.detector.backend.name)}
             for subject, taken in zip(session.subjects, samples, strict=True)
         ]
+        for own, stages in zip(figures, later, strict=False):  # there may be none
+            own["stages_reason"] = stages.reasons
+        return figures
 
     def energy(self, session: Session) -> list[dict[str, Any]]:
         """See ``benchmarks.measure.session.Scenario``; each model runs again, alone."""
@@ -48,6 +55,18 @@ class SingleStream:
     def compare(self, a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) -> list[dict[str, Any]]:
         """See ``benchmarks.measure.session.Scenario``."""
         return compare_models(a, b, paired=paired)
+
+
+def _later(session: Session, stack: ExitStack) -> list[LaterStages]:
+    """What measures the stages after the boxes of each model, if they are asked for."""
+    make = session.settings.after_boxes
+    if make is None:
+        return []
+    found = []
+    for subject in session.subjects:
+        classes = subject.tiled.spec.classes
+        found.append(stack.enter_context(LaterStages(make(classes, subject.label), classes)))
+    return found
 
 
 def bench(

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from edgestill.cli.benchmark_tables import scenario_lines, stage_table
 from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
-from edgestill.cli.options.benchmark import arrival
+from edgestill.cli.options.benchmark import arrival, stages
 from edgestill.cli.options.model import model_file
 from edgestill.files import refuse_overwrite, write_json
 
@@ -27,21 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that are spread over it and over their sizes",
     )
     arrival.add_arguments(parser)
-    add(
-        "--duration-s",
-        type=float,
-        default=10.0,
-        metavar="S",
-        help="minimum time to measure each model (default 10), and again for its energy where there is a "
-        "power sensor",
-    )
-    add(
-        "--min-samples",
-        type=int,
-        default=50,
-        metavar="N",
-        help="minimum number of timed frames per model (default 50; several models get at least 32)",
-    )
+    stages.add_argument(parser)
     add(
         "--warmup-s",
         type=float,
@@ -65,11 +52,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
     from benchmarks.measure.collect import Settings  # noqa: PLC0415 (imports OpenCV)
 
-    fps, streams = arrival.cameras(args)
+    (fps, streams), (duration_s, min_samples) = arrival.cameras(args), arrival.amount(args)
     settings = Settings(
         source=args.source,
-        duration_s=args.duration_s,
-        min_samples=args.min_samples,
+        duration_s=duration_s,
+        min_samples=min_samples,
         warmup_s=args.warmup_s,
         backend=args.backend,
         device=args.device,
@@ -80,12 +67,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         tilings=tiles.tilings(args, args.tile or ["1x1"]),
         fps=fps,
         streams=streams,
+        after_boxes=stages.after_boxes(args),
     )
     if args.out:
         refuse_overwrite(args.out, force=args.force)
-    measure = arrival.SCENARIOS.load(args.scenario).bench
-    models = [model_file(model) for model in args.models]
-    result: dict[str, Any] = measure(models, settings, names=args.models)
+    measure = arrival.bench_of(args)
+    result = measure([model_file(model) for model in args.models], settings, names=args.models)
     result["command"] = command_line(_parser(), args, leave_out=("out", "force"))
     if args.out:
         result["out"] = str(args.out)
@@ -127,11 +114,11 @@ def show(result: dict[str, Any]) -> Any:
             *map(_number, more),
             str(m["samples"]),
         )
-    lines = energy_in_words(result["models"])
+    lines = [*scenario_lines(result["models"]), *energy_in_words(result["models"])]
     lines.append(f"during the run: {monitors_in_words(result['models'][0]['environment']['monitors'])}")
     lines += [in_words(c) for c in result["ratios"]]
     lines += [f"doubt ({m['name']}): {line}" for m in result["models"] for line in m["doubts"]]
-    return Group(table, Text("\n".join(lines)))
+    return Group(table, stage_table(result["models"]), Text("\n".join(lines)))
 
 
 def _parser() -> argparse.ArgumentParser:
