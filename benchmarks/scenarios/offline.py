@@ -199,6 +199,8 @@ def _figures(rate: Rates) -> dict[str, Any]:
         **{f"{name}_reason": NO_LATENCY for name in percentiles},
         "stages_ms": {stage: round(median(ms), 3) for stage, ms in rate.stages_ms.items()},
         "detections_per_frame": round(rate.found / max(sum(map(len, rate.stages_ms.values())), 1), 2),
+        "gpu_compute_ms": None,
+        "gpu_compute_reason": NO_LATENCY,
         "doubts": [],
     }
 

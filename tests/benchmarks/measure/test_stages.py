@@ -98,7 +98,11 @@ def test_of_an_engine_copies_are_parts_of_inference_and_pure_inference_is_the_gp
 
 
 def test_without_percentiles_end_to_end_is_null_with_their_reason() -> None:
-    given = {"stages_ms": {"letterbox": 1.0, "inference": 2.0}, "p50_ms": None, "p50_reason": "all at once"}
+    given = {
+        "stages_ms": {"letterbox": 1.0, "inference": 2.0, "postprocess": 0.5},
+        "p50_ms": None,
+        "p50_reason": "all at once",
+    }
     found = complete(given, backend("ort", "CPUExecutionProvider"))
     assert (found["end_to_end_ms"], found["end_to_end_reason"]) == (None, "all at once")
     assert "decoded before" in found["stages_reason"]["decode"]
@@ -149,17 +153,21 @@ def frame(width: int) -> Frame:
     return Frame(image_bgr=image, index=0, captured_s=0.0, name="x", decode_ms=0.0)
 
 
+def box(x: int) -> Detections:
+    xyxy = np.asarray([[x, 4, x + 16, 20]], np.float32)
+    return Detections(xyxy, np.ones(1, np.float32), np.zeros(1, np.int64))
+
+
 def test_frames_are_tracked_drawn_and_encoded_by_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Recorder.opened = []
     monkeypatch.setattr(later_stages, "open_encoder", Recorder)
     overlay = Plain()
-    box = Detections(np.asarray([[4, 4, 20, 20]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64))
     parts = AfterBoxes(tracker=Tracker(), track_classifier=None, overlay=overlay)
     with LaterStages(parts, ("red",)) as later:
-        for width in (32, 64, 32, 32):
-            stages_ms = later.timed(frame(width), box, {"inference": 5.0})
+        for k, width in enumerate((32, 64, 32, 32)):
+            stages_ms = later.timed(frame(width), box(k), {"inference": 5.0})
             assert list(stages_ms) == ["tracking", "drawing", "encoding"]
         assert [r.size_wh for r in Recorder.opened] == [(32, 32), (64, 32)]
         assert Recorder.opened[0].times_s == pytest.approx([0, 0.04, 0.08])
@@ -167,7 +175,7 @@ def test_frames_are_tracked_drawn_and_encoded_by_size(
         assert overlay.results[-1].found()[0].track_id is not None
         folder = Recorder.opened[0].path.parent
         for width in range(100, 100 + MOST_ENCODERS):
-            later.timed(frame(width), box, {})
+            later.timed(frame(width), box(0), {})
         assert sum(r.is_open for r in Recorder.opened) == MOST_ENCODERS
     assert not any(r.is_open for r in Recorder.opened)
     assert not folder.exists()

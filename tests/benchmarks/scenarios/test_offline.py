@@ -77,7 +77,8 @@ def test_the_result_keeps_the_contract_of_bench(measured: dict[str, Any]) -> Non
     assert first["samples"] >= 16
     assert first["p50_ms"] is None
     assert "--scenario single" in first["p50_reason"]
-    assert set(first["stages_ms"]) == {"letterbox", "inference", "postprocess"}
+    measured_stages = {stage for stage, ms in first["stages_ms"].items() if ms is not None}
+    assert measured_stages == {"letterbox", "inference", "postprocess"}
     (ratio,) = measured["ratios"]
     assert (ratio["a"], ratio["b"], ratio["measure"]) == (first["name"], second["name"], "throughput")
     assert ratio["low"] <= ratio["ratio"] <= ratio["high"]

@@ -48,7 +48,7 @@ def simulated(
         return [Detections.empty() for _ in images_bgr], stages_ms
 
     monkeypatch.setattr(ModelDetector, "timed_batch", timed_batch)
-    given = Settings(duration_s=40, min_samples=1, warmup_s=1, **settings)
+    given = Settings(**{"duration_s": 24, "min_samples": 1, "warmup_s": 1, **settings})
     found: dict[str, Any] = scenario.bench([model], given, timeline=lambda: time)
     return found
 
@@ -95,7 +95,7 @@ def test_a_result_with_cameras_is_reported_and_compared(
     tiny_model: Path, picture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = (
-        simulated(paced, tiny_model, service_s, monkeypatch, source=picture, fps=30)
+        simulated(paced, tiny_model, service_s, monkeypatch, source=picture, fps=30, duration_s=8)
         for service_s in (0.02, 0.03)
     )
     (section,) = build_sections([("paced.json", a)])
