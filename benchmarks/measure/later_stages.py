@@ -113,7 +113,8 @@ class LaterStages:
             return None
         size_wh = image_bgr.shape[1], image_bgr.shape[0]
         try:
-            encoder, count = self._encoders.pop(size_wh, None) or (self._open(size_wh), 0)
+            is_open = size_wh in self._encoders
+            encoder, count = self._encoders.pop(size_wh) if is_open else (self._open(size_wh), 0)
             start_s = perf_counter()
             encoder.write(image_bgr, count / FPS)
             ms = (perf_counter() - start_s) * 1e3

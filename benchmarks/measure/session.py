@@ -58,6 +58,7 @@ class Scenario(Protocol):
         throughput: Whether models are loaded for most frames a second, not for the lowest latency.
         facts: Keys of the result that only this scenario has.
         is_interleaved: Whether the models take turns.
+        arrival: ``arrival``, how frames arrive, for the environment of each model; empty for one at a time.
     """
 
     name: str
@@ -71,6 +72,10 @@ class Scenario(Protocol):
 
     @property
     def is_interleaved(self) -> bool:
+        """See above."""
+
+    @property
+    def arrival(self) -> Mapping[str, str]:
         """See above."""
 
     def measure(self, session: Session) -> list[dict[str, Any]]:
@@ -136,9 +141,10 @@ def run_scenario(
         environment["monitors"] = summarise(monitor.trace(), found, run)
         environment["doubts"] += monitor_doubts(environment["monitors"])
     common = [*environment.pop("doubts"), *frame_doubts(footage)]
+    threads = settings.threads or "library default"
     for result, subject, own in zip(results, subjects, conditions, strict=True):
         result.update(_cold_start(subject, settings, throughput=scenario.throughput))
-        result["environment"] = {**environment, "threads": settings.threads or "library default", **own}
+        result["environment"] = {**environment, **scenario.arrival, "threads": threads, **own}
         result["doubts"] += common
     return _assembled(scenario, settings, frames, results)
 

@@ -61,6 +61,7 @@ class Preset:
         what = "all frames in one query" if samples is None else f"queries of {samples} frames, one at a time"
         self.measures = f"{what}, from decoded frame to boxes: {' + '.join(STAGES[1:])}"
         self.facts: Mapping[str, Any] = {"rules": self._rule.title, "note": NOTE}
+        self.arrival = {"arrival": name}
         self._runs: list[Run] = []
 
     def measure(self, session: Session) -> list[dict[str, Any]]:

@@ -108,6 +108,7 @@ class Offline:
     def __init__(self, settings: Settings) -> None:
         self.is_interleaved = settings.interleave
         self.facts: Mapping[str, Any] = {}
+        self.arrival = {"arrival": "all at once"}
 
     def measure(self, session: Session) -> list[dict[str, Any]]:
         """See ``benchmarks.measure.session.Scenario``."""

@@ -30,6 +30,7 @@ class SingleStream:
     def __init__(self, settings: Settings) -> None:
         self.is_interleaved = settings.interleave
         self.facts: Mapping[str, Any] = {}
+        self.arrival: Mapping[str, str] = {}
 
     def measure(self, session: Session) -> list[dict[str, Any]]:
         """See ``benchmarks.measure.session.Scenario``."""

@@ -102,6 +102,10 @@ def test_a_result_with_cameras_is_reported_and_compared(
     assert section.title == "Latency"
     frame = compare_results(a, b)["comparisons"][0]
     assert (frame["measure"], frame["a_ms"] < frame["b_ms"]) == ("frame", True)
+    slower = simulated(paced, tiny_model, 0.03, monkeypatch, source=picture, fps=15, duration_s=8)
+    doubts = compare_results(b, slower)["doubts"]
+    assert "how frames arrived differs: a camera at 30 frames/s / a camera at 15 frames/s" in doubts
+    assert not any("how frames arrived" in doubt for doubt in compare_results(a, b)["doubts"])
 
 
 def test_percentiles_of_frames_that_share_the_network_are_null_with_the_reason() -> None:
@@ -114,7 +118,7 @@ def test_percentiles_of_frames_that_share_the_network_are_null_with_the_reason()
     assert [figures[f"{name}_ms"] for name in ("p50", "p90", "p99")] == [None] * 3
     assert figures["p50_reason"] == SHARED
     assert "p50_upper_ms" not in figures
-    assert any("3 frames were left out" in doubt for doubt in figures["doubts"])
+    assert any("3 of 103 frames were left out" in doubt for doubt in figures["doubts"])
 
 
 def test_a_real_model_reads_real_cameras(tiny_model: Path, picture: str) -> None:
