@@ -50,8 +50,9 @@ class Cameras:
             )
         self.name, self._settings, self._timeline = name, settings, timeline
         cameras = "a camera" if settings.streams == 1 else f"{settings.streams} cameras"
-        self.arrival = {"arrival": f"{cameras} at {settings.fps:g} frames/s"}
-        self.measures = f"{self.arrival['arrival']}, newest frame first, from encoded frame to boxes: {' + '.join(STAGES)}"
+        at_rate = f"{cameras} at {settings.fps:g} frames/s"
+        self.arrival = {"arrival": at_rate}
+        self.measures = f"{at_rate}, newest frame first, from encoded frame to boxes: {' + '.join(STAGES)}"
         self.facts: Mapping[str, Any] = {"fps": settings.fps, "streams": settings.streams}
         self._runs: list[Run] = []
 
