@@ -35,15 +35,17 @@ class Session:
         settings: How to measure.
         footage: The frames.
         subjects: What is measured, in the order of the results.
-        tick: Called between rounds: watches the speed of the machine.
-        monitor: Reads the sensors.
+        watch: Records the conditions of the machine.
+        sensors: The sensors of the machine.
+        monitor: Reads them.
         energy: Measures energy.
     """
 
     settings: Settings
     footage: Footage
     subjects: Sequence[Subject]
-    tick: Callable[[], None]
+    watch: Watch
+    sensors: Sensors
     monitor: Monitor
     energy: EnergyMeasurement
 
@@ -114,39 +116,73 @@ def run_scenario(
         UsageError: The source is a camera, there is no such backend, or a file has another, fixed input size.
     """
     footage = Footage(settings.source)
-    found = sensors()
     with ExitStack() as stack:
-        monitor = stack.enter_context(Monitor(found.sensors))
-        idle = measure_idle(monitor, found, settings.duration_s)
         labels = names or list(map(str, models))
-        subjects = open_subjects(models, settings, labels, stack, throughput=scenario.throughput)
-        watch = Watch()
-        session = Session(
-            settings=settings,
+        session = _open(
+            models,
+            labels,
+            settings,
             footage=footage,
-            subjects=subjects,
-            tick=watch.tick,
-            monitor=monitor,
-            energy=EnergyMeasurement(monitor, found, idle, settings.duration_s),
+            sensors=sensors(),
+            stack=stack,
+            throughput=scenario.throughput,
         )
-        start_s = monitor.sample()
-        figures = scenario.measure(session)
-        run = Window(start_s, monitor.sample())
-        environment, frames = watch.finish(), footage.describe()
-        results = [
-            {**identity(subject), **own, **complete(own, subject.detector.backend), **energy}
-            for subject, own, energy in zip(subjects, figures, scenario.energy(session), strict=True)
-        ]
-        conditions = [dict(subject.detector.backend.conditions) for subject in subjects]
-        environment["monitors"] = summarise(monitor.trace(), found, run)
-        environment["doubts"] += monitor_doubts(environment["monitors"])
-    common = [*environment.pop("doubts"), *frame_doubts(footage)]
-    threads = settings.threads or "library default"
-    for result, subject, own in zip(results, subjects, conditions, strict=True):
+        results, environment, frames = _measured(scenario, session)
+    doubts = [*environment.pop("doubts"), *frame_doubts(footage)]
+    for result, subject in zip(results, session.subjects, strict=True):
         result.update(_cold_start(subject, settings, throughput=scenario.throughput))
-        result["environment"] = {**environment, **scenario.arrival, "threads": threads, **own}
-        result["doubts"] += common
+        result["environment"] = {**environment, **result["environment"]}
+        result["doubts"] += doubts
     return _assembled(scenario, settings, frames, results)
+
+
+def _open(
+    models: Sequence[Path],
+    names: Sequence[str],
+    settings: Settings,
+    *,
+    footage: Footage,
+    sensors: Sensors,
+    stack: ExitStack,
+    throughput: bool,
+) -> Session:
+    """Measure the idle power, then load the models."""
+    monitor = stack.enter_context(Monitor(sensors.sensors))
+    idle = measure_idle(monitor, sensors, settings.duration_s)
+    return Session(
+        settings=settings,
+        footage=footage,
+        subjects=open_subjects(models, settings, names, stack, throughput=throughput),
+        watch=Watch(),
+        sensors=sensors,
+        monitor=monitor,
+        energy=EnergyMeasurement(monitor, sensors, idle, settings.duration_s),
+    )
+
+
+def _measured(
+    scenario: Scenario, session: Session
+) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+    """The results of all models, the conditions of the run, and the frames that were taken."""
+    start_s = session.monitor.sample()
+    figures = scenario.measure(session)
+    run = Window(start_s, session.monitor.sample())
+    environment, frames = session.watch.finish(), session.footage.describe()
+    energy = scenario.energy(session)
+    environment["monitors"] = summarise(session.monitor.trace(), session.sensors, run)
+    environment["doubts"] += monitor_doubts(environment["monitors"])
+    environment |= {**scenario.arrival, "threads": session.settings.threads or "library default"}
+    results = [
+        {
+            **identity(subject),
+            **own,
+            **complete(own, subject.detector.backend),
+            **spent,
+            "environment": dict(subject.detector.backend.conditions),
+        }
+        for subject, own, spent in zip(session.subjects, figures, energy, strict=True)
+    ]
+    return results, environment, frames
 
 
 def frame_doubts(footage: Footage) -> list[str]:

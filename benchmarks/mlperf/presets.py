@@ -89,7 +89,7 @@ class Preset:
         start_s, gpu_ms = session.monitor.sample(), gpu_time.total_ms(subject.tiled)
         taken = self._queries(subject, library)
         self._runs.append(Run(Window(start_s, session.monitor.sample()), taken.ends_s))
-        session.tick()
+        session.watch.tick()
         figures = query_figures(taken, self._rule)
         if gpu_ms is None:
             return {**figures, **gpu_time.figures_of([], subject.detector.backend.name)}

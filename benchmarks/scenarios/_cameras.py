@@ -62,7 +62,7 @@ class Cameras:
         with progress("bench", len(session.subjects)) as advance:
             for subject in session.subjects:
                 found.append(self._of(subject, session))
-                session.tick()
+                session.watch.tick()
                 advance()
         return found
 

@@ -114,7 +114,7 @@ class Offline:
         """See ``benchmarks.measure.session.Scenario``."""
         with ExitStack() as stack:
             rates = [_rates(subject, stack) for subject in session.subjects]
-            collect_rates(rates, session.footage, session.settings, session.tick)
+            collect_rates(rates, session.footage, session.settings, session.watch.tick)
             return [_figures(rate) for rate in rates]
 
     def energy(self, session: Session) -> list[dict[str, Any]]:

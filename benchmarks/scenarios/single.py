@@ -37,7 +37,7 @@ class SingleStream:
         detectors = [subject.tiled for subject in session.subjects]
         with ExitStack() as stack:
             later = _later(session, stack)
-            samples = collect(detectors, session.footage, session.settings, session.tick, later=later)
+            samples = collect(detectors, session.footage, session.settings, session.watch.tick, later=later)
         figures = [
             {**figures_of(taken), **gpu_time.figures_of(taken.gpu_ms, subject.detector.backend.name)}
             for subject, taken in zip(session.subjects, samples, strict=True)
