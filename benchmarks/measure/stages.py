@@ -71,18 +71,19 @@ def _pure_inference(figures: Mapping[str, Any], backend: Backend) -> dict[str, A
 
 def _end_to_end(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Median time of all stages of a frame that were measured; null with the reason."""
-    stages = [
-        stage for stage in ORDER if stage not in TRANSFERS and figures["stages_ms"].get(stage) is not None
-    ]
-    covers = " + ".join(stages)
+    measured = [stage for stage in ORDER if figures["stages_ms"].get(stage) is not None]
+    samples = {**figures.get("samples_ms", {}), **figures.get("samples_other_ms", {})}
+    frames = len(samples.get("inference", ()))
+    # A stage that failed during the run has fewer samples than frames.
+    whole = [s for s in measured if s not in TRANSFERS and len(samples.get(s, ())) in {0, frames}]
+    covers = " + ".join(whole)
     if figures.get("p50_ms") is None:
         return {
             "end_to_end_ms": None,
             "end_to_end_covers": covers,
             "end_to_end_reason": figures["p50_reason"],
         }
-    samples = {**figures.get("samples_ms", {}), **figures.get("samples_other_ms", {})}
     if not samples:
         return {"end_to_end_ms": figures["p50_ms"], "end_to_end_covers": covers}
-    total_ms = np.sum([samples[stage] for stage in stages], axis=0)
+    total_ms = np.sum([samples[stage] for stage in whole], axis=0)
     return {"end_to_end_ms": round(float(np.median(total_ms)), 3), "end_to_end_covers": covers}

@@ -110,6 +110,13 @@ def test_without_percentiles_end_to_end_is_null_with_their_reason() -> None:
     assert "--scenario single" in complete(given, cast("Any", copying))["stages_reason"]["host_to_device"]
 
 
+def test_a_stage_that_failed_during_the_run_is_not_part_of_end_to_end() -> None:
+    given = dict(figures(gpu_compute_ms=None, tracking=0.5, encoding=10.0))
+    given["samples_other_ms"] = {**given["samples_other_ms"], "encoding": [10.0] * 3}
+    found = complete(given, backend("ov", "CPU"))
+    assert (found["end_to_end_ms"], "encoding" in found["end_to_end_covers"]) == (12.5, False)
+
+
 def test_gpu_times_of_a_group_are_shared_equally() -> None:
     samples = Samples()
     GpuTotals(13.0, (2.0, 1.0)).add_since(GpuTotals(10.0, (1.0, 0.4)), samples, 3)
