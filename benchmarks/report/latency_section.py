@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.measure.stages import adding_up
 from benchmarks.monitoring.summary import energy_in_words, in_words
 from benchmarks.report import plots
 from benchmarks.report.page import (
@@ -61,7 +62,7 @@ def latency_section(bench: Result, title: str = "Latency") -> Section:
         ),
         *_monitor_lines(models),
         Plot(
-            svg=plots.stage_bars([(m["name"], m["stages_ms"]) for m in models]),
+            svg=plots.stage_bars([(m["name"], adding_up(m)) for m in models]),
             caption="Median time of each stage.",
         ),
         Plot(
