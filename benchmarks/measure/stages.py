@@ -42,12 +42,6 @@ def complete(figures: Mapping[str, Any], backend: Backend) -> dict[str, Any]:
     }
 
 
-def adding_up(model: Mapping[str, Any]) -> dict[str, float]:
-    """The measured stages of a model's result whose sum is the time of a frame."""
-    nested = {stage for parts in model.get("stages_within", {}).values() for stage in parts}
-    return {s: ms for s, ms in model["stages_ms"].items() if ms is not None and s not in nested}
-
-
 def _no_transfers(backend: Backend) -> str:
     """Why copies to a GPU and back have no time."""
     if backend.transfers_ms is not None:

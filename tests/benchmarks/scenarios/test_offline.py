@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.measure import cold
 from benchmarks.measure.collect import Settings
 from benchmarks.measure.footage import draw_street
+from benchmarks.report.blocks import Details, Prose, Table
 from benchmarks.report.sections import build_sections
 from benchmarks.scenarios.offline import Rates, bench
 from benchmarks.statistics.compare import LEAST_ROUNDS
@@ -97,4 +98,11 @@ def test_cold_start_and_memory_are_measured_and_energy_has_a_value_or_a_reason(
 
 def test_it_is_a_section_of_a_report(measured: dict[str, Any]) -> None:
     (section,) = build_sections([("offline.json", measured)])
-    assert section.title == "Result: offline.json"
+    assert section.title == "Throughput"
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["throughput\nframes per second"] == measured["models"][0]["throughput_fps"]
+    (missing,) = (
+        b for b in section.blocks if isinstance(b, Details) and b.summary.startswith("Not measured")
+    )
+    assert any("--scenario single" in b.text for b in missing.blocks if isinstance(b, Prose))
