@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
 from benchmarks.measure import gpu_time
 from benchmarks.measure.footage import Footage
 from benchmarks.measure.samples import Samples
+from benchmarks.measure.steady import keep_steady
 from benchmarks.statistics.compare import LEAST_ROUNDS
+from benchmarks.statistics.steady_state import BATCH, truncation
 from edgestill.errors import UsageError
 from edgestill.progress import Advance, progress
 from runtime.detector import TimedDetector
@@ -23,6 +26,7 @@ from runtime.tiling import Tiling
 
 TURN = 4  # frames of one model in a round, before the next model or the calibration
 WARMUP_RUNS = 3  # lower limit, however short the warm-up
+WARMUP_LIMIT = 4  # times the warm-up that was asked for, while the times are not steady
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,8 @@ class Settings:
         input_hw: Input height and width in pixels, for files with free sizes; None for the files' own.
         interleave: Whether models are measured alternately; else one after the other.
         tilings: Each model is measured with each of them.
+        processes: Fresh processes of each model, in which it is measured; 0 for this one alone.
+        builds: Model files, and another build of each of them, which processes use in turns with it.
     """
 
     source: str | None = None
@@ -55,6 +61,8 @@ class Settings:
     input_hw: tuple[int, int] | None = None
     interleave: bool = False
     tilings: tuple[Tiling, ...] = (Tiling(),)
+    processes: int = 0
+    builds: tuple[tuple[Path, Path], ...] = ()
 
     def __post_init__(self) -> None:
         if self.duration_s < 0 or self.warmup_s < 0 or self.min_samples < 1:
@@ -62,6 +70,11 @@ class Settings:
                 f"duration {self.duration_s:g} s, warm-up {self.warmup_s:g} s, {self.min_samples} samples: "
                 "nothing to measure",
                 hint="give times of 0 or more, and at least one sample",
+            )
+        if self.processes < 0 or (self.builds and not self.processes):
+            raise UsageError(
+                f"{len(self.builds)} other builds in {self.processes} processes: nothing takes turns",
+                hint="--processes 8",
             )
 
 
@@ -73,7 +86,9 @@ def collect(
     Each detector gets the same frames. Several are measured in as many rounds as a comparison needs, or more.
     """
     samples = [Samples() for _ in detectors]
-    _warm_up(detectors, footage, settings.warmup_s)
+    frames = footage.take(WARMUP_RUNS)
+    for detector, taken in zip(detectors, samples, strict=True):
+        taken.warmup_ms.append(warm_up(detector, frames, settings.warmup_s))
     groups = [list(range(len(detectors)))] if settings.interleave else [[k] for k in range(len(detectors))]
     least = LEAST_ROUNDS if len(detectors) > 1 else 1
     seconds = max(1, round(settings.duration_s * len(detectors)))
@@ -85,10 +100,11 @@ def collect(
             while round_number < least or not all(_enough(samples[k], settings) for k in group):
                 frames = footage.take(TURN)
                 for k in group if round_number % 2 == 0 else reversed(group):
-                    _turn(detectors[k], frames, samples[k], round_number)
+                    take_turn(detectors[k], frames, samples[k], round_number)
                     meter.show(sum(taken.total_ms for taken in samples))
                 tick()
                 round_number += 1
+    keep_steady(samples, together=settings.interleave, least_rounds=least)
     return samples
 
 
@@ -108,16 +124,32 @@ class _Meter:
             self._advance(step)
 
 
-def _warm_up(detectors: Sequence[TimedDetector], footage: Footage, seconds: float) -> None:
-    frames = footage.take(WARMUP_RUNS)
-    for detector in detectors:
-        start, runs = perf_counter(), 0
-        while runs < WARMUP_RUNS or perf_counter() - start < seconds:
-            detector.timed(frames[runs % len(frames)].image_bgr)
-            runs += 1
+def warm_up(detector: TimedDetector, frames: Sequence[Frame], seconds: float) -> list[float]:
+    """Run a detector until its times are steady; milliseconds of inference of each run.
+
+    Args:
+        detector: The detector.
+        frames: Frames that are repeated.
+        seconds: Shortest time; the longest is ``WARMUP_LIMIT`` times as long.
+    """
+    start, times_ms = perf_counter(), list[float]()
+    while len(times_ms) < WARMUP_RUNS or not _is_warm(times_ms, perf_counter() - start, seconds):
+        _, stages_ms = detector.timed(frames[len(times_ms) % len(frames)].image_bgr)
+        times_ms.append(stages_ms["inference"])
+    return times_ms
 
 
-def _turn(detector: TimedDetector, frames: Sequence[Frame], samples: Samples, round_number: int) -> None:
+def _is_warm(times_ms: Sequence[float], elapsed_s: float, least_s: float) -> bool:
+    if elapsed_s < least_s:
+        return False
+    # Looked at after each batch: before, there is nothing new to see.
+    return elapsed_s >= WARMUP_LIMIT * least_s or (
+        len(times_ms) % BATCH == 0 and truncation(times_ms) is not None
+    )
+
+
+def take_turn(detector: TimedDetector, frames: Sequence[Frame], samples: Samples, round_number: int) -> None:
+    """Add the samples of one turn; a first run is not counted."""
     detector.timed(frames[0].image_bgr)
     for frame in frames:
         before = gpu_time.total_ms(detector)

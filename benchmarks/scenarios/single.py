@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arms.processes import Arm, collect_in_processes
 from benchmarks.measure import cold, gpu_time
 from benchmarks.measure.collect import Settings, collect
 from benchmarks.measure.environment import Watch
@@ -77,7 +78,10 @@ def bench(
         subjects = subjects_of(models, detectors, settings.tilings, names or list(map(str, models)))
         tiled = [TiledDetector(subject.detector, subject.tiling) for subject in subjects]
         start_s = monitor.sample()
-        samples = collect(tiled, footage, settings, watch.tick)
+        if settings.processes:
+            samples = collect_in_processes(arms_of(subjects, settings), footage, settings, watch.tick)
+        else:
+            samples = collect(tiled, footage, settings, watch.tick)
         run = Window(start_s, monitor.sample())
         environment, frames = watch.finish(), footage.describe()
         energy = EnergyMeasurement(monitor, found, idle, footage, settings.duration_s)
@@ -94,6 +98,9 @@ def bench(
         environment["monitors"] = summarise(monitor.trace(), found, run)
         environment["doubts"] += monitor_doubts(environment["monitors"])
     common = [*environment.pop("doubts"), *frame_doubts(footage)]
+    if settings.processes:
+        for result, arm in zip(results, arms_of(subjects, settings), strict=True):
+            result["builds"] = len({sha256_file(path) for path in arm.builds})
     for result, subject, own in zip(results, subjects, conditions, strict=True):
         tile, overlap = str(subject.tiling), subject.tiling.overlap
         started = cold.measure(subject.path, tile=tile, tile_overlap=overlap, **options)
@@ -102,18 +109,26 @@ def bench(
         result["rss_mib"] = started["rss_mib"]
         result["environment"] = {**environment, "threads": settings.threads or "library default", **own}
         result["doubts"] += common
+    is_paired = (settings.interleave or settings.processes > 0) and len(subjects) > 1
     return {
         "kind": "bench",
         "scenario": "single",
         "measures": "one frame at a time, from encoded frame to boxes: " + " + ".join(STAGES),
-        "interleaved": settings.interleave and len(subjects) > 1,
+        "interleaved": is_paired,
+        "processes": settings.processes or None,
         "footage": frames,
         "warmup_s": settings.warmup_s,
         "models": results,
-        "ratios": [
-            c for other in results[1:] for c in compare_models(results[0], other, paired=settings.interleave)
-        ],
+        "ratios": [c for other in results[1:] for c in compare_models(results[0], other, paired=is_paired)],
     }
+
+
+def arms_of(subjects: Sequence[Subject], settings: Settings) -> list[Arm]:
+    """The subjects with their other builds, for ``benchmarks.arms.processes``."""
+    return [
+        Arm(builds=(s.path, *(other for model, other in settings.builds if model == s.path)), tiling=s.tiling)
+        for s in subjects
+    ]
 
 
 def subjects_of(

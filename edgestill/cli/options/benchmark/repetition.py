@@ -1,0 +1,59 @@
+"""``--processes`` and ``--build``: how often a measurement is begun anew."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from edgestill.cli.options.model import model_file
+from edgestill.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="measure each model in N fresh processes, in turns with those of the others (5 or more for a "
+        "verdict); the interval of a ratio then covers the difference between processes",
+    )
+    parser.add_argument(
+        "--build",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("MODEL", "OTHER"),
+        help="another build of MODEL, which its processes use in turns with it, e.g. a second engine of one "
+        "ONNX file; repeatable",
+    )
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say, as keyword arguments of ``benchmarks.measure.collect.Settings``.
+
+    Raises:
+        UsageError: They contradict other flags, or name a model that is not measured.
+    """
+    if args.processes < 0 or (args.build and not args.processes):
+        raise UsageError(
+            f"--processes {args.processes}{' with --build' if args.build else ''} measures nothing",
+            hint="e.g. --processes 8",
+        )
+    if args.processes and args.scenario != "single":
+        raise UsageError(
+            f"--processes does not go with --scenario {args.scenario}", hint="leave one of them out"
+        )
+    unknown = [model for model, _ in args.build if model not in args.models]
+    if unknown:
+        raise UsageError(
+            f"--build {unknown[0]}: no model of that name is measured",
+            hint=f"one of {', '.join(args.models)}, as it is written in the command",
+        )
+    return {"processes": args.processes, "builds": tuple((_path(a), _path(b)) for a, b in args.build)}
+
+
+def _path(model: str) -> Path:
+    return model_file(model)
