@@ -33,6 +33,7 @@ from benchmarks.measure.samples import Samples
 from benchmarks.measure.steady import keep_steady
 from benchmarks.statistics.compare import LEAST_ROUNDS
 from edgestill.errors import DeviceError
+from edgestill.files import sha256_file
 from edgestill.progress import progress
 from runtime.tiling import Tiling
 
@@ -51,6 +52,11 @@ class Arm:
 
     builds: tuple[Path, ...]
     tiling: Tiling
+
+
+def arm_of(path: Path, tiling: Tiling, settings: Settings) -> Arm:
+    """A model with the other builds that the settings have of it."""
+    return Arm(builds=(path, *(other for model, other in settings.builds if model == path)), tiling=tiling)
 
 
 class Worker:
@@ -136,7 +142,7 @@ def collect_in_processes(
     Raises:
         DeviceError: A process ended or did not answer.
     """
-    taken = [Samples() for _ in arms]
+    taken = [Samples(builds=len({sha256_file(path) for path in arm.builds})) for arm in arms]
     with progress("bench", settings.processes) as advance:
         for number in range(settings.processes):
             with ExitStack() as stack:
@@ -148,13 +154,22 @@ def collect_in_processes(
                     workers[k].wait_until_ready()
                     taken[k].warmup_ms.append(workers[k].warmup_ms)
                 footage.restart()
-                _rounds(workers, order, taken, number, footage, settings, tick)
+                _rounds(
+                    workers=workers,
+                    order=order,
+                    taken=taken,
+                    number=number,
+                    footage=footage,
+                    settings=settings,
+                    tick=tick,
+                )
             advance()
     keep_steady(taken, together=True, least_rounds=settings.processes * LEAST_OF_PROCESS // 2)
     return taken
 
 
 def _rounds(
+    *,
     workers: dict[int, Worker],
     order: Sequence[int],
     taken: Sequence[Samples],

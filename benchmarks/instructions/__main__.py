@@ -1,4 +1,4 @@
-"""``python -m benchmarks.instructions``: whether pre- and post-processing take more instructions than before."""
+"""``python -m benchmarks.instructions``: whether pre- and post-processing became more expensive."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Counts the instructions of a stage a frame, by ``perf stat`` or by valgrind's callgrind.
 
-The count of a process with N frames is taken from that of one with 2 N; what is left are the instructions of N
-frames, without those of starting Python and loading the inputs. Both are fresh processes with the same seed of
-hashes, one thread, and no instructions beyond AVX2, so that the same libraries take the same way on most
-machines. callgrind emulates a processor without AVX-512 and counts each instruction once; perf counts what the
-processor retired in user mode. Counts of the two are not compared with each other.
+The count of a process with N frames is taken from that of one with 2 N; what is left are the instructions of
+N frames, without those of starting Python and loading the inputs. Both are fresh processes with the same seed
+of hashes, one thread, and no instructions beyond AVX2, so that the same libraries take the same way on most
+machines. callgrind emulates a processor without AVX-512 and counts each instruction once; perf counts what
+the processor retired in user mode. Counts of the two are not compared with each other.
 
 Sources: https://valgrind.org/docs/manual/cl-manual.html, https://perfwiki.github.io/main/, for the variables
 https://numpy.org/doc/stable/reference/simd/build-options.html and
@@ -38,8 +38,8 @@ FIXED = {
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-ERMS,-FSRM",
 }
 NO_TOOL = (
-    "instructions cannot be counted: valgrind is not installed (apt install valgrind), and perf is not, or has "
-    "no counters here"
+    "instructions cannot be counted: valgrind is not installed (apt install valgrind), and perf is not, or "
+    "has no counters here"
 )
 
 

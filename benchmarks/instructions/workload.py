@@ -1,8 +1,8 @@
 """A stage that runs on stored inputs, and nothing else: the process whose instructions are counted.
 
 ``python -m benchmarks.instructions.workload FILE.npz STAGE COUNT`` runs the stage on ``COUNT`` frames. The
-model does not run: its outputs are in the file. Collecting garbage is switched off, and OpenCV has one thread,
-so that a process does the same each time.
+model does not run: its outputs are in the file. Collecting garbage is switched off, and OpenCV has one
+thread, so that a process does the same each time.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class Samples:
         total_ms: Total time, milliseconds.
         gpu_ms: Milliseconds that each sample computed on the GPU; empty if that is not measured.
         processes: Number of the process of each sample; empty if there was one.
+        builds: Different model files that the processes used in turns.
         warmup_ms: Milliseconds of inference of each run of the warm-up, by process.
         cut_ms: Milliseconds of the frames that were left out, because the model was not in its steady state.
         is_steady: Whether a steady state was reached.
@@ -42,6 +43,7 @@ class Samples:
     total_ms: float = 0.0
     gpu_ms: list[float] = field(default_factory=list)
     processes: list[int] = field(default_factory=list)
+    builds: int = 1
     warmup_ms: list[list[float]] = field(default_factory=list)
     cut_ms: list[float] = field(default_factory=list)
     is_steady: bool = True
@@ -104,15 +106,15 @@ def figures_of(samples: Samples) -> dict[str, Any]:
         "doubts": sample_doubts(samples),
         "samples_ms": samples.stages_ms,
         "rounds": samples.rounds,
-        **({"processes": samples.processes} if samples.processes else {}),
+        **({"processes": samples.processes, "builds": samples.builds} if samples.processes else {}),
     }
 
 
 def steady_state_of(samples: Samples) -> dict[str, Any]:
-    """How long the model ran before its times were steady, as plain data; see ``benchmarks.measure.steady``."""
+    """What ran before the times were steady, as plain data; see ``benchmarks.measure.steady``."""
     return {
         "reached": samples.is_steady,
-        "method": "MSER-5 and a rank-sum test over warm-up and run, see benchmarks/statistics/steady_state.py",
+        "method": "MSER-5 and a rank-sum test, over the warm-up and the run",
         "warmup_runs": [len(times_ms) for times_ms in samples.warmup_ms],
         "cut_samples": len(samples.cut_ms),
         "cut_ms": samples.cut_ms,

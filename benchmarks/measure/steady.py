@@ -11,8 +11,8 @@ from benchmarks.statistics.steady_state import truncation
 def keep_steady(samples: Sequence[Samples], *, together: bool, least_rounds: int) -> None:
     """Leave out the rounds before the steady state, see ``benchmarks.statistics.steady_state``.
 
-    The steady state of a process is looked for in its warm-up and its samples together, so that nothing is cut
-    where the warm-up was long enough.
+    The steady state of a process is looked for in its warm-up and its samples together, so that nothing is
+    cut where the warm-up was long enough.
 
     Args:
         samples: Of each model; changed.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import plots
+from benchmarks.report.history_plot import history_section
 from benchmarks.report.latency_section import (
     VERDICT_TONES,
     comparison_section,
@@ -89,6 +90,7 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
         accuracy_against_latency(_of(by_kind, "bench"), _of(by_kind, "eval")),
         accuracy_section(_of(by_kind, "eval")),
         *_latency_sections(by_kind.get("bench", [])),
+        history_section(_of(by_kind, "bench")),
         comparison_section([c for r in _of(by_kind, "compare") for c in r["comparisons"]]),
         *(training_section(result, source) for source, result in by_kind.get("distill", [])),
         exports_section(_of(by_kind, "export")),

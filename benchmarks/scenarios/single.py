@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arms.processes import Arm, collect_in_processes
+from benchmarks.arms.processes import arm_of, collect_in_processes
 from benchmarks.measure import cold, gpu_time
 from benchmarks.measure.collect import Settings, collect
 from benchmarks.measure.environment import Watch
@@ -79,7 +79,8 @@ def bench(
         tiled = [TiledDetector(subject.detector, subject.tiling) for subject in subjects]
         start_s = monitor.sample()
         if settings.processes:
-            samples = collect_in_processes(arms_of(subjects, settings), footage, settings, watch.tick)
+            arms = [arm_of(subject.path, subject.tiling, settings) for subject in subjects]
+            samples = collect_in_processes(arms, footage, settings, watch.tick)
         else:
             samples = collect(tiled, footage, settings, watch.tick)
         run = Window(start_s, monitor.sample())
@@ -98,9 +99,6 @@ def bench(
         environment["monitors"] = summarise(monitor.trace(), found, run)
         environment["doubts"] += monitor_doubts(environment["monitors"])
     common = [*environment.pop("doubts"), *frame_doubts(footage)]
-    if settings.processes:
-        for result, arm in zip(results, arms_of(subjects, settings), strict=True):
-            result["builds"] = len({sha256_file(path) for path in arm.builds})
     for result, subject, own in zip(results, subjects, conditions, strict=True):
         tile, overlap = str(subject.tiling), subject.tiling.overlap
         started = cold.measure(subject.path, tile=tile, tile_overlap=overlap, **options)
@@ -109,26 +107,18 @@ def bench(
         result["rss_mib"] = started["rss_mib"]
         result["environment"] = {**environment, "threads": settings.threads or "library default", **own}
         result["doubts"] += common
-    is_paired = (settings.interleave or settings.processes > 0) and len(subjects) > 1
     return {
         "kind": "bench",
         "scenario": "single",
         "measures": "one frame at a time, from encoded frame to boxes: " + " + ".join(STAGES),
-        "interleaved": is_paired,
-        "processes": settings.processes or None,
+        "interleaved": settings.interleave and len(subjects) > 1,
         "footage": frames,
         "warmup_s": settings.warmup_s,
         "models": results,
-        "ratios": [c for other in results[1:] for c in compare_models(results[0], other, paired=is_paired)],
+        "ratios": [
+            c for other in results[1:] for c in compare_models(results[0], other, paired=settings.interleave)
+        ],
     }
-
-
-def arms_of(subjects: Sequence[Subject], settings: Settings) -> list[Arm]:
-    """The subjects with their other builds, for ``benchmarks.arms.processes``."""
-    return [
-        Arm(builds=(s.path, *(other for model, other in settings.builds if model == s.path)), tiling=s.tiling)
-        for s in subjects
-    ]
 
 
 def subjects_of(

@@ -1,12 +1,13 @@
 """Percentiles with confidence bounds on both sides, or none if there are too few samples.
 
-With n independent samples the t-th largest is an upper bound of the percentile p at confidence c if
-P[Bin(n, 1 - p) <= t - 1] <= 1 - c. Below the n for which that holds for t = 1 (459 for p99 at 99 %) even the
-maximum is no bound, and no percentile is reported. By the same argument from the other side, the t-th smallest
-is a lower bound if P[Bin(n, p) <= t - 1] <= 1 - c. No distribution of the times is assumed. Each bound holds at
+With n independent samples the t-th largest is an upper bound of the percentile p at confidence c if P[Bin(n,
+1 - p) <= t - 1] <= 1 - c. Below the n for which that holds for t = 1 (459 for p99 at 99 %) even the maximum
+is no bound, and no percentile is reported. By the same argument from the other side, the t-th smallest is a
+lower bound if P[Bin(n, p) <= t - 1] <= 1 - c. No distribution of the times is assumed. Each bound holds at
 99 %, both together at 98 %.
 
-Source: David and Nagaraja, Order Statistics, 3rd edition 2003, section 7.1; early stopping of MLPerf's loadgen, without its extra order statistic,
+Source: David and Nagaraja, Order Statistics, 3rd edition 2003, section 7.1; early stopping of MLPerf's
+loadgen, without its extra order statistic,
 https://github.com/mlcommons/inference/blob/master/loadgen/early_stopping.cc
 """
 

@@ -1,14 +1,16 @@
 """Where the steady state of a run begins, how many independent samples a run is worth, and whether it drifts.
 
-A run is its samples in order. Its steady state begins where leaving out more of the beginning does not make the
-standard error of the mean smaller: MSER-5, on means of five samples. Chance alone moves that point, so what
-lies before it is cut only where its median differs from that of the rest by a margin, and by a rank-sum test.
+A run is its samples in order. Its steady state begins where leaving out more of the beginning does not make
+the standard error of the mean smaller: MSER-5, on means of five samples. Chance alone moves that point, so
+what lies before it is cut only where its median differs from that of the rest by a margin, and by a rank-sum
+test.
 
 Sources: White, An effective truncation heuristic for bias reduction in simulation output, Simulation 69(6),
-1997, and White, Cobb and Spratt, A comparison of five steady-state truncation heuristics for simulation, Winter
-Simulation Conference 2000 (MSER-5); Geyer, Practical Markov chain Monte Carlo, Statistical Science 7(4), 1992
-(initial monotone sequence); Hamed and Rao, A modified Mann-Kendall trend test for autocorrelated data, Journal
-of Hydrology 204, 1998; Sen, Estimates of the regression coefficient based on Kendall's tau, JASA 63, 1968.
+1997, and White, Cobb and Spratt, A comparison of five steady-state truncation heuristics for simulation,
+Winter Simulation Conference 2000 (MSER-5); Geyer, Practical Markov chain Monte Carlo, Statistical Science
+7(4), 1992 (initial monotone sequence); Hamed and Rao, A modified Mann-Kendall trend test for autocorrelated
+data, Journal of Hydrology 204, 1998; Sen, Estimates of the regression coefficient based on Kendall's tau,
+JASA 63, 1968.
 """
 
 from __future__ import annotations
@@ -75,8 +77,8 @@ def truncation(times: Sequence[float]) -> int | None:
 def effective_samples(times: Sequence[float]) -> float:
     """Number of independent samples whose mean would be as certain as that of these.
 
-    Autocorrelations are summed in pairs of lags, as long as the pairs are positive, and none may exceed the one
-    before. It is at most the number of samples.
+    Autocorrelations are summed in pairs of lags, as long as the pairs are positive, and none may exceed the
+    one before. It is at most the number of samples.
     """
     values = np.asarray(times, np.float64)
     n = len(values)
@@ -128,8 +130,8 @@ def doubts(times: Sequence[float], what: str) -> list[str]:
     worth = effective_samples(times)
     if worth < len(times) / 2:
         found.append(
-            f"the {what}s are correlated: {len(times)} samples are worth {worth:.0f} independent ones, and the "
-            "bounds of percentiles are for independent samples"
+            f"the {what}s are correlated: {len(times)} samples are worth {worth:.0f} independent ones, and "
+            "the bounds of percentiles are for independent samples"
         )
     return found
 
@@ -140,7 +142,7 @@ def _mser(means: NDArray[np.float64]) -> float:
 
 
 def _differs(before: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
-    """Whether two parts have different medians, by a margin and by the rank-sum test (normal approximation)."""
+    """Whether two parts have different medians, by a margin and by the rank-sum test."""
     if abs(float(np.median(before) / np.median(after)) - 1) < CUT_DIFFERENCE:
         return False
     both = np.concatenate([before, after])

@@ -85,7 +85,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         threads=args.threads,
         trust_engine=args.trust_engine,
         input_hw=sizes.chosen(args),
-        interleave=args.interleave,
         tilings=tiles.tilings(args, args.tile or ["1x1"]),
         **repetition.settings(args),
     )

@@ -46,6 +46,7 @@ class Fake:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(processes, "Worker", Fake)
+    monkeypatch.setattr(processes, "sha256_file", str)
     Fake.log = []
     return Fake.log
 
@@ -89,9 +90,10 @@ def test_rounds_are_numbered_over_all_processes(log: list[str], picture: str) ->
 
 def test_builds_of_an_arm_take_turns(log: list[str], picture: str) -> None:
     second = Path("a2.onnx")
-    collect_in_processes(
+    a, b = collect_in_processes(
         [arm(A, second), arm(B)], Footage(picture), settings_of(picture, processes=3), lambda: None
     )
+    assert (a.builds, b.builds) == (2, 1)
     starts = [line for line in log if line.startswith("start a")]
     assert starts == ["start a", "start a2", "start a"]
 

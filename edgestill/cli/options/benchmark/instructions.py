@@ -1,4 +1,4 @@
-"""``--count-instructions``: what pre- and post-processing cost, in a measure that a busy machine can repeat."""
+"""``--count-instructions``: what pre- and post-processing cost, as a busy machine can repeat it."""
 
 from __future__ import annotations
 

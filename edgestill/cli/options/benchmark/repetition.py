@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from edgestill.cli.options.model import model_file
@@ -52,8 +51,6 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
             f"--build {unknown[0]}: no model of that name is measured",
             hint=f"one of {', '.join(args.models)}, as it is written in the command",
         )
-    return {"processes": args.processes, "builds": tuple((_path(a), _path(b)) for a, b in args.build)}
-
-
-def _path(model: str) -> Path:
-    return model_file(model)
+    builds = tuple((model_file(model), model_file(other)) for model, other in args.build)
+    is_interleaved = args.interleave or args.processes > 0
+    return {"processes": args.processes, "builds": builds, "interleave": is_interleaved}
