@@ -164,7 +164,6 @@ def collect_in_processes(
                     tick=tick,
                 )
             advance()
-    keep_steady(taken, together=True, least_rounds=settings.processes * LEAST_OF_PROCESS // 2)
     return taken
 
 
@@ -181,12 +180,19 @@ def _rounds(
     """The rounds of one repetition."""
     before = {k: (len(taken[k]), taken[k].total_ms) for k in order}
     share = settings.processes
-    done = 0
-    while done < least_rounds(share) or not all(
-        len(taken[k]) - before[k][0] >= settings.min_samples / share
-        and taken[k].total_ms - before[k][1] >= settings.duration_s * 1e3 / share
-        for k in order
-    ):
+    done, is_cut = 0, False
+    while True:
+        counts = [len(taken[k]) - before[k][0] for k in order]
+        times_ms = [taken[k].total_ms - before[k][1] for k in order]
+        if (
+            min(counts) >= max(TURN * least_rounds(share), settings.min_samples / share)
+            and min(times_ms) >= settings.duration_s * 1e3 / share
+        ):
+            if is_cut:
+                return
+            keep_steady([taken[k] for k in order], process=number)
+            is_cut = True  # once; what was left out is taken again
+            continue
         round_number = taken[order[0]].rounds[-1] + 1 if taken[order[0]].rounds else 0
         for k in order if done % 2 == 0 else reversed(order):
             taken[k].extend(workers[k].turn(), round_number=round_number, process=number)

@@ -95,16 +95,21 @@ def collect(
     with progress("bench", seconds) as advance:
         meter = _Meter(advance, seconds)
         for group in groups:
-            round_number = 0
+            round_number, is_cut = 0, False
             footage.restart()
-            while round_number < least or not all(_enough(samples[k], settings) for k in group):
+            while True:
+                if all(_enough(samples[k], settings, least) for k in group):
+                    if is_cut:
+                        break
+                    keep_steady([samples[k] for k in group])
+                    is_cut = True  # once; what was left out is taken again
+                    continue
                 frames = footage.take(TURN)
                 for k in group if round_number % 2 == 0 else reversed(group):
                     take_turn(detectors[k], frames, samples[k], round_number)
                     meter.show(sum(taken.total_ms for taken in samples))
                 tick()
                 round_number += 1
-    keep_steady(samples, together=settings.interleave, least_rounds=least)
     return samples
 
 
@@ -159,5 +164,6 @@ def take_turn(detector: TimedDetector, frames: Sequence[Frame], samples: Samples
             samples.gpu_ms.append(round((gpu_time.total_ms(detector) or 0.0) - before, 4))
 
 
-def _enough(samples: Samples, settings: Settings) -> bool:
-    return len(samples) >= settings.min_samples and samples.total_ms >= settings.duration_s * 1e3
+def _enough(samples: Samples, settings: Settings, least_rounds: int) -> bool:
+    is_long = len(samples) >= settings.min_samples and samples.total_ms >= settings.duration_s * 1e3
+    return is_long and len(set(samples.rounds)) >= least_rounds

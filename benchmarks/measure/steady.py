@@ -8,37 +8,29 @@ from benchmarks.measure.samples import Samples
 from benchmarks.statistics.steady_state import truncation
 
 
-def keep_steady(samples: Sequence[Samples], *, together: bool, least_rounds: int) -> None:
-    """Leave out the rounds before the steady state, see ``benchmarks.statistics.steady_state``.
+def keep_steady(samples: Sequence[Samples], *, process: int = 0) -> None:
+    """Leave out the rounds of a process before its steady state, see ``benchmarks.statistics.steady_state``.
 
-    The steady state of a process is looked for in its warm-up and its samples together, so that nothing is
-    cut where the warm-up was long enough.
+    The steady state is looked for in the warm-up and the samples together, so that nothing is cut where the
+    warm-up was long enough. A model that has none keeps its samples, and ``is_steady`` says so.
 
     Args:
-        samples: Of each model; changed.
-        together: Whether rounds of equal number are compared, so that they are left out of all models.
-        least_rounds: Nothing is left out of a model that would keep fewer; it then counts as not steady.
+        samples: Of models whose rounds of equal number are compared, so that a round is left out of all of
+            them; changed.
+        process: Number of the process, 0 if there is one.
     """
-    found = [_unsteady_rounds(taken) for taken in samples]
-    union = set().union(*found)
-    for taken, own in zip(samples, found, strict=True):
-        rounds = union if together else own
-        if len(set(taken.rounds) - rounds) < least_rounds:
-            taken.is_steady = False
-        elif rounds:
+    rounds = set().union(*(_unsteady_rounds(taken, process) for taken in samples))
+    if rounds:
+        for taken in samples:
             taken.leave_out(rounds)
 
 
-def _unsteady_rounds(samples: Samples) -> set[int]:
-    """Numbers of the rounds before the steady state of their process; ``is_steady`` says if one has none."""
-    processes = samples.processes or [0] * len(samples)
-    found: set[int] = set()
-    for number, warmup_ms in enumerate(samples.warmup_ms):
-        places = [k for k, process in enumerate(processes) if process == number]
-        times_ms = [*warmup_ms, *(samples.stages_ms["inference"][k] for k in places)]
-        cut = truncation(times_ms)
-        if cut is None:
-            samples.is_steady = False
-        else:
-            found |= {samples.rounds[k] for k in places[: max(cut - len(warmup_ms), 0)]}
-    return found
+def _unsteady_rounds(samples: Samples, process: int) -> set[int]:
+    """Numbers of the rounds before the steady state."""
+    places = [k for k in range(len(samples)) if not samples.processes or samples.processes[k] == process]
+    warmup_ms = samples.warmup_ms[process]
+    cut = truncation([*warmup_ms, *(samples.stages_ms["inference"][k] for k in places)])
+    if cut is None:
+        samples.is_steady = False
+        return set()
+    return {samples.rounds[k] for k in places[: max(cut - len(warmup_ms), 0)]}

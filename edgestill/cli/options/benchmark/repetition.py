@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from edgestill.cli.options.model import model_file
-from edgestill.errors import UsageError
+from edgestill.errors import ArtifactError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         UsageError: They contradict other flags, or name a model that is not measured.
+        ArtifactError: Another build is missing.
     """
     if args.processes < 0 or (args.build and not args.processes):
         raise UsageError(
@@ -52,5 +53,10 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
             hint=f"one of {', '.join(args.models)}, as it is written in the command",
         )
     builds = tuple((model_file(model), model_file(other)) for model, other in args.build)
+    for _, other in builds:
+        if not other.is_file():
+            raise ArtifactError(
+                f"{other} does not exist", hint="give a second file that was built of the same network"
+            )
     is_interleaved = args.interleave or args.processes > 0
     return {"processes": args.processes, "builds": builds, "interleave": is_interleaved}
