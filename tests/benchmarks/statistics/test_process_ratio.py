@@ -61,11 +61,11 @@ def test_processes_that_differ_make_the_interval_wide_however_many_rounds_there_
 
 def test_intervals_of_unlike_processes_cover_the_truth() -> None:
     covered = 0
-    for seed in range(100):
+    for seed in range(60):
         a, b = times(seed, between=0.02), times(1000 + seed, scale=1.02, between=0.02)
         _, low, high = ratio_over_processes(a, b, paired=True, confidence=0.95)
         covered += low <= 1.02 <= high
-    assert covered >= 88  # a little less than 95, since eight processes are few
+    assert covered >= 52  # 95 % of 60 are 57; a little less is known of eight processes
 
 
 def test_the_median_of_drawn_rounds_is_that_of_their_samples() -> None:
