@@ -37,6 +37,7 @@ from edgestill.files import sha256_file
 from edgestill.progress import progress
 from runtime.tiling import Tiling
 
+WORKER = "benchmarks.arms.worker"  # the module that a process runs
 ANSWER_S = 300.0  # longest wait for a turn, or for a model to load; an engine of a large model takes a minute
 LEAST_OF_PROCESS = 4  # rounds
 
@@ -67,7 +68,7 @@ class Worker:
     """
 
     def __init__(self, options: WorkerOptions) -> None:
-        command = [sys.executable, "-m", "benchmarks.arms.worker", json.dumps(asdict(options))]
+        command = [sys.executable, "-m", WORKER, json.dumps(asdict(options))]
         self._model = options.model
         self._errors: IO[bytes] = TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(

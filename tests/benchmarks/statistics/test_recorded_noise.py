@@ -1,7 +1,8 @@
 """On recorded noise a model is not told from itself, and a slowdown of 3 % is found.
 
-``noise.npz`` holds whole frames of ``bench student student --processes N`` on a shared machine: ``quiet``, while
-nothing else ran there, and ``busy``, beside other programs. See ``record_noise`` and docs/results/comparisons.md.
+``noise.npz`` holds times of the student beside itself in fresh processes, on a busy machine: ``busy`` as they
+come, and ``quiet`` of the frames during which the kernel did not take the core away. See ``record_noise`` and
+docs/results/comparisons.md.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ TRIES, PROCESSES = 100, 8
 
 @pytest.fixture(autouse=True)
 def one_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recording has whole frames only."""
+    """The recording has one time a frame."""
     monkeypatch.setattr(compare, "MEASURES", {"inference": ("inference",)})
 
 
@@ -37,7 +38,9 @@ def tries(blocks: NDArray[np.float32], scale: float, count: int) -> list[str]:
     found = []
     for _ in range(count):
         drawn = blocks[rng.choice(len(blocks), PROCESSES, replace=False)].astype(np.float64)
-        a, b = (model(name, drawn[:, k] * factor) for k, (name, factor) in enumerate((("a", 1), ("b", scale))))
+        a, b = (
+            model(name, drawn[:, k] * factor) for k, (name, factor) in enumerate((("a", 1), ("b", scale)))
+        )
         (comparison,) = compare.compare_models(a, b, paired=True)
         found.append(comparison["verdict"])
     return found
