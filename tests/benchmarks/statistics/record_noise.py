@@ -36,7 +36,7 @@ def take(model: Path, source: str | None, *, pairs: int, rounds: int, undisturbe
     settings = Settings(
         source=source,
         duration_s=0.0,
-        min_samples=pairs * rounds * TURN,
+        min_samples=pairs * rounds * (1 if undisturbed else TURN),
         warmup_s=0.5,
         threads=1,
         processes=pairs,
@@ -80,7 +80,7 @@ def main() -> None:
     taking.add_argument("model", type=Path)
     taking.add_argument("--source")
     taking.add_argument("--pairs", type=int, default=3)
-    taking.add_argument("--rounds", type=int, default=10)
+    taking.add_argument("--rounds", type=int, default=10, help="60 for undisturbed ones, of one frame")
     taking.add_argument("--undisturbed", action="store_true")
     taking.add_argument("--out", type=Path, required=True)
     packing = verbs.add_parser("pack")

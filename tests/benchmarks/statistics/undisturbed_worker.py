@@ -1,7 +1,8 @@
 """``benchmarks.arms.worker`` that keeps only the frames during which the kernel left it its core.
 
 A frame during which another process got the core is run again (``ru_nivcsw`` of getrusage counts these
-switches), so that a busy machine gives the samples of a quiet one.
+switches), so that a busy machine gives nearly the samples of a quiet one. A turn is one frame: caches and
+memory are still shared, and their load changes from second to second.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ def switches() -> int:
 
 
 def take_turn(detector: TimedDetector, frames: Sequence[Frame], samples: Samples, round_number: int) -> None:
-    """As ``benchmarks.measure.collect.take_turn``, with undisturbed frames."""
+    """As ``benchmarks.measure.collect.take_turn``, with one frame, undisturbed."""
     detector.timed(frames[0].image_bgr)
-    for frame in frames:
+    for frame in frames[:1]:
         for _ in range(MOST_TRIES):
             before = switches()
             found, stages_ms = detector.timed(frame.image_bgr)
