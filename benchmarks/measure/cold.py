@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import edgestill
+from benchmarks.measure.child_process import child_environment
 from devices.linux import read_text
 
 TIMEOUT_S = 300
@@ -35,11 +34,11 @@ def measure(
     tile: str = "1x1",
     tile_overlap: float = 0.0,
     throughput: bool = False,
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Medians over ``RUNS`` new processes: ``import_ms``, ``load_ms``, ``first_ms`` and ``rss_mib``.
 
     The model file is in the page cache, as in all starts but the first. All values are None if the process
-    fails.
+    fails. ``each`` has the values of every process that did not.
     """
     tiles = ["--tile", tile, "--tile-overlap", str(tile_overlap)]
     command = [sys.executable, "-m", "benchmarks.measure.cold", str(path), "--backend", backend, *tiles]
@@ -54,7 +53,8 @@ def measure(
     if input_hw is not None:
         command += ["--input-hw", *map(str, input_hw)]
     runs = [_start(command) for _ in range(RUNS)]
-    return {key: _median([run.get(key) for run in runs]) for key in KEYS}
+    each = [{key: round(value, 2) for key, value in run.items()} for run in runs if run]
+    return {**{key: _median([run.get(key) for run in runs]) for key in KEYS}, "each": each}
 
 
 def main() -> None:
@@ -105,12 +105,9 @@ def main() -> None:
 
 
 def _start(command: list[str]) -> dict[str, Any]:
-    home = str(Path(edgestill.__file__).resolve().parent.parent)
-    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True, env=environment
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True, env=child_environment()
         )
         return dict(json.loads(done.stdout))
     except (OSError, subprocess.SubprocessError, ValueError):

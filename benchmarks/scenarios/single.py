@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arms.processes import arm_of, collect_in_processes
 from benchmarks.measure import gpu_time
 from benchmarks.measure.collect import Settings, collect
 from benchmarks.measure.later_stages import LaterStages
-from benchmarks.measure.samples import STAGES, figures_of
+from benchmarks.measure.samples import STAGES, Samples, figures_of
 from benchmarks.measure.session import Session, run_scenario
 from benchmarks.monitoring.energy import detecting
 from benchmarks.statistics.compare import compare_models
@@ -34,10 +35,9 @@ class SingleStream:
 
     def measure(self, session: Session) -> list[dict[str, Any]]:
         """See ``benchmarks.measure.session.Scenario``."""
-        detectors = [subject.tiled for subject in session.subjects]
         with ExitStack() as stack:
             later = _later(session, stack)
-            samples = collect(detectors, session.footage, session.settings, session.watch.tick, later=later)
+            samples = _samples(session, later)
         figures = [
             {**figures_of(taken), **gpu_time.figures_of(taken.gpu_ms, subject.detector.backend.name)}
             for subject, taken in zip(session.subjects, samples, strict=True)
@@ -56,6 +56,15 @@ class SingleStream:
     def compare(self, a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) -> list[dict[str, Any]]:
         """See ``benchmarks.measure.session.Scenario``."""
         return compare_models(a, b, paired=paired)
+
+
+def _samples(session: Session, later: Sequence[LaterStages]) -> list[Samples]:
+    """The samples of each model, in this process or in fresh ones."""
+    settings, subjects, tick = session.settings, session.subjects, session.watch.tick
+    if settings.processes:
+        arms = [arm_of(subject.path, subject.tiling, settings) for subject in subjects]
+        return collect_in_processes(arms, session.footage, settings, tick)
+    return collect([subject.tiled for subject in subjects], session.footage, settings, tick, later=later)
 
 
 def _later(session: Session, stack: ExitStack) -> list[LaterStages]:

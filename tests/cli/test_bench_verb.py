@@ -129,6 +129,17 @@ def test_a_result_is_not_replaced_without_force(
         pytest.param(["MODEL", "--imgsz", "100"], 2, id="no-size"),
         pytest.param(["MODEL", "--imgsz", "0"], 2, id="a-size-of-nothing"),
         pytest.param(["MODEL", "--imgsz", "64"], 2, id="another-size-of-a-fixed-file"),
+        pytest.param(["MODEL", "--processes", "-1"], 2, id="processes-below-none"),
+        pytest.param(["MODEL", "--processes", "2", "--scenario", "offline"], 2, id="processes-offline"),
+        pytest.param(["MODEL", "--build", "MODEL", "MODEL"], 2, id="builds-without-processes"),
+        pytest.param(
+            ["MODEL", "--processes", "2", "--build", "x.onnx", "MODEL"], 2, id="build-of-another-model"
+        ),
+        pytest.param(
+            ["MODEL", "--processes", "2", "--build", "MODEL", "missing.onnx"], 4, id="build-that-is-missing"
+        ),
+        pytest.param(["MODEL", "--baseline", "missing.json"], 3, id="missing-baseline"),
+        pytest.param(["MODEL", "--baseline", "b.json", "--scenario", "offline"], 2, id="baseline-offline"),
         pytest.param([], 2, id="no-model"),
     ],
 )
@@ -146,3 +157,40 @@ def test_each_mistake_has_its_exit_code(
     assert out == ""
     assert err.startswith("edgestill bench: ")
     assert err.count("\n") == 2
+
+
+def test_a_slower_model_than_in_the_baseline_exits_with_six_and_prints_the_result(
+    measured: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", str(tiny_model), *SHORT, "--min-samples", "32", "--baseline"]
+    times = json.loads(measured.read_text())
+    for scale, code in ((1e-3, 6), (1e3, 0)):  # no noise makes a model a thousand times as slow
+        times["models"][0]["rounds"] = [k // 4 for k in range(32)]
+        times["models"][0]["samples_ms"] = {
+            stage: [scale] * 32 for stage in ("decode", "letterbox", "inference", "postprocess")
+        }
+        times["models"][0]["environment"]["calibration_ms"] = None
+        baseline = tmp_path / f"{code}.json"
+        baseline.write_text(json.dumps(times))
+        assert main([*words, str(baseline)]) == code
+        out, err = capsys.readouterr()
+        found = json.loads(out)["baseline"]
+        assert [c["verdict"] for c in found["comparisons"]] == ["slower" if code else "faster"] * 2
+        is_said = "edgestill bench: tiny.onnx, frame: " in err and "hint: measure both versions" in err
+        assert is_said == bool(code)
+    assert "--baseline" not in json.loads(out)["command"]
+
+
+def test_another_build_of_a_model_takes_turns_with_it_in_fresh_processes(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "again.onnx"
+    other.write_bytes(tiny_model.read_bytes() + b"")
+    words = [*SHORT, "--processes", "2", "--build", str(tiny_model), str(other)]
+    assert main(["bench", str(tiny_model), *words]) == 0
+    result = json.loads(capsys.readouterr().out)
+    (model,) = result["models"]
+    assert sorted(set(model["processes"])) == [0, 1]
+    assert model["builds"] == 1  # a copy is no other build
+    assert len(model["steady_state"]["warmup_runs"]) == 2
+    assert shlex.split(result["command"])[3:] == words

@@ -9,7 +9,7 @@ from typing import Any
 from edgestill.cli.benchmark_tables import scenario_lines, stage_table
 from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
-from edgestill.cli.options.benchmark import arrival, stages, suite
+from edgestill.cli.options.benchmark import arrival, baseline, instructions, repetition, stages, suite
 from edgestill.cli.options.model import model_file
 from edgestill.errors import UsageError
 from edgestill.files import refuse_overwrite, write_json
@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="alternate between the models, and compare each with the first",
     )
+    repetition.add_arguments(parser)
+    instructions.add_argument(parser)
+    baseline.add_argument(parser)
     add("--out", type=Path, metavar="FILE", help="also write the result to FILE")
     add("--force", action="store_true", help="overwrite FILE if it exists")
     suite.add_arguments(parser)
@@ -69,17 +72,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         threads=args.threads,
         trust_engine=args.trust_engine,
         input_hw=sizes.chosen(args),
-        interleave=args.interleave,
         tilings=tiles.tilings(args, args.tile or ["1x1"]),
         fps=fps,
         streams=streams,
         after_boxes=stages.after_boxes(args),
+        **repetition.settings(args),
     )
+    earlier = baseline.read(args)
     if args.out:
         refuse_overwrite(args.out, force=args.force)
     measure = arrival.bench_of(args)
     result = measure([model_file(model) for model in args.models], settings, names=args.models)
-    result["command"] = command_line(_parser(), args, leave_out=("out", "force"))
+    result["command"] = command_line(_parser(), args, leave_out=("out", "force", "baseline"))
+    instructions.add_counts(result, args)
+    baseline.add_comparison(result, earlier, args)
     if args.out:
         result["out"] = str(args.out)
         write_json(args.out, result, force=args.force)
@@ -125,8 +131,15 @@ def show(result: dict[str, Any]) -> Any:
     lines = [*scenario_lines(result["models"]), *energy_in_words(result["models"])]
     lines.append(f"during the run: {monitors_in_words(result['models'][0]['environment']['monitors'])}")
     lines += [in_words(c) for c in result["ratios"]]
+    lines += instructions.in_lines(result)
+    lines += baseline.in_lines(result)
     lines += [f"doubt ({m['name']}): {line}" for m in result["models"] for line in m["doubts"]]
     return Group(table, stage_table(result["models"]), Text("\n".join(lines)))
+
+
+def verdict(result: dict[str, Any]) -> None:
+    """Raise VerificationError if a model is slower than in ``--baseline``."""
+    baseline.refuse_regressions(result)
 
 
 def _parser() -> argparse.ArgumentParser:
