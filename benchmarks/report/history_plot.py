@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from benchmarks.report import plots
-from benchmarks.report.blocks import Block, Cell, Plot, Prose, Section, Table
+from benchmarks.report.blocks import Block, Cell, Prose, Section, Table
 from edgestill.drawing.class_names import plot_text
 
 LEAST_RESULTS = 3  # of a model; two are a comparison, which a table shows better
@@ -43,7 +43,7 @@ def history_section(benches: Sequence[Mapping[str, Any]]) -> Section | None:
         if known:
             caption = f"Median time of a frame by date, on {machine}; bars are its 99 % bounds on both sides."
             blocks += [
-                Plot(svg=latency_history(list(known.items())), caption=caption),
+                plots.plot(latency_history, list(known.items()), caption=caption),
                 _table(known, machine),
             ]
     if not blocks:
@@ -73,7 +73,7 @@ def latency_history(models: Sequence[tuple[str, Sequence[Point]]], *, width: flo
         axes.set_ylim(bottom=0)
         axes.margins(x=0.05)
         canvas.figure.autofmt_xdate(rotation=20)
-        plots._legend(canvas.figure, axes, columns=3)
+        plots._legend(canvas.figure, axes, columns=1 if width < plots.WIDTH else 3)
     return canvas.svg
 
 
