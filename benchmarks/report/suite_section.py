@@ -41,6 +41,7 @@ def _what(suite: Result) -> str:
 
 def _table(cells: Sequence[Result]) -> Table:
     """One row for each cell; medians over its visits."""
+    has_cameras = any(cell["dropped_share"] is not None for cell in cells)
     rows: list[list[Cell]] = [
         [
             cell["model"],
@@ -55,6 +56,7 @@ def _table(cells: Sequence[Result]) -> Table:
             cell["time_over_fp32"],
             _range(cell["time_over_fp32_range"]),
             cell["throughput_fps"],
+            *((cell["age_p95_ms"], cell["dropped_share"]) if has_cameras else ()),
             cell["rss_mib"],
             cell["energy_mj"],
             cell["file_mib"],
@@ -65,9 +67,10 @@ def _table(cells: Sequence[Result]) -> Table:
         for cell in cells
     ]
     columns = ("model", "input", "precision", "backend", "threads", "scenario", "p50 ms", "range", "p90 ms")
-    more = ("time / FP32", "range", "frames/s", "memory MiB", "mJ a frame", "file MiB", "mAP50-95", "mAP50")
+    cameras = ("age p95 ms", "share dropped") if has_cameras else ()
+    more = ("time / FP32", "range", "frames/s", *cameras, "memory MiB", "mJ a frame", "file MiB", "mAP50-95")
     return Table(
-        columns=(*columns, *more, "matched"),
+        columns=(*columns, *more, "mAP50", "matched"),
         rows=rows,
         caption="Medians over the visits, ranges from the smallest to the largest. mAP in points. Matched: "
         "confident detections of the checkpoint that the file has too. A dash: not measured, or too few "
