@@ -105,7 +105,8 @@ def measures(name: str, result: Result) -> Iterator[Measure]:
         "kind": kind_of(result, name),
         **{key: str(result.get(key) or "") for key in ("scenario", "data", "split")},
     }
-    for model in _list(result, "models"):
+    parts = [*_list(result, "models"), *_list(result, "cells")]  # cells are those of a suite
+    for model in parts:
         yield from _of_model(model, {**about, **_identity(model)})
     for ratio in [*_list(result, "ratios"), *_list(result, "comparisons")]:
         for key in ("ratio", "low", "high"):
@@ -114,7 +115,7 @@ def measures(name: str, result: Result) -> Iterator[Measure]:
             yield Measure(
                 **about, model=str(ratio.get("b")), measure=measure, value=ratio.get(key), unit=unit
             )
-    if not _list(result, "models"):
+    if not parts:
         yield from _of_model(result, {**about, **_identity(result)})
 
 
@@ -124,7 +125,7 @@ def _list(result: Result, key: str) -> list[Result]:
 
 
 def _identity(model: Result) -> dict[str, str]:
-    named = next((model[key] for key in ("name", "model", "candidate", "best") if model.get(key)), "")
+    named = next((model[key] for key in ("name", "key", "model", "candidate", "best") if model.get(key)), "")
     return {"model": str(named), **{key: str(model.get(key) or "") for key in ("backend", "precision")}}
 
 

@@ -19,6 +19,7 @@ _KEYS = {
     "export": {"files", "precision_proved"},
     "verify": {"matched", "reference_sure"},
     "eval": {"map50", "per_class"},
+    "suite": {"cells", "fronts"},
 }
 
 
@@ -26,7 +27,7 @@ def kind_of(result: object, name: str = "this") -> str:
     """The kind of a result.
 
     One of ``bench`` (with all scenarios but ``offline``), ``offline``, ``mlperf``, ``safety``, ``compare``,
-    ``distill``, ``eval``, ``export``, ``verify``, ``other``.
+    ``distill``, ``eval``, ``export``, ``suite``, ``verify``, ``other``.
 
     Args:
         result: The content of a file.

@@ -13,6 +13,7 @@ from benchmarks.report.blocks import Card, Picture, Pictures, Section
 from benchmarks.report.latency_section import VERDICT_TONES, comparison_section, latency_section, title_of
 from benchmarks.report.result_kind import HINT, kind_of, refuse_incomplete
 from benchmarks.report.safety_section import safety_cards, safety_section
+from benchmarks.report.suite_section import suite_section
 from benchmarks.report.training_section import training_section
 from benchmarks.report.verification import exports_section, facts_table, verification_section
 from edgestill.errors import DataError
@@ -77,6 +78,7 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
         *_latency_sections(measured),
         comparison_section([c for r in _of(by_kind, "compare") for c in r["comparisons"]]),
         *(training_section(result, source) for source, result in by_kind.get("distill", [])),
+        *(suite_section(result) for result in _of(by_kind, "suite")),
         exports_section(_of(by_kind, "export")),
         verification_section([*_of(by_kind, "export"), *_of(by_kind, "verify")]),
         Section(title="Images", blocks=[Pictures(pictures)]) if pictures else None,
