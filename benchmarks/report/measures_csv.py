@@ -105,9 +105,9 @@ def measures(name: str, result: Result) -> Iterator[Measure]:
         "kind": kind_of(result, name),
         **{key: str(result.get(key) or "") for key in ("scenario", "data", "split")},
     }
-    parts = [*_list(result, "models"), *_list(result, "cells")]  # cells are those of a suite
-    for model in parts:
-        yield from _of_model(model, {**about, **_identity(model)})
+    parts = [*_list(result, "models"), *_list(result, "cells")]
+    for part in parts:
+        yield from _of_model(part, {**about, **_identity(part)})
     for ratio in [*_list(result, "ratios"), *_list(result, "comparisons")]:
         for key in ("ratio", "low", "high"):
             measure = f"{ratio.get('measure')}.against {ratio.get('a')}.{key}"
@@ -126,7 +126,8 @@ def _list(result: Result, key: str) -> list[Result]:
 
 def _identity(model: Result) -> dict[str, str]:
     named = next((model[key] for key in ("name", "key", "model", "candidate", "best") if model.get(key)), "")
-    return {"model": str(named), **{key: str(model.get(key) or "") for key in ("backend", "precision")}}
+    own = ("backend", "precision", *(["scenario"] if "scenario" in model else []))
+    return {"model": str(named), **{key: str(model.get(key) or "") for key in own}}
 
 
 def _of_model(model: Result, about: Mapping[str, str]) -> Iterator[Measure]:

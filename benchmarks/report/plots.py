@@ -107,10 +107,10 @@ def accuracy_front(
         axes.plot(*zip(*line, strict=True), "o-", color=_colour(0), markersize=8, drawstyle="steps-post")
         if rest:
             axes.plot(*zip(*rest, strict=True), "o", color=_SOFT, markersize=6)
-        for name in kept if width >= WIDTH else ():
+        for name in kept if width == WIDTH else ():  # a phone has no room for names; the caption has them
             axes.annotate(plot_text(name), known[name], (8, -12), textcoords="offset points")
         axes.set(xlabel=f"{label} (better to the left)", ylabel="mAP50-95, points of 100")
-        axes.margins(x=0.3, y=0.25)
+        axes.margins(x=0.3 if width == WIDTH else 0.1, y=0.25)
         axes.set_xlim(left=max(axes.get_xlim()[0], 0))
     return canvas.svg
 
