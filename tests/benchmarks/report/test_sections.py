@@ -494,6 +494,7 @@ def test_drawings_of_one_page_share_no_ids(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.default_cases("<b>red</b>", "a|b:c")
 @pytest.mark.parametrize(
     "name", ["<b>red</b>", "红灯", "🚦", "$x_1$ of $y$", "_background", "[red]", "a|b:c"]
 )
