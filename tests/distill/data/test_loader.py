@@ -17,13 +17,13 @@ from distill.data.disk_cache import DiskCache, ScaledImage
 from distill.data.loader import (
     Batch,
     Batches,
-    TrainingImages,
     collate,
     find_unlabelled,
     open_datasets,
     open_disk_cache,
 )
 from distill.data.sample import Sample
+from distill.data.training_images import TrainingImages
 from distill.recipe import Recipe
 from edgestill.errors import DataError, UsageError
 from edgestill.spec import ModelSpec

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.study.grid import Cell, by_student_and_teacher, load_study, select, study_names
+from distill.study.grid import Cell, by_student_and_teacher
+from distill.study.study_file import load_study, select, study_names
 from edgestill.errors import UsageError
 
 BASE = """
