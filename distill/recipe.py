@@ -221,6 +221,10 @@ class Recipe:
         for source, times in self.repeat.items():
             if not isinstance(times, int) or isinstance(times, bool) or times < 1:
                 raise UsageError(f"repeat.{source} = {times!r} in recipe {self.name}", hint="1 or more times")
+        if self.augment_late.at < 0:
+            raise UsageError(
+                f"augment_late.at = {self.augment_late.at} in recipe {self.name}", hint="0 for never, or more"
+            )
         for table, augment in self._augments().items():
             low, high = augment.zoom
             if not 0 < low <= high:

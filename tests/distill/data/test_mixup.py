@@ -17,11 +17,8 @@ from distill.data.augment import Augment, LateAugment, compose, generator
 from distill.data.loader import Batch, Batches
 from distill.data.mixup import MixUp, blend
 from distill.data.sample import Sample
-from distill.recipe import Recipe
 from distill.recipe_toml import load_recipe
-from distill.train import train
 from edgestill.errors import UsageError
-from edgestill.files import sha256_file
 from edgestill.spec import ModelSpec
 
 PLAIN = Augment(mosaic=0, focus=0, zoom=(1, 1), unscaled=1, flip=0, hue=0, saturation=0, value=0)
@@ -58,7 +55,7 @@ def test_a_blend_has_the_objects_of_both() -> None:
     assert (both.class_id.dtype, both.xyxy.dtype) == (first.class_id.dtype, np.float32)
 
 
-def weights(alpha: float, count: int = 2000) -> np.ndarray[Any, Any]:
+def weights(alpha: float, count: int = 1000) -> np.ndarray[Any, Any]:
     """Weights of the first image, as the pixels of samples show them."""
     images = flat([0, 200])
     augment = replace(PLAIN, mixup=MixUp(share=1, alpha=alpha))
@@ -73,11 +70,11 @@ def weights(alpha: float, count: int = 2000) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("alpha", [0.4, 1.0, 8.0, 32.0])
 def test_the_weights_have_a_beta_distribution(alpha: float) -> None:
     found = weights(alpha)
-    assert 800 < len(found) < 1200  # the other image is drawn from both
-    # mean and variance of Beta(alpha, alpha); five standard errors of a mean of about 1000
+    assert 400 < len(found) < 600  # the other image is drawn from both
+    # mean and variance of Beta(alpha, alpha); five standard errors of the mean
     spread = 1 / (2 * np.sqrt(2 * alpha + 1))
     assert found.mean() == pytest.approx(0.5, abs=5 * spread / np.sqrt(len(found)))
-    assert found.std() == pytest.approx(spread, rel=0.12)
+    assert found.std() == pytest.approx(spread, rel=0.15)
 
 
 def test_samples_are_blended_as_often_as_asked_for() -> None:
@@ -165,23 +162,3 @@ def test_values_without_a_meaning_are_refused(setting: str, message: str) -> Non
     with pytest.raises(UsageError) as error:
         load_recipe("traffic-lights", [setting])
     assert message in str(error.value)
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_training_that_is_resumed_in_its_last_epochs_ends_with_the_same_bits(
-    plain: Recipe, tmp_path: Path
-) -> None:
-    augment = Augment(mosaic=1, mixup=MixUp(share=0.7))
-    late = LateAugment(at=2, mosaic=0)
-    recipe = replace(plain, epochs=3, eval_every=3, save_every_steps=1, augment=augment, augment_late=late)
-    train(recipe, tmp_path / "whole")
-    shorter = replace(recipe, epochs=1)
-    train(shorter, tmp_path / "parts")
-    whole_rates = replace(recipe.optimiser, flat=1.0, warmup_epochs=0.0)  # which do not depend on the length
-    for folder, first in (("even", 3), ("cut", 1)):
-        even = replace(recipe, optimiser=whole_rates)
-        train(replace(even, epochs=first), tmp_path / folder)
-        train(even, tmp_path / folder, resume=True)
-    weights = [tmp_path / folder / "last/model.safetensors" for folder in ("whole", "even", "cut")]
-    assert sha256_file(weights[1]) == sha256_file(weights[2])
-    assert sha256_file(weights[0]) != sha256_file(weights[1])

@@ -108,8 +108,10 @@ def result(
     make_truths: Callable[..., list[Truth]],
     make_detections: Callable[..., SplitDetections],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, Any]:
-    """The report of a finished study."""
+    """The report of a finished study, without plots."""
+    monkeypatch.setattr("distill.study.report._plots", lambda *_: [])
     study, cells = load()
     for cell in cells:
         finish(cell, study, tmp_path, make_detections(make_truths(8), 0.6, seed=cell.seed))
