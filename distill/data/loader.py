@@ -145,7 +145,7 @@ class Batches:
         threads: Number of prefetching threads.
         share: Number of this process, counted from 0, and how many there are.
         labelled: How many of the images are labelled, those at the front; None for all. The others are
-            spread evenly over an epoch, and no mosaic mixes the two.
+            spread evenly over an epoch, and no mosaic or blend mixes the two.
 
     Attributes:
         batch: Images a step; fewer than requested if there are not enough images.
