@@ -114,7 +114,8 @@ def correlation_distance(student: Tensor, teacher: Tensor) -> Tensor:
         student: ``[B, C, h, w]``.
         teacher: ``[B, C, h, w]``.
     """
-    return F.mse_loss(*(_correlations(maps.flatten(2)) for maps in (student, teacher)))
+    ours, theirs = (_correlations(maps.flatten(2)) for maps in (student, teacher))
+    return F.mse_loss(ours, theirs)
 
 
 def _correlations(maps: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ def _correlations(maps: Tensor) -> Tensor:
     deviations = maps - maps.mean(-1, keepdim=True)
     variance = deviations.square().mean(-1, keepdim=True)
     scaled = deviations * torch.rsqrt(variance + EPS) / maps.shape[-1] ** 0.5
-    return scaled @ scaled.mT
+    return torch.matmul(scaled, scaled.mT)
 
 
 def standard_distance(student: Tensor, teacher: Tensor) -> Tensor:

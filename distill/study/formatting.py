@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
+NO_TEACHER = "-"  # in the place of a teacher's name
 NAMES = {"Student", "Teacher", "Arm", "Row", "Source", "Remark"}  # columns that are not numbers
 
 

@@ -17,7 +17,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from distill.recipe import METHODS, Recipe
 from distill.recipe_toml import build_recipe
-from distill.study.paper import NO_TEACHER, PaperTable
+from distill.study.formatting import NO_TEACHER
+from distill.study.paper import PaperTable
 from distill.study.sweep import NAME, applies, put, short_text
 from edgestill.errors import UsageError, unknown_name
 

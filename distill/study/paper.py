@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan, nan
-from typing import Any, Protocol
+from math import isfinite, isnan, nan
+from typing import TYPE_CHECKING, Any
 
-from distill.study.formatting import markdown_table, points
+from distill.study.formatting import NO_TEACHER, markdown_table, points
 from edgestill.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from distill.study.summary import ArmRow
 
 #: Figures of a network that a column may have, and their units.
 NETWORK_UNITS = {"parameters": 1e6, "head_parameters": 1e6, "gflops": 1.0, "head_gflops": 1.0}
 SCORES = ("map50", "map50_95", "map75", "primary")
 PARTS = ("size", "ap50", "ap50_95")  # followed by the name of a size or a class
 ANY = ""
-NO_TEACHER = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,36 +65,6 @@ class PaperTable:
     remark: str = ""
 
 
-class StudyRow(Protocol):
-    """A row of the study: the scores are fractions, one value a seed."""
-
-    @property
-    def student(self) -> str:
-        """The student's name."""
-
-    @property
-    def teacher(self) -> str:
-        """The teacher's."""
-
-    @property
-    def arm(self) -> str:
-        """The arm's."""
-
-    @property
-    def scores(self) -> Mapping[str, tuple[float, ...]]:
-        """Scores by key."""
-
-    @property
-    def network(self) -> Mapping[str, float]:
-        """Size of the network."""
-
-    def mean(self, key: str) -> float:
-        """Mean over the seeds."""
-
-    def spread(self, key: str) -> float:
-        """Standard deviation over the seeds."""
-
-
 def check_paper(table: PaperTable) -> None:
     """Refuse columns without a meaning, and values that are not numbers.
 
@@ -101,7 +73,7 @@ def check_paper(table: PaperTable) -> None:
     """
     for column, key in table.columns.items():
         first, _, rest = str(key).partition(" ")
-        if not (key in SCORES or key in NETWORK_UNITS or (first in PARTS and rest)):
+        if not (str(key) in {*SCORES, *NETWORK_UNITS} or (first in PARTS and rest)):
             names = [*SCORES, *NETWORK_UNITS, *(f"{part} NAME" for part in PARTS)]
             raise UsageError(
                 f"the column {column} = {key!r} in the paper's table {table.title!r}",
@@ -111,19 +83,19 @@ def check_paper(table: PaperTable) -> None:
         for column, value in row.values.items():
             if column not in table.columns:
                 raise unknown_name(f"column of the paper's table {table.title!r}", column, table.columns)
-            if not isinstance(value, (int, float)) or isinstance(value, bool):
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not isfinite(value):
                 raise UsageError(
                     f"{column} = {value!r} in the paper's row {row.name!r}",
                     hint="a number; leave the column out where the paper has none",
                 )
 
 
-def paper_text(tables: Sequence[PaperTable], rows: Sequence[StudyRow]) -> str:
+def paper_text(tables: Sequence[PaperTable], rows: Sequence[ArmRow]) -> str:
     """The tables as Markdown, each under a heading; empty without any."""
     return "".join(f"\n{_markdown(table, rows)}\n" for table in tables)
 
 
-def paper_values(tables: Sequence[PaperTable], rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+def paper_values(tables: Sequence[PaperTable], rows: Sequence[ArmRow]) -> list[dict[str, Any]]:
     """The tables as plain values, a dictionary for each line.
 
     A line has ``table``, ``row``, ``source`` (``paper`` or ``study``), the student, teacher and arm of a line
@@ -140,7 +112,7 @@ def paper_values(tables: Sequence[PaperTable], rows: Sequence[StudyRow]) -> list
     return found
 
 
-def matching(row: PaperRow, rows: Sequence[StudyRow]) -> list[StudyRow]:
+def matching(row: PaperRow, rows: Sequence[ArmRow]) -> list[ArmRow]:
     """The rows of a study that a row of the paper is compared with."""
     return [
         one
@@ -149,7 +121,7 @@ def matching(row: PaperRow, rows: Sequence[StudyRow]) -> list[StudyRow]:
     ]
 
 
-def _line(table: PaperTable, row: StudyRow) -> dict[str, Any]:
+def _line(table: PaperTable, row: ArmRow) -> dict[str, Any]:
     """A row of the study as plain values."""
     values: dict[str, Any] = {"student": row.student, "teacher": row.teacher, "arm": row.arm}
     for column, key in table.columns.items():
@@ -158,7 +130,7 @@ def _line(table: PaperTable, row: StudyRow) -> dict[str, Any]:
     return values
 
 
-def _figure(row: StudyRow, key: str) -> tuple[float, float]:
+def _figure(row: ArmRow, key: str) -> tuple[float, float]:
     """Mean and standard deviation of a column, in the paper's unit; NaN where there is none."""
     if key in NETWORK_UNITS:
         return row.network.get(key, nan) / NETWORK_UNITS[key], nan
@@ -171,7 +143,7 @@ def _known(value: float) -> float | None:
     return None if isnan(value) else value
 
 
-def _markdown(table: PaperTable, rows: Sequence[StudyRow]) -> str:
+def _markdown(table: PaperTable, rows: Sequence[ArmRow]) -> str:
     lines: list[list[str]] = []
     has_remarks = any(row.remark for row in table.rows)
     for row in table.rows:
@@ -186,7 +158,7 @@ def _markdown(table: PaperTable, rows: Sequence[StudyRow]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _figures(table: PaperTable, row: StudyRow) -> list[str]:
+def _figures(table: PaperTable, row: ArmRow) -> list[str]:
     found = []
     for key in table.columns.values():
         middle, width = _figure(row, key)
@@ -197,7 +169,7 @@ def _figures(table: PaperTable, row: StudyRow) -> list[str]:
     return found
 
 
-def _name(row: StudyRow) -> str:
+def _name(row: ArmRow) -> str:
     """The row of a study in one cell, e.g. ``yolov5n from yolov5s, mkd``."""
     origin = row.student if row.teacher == NO_TEACHER else f"{row.student} from {row.teacher}"
     return f"{origin}, {row.arm}"
