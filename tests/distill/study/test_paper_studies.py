@@ -27,6 +27,7 @@ STUDIES: Mapping[str, tuple[Sequence[str], Mapping[str, HeadKind]]] = {
     "temperature": ((), {"teacher": "coupled"}),
     "region-parts": ((), {"teacher": "coupled"}),
     "integrated-heads": (("student.init=",), {"teacher": "decoupled"}),
+    "integrated-lambda": (("student.init=",), {"teacher": "decoupled"}),
     "aer1515": ((), {f"teachers.yolov5{size}": "coupled" for size in "lxm"}),
     "mkd-teachers": (("augment_late.at=1",), {f"teachers.yolov5{size}": "coupled" for size in "ls"}),
     "mkd-ablation": (("augment_late.at=1",), {f"teachers.yolov5{size}": "coupled" for size in "sm"}),
@@ -72,7 +73,9 @@ def test_a_study_of_a_paper_runs_from_its_training_to_its_table(
                 for source in ("paper", "study")
             )
             assert papers
-            assert ours
+            assert bool(ours) == bool(row.arm)
+            if not ours:
+                continue
             for column, key in table.columns.items():
                 has_class = key.partition(" ")[2] not in {"relevant", "not_relevant"}
                 assert (ours[0][column] is not None) == (has_class and not is_empty_size(key))
