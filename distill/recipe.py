@@ -33,7 +33,7 @@ _LEAST = {
 #: Settings of ``[augment]`` that lie between 0 and 1.
 FRACTIONS = ("mosaic", "focus", "unscaled", "flip", "visible", "hue", "saturation", "value", "turn")
 
-LEAST_ALPHA = 0.01  # of MixUp: below it, both gammas of a beta are 0 in float64
+LEAST_ALPHA = 0.01  # of MixUp: with less, nearly every weight is 0 or 1
 
 TeacherMode = Literal["trained", "random", "shuffled"]
 

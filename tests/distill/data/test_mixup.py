@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.data.augment import Augment, LateAugment, compose, generator
@@ -40,6 +40,7 @@ def flat(levels: Sequence[int]) -> list[Sample]:
     ]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(weight=st.floats(0, 1), seed=st.integers(0, 9))
 def test_a_blend_is_the_weighted_mean_of_the_pixels(weight: float, seed: int) -> None:
     first, second = noise(seed), noise(seed + 100)

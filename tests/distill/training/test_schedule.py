@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.training.schedule import DecayShape, OptimiserConfig, decay, method_weight, rates
@@ -65,6 +65,7 @@ def test_a_training_of_one_epoch_has_its_terms_at_full_strength() -> None:
 
 
 @pytest.mark.parametrize("shape", ["cosine", "linear"])
+@settings(deadline=None)  # the machine may be busy
 @given(
     final=st.floats(0, 1),
     flat=st.floats(0, 0.95),
