@@ -19,9 +19,11 @@ The mask is symmetric, M(k) = M(-k), as the spectrum of a real map is. A mask wi
 some amplitudes instead of keeping or removing them, and the optimum of the student becomes 2 / (2 - zeta)
 times the teacher's map.
 
-Measured at the start of a training with the defaults (random yolov5n, trained yolov5s, detection loss 0.2):
-the terms sum to about 1.3, and their gradient on the student's feature maps is about that of the detection
-loss.
+Measured at the start of a training with the defaults (random yolov5n, trained yolov5s; all methods are in
+docs/results/term-sizes.md): the terms sum to 14 times the detection loss, with about its gradient on the
+student's feature maps. ``alignment`` alone, on two batches of 8 windows of rendered scenes in FP32, is 2.5
+times the detection loss with 0.23 times its gradient; by correlation it is 1.1 times the loss with 0.93 times
+the gradient.
 
 The paper does not give pooling, scales, zeta, temperature or levels; the defaults are this project's.
 
