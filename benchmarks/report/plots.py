@@ -60,6 +60,30 @@ def accuracy_latency(points: Sequence[tuple[str, float, float]]) -> str:
     return canvas.svg
 
 
+def accuracy_front(points: Sequence[tuple[str, float, float]], kept: Sequence[str], label: str) -> str:
+    """Accuracy over a cost: a point for each cell, a line through those that no other beats.
+
+    Args:
+        points: Name, cost, mAP50-95 in [0, 1].
+        kept: Names of the cells on the line, which are labelled.
+        label: Label of the axis of costs.
+    """
+    known = {name: (cost, score * 100) for name, cost, score in points}
+    with _canvas(WIDTH, 4.2) as canvas:
+        axes = canvas.figure.subplots()
+        rest = [known[name] for name in known if name not in kept]
+        line = [known[name] for name in kept]
+        axes.plot(*zip(*line, strict=True), "o-", color=_colour(0), markersize=8, drawstyle="steps-post")
+        if rest:
+            axes.plot(*zip(*rest, strict=True), "o", color=_SOFT, markersize=6)
+        for name in kept:
+            axes.annotate(plot_text(name), known[name], (8, -12), textcoords="offset points")
+        axes.set(xlabel=f"{label} (better to the left)", ylabel="mAP50-95, points")
+        axes.margins(x=0.3, y=0.25)
+        axes.set_xlim(left=max(axes.get_xlim()[0], 0))
+    return canvas.svg
+
+
 def stage_bars(stages: Sequence[tuple[str, Mapping[str, float]]]) -> str:
     """Median milliseconds of the stages, a bar for each model.
 

@@ -17,13 +17,15 @@ _KEYS = {
     "export": {"files", "precision_proved"},
     "verify": {"matched", "reference_sure"},
     "eval": {"map50", "per_class"},
+    "suite": {"cells", "fronts"},
 }
 
 
 def kind_of(result: object, name: str = "this") -> str:
     """The kind of a result.
 
-    One of ``bench``, ``offline``, ``compare``, ``distill``, ``eval``, ``export``, ``verify``, ``other``.
+    One of ``bench``, ``offline``, ``compare``, ``distill``, ``eval``, ``export``, ``suite``,
+    ``verify``, ``other``.
 
     Args:
         result: The content of a file.

@@ -28,6 +28,7 @@ from benchmarks.report.page import (
     Table,
 )
 from benchmarks.report.result_kind import HINT, kind_of, refuse_incomplete
+from benchmarks.report.suite_section import suite_section
 from benchmarks.report.verification import exports_section, facts_table, points, verification_section
 from edgestill.errors import DataError
 from edgestill.history import Row, read_history
@@ -91,6 +92,7 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
         *_latency_sections(by_kind.get("bench", [])),
         comparison_section([c for r in _of(by_kind, "compare") for c in r["comparisons"]]),
         *(training_section(result, source) for source, result in by_kind.get("distill", [])),
+        *(suite_section(result) for result in _of(by_kind, "suite")),
         exports_section(_of(by_kind, "export")),
         verification_section([*_of(by_kind, "export"), *_of(by_kind, "verify")]),
         Section(title="Images", blocks=[Pictures(pictures)]) if pictures else None,
