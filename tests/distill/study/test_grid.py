@@ -160,6 +160,7 @@ def test_a_recipe_may_stand_in_the_study(tmp_path: Path) -> None:
         pytest.param(
             ("[0, 1]", "[0]\n[sweep]\nmethods.fgfy.psi = [1]"), "did you mean 'fgfi'?", id="sweep-method"
         ),
+        pytest.param(("[0, 1]", "[0]\nteachers = 3"), "teachers = 3", id="no-table"),
         pytest.param(("[0, 1]", '[0]\n[teachers]\n"../x" = "y"'), "'../x'", id="name"),
     ],
 )
