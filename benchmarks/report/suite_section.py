@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.report import plots
-from benchmarks.report.page import Block, Cell, Doubts, Heading, Plot, Prose, Section, Table
+from benchmarks.report.blocks import Block, Cell, Doubts, Heading, Prose, Section, Table
 
 Result = Mapping[str, Any]
 
@@ -87,10 +87,8 @@ def _front(suite: Result, cost: str, label: str) -> Iterator[Block]:
         return
     kept = [_label(cell) for key in suite["fronts"][cost] for cell in cells if cell["key"] == key]
     yield Heading(f"Accuracy against {label}")
-    yield Plot(
-        svg=plots.accuracy_front(points, kept, label),
-        caption=f"Not beaten by another cell (on the line): {', '.join(kept)}.",
-    )
+    caption = f"Not beaten by another cell (on the line): {', '.join(kept)}."
+    yield plots.plot(plots.accuracy_front, points, kept, label, caption=caption)
 
 
 def _label(cell: Result) -> str:

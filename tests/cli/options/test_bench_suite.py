@@ -99,6 +99,10 @@ def test_a_suite_writes_its_result_and_shows_it(
     page = tmp_path / "page.html"
     assert main(["report", str(out / "suite.json"), "--out", str(page)]) == 0
     assert "at most 15 ms" in page.read_text()
+    table = tmp_path / "table.csv"
+    assert main(["report", str(out / "suite.json"), "--out", str(table)]) == 0
+    (line,) = [line for line in table.read_text().splitlines() if "int8" in line and ",p50_ms," in line]
+    assert ",8.0,milliseconds," in line
 
 
 @pytest.mark.slow
