@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.report.history_plot import history_section
 from benchmarks.report.blocks import Plot, Table
+from benchmarks.report.history_plot import history_section
 
 
 def bench(day: int, p50_ms: float, machine: str = "box", **changes: Any) -> dict[str, Any]:
