@@ -33,6 +33,7 @@ def measure(
     input_hw: tuple[int, int] | None = None,
     tile: str = "1x1",
     tile_overlap: float = 0.0,
+    throughput: bool = False,
 ) -> dict[str, Any]:
     """Medians over ``RUNS`` new processes: ``import_ms``, ``load_ms``, ``first_ms`` and ``rss_mib``.
 
@@ -47,6 +48,8 @@ def measure(
         command += ["--threads", str(threads)]
     if trust_engine:
         command.append("--trust-engine")
+    if throughput:
+        command.append("--throughput")
     if input_hw is not None:
         command += ["--input-hw", *map(str, input_hw)]
     runs = [_start(command) for _ in range(RUNS)]
@@ -62,6 +65,7 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--trust-engine", action="store_true")
+    parser.add_argument("--throughput", action="store_true")
     parser.add_argument("--input-hw", type=int, nargs=2)
     parser.add_argument("--tile", default="1x1")
     parser.add_argument("--tile-overlap", type=float, default=0.0)
@@ -81,6 +85,7 @@ def main() -> None:
         device=args.device,
         threads=args.threads,
         trust_engine=args.trust_engine,
+        throughput=args.throughput,
         input_hw=args.input_hw and tuple(args.input_hw),
     )
     tiled = TiledDetector(detector, Tiling.parse(args.tile, args.tile_overlap))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.measure import gpu_time
 from benchmarks.measure.footage import Footage
+from benchmarks.measure.gpu_time import GpuTotals
+from benchmarks.measure.later_stages import LaterStages, MakeAfterBoxes
 from benchmarks.measure.samples import Samples
 from benchmarks.measure.steady import keep_steady
 from benchmarks.statistics.compare import LEAST_ROUNDS
@@ -25,6 +26,7 @@ from runtime.frames import Frame
 from runtime.tiling import Tiling
 
 TURN = 4  # frames of one model in a round, before the next model or the calibration
+MOST_FPS, MOST_STREAMS = 1000, 64  # more is taken for a typing error
 WARMUP_RUNS = 3  # lower limit, however short the warm-up
 WARMUP_LIMIT = 4  # times the warm-up that was asked for, while the times are not steady
 
@@ -46,6 +48,9 @@ class Settings:
         input_hw: Input height and width in pixels, for files with free sizes; None for the files' own.
         interleave: Whether models are measured alternately; else one after the other.
         tilings: Each model is measured with each of them.
+        fps: Frames per second of each camera.
+        streams: Number of cameras.
+        after_boxes: Makes what measures tracking, drawing and encoding; None to leave them out.
         processes: Fresh processes of each model, in which it is measured; 0 for this one alone.
         builds: Model files, and another build of each of them, which processes use in turns with it.
     """
@@ -61,6 +66,9 @@ class Settings:
     input_hw: tuple[int, int] | None = None
     interleave: bool = False
     tilings: tuple[Tiling, ...] = (Tiling(),)
+    fps: float = 30.0
+    streams: int = 1
+    after_boxes: MakeAfterBoxes | None = None
     processes: int = 0
     builds: tuple[tuple[Path, Path], ...] = ()
 
@@ -71,6 +79,11 @@ class Settings:
                 "nothing to measure",
                 hint="give times of 0 or more, and at least one sample",
             )
+        if not 0 < self.fps <= MOST_FPS or not 1 <= self.streams <= MOST_STREAMS:
+            raise UsageError(
+                f"{self.streams} cameras at {self.fps:g} frames per second",
+                hint=f"1 to {MOST_STREAMS} cameras, at a rate above 0 and up to {MOST_FPS}",
+            )
         if self.processes < 0 or (self.builds and not self.processes):
             raise UsageError(
                 f"{len(self.builds)} other builds in {self.processes} processes: nothing takes turns",
@@ -79,11 +92,23 @@ class Settings:
 
 
 def collect(
-    detectors: Sequence[TimedDetector], footage: Footage, settings: Settings, tick: Callable[[], None]
+    detectors: Sequence[TimedDetector],
+    footage: Footage,
+    settings: Settings,
+    tick: Callable[[], None],
+    *,
+    later: Sequence[LaterStages] = (),
 ) -> list[Samples]:
-    """Warm up and measure all detectors; ``tick`` is called between rounds.
+    """Warm up and measure all detectors.
 
     Each detector gets the same frames. Several are measured in as many rounds as a comparison needs, or more.
+
+    Args:
+        detectors: The detectors.
+        footage: The frames.
+        settings: How to measure.
+        tick: Called between rounds.
+        later: What measures the stages after the boxes of each detector; empty to leave them out.
     """
     samples = [Samples() for _ in detectors]
     frames = footage.take(WARMUP_RUNS)
@@ -106,7 +131,7 @@ def collect(
                     continue
                 frames = footage.take(TURN)
                 for k in group if round_number % 2 == 0 else reversed(group):
-                    take_turn(detectors[k], frames, samples[k], round_number)
+                    take_turn(detectors[k], frames, samples[k], round_number, later[k] if later else None)
                     meter.show(sum(taken.total_ms for taken in samples))
                 tick()
                 round_number += 1
@@ -153,15 +178,22 @@ def _is_warm(times_ms: Sequence[float], elapsed_s: float, least_s: float) -> boo
     )
 
 
-def take_turn(detector: TimedDetector, frames: Sequence[Frame], samples: Samples, round_number: int) -> None:
+def take_turn(
+    detector: TimedDetector,
+    frames: Sequence[Frame],
+    samples: Samples,
+    round_number: int,
+    later: LaterStages | None = None,
+) -> None:
     """Add the samples of one turn; a first run is not counted."""
     detector.timed(frames[0].image_bgr)
     for frame in frames:
-        before = gpu_time.total_ms(detector)
+        before = GpuTotals.of(detector)
         found, stages_ms = detector.timed(frame.image_bgr)
         samples.add(frame, stages_ms, round_number, len(found))
-        if before is not None:
-            samples.gpu_ms.append(round((gpu_time.total_ms(detector) or 0.0) - before, 4))
+        GpuTotals.of(detector).add_since(before, samples)
+        if later is not None:
+            samples.add_other(later.timed(frame, found, stages_ms))
 
 
 def _enough(samples: Samples, settings: Settings, least_rounds: int) -> bool:

@@ -30,6 +30,8 @@ class Samples:
         found: Total number of detections.
         total_ms: Total time, milliseconds.
         gpu_ms: Milliseconds that each sample computed on the GPU; empty if that is not measured.
+        other_ms: Milliseconds of each sample, by stage, that are no part of a frame up to its boxes, or
+            are parts of another stage: copies to a GPU and back, tracking, drawing, encoding.
         processes: Number of the process of each sample; empty if there was one.
         builds: Different model files that the processes used in turns.
         warmup_ms: Milliseconds of inference of each run of the warm-up, by process.
@@ -42,6 +44,7 @@ class Samples:
     found: int = 0
     total_ms: float = 0.0
     gpu_ms: list[float] = field(default_factory=list)
+    other_ms: dict[str, list[float]] = field(default_factory=dict)
     processes: list[int] = field(default_factory=list)
     builds: int = 1
     warmup_ms: list[list[float]] = field(default_factory=list)
@@ -56,12 +59,19 @@ class Samples:
         self.rounds.append(round_number)
         self.found += found
 
+    def add_other(self, stages_ms: Mapping[str, float]) -> None:
+        """Add times of the same frame that are no part of its time up to the boxes."""
+        for stage, ms in stages_ms.items():
+            self.other_ms.setdefault(stage, []).append(round(ms, 4))
+
     def extend(self, turn: Mapping[str, Any], *, round_number: int, process: int) -> None:
         """Add the frames of a turn of another process, see ``benchmarks.arms.worker``."""
         count = len(turn["stages_ms"]["inference"])
         for stage, times_ms in turn["stages_ms"].items():
             self.stages_ms[stage] += times_ms
             self.total_ms += sum(times_ms)
+        for stage, times_ms in turn["other_ms"].items():
+            self.other_ms.setdefault(stage, []).extend(times_ms)
         self.gpu_ms += turn["gpu_ms"]
         self.rounds += [round_number] * count
         self.processes += [process] * count
@@ -72,6 +82,7 @@ class Samples:
         keep = [number not in rounds for number in self.rounds]
         self.cut_ms += [round(float(ms), 4) for ms, kept in zip(self.frame_ms, keep, strict=True) if not kept]
         self.stages_ms = {stage: list(compress(times, keep)) for stage, times in self.stages_ms.items()}
+        self.other_ms = {stage: list(compress(times, keep)) for stage, times in self.other_ms.items()}
         self.gpu_ms, self.processes = list(compress(self.gpu_ms, keep)), list(compress(self.processes, keep))
         self.rounds = list(compress(self.rounds, keep))
 
@@ -99,12 +110,16 @@ def figures_of(samples: Samples) -> dict[str, Any]:
         **figures,
         "mean_ms": round(float(frame_ms.mean()), 3),
         "throughput_fps": round(1e3 / float(frame_ms.mean()), 2),
-        "stages_ms": {stage: round(float(np.median(ms)), 3) for stage, ms in samples.stages_ms.items()},
+        "stages_ms": {
+            stage: round(float(np.median(ms)), 3)
+            for stage, ms in {**samples.stages_ms, **samples.other_ms}.items()
+        },
         "detections_per_frame": round(samples.found / len(samples), 2),
         "steady_state": steady_state_of(samples),
         "effective_samples": round(steady_state.effective_samples(list(frame_ms))),
         "doubts": sample_doubts(samples),
         "samples_ms": samples.stages_ms,
+        **({"samples_other_ms": samples.other_ms} if samples.other_ms else {}),
         "rounds": samples.rounds,
         **({"processes": samples.processes, "builds": samples.builds} if samples.processes else {}),
     }

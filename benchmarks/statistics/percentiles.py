@@ -74,6 +74,18 @@ def upper_rank(n: int, fraction: float) -> int:
     return rank
 
 
+def early_stopping_rank(n: int, fraction: float) -> int:
+    """The rank, from the largest, of the estimate that MLPerf's LoadGen reports for n queries; 0 if none.
+
+    LoadGen takes the largest t with P[Bin(n, 1 - p) <= t] < 1 - c, discards the t - 1 highest latencies and
+    reports the next. That is one order statistic more conservative than ``upper_rank``.
+
+    Source: ``PerformanceSummary::EarlyStopping`` of
+    https://github.com/mlcommons/inference/blob/master/loadgen/results.cc
+    """
+    return max(upper_rank(n, fraction) - 1, 0)
+
+
 def least_samples(fraction: float, rank: int = 1) -> int:
     """The smallest number of samples of which the rank-th largest is an upper bound of the percentile."""
     high = ceil(rank / (1 - fraction))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmarks.measure import cold
 from edgestill.cli.main import main
 from edgestill.cli.verbs import bench
 
@@ -67,6 +68,38 @@ def test_a_person_gets_a_table(measured: Path) -> None:
     assert "energy: not measured, because " in text
     assert "during the run: " in text
     assert "drawn test pattern" in text
+    assert "pure inference: the call of the backend ort; end to end: decode + letterbox + inference" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--scenario paced --fps 100", "tiny.onnx: age at the decision p50"),
+        ("--scenario multi --streams 2 --fps 100", "frames dropped; the detector was busy for"),
+        ("--scenario offline", "end to end: letterbox + inference + postprocess; not measured, because with"),
+        (
+            "--preset mlperf-single-stream",
+            "MLPerf's SingleStream, no official result, shorter than",
+        ),
+        ("--stages all", "encoding"),
+    ],
+)
+def test_each_scenario_is_measured_and_shown(
+    words: str,
+    said: str,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("benchmarks.measure.cold.measure", lambda *_, **__: dict.fromkeys(cold.KEYS, 1.0))
+    assert main(["bench", str(tiny_model), *SHORT, *words.split()]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(words.split()) < set(result["command"].split())
+    (model,) = result["models"]
+    assert set(model["stages_reason"]) == {s for s, ms in model["stages_ms"].items() if ms is None}
+    console = Console(width=260, record=True)
+    console.print(bench.show(result))
+    assert said in console.export_text()
 
 
 def test_a_result_is_not_replaced_without_force(
@@ -86,6 +119,12 @@ def test_a_result_is_not_replaced_without_force(
         pytest.param(["MODEL", "--threads", "0"], 2, id="no-threads"),
         pytest.param(["MODEL", "--device", "cuda:7"], 5, id="device-that-is-not-there"),
         pytest.param(["MODEL", "--scenario", "online"], 2, id="unknown-scenario"),
+        pytest.param(["MODEL", "--scenario", "paced", "--fps", "0"], 2, id="no-frames-a-second"),
+        pytest.param(["MODEL", "--scenario", "multi", "--streams", "0"], 2, id="no-cameras"),
+        pytest.param(["MODEL", "--fps", "10"], 2, id="rate-without-a-camera"),
+        pytest.param(["MODEL", "--scenario", "paced", "--interleave"], 2, id="a-camera-does-not-take-turns"),
+        pytest.param(["MODEL", "--scenario", "paced", "--stages", "all"], 2, id="stages-of-a-camera"),
+        pytest.param(["MODEL", "--preset", "mlperf-offline", "--scenario", "multi"], 2, id="two-scenarios"),
         pytest.param(["MODEL", "--min-samples", "0"], 2, id="no-samples"),
         pytest.param(["MODEL", "--imgsz", "100"], 2, id="no-size"),
         pytest.param(["MODEL", "--imgsz", "0"], 2, id="a-size-of-nothing"),

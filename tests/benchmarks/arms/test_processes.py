@@ -37,7 +37,12 @@ class Fake:
     def turn(self) -> dict[str, Any]:
         self.log.append(self.name)
         times = {"decode": 1.0, "letterbox": 1.0, "inference": 2.0, "postprocess": 1.0}
-        return {"stages_ms": {s: [ms] * TURN for s, ms in times.items()}, "gpu_ms": [], "found": 3}
+        return {
+            "stages_ms": {s: [ms] * TURN for s, ms in times.items()},
+            "other_ms": {},
+            "gpu_ms": [],
+            "found": 3,
+        }
 
     def close(self) -> None:
         self.log.append(f"end {self.name}")

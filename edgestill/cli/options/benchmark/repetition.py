@@ -42,10 +42,10 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
             f"--processes {args.processes}{' with --build' if args.build else ''} measures nothing",
             hint="e.g. --processes 8",
         )
-    if args.processes and args.scenario != "single":
-        raise UsageError(
-            f"--processes does not go with --scenario {args.scenario}", hint="leave one of them out"
-        )
+    if args.processes and (args.scenario != "single" or args.preset or args.stages != "boxes"):
+        arrival = f"--preset {args.preset}" if args.preset else f"--scenario {args.scenario}"
+        flag = f"--stages {args.stages}" if args.stages != "boxes" else arrival
+        raise UsageError(f"--processes does not go with {flag}", hint="leave one of them out")
     unknown = [model for model, _ in args.build if model not in args.models]
     if unknown:
         raise UsageError(
