@@ -9,8 +9,11 @@ import json
 import sys
 from typing import Any
 
-from edgestill.remote.far import downloads, facts, jobs, uploads
+from edgestill.remote.far.downloads import fetch
+from edgestill.remote.far.facts import doctor, facts
+from edgestill.remote.far.jobs import clean, collected, follow, start, stop
 from edgestill.remote.far.places import Places, RefusedError
+from edgestill.remote.far.uploads import upload
 
 MARK = "edgestill-agent 1"
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -45,18 +48,18 @@ def _answer(request: "dict[str, Any]", emit: Any) -> "dict[str, Any]":
     stream, out = sys.stdin.buffer, sys.stdout.buffer
     op = request["op"]
     if op == "upload":
-        return uploads.upload(places, request, stream, emit)
+        return upload(places, request, stream, emit)
     if op == "follow":
-        return jobs.follow(places, request, stream, emit)
+        return follow(places, request, stream, emit)
     if op == "fetch":
-        return downloads.fetch(places, request, out, emit)
+        return fetch(places, request, out, emit)
     simple = {
-        "facts": facts.facts,
-        "doctor": facts.doctor,
-        "start": jobs.start,
-        "stop": jobs.stop,
-        "collected": jobs.collected,
-        "clean": jobs.clean,
+        "facts": facts,
+        "doctor": doctor,
+        "start": start,
+        "stop": stop,
+        "collected": collected,
+        "clean": clean,
     }
     return simple[op](places, request)
 

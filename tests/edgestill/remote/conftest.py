@@ -6,11 +6,10 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 
@@ -36,7 +35,12 @@ if [ "$verb" = run ]; then echo "web view: http://127.0.0.1:$(cat "$here/port")/
 while [ -e "$here/hold-$verb" ]; do sleep 0.02; done
 if [ -e "$here/fail-$verb" ]; then cat "$here/fail-$verb" >&2; exit 6; fi
 case $verb in
-    install) mkdir -p "$here/installed/venv"; echo '{}' > "$here/installed/complete.json" ;;
+    install)
+        mkdir -p "$here/installed/venv/bin"
+        printf '#!/bin/sh\ncat "%s/tensorrt"\n' "$here" > "$here/installed/venv/bin/python"
+        chmod +x "$here/installed/venv/bin/python"
+        echo '{}' > "$here/installed/complete.json"
+        ;;
     build) mkdir -p "$here/installed/engines"; : > "$here/installed/engines/tiny.trt.engine" ;;
     run) echo picture > crop.txt ;;
 esac
@@ -52,6 +56,10 @@ class Folder:
         home: Its home folder.
         path: Where it looks for programs.
         process: The agent that was started last.
+        login: What its login shell runs before our line.
+        inside: The words before the command of that shell, e.g. of ``unshare``.
+        is_down: Whether nothing answers.
+        forwards: The ports that were forwarded: there, here.
         cut_after: Bytes after which the next connection that sends more is cut; None for never.
     """
 
@@ -64,9 +72,10 @@ class Folder:
         self.cut_after: int | None = None
         self.forwards: list[tuple[int, int]] = []
         self.is_down = False
+        self.login, self.inside = "", list[str]()
 
     def start(self) -> subprocess.Popen[bytes]:
-        command = ["sh", "-c", "exit 255" if self.is_down else COMMAND]
+        command = [*self.inside, "sh", "-c", "exit 255" if self.is_down else f"{self.login}{COMMAND}"]
         self.process = subprocess.Popen(
             command,
             env={"HOME": str(self.home), "PATH": self.path},
@@ -109,6 +118,8 @@ class _Cut:
             self._process.wait()
 
     def flush(self) -> None:
+        if self._pipe.closed:
+            raise BrokenPipeError
         self._pipe.flush()
 
     def close(self) -> None:
@@ -134,7 +145,12 @@ def other(board: Folder) -> Device:
 
 
 def make_bundle(
-    out: Path, *, machine: str | None = None, python: str = VERSION, more: Entries = [], names: tuple[str, ...] = ("tiny",)
+    out: Path,
+    *,
+    machine: str | None = None,
+    python: str = VERSION,
+    more: Sequence[tuple[str, bytes]] = (),
+    names: Sequence[str] = ("tiny",),
 ) -> Path:
     """A bundle with ``RUN_SH``, whose models and wheels are a few bytes."""
     models = tuple(
@@ -178,3 +194,9 @@ def _digest(content: Path | bytes) -> str:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return make_bundle(tmp_path / "tiny.tar")
+
+
+def bundle_there(board: Folder) -> Path:
+    """The folder of the one bundle that is deployed."""
+    (found,) = (board.home / ".edgestill-remote" / "bundles").iterdir()
+    return found
