@@ -34,6 +34,9 @@ OPTIONS = (
 NO_FORWARDS = ("-o", "ClearAllForwardings=yes")
 KEPT_S = 60  # that the shared connection stays without a command, if this process is killed
 FORWARD_S, POLL_S = 20.0, 0.05
+MOST_RUNTIME = 50  # characters: the name of a socket has at most 104, and ssh adds to it
+#: For a forwarding: with ControlPersist the connection that is shared would leave it in the background.
+OWN_CONNECTION = ("-o", "ControlMaster=no")
 REFUSED = 255  # exit code of ssh itself
 #: What ssh says, what that means, and what to do. {name} is USER@HOST[:PORT], {login} the command to type.
 KNOWN: tuple[tuple[str, str, str], ...] = (
@@ -90,10 +93,9 @@ class Ssh:
         self._command = _ssh_command()
         self._folder: Path | None = None
         if os.name == "posix" and not self._is_shared():
-            # Sockets have short names: not below a deep working folder.
-            runtime = os.environ.get("XDG_RUNTIME_DIR")
-            parent = runtime if runtime and Path(runtime).is_dir() else None
-            self._folder = Path(tempfile.mkdtemp(prefix="edgestill-ssh-", dir=parent))
+            runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+            parent = runtime if Path(runtime).is_dir() and len(runtime) <= MOST_RUNTIME else None
+            self._folder = Path(tempfile.mkdtemp(prefix="edgestill-ssh-", dir=parent or None))
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the agent's command there."""
@@ -109,9 +111,10 @@ class Ssh:
         """The words of the command that logs in, without what to run there."""
         flags = [word for option in OPTIONS for word in ("-o", option)]
         if self._folder is not None:
-            shared = ("ControlMaster=auto", f"ControlPath={self._folder}/%C", f"ControlPersist={KEPT_S}")
+            shared = ("ControlMaster=auto", f"ControlPath={self._folder}/s", f"ControlPersist={KEPT_S}")
             flags += [word for option in shared for word in ("-o", option)]
-        return [*self._command, *flags, *self._port, *options, "--", self._host.target]
+        # Of an option that is given twice, ssh takes the first.
+        return [*self._command, *options, *flags, *self._port, "--", self._host.target]
 
     def failure(self, code: int, said: str) -> DeviceError:
         """What ssh, or the login there, says in two lines."""
@@ -130,10 +133,11 @@ class Ssh:
     @contextmanager
     def forwarded(self, there: int, here: int) -> Iterator[int]:
         """``ssh -N -L``, ended with the block."""
-        port = here or _free_port()
+        port = self._free_port(here)
         forward = f"127.0.0.1:{port}:127.0.0.1:{there}"
+        own = (*OWN_CONNECTION, *([] if self._folder is None else ["-o", "ControlPath=none"]))
         process = subprocess.Popen(
-            self.words("-N", "-o", "ExitOnForwardFailure=yes", "-L", forward),
+            self.words("-N", "-o", "ExitOnForwardFailure=yes", *own, "-L", forward),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -145,19 +149,15 @@ class Ssh:
         finally:
             process.terminate()
             process.communicate()
+            if self._folder is None:  # a connection that the user's other programs share keeps it otherwise
+                _run_quietly(self.words("-O", "cancel", "-L", forward))
 
     def close(self) -> None:
         """End the shared connection, and remove its socket."""
         if self._folder is None:
             return
         if any(self._folder.iterdir()):
-            subprocess.run(
-                [*self.words("-O", "exit")],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=False,
-            )
+            _run_quietly(self.words("-O", "exit"))
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
 
@@ -167,6 +167,16 @@ class Ssh:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         found = re.search(r"^controlpath (?!none$)", done.stdout, re.MULTILINE)
         return found is not None
+
+    def _free_port(self, wanted: int) -> int:
+        """A port that is free here; any one for 0."""
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", wanted))
+            except (OSError, OverflowError) as error:
+                raise self._not_forwarded(wanted, str(error)) from error
+            return int(probe.getsockname()[1])
 
     def _wait_for(self, process: subprocess.Popen[bytes], port: int) -> None:
         """Wait until the port is open here."""
@@ -223,7 +233,6 @@ def _ssh_command() -> list[str]:
     return [program, *words[1:]]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _run_quietly(command: list[str]) -> None:
+    null = subprocess.DEVNULL
+    subprocess.run(command, stdin=null, stdout=null, stderr=null, check=False)

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -65,10 +66,14 @@ def doctor(places: Places, request: "dict[str, Any]") -> "dict[str, Any]":
 def _pythons(more: "str | None") -> "dict[str, str]":
     """The Pythons by version; the first of a version is the one that run.sh takes."""
     found: dict[str, str] = {}
+    files = set()
     for name in ([more] if more else []) + list(PYTHONS):
         path = shutil.which(str(Path(name).expanduser()))
-        version = _said([path, "-I", "-c", VERSION]) if path else None
-        if path and version:
+        if path is None or os.path.realpath(path) in files:
+            continue
+        files.add(os.path.realpath(path))
+        version = _said([path, "-I", "-c", VERSION])
+        if version:
             found.setdefault(version, path)
     return found
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import edgestill.remote.far as far
 from edgestill.errors import DeviceError, UsageError
 from edgestill.remote import device as client
+from edgestill.remote import far
 from edgestill.remote.device import Device
 from edgestill.remote.far import agent, facts, places, steps, uploads
 from edgestill.remote.transport import COMMAND, MODULES, PACKAGE, agent_bytes
@@ -56,7 +56,7 @@ def test_every_module_is_sent() -> None:
 
 
 def test_it_uses_the_names_of_the_bundle_and_of_the_client() -> None:
-    assert client.MARK == agent.MARK.encode()
+    assert agent.MARK.encode() == client.MARK
     assert (uploads.SUMS, uploads.SIGNATURE, uploads.RUNNER) == (
         contents.SUMS,
         contents.SIGNATURE,
@@ -105,8 +105,10 @@ def test_a_python_that_is_too_old_for_the_agent_says_so(board: Folder) -> None:
 
 def test_a_path_that_is_refused_there_is_two_lines(board: Folder) -> None:
     (board.home / "file").touch()
-    with pytest.raises(DeviceError, match="Not a directory|File exists"):
-        Device(transport=board, owner="a", folder="~/file/x").ask("start", key="", bundle="b", steps=[], verb="x")
+    with pytest.raises(DeviceError, match=r"Not a directory|File exists"):
+        Device(transport=board, owner="a", folder="~/file/x").ask(
+            "start", key="", bundle="b", steps=[], verb="x"
+        )
 
 
 def test_without_a_bundle_there_is_nothing_to_start(device: Device) -> None:

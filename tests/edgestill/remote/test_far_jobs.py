@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 from edgestill.errors import DeviceError, UsageError, VerificationError
 from edgestill.remote.bundle_transfer import LocalBundle, send_bundle
@@ -228,15 +226,3 @@ def test_only_the_last_jobs_of_a_person_are_kept(there: Path, device: Device, bo
     for number in range(5):
         bench(device, steps=[Step(name="verify", words=(str(number),))])
     assert sorted(path.name for path in jobs(board).iterdir()) == ["2", "3", "4", "5"]
-
-
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(words=st.lists(st.text(st.characters(exclude_characters="\0\n", exclude_categories=["Cs"])), max_size=4))
-@example(words=["$(touch hacked)", "`touch hacked`", "; touch hacked", "' \" \\", "--source", "-x"])
-def test_no_shell_reads_the_words_of_a_request(
-    words: list[str], there: Path, device: Device, board: Folder
-) -> None:
-    bench(device, steps=[Step(name="bench", words=tuple(words))])
-    device.ask("collected", job=device.ask("facts", python=None)["last_job"])
-    assert (there / "words-bench").read_text().split("\n")[1:-1] == words
-    assert [path for path in board.home.rglob("hacked")] == []
