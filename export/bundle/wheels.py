@@ -197,7 +197,7 @@ class _Closure:
                 yield wheel
 
     def _too_demanding(self) -> _Wheel | None:
-        """A chosen wheel that alone keeps a demand from being fulfilled, and of which there is an older one."""
+        """A chosen wheel that alone keeps a demand from being fulfilled; there is an older one of it."""
         for name, asked in self._asked.items():
             if name in self._chosen:
                 continue
