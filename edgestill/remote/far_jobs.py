@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ from typing import Any, Protocol
 from edgestill.progress import say
 from edgestill.remote.device import Device, error_of
 from edgestill.verbosity import is_quiet
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Listener(Protocol):
@@ -142,7 +145,7 @@ class _Follower:
             return result
 
     def _show(self, text: str) -> None:
-        for line in text.replace("\r", "\n").splitlines():
+        for line in _COLOURS.sub("", text).replace("\r", "\n").splitlines():
             # A device is another machine: its text must not steer this terminal.
             plain = "".join(char if char.isprintable() or char == "\t" else "?" for char in line)
             if plain.strip():

@@ -39,7 +39,7 @@ class RemoteHost:
         """
         user, at, rest = text.rpartition("@")
         host, port = _split(rest)
-        is_name = len(host) <= MOST_CHARS and (_HOST.fullmatch(host) is not None or _is_v6(host, rest))
+        is_name = len(host) <= MOST_CHARS and (_HOST.fullmatch(host) is not None or _is_v6(host))
         if not is_name or (at and _USER.fullmatch(user) is None) or not (port is None or _is_port(port)):
             raise UsageError(
                 f"{text!r} is not USER@HOST[:PORT]", hint="as in: edgestill remote me@jetson doctor"
@@ -62,14 +62,15 @@ def _split(text: str) -> tuple[str, str | None]:
     """Host and port; an IPv6 address with a port is in brackets."""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
-        return host, rest.removeprefix(":") if rest else None
+        is_address = ":" in host and "]" in text and rest[:1] in {"", ":"}
+        return host if is_address else "", rest[1:] if rest else None
     if text.count(":") == 1:
         host, _, port = text.partition(":")
         return host, port
     return text, None
 
 
-def _is_v6(host: str, text: str) -> bool:
+def _is_v6(host: str) -> bool:
     address, percent, zone = host.partition("%")
     if ":" not in address or (percent and _ZONE.fullmatch(zone) is None):
         return False
@@ -77,7 +78,7 @@ def _is_v6(host: str, text: str) -> bool:
         IPv6Address(address)
     except ValueError:
         return False
-    return text.startswith("[") or text == host
+    return True
 
 
 def _is_port(text: str) -> bool:

@@ -17,7 +17,7 @@ PACKAGE = "edgestill.remote.far"
 # shell is named, because the login shell may be another (csh, fish), for which this line means the same.
 COMMAND = (
     "exec sh -c 'for p in python3 python3.12 python3.11 python3.10; do "
-    'command -v $p >/dev/null 2>&1 && exec $p -I -c "import sys; s = sys.stdin.buffer; '
+    'command -v $p >/dev/null 2>&1 && exec $p -IS -c "import sys; s = sys.stdin.buffer; '
     "exec(s.read(int(s.readline())))\"; done; echo no python3 >&2; exit 127'"
 )
 NO_PYTHON = 127

@@ -3,7 +3,6 @@
 import datetime
 import json
 import os
-import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -30,7 +29,7 @@ def facts(places: Places, request: "dict[str, Any]") -> "dict[str, Any]":
         request: ``owner``; ``python``, the path of a further Python, or None.
     """
     there = next(one for one in [places.root, *places.root.parents] if one.is_dir())
-    machine = platform.machine().lower()
+    machine = os.uname().machine.lower()
     return {
         "machine": MACHINES.get(machine, machine),
         "system": _system(),
@@ -72,7 +71,7 @@ def _pythons(more: "str | None") -> "dict[str, str]":
         if path is None or os.path.realpath(path) in files:
             continue
         files.add(os.path.realpath(path))
-        version = _said([path, "-I", "-c", VERSION])
+        version = _said([path, "-IS", "-c", VERSION])
         if version:
             found.setdefault(version, path)
     return found
@@ -98,7 +97,7 @@ def _system() -> str:
     for line in _text(Path("/etc/os-release")).splitlines():
         if line.startswith("PRETTY_NAME="):
             return line.partition("=")[2].strip("\"'")
-    return f"{platform.system()} {platform.release()}"
+    return f"{os.uname().sysname} {os.uname().release}"
 
 
 def _text(path: Path) -> str:

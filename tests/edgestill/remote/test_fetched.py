@@ -84,6 +84,6 @@ def test_a_device_cannot_steer_the_terminal(
 ) -> None:
     send_bundle(LocalBundle.read(bundle), device)
     folder = next((board.home / ".edgestill-remote" / "bundles").iterdir())
-    (folder / "run.sh").write_text("printf 'a\\033]0;x\\007b\\rc\\n' >&2\n")
+    (folder / "run.sh").write_text("printf 'a\\033]0;x\\007b\\r\\033[1;31mc\\033[m\\n' >&2\n")
     run_job(device, "verify", [Step(name="verify")], bundle=None)
     assert "me@board | a?]0;x?b\nme@board | c\n" in capsys.readouterr().err
