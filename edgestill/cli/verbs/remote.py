@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from contextlib import closing
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from edgestill.cli.command_line import words_of
@@ -89,8 +92,29 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from edgestill.remote.ssh import Ssh  # noqa: PLC0415
 
     host = RemoteHost.parse(args.host)
-    with closing(Ssh(host)) as transport:
+    with _terminated(), closing(Ssh(host)) as transport:
         return _run(args, Device(transport=transport, owner=this_user(), folder=args.folder))
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """Close the connection also when SIGTERM or SIGHUP, of a closed terminal, ends this program."""
+    from runtime.interrupts import Terminated  # noqa: PLC0415
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        raise Terminated(signum)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    former = {number: signal.getsignal(number) for number in numbers}
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    mine = [number for number in numbers if in_main_thread and former[number] is signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, former[number])
 
 
 def verdict(result: dict[str, Any]) -> None:
