@@ -151,6 +151,8 @@ def make_bundle(
     python: str = VERSION,
     more: Sequence[tuple[str, bytes]] = (),
     names: Sequence[str] = ("tiny",),
+    run_sh: str = RUN_SH,
+    model: bytes = b"model",
 ) -> Path:
     """A bundle with ``RUN_SH``, whose models and wheels are a few bytes."""
     models = tuple(
@@ -174,10 +176,10 @@ def make_bundle(
         pip="wheels/pip-1-py3-none-any.whl",
         models=models,
     )
-    files: Entries = [(name, name.encode()) for name in index.files()]
+    files: Entries = [(name, model if name.endswith(".onnx") else b"") for name in index.files()]
     files += [
         (INDEX, to_json_text(index.to_json()).encode()),
-        (RUNNER, RUN_SH.encode()),
+        (RUNNER, run_sh.encode()),
         ("install.py", b""),
         *more,
     ]

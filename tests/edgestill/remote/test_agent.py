@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -18,6 +20,7 @@ from edgestill.remote import device as client
 from edgestill.remote import far
 from edgestill.remote.device import Device
 from edgestill.remote.far import agent, facts, places, steps, uploads
+from edgestill.remote.loop import Request, bench, deploy
 from edgestill.remote.transport import COMMAND, MODULES, PACKAGE, agent_bytes
 from export.bundle import contents, device_platform, on_device
 from tests.edgestill.remote.conftest import Folder
@@ -125,3 +128,40 @@ def test_no_name_of_a_file_leads_out_of_its_folder(name: str) -> None:
     assert not path.is_absolute()
     assert ".." not in path.parts
     assert path.as_posix() == name
+
+
+def old_pythons() -> list[Path]:
+    """The Pythons 3.6 to 3.9 of this machine: on the path, or of pyenv."""
+    names = [f"python3.{minor}" for minor in range(6, 10)]
+    found = [Path(path) for name in names if (path := shutil.which(name))]
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    own = [path for name in names for path in sorted(root.glob(f"versions/*/bin/{name}"))]
+    return own or found
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.7", "3.8", "3.9"])
+def test_it_runs_in_a_python_that_is_too_old_for_edgestill_and_says_so(
+    version: str, device: Device, board: Folder, bundle: Path
+) -> None:
+    python = next((path for path in old_pythons() if path.name == f"python{version}"), None)
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    tools = board.home.parent / "bin"
+    tools.mkdir()
+    for name, path in {
+        "python3": python,
+        "sh": Path("/bin/sh"),
+        "sleep": Path(shutil.which("sleep") or ""),
+    }.items():
+        (tools / name).symlink_to(path)
+    board.path = str(tools)
+    found = device.ask("facts", python=None)
+    assert list(found["pythons"]) == [version]
+    with pytest.raises(DeviceError, match=f"me@board has Python {version}"):
+        deploy(device, Request(bundle=bundle))
+    assert list(board.home.iterdir()) == []
+    # With a newer one that is not on the path, the old one still runs the agent.
+    board.path = f"{tools}{os.pathsep}/usr/bin{os.pathsep}/bin"
+    done = bench(device, Request(bundle=bundle, python=sys.executable, to=board.home.parent / "got"))
+    assert sorted(done["steps"]) == ["bench", "install", "verify"]
+    assert device.ask("clean")["removed"]

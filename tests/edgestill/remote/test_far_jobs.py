@@ -87,8 +87,9 @@ def test_a_step_that_fails_is_its_own_error_and_a_second_try_succeeds(there: Pat
     assert bench(device).results["bench"]
 
 
-def test_a_cut_in_the_middle_loses_nothing(there: Path, device: Device, board: Folder) -> None:
-    hold = there / "hold-bench"
+@pytest.mark.parametrize("verb", ["install", "build", "bench"])
+def test_a_cut_in_the_middle_loses_nothing(verb: str, there: Path, device: Device, board: Folder) -> None:
+    hold = there / f"hold-{verb}"
     hold.touch()
 
     def cut() -> None:
@@ -96,11 +97,12 @@ def test_a_cut_in_the_middle_loses_nothing(there: Path, device: Device, board: F
         board.process.kill()
         hold.unlink()
 
-    reader = Reader("bench begins", cut)
-    found = bench(device, reader)
-    assert found.results["bench"]["verb"] == "bench"
+    reader = Reader(f"{verb} begins", cut)
+    names = ("install", "build", "bench")
+    found = bench(device, reader, [Step(name=name, if_missing=False) for name in names])
+    assert sorted(found.results) == sorted(names)
     assert reader.connections == 2
-    assert reader.lines == ["install ...", "install begins", "bench ...", "bench begins"]
+    assert reader.lines == [line for name in names for line in (f"{name} ...", f"{name} begins")]
 
 
 def test_the_same_command_finds_the_job_that_goes_on_and_its_log_where_it_stopped(
@@ -222,6 +224,7 @@ def test_of_several_models_a_run_needs_one(device: Device, tmp_path: Path) -> No
     assert caught.value.hint == "name one of: a, b"
 
 
+@pytest.mark.slow
 def test_only_the_last_jobs_of_a_person_are_kept(there: Path, device: Device, board: Folder) -> None:
     for number in range(5):
         bench(device, steps=[Step(name="verify", words=(str(number),))])

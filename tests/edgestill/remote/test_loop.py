@@ -11,6 +11,7 @@ from edgestill.errors import DeviceError, UsageError
 from edgestill.remote import loop
 from edgestill.remote.device import Device, this_user
 from edgestill.remote.loop import Request
+from edgestill.remote.transport import agent_bytes
 from tests.edgestill.remote.conftest import Folder, bundle_there, make_bundle
 
 
@@ -94,9 +95,21 @@ def test_a_clock_that_is_off_is_a_doubt(off_s: float, words: str | None) -> None
 def test_a_device_whose_clock_is_years_off_is_measured_all_the_same(
     bundle: Path, device: Device, board: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgestill.remote.loop._clock_doubts", lambda *_: ["6 years"])
+    """A board without a battery for its clock, which begins in 1970."""
+    program = agent_bytes().partition(b"\n")[2]
+    in_1970 = (
+        b"import datetime\n"
+        b"class Early(datetime.datetime):\n"
+        b"    now = classmethod(lambda cls, zone=None: cls.fromtimestamp(60, zone))\n"
+        b"datetime.datetime = Early\n"
+    )
+    early = in_1970 + program
+    monkeypatch.setattr("edgestill.remote.device.agent_bytes", lambda: b"%d\n" % len(early) + early)
     found = loop.bench(device, Request(bundle=bundle, to=tmp_path / "here"))
-    assert found["doubts"] == ["6 years"]
+    assert found["steps"]["bench"]["verb"] == "bench"
+    (doubt,) = found["doubts"]
+    assert "years behind that of this machine" in doubt
+    assert loop.doctor(device)["jobs"][0]["since"] == "1970-01-01 00:01:00 UTC"
 
 
 @pytest.mark.parametrize(

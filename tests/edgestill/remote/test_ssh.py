@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import pty
 import re
@@ -14,26 +15,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
+from urllib.request import urlopen
 
+import cv2
+import numpy as np
 import pytest
 
 from edgestill.cli.main import call, main
 from edgestill.errors import DeviceError, UsageError
 from edgestill.remote import ssh
 from edgestill.remote.bundle_transfer import LocalBundle, send_bundle
-from edgestill.remote.device import Device
+from edgestill.remote.device import Device, this_user
 from edgestill.remote.far.places import read_json
 from edgestill.remote.remote_host import RemoteHost
 from edgestill.remote.ssh import VARIABLE, Ssh
 from tests.edgestill.remote.conftest import make_bundle
 
+ROOT = Path(__file__).resolve().parents[3]
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
 needs_sshd = pytest.mark.skipif(
     not SSHD or not shutil.which("ssh"), reason="there is no sshd: sudo apt install openssh-server"
@@ -252,6 +257,29 @@ def test_a_port_is_forwarded_and_closed_again(server: Server, runtime: Path) -> 
         web.shutdown()
 
 
+@pytest.mark.slow
+@needs_sshd
+def test_nothing_is_left_here_where_the_terminal_is_closed(
+    server: Server, runtime: Path, folder: Path, tmp_path: Path
+) -> None:
+    """The job goes on there; the fixture looks for what is left of the connection."""
+    where = ["--folder", str(folder)]
+    call(["remote", server.name, "deploy", str(make_bundle(tmp_path / "tiny.tar")), *where])
+    (there,) = (folder / "bundles").iterdir()
+    (there / "hold-verify").touch()
+    command = [sys.executable, "-m", "edgestill", "remote", server.name, "verify", *where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stderr is not None
+        while b"verify begins" not in child.stderr.readline():
+            assert child.poll() is None
+        child.send_signal(signal.SIGHUP)
+        child.communicate()
+    assert child.returncode == 128 + signal.SIGHUP
+    (there / "hold-verify").unlink()
+    assert call(["remote", server.name, "verify", *where])["job"] == 2
+
+
+@pytest.mark.slow
 @needs_sshd
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_ctrl_c_asks_on_the_terminal(
@@ -302,6 +330,76 @@ def _read_until(terminal: int, words: bytes, *, at_end: bool = False) -> bytes:
         shown += piece
     assert words in shown
     return shown
+
+
+class Camera(BaseHTTPRequestHandler):
+    """An endless MJPEG stream."""
+
+    def do_GET(self) -> None:
+        picture = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(head + picture + b"\r\n")
+                time.sleep(0.1)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.slow
+@needs_sshd
+def test_the_live_view_of_a_camera_of_the_device_is_shown_here(
+    server: Server, runtime: Path, folder: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The edgestill of this checkout runs on the other side of a real sshd, and serves its real web view."""
+    pytest.importorskip("uvicorn")
+    run_sh = (
+        f"export PYTHONPATH='{ROOT}'\n"
+        f'if [ "$1" = install ]; then exit; fi\nshift\nexec \'{sys.executable}\' -m edgestill "$@"\n'
+    )
+    bundle = make_bundle(tmp_path / "real.tar", run_sh=run_sh, model=tiny_model.read_bytes())
+    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as camera:
+        Thread(target=camera.serve_forever, daemon=True).start()
+        source = f"http://127.0.0.1:{camera.server_port}/"
+        command = [
+            sys.executable,
+            "-m",
+            "edgestill",
+            "remote",
+            server.name,
+            "run",
+            "--source",
+            source,
+            "--web",
+        ]
+        more = ["--bundle", str(bundle), "--folder", str(folder)]
+        with subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            assert child.stderr is not None
+            shown = b""
+            while not (found := re.search(rb"web view here: (http://127.0.0.1:(\d+)/\S*)", shown)):
+                line = child.stderr.readline()
+                assert line, shown.decode()
+                shown += line
+            with urlopen(found[1].decode()) as page:
+                assert b"<title>" in page.read()
+            with urlopen(f"{found[1].decode()}healthz") as page:
+                assert page.status == 200
+            device = Device(
+                transport=Ssh(RemoteHost.parse(server.name)), owner=this_user(), folder=str(folder)
+            )
+            with closing(device.transport):
+                device.ask("stop", job=1)
+            out, err = child.communicate()
+        assert child.returncode == 0, err.decode()
+        result = json.loads(out)
+        assert result["steps"]["run"]["frames"] > 0
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", int(found[2]))) != 0
+        camera.shutdown()
 
 
 # --- without a server
