@@ -12,7 +12,7 @@ from benchmarks.estimate.estimate import Case, estimate
 from benchmarks.estimate.layer_work import ModelWork
 from benchmarks.estimate.onnx_layers import read_layers
 from benchmarks.estimate.yolo_models import is_published, published_model
-from benchmarks.result_kind import HINT, kind_of, refuse_incomplete
+from benchmarks.report.result_kind import HINT, kind_of, refuse_incomplete
 from devices.profile import load_profile
 from edgestill.errors import DataError, ToolchainError, UsageError
 from edgestill.files import read_json

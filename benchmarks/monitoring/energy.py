@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.footage import Footage
+from benchmarks.measure.footage import Footage
 from devices.monitors.find import Sensors
 from devices.monitors.monitor import Monitor
 from devices.monitors.sensor import PowerMeter

@@ -28,8 +28,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from benchmarks.footage import Footage
-from benchmarks.offline import HELD, Rates
+from benchmarks.measure.footage import Footage
+from benchmarks.scenarios.offline import HELD, Rates
 from edgestill.errors import DeviceError, ToolchainError
 from runtime.detector import ModelDetector, open_detector
 

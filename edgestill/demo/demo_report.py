@@ -10,9 +10,8 @@ from typing import Any
 
 import cv2
 
-from benchmarks.compare import compare_models
-from benchmarks.latency_section import comparison_table, latency_section
-from benchmarks.page import (
+from benchmarks.report.latency_section import comparison_table, latency_section
+from benchmarks.report.page import (
     Block,
     Card,
     Cell,
@@ -26,7 +25,8 @@ from benchmarks.page import (
     Tone,
     write_report,
 )
-from benchmarks.report import accuracy_section, training_section
+from benchmarks.report.sections import accuracy_section, training_section
+from benchmarks.statistics.compare import compare_models
 from edgestill.errors import DataError
 from edgestill.files import write_json
 from runtime.frames import open_source

@@ -54,7 +54,7 @@ def read(args: argparse.Namespace, images: Path | None) -> MeasureLatency | None
         return None
 
     def measure(a: Path, b: Path) -> Mapping[str, Any]:
-        from benchmarks.pace import pace  # noqa: PLC0415 (needed for a repair only)
+        from benchmarks.measure.pace import pace  # noqa: PLC0415 (needed for a repair only)
 
         return pace(a, b, None if images is None else str(images))
 

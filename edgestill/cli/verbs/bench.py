@@ -67,9 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
-    from benchmarks.collect import Settings  # noqa: PLC0415 (imports OpenCV)
-    from benchmarks.latency import bench  # noqa: PLC0415
-    from benchmarks.offline import bench_offline  # noqa: PLC0415
+    from benchmarks.measure.collect import Settings  # noqa: PLC0415 (imports OpenCV)
+    from benchmarks.scenarios.offline import bench_offline  # noqa: PLC0415
+    from benchmarks.scenarios.single import bench  # noqa: PLC0415
 
     settings = Settings(
         source=args.source,
@@ -101,9 +101,9 @@ def show(result: dict[str, Any]) -> Any:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from benchmarks.compare import in_words  # noqa: PLC0415
     from benchmarks.monitoring.summary import energy_in_words  # noqa: PLC0415
     from benchmarks.monitoring.summary import in_words as monitors_in_words  # noqa: PLC0415
+    from benchmarks.statistics.compare import in_words  # noqa: PLC0415
 
     columns = (
         "model",

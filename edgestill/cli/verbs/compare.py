@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Read both results and compare their models."""
-    from benchmarks.compare import HINT, compare_results  # noqa: PLC0415
+    from benchmarks.statistics.compare import HINT, compare_results  # noqa: PLC0415
 
     names = str(args.a), str(args.b)
     one, other = (read_json(path, hint=HINT) for path in (args.a, args.b))
@@ -31,7 +31,7 @@ def show(result: dict[str, Any]) -> Any:
     """One line per comparison, then the doubts."""
     from rich.text import Text  # noqa: PLC0415 (for the terminal only)
 
-    from benchmarks.compare import in_words  # noqa: PLC0415
+    from benchmarks.statistics.compare import in_words  # noqa: PLC0415
 
     lines = [in_words(c) for c in result["comparisons"]]
     return Text("\n".join([*lines, *(f"doubt: {line}" for line in result["doubts"])]))

@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Read the results and write the page."""
-    from benchmarks.page import Picture, write_report  # noqa: PLC0415
-    from benchmarks.report import build_page  # noqa: PLC0415
-    from benchmarks.result_kind import HINT  # noqa: PLC0415
+    from benchmarks.report.page import Picture, write_report  # noqa: PLC0415
+    from benchmarks.report.result_kind import HINT  # noqa: PLC0415
+    from benchmarks.report.sections import build_page  # noqa: PLC0415
 
     refuse_overwrite(args.out, force=args.force)
     files = [path for path in args.results if path.suffix.lower() not in IMAGE_SUFFIXES]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import cold, latency
-from benchmarks.collect import Settings
+from benchmarks.measure import cold
+from benchmarks.measure.collect import Settings
 from benchmarks.monitoring import energy
 from benchmarks.monitoring.energy import (
     LEAST_UPDATES,
@@ -22,6 +22,7 @@ from benchmarks.monitoring.energy import (
     measure_idle,
     why_too_short,
 )
+from benchmarks.scenarios import single
 from devices.monitors.find import Sensors
 from devices.monitors.monitor import Monitor
 from devices.monitors.sensor import Channel, PowerMeter, SensorLostError
@@ -152,9 +153,9 @@ def bench(model: Path, sensor: Meter, monkeypatch: pytest.MonkeyPatch, mw: float
         sensor.mw = mw
         return found
 
-    monkeypatch.setattr(latency, "measure_idle", measure)
+    monkeypatch.setattr(single, "measure_idle", measure)
     settings = Settings(duration_s=0.2, min_samples=4, warmup_s=0, threads=1)
-    return latency.bench([model], settings, sensors=lambda: Sensors((sensor,), {"clocks": "none here"}))
+    return single.bench([model], settings, sensors=lambda: Sensors((sensor,), {"clocks": "none here"}))
 
 
 @pytest.mark.usefixtures("quick")
@@ -191,7 +192,7 @@ def test_a_short_bench_does_not_wait_for_a_sensor(tiny_model: Path, monkeypatch:
 
 def test_without_a_sensor_energy_is_null_with_the_reason(tiny_model: Path) -> None:
     settings = Settings(duration_s=0, min_samples=4, warmup_s=0, threads=1)
-    found = latency.bench([tiny_model], settings, sensors=lambda: Sensors((), {"RAPL": "for root only"}))
+    found = single.bench([tiny_model], settings, sensors=lambda: Sensors((), {"RAPL": "for root only"}))
     (model,) = found["models"]
     assert (model["energy_mj"], model["energy"], model["energy_reason"]) == (None, None, "for root only")
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from openvino import opset13 as ops
 
-from benchmarks.footage import draw_street
+from benchmarks.measure.footage import draw_street
 from benchmarks.peers.ultralytics_file import main
 from edgestill.spec import ModelSpec
 from runtime.detector import open_detector

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from benchmarks.footage import draw_street
+from benchmarks.measure.footage import draw_street
 from benchmarks.peers.yolo_predict import main
 from runtime.detector import open_detector
 from runtime.frames import open_source

@@ -79,7 +79,7 @@ def test_a_bench_of_an_engine_has_gpu_times_and_tells_how_it_ran(
     tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_gpu("10.3.0", cuda={"count": 2})
-    monkeypatch.setattr("benchmarks.cold.RUNS", 1)
+    monkeypatch.setattr("benchmarks.measure.cold.RUNS", 1)
     made = call("export", "student", "--to", "tensorrt", "--precision", "fp16", *SMALL, "--out", tmp_path)
     words = ("--device", "cuda:1", "--duration-s", "0", "--min-samples", "4", "--warmup-s", "0")
     (model,) = call("bench", made["files"][0], *words)["models"]

@@ -59,7 +59,7 @@ def moves_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("export.verify.gate.failures", failures)
     monkeypatch.setattr("export.build.rank", in_order)
-    monkeypatch.setattr("benchmarks.pace.pace", lambda a, b, source: PACE)
+    monkeypatch.setattr("benchmarks.measure.pace.pace", lambda a, b, source: PACE)
     # The FP32 graph is the reference: torch has its own tests, and costs seconds.
     monkeypatch.setattr(
         "edgestill.cli.verbs.export.find_spec", lambda name: None if name == "torch" else find_spec(name)

@@ -66,7 +66,7 @@ def test_eval_scores_what_is_found_in_tiles(
 def test_bench_measures_a_model_with_and_without_tiles(
     tiny_model: Path, scenes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.cold.RUNS", 1)
+    monkeypatch.setattr("benchmarks.measure.cold.RUNS", 1)
     picture = scenes / "images" / "train" / "0.png"
     short = ["--duration-s", "0", "--min-samples", "8", "--warmup-s", "0", "--threads", "1", "--interleave"]
     tiles = ["--tile", "1x1", "--tile", "2x1", "--tile-overlap", "0.25"]

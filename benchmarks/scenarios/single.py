@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cold, gpu_time
-from benchmarks.collect import Settings, collect
-from benchmarks.compare import compare_models
-from benchmarks.environment import Watch
-from benchmarks.footage import PATTERN, Footage
+from benchmarks.measure import cold, gpu_time
+from benchmarks.measure.collect import Settings, collect
+from benchmarks.measure.environment import Watch
+from benchmarks.measure.footage import PATTERN, Footage
+from benchmarks.measure.samples import STAGES, figures_of
 from benchmarks.monitoring.energy import EnergyMeasurement, Window, measure_idle
 from benchmarks.monitoring.summary import doubts as monitor_doubts
 from benchmarks.monitoring.summary import summarise
-from benchmarks.samples import STAGES, figures_of
+from benchmarks.statistics.compare import compare_models
 from devices.monitors.find import Sensors, open_sensors
 from devices.monitors.monitor import Monitor
 from edgestill.files import sha256_file

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.percentiles import percentile
+from benchmarks.statistics.percentiles import percentile
 from runtime.frames import Frame
 
 STAGES = ("decode", "letterbox", "inference", "postprocess")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.compare import (
+from benchmarks.statistics.compare import (
     CONFIDENCE,
     LEAST_ROUNDS,
     RESAMPLES,

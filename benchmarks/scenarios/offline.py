@@ -22,8 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.collect import Settings
-from benchmarks.compare import (
+from benchmarks.measure.collect import Settings
+from benchmarks.measure.environment import Watch
+from benchmarks.measure.footage import Footage
+from benchmarks.measure.samples import STAGES
+from benchmarks.scenarios.single import frame_doubts, identity, subjects_of
+from benchmarks.statistics.compare import (
     CONFIDENCE,
     LEAST_ROUNDS,
     PAIRED_MARGIN,
@@ -31,10 +35,6 @@ from benchmarks.compare import (
     ratio_of_medians,
     verdict,
 )
-from benchmarks.environment import Watch
-from benchmarks.footage import Footage
-from benchmarks.latency import frame_doubts, identity, subjects_of
-from benchmarks.samples import STAGES
 from edgestill.progress import progress
 from runtime.detector import TimedDetector, open_detector
 from runtime.frames import Frame
@@ -200,7 +200,7 @@ def _figures(rate: Rates) -> dict[str, Any]:
 
 
 def _compared(a: dict[str, Any], b: dict[str, Any], *, paired: bool) -> dict[str, Any]:
-    """The comparison of two models; as ``benchmarks.compare.compare_models``."""
+    """The comparison of two models; as ``benchmarks.statistics.compare.compare_models``."""
     first, second = ([np.asarray([ms]) for ms in model["samples_frame_ms"]] for model in (a, b))
     ratio, low, high = ratio_of_medians(first, second, paired=paired)
     margin = PAIRED_MARGIN if paired else SEPARATE_MARGIN

@@ -1,7 +1,7 @@
 """Cold start: time to the first result, and memory, of a model in a new process.
 
-``measure`` starts ``python -m benchmarks.cold MODEL``. In the process that measures latency, libraries are
-already loaded and several models share the memory.
+``measure`` starts ``python -m benchmarks.measure.cold MODEL``. In the process that measures latency,
+libraries are already loaded and several models share the memory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(
     fails.
     """
     tiles = ["--tile", tile, "--tile-overlap", str(tile_overlap)]
-    command = [sys.executable, "-m", "benchmarks.cold", str(path), "--backend", backend, *tiles]
+    command = [sys.executable, "-m", "benchmarks.measure.cold", str(path), "--backend", backend, *tiles]
     if device is not None:
         command += ["--device", device]
     if threads is not None:
@@ -56,7 +56,7 @@ def measure(
 
 def main() -> None:
     """Load a model, run one frame, and print times and memory as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cold")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.measure.cold")
     parser.add_argument("model", type=Path)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--device")
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--tile-overlap", type=float, default=0.0)
     args = parser.parse_args()
     start = perf_counter()
-    from benchmarks.footage import draw_street  # noqa: PLC0415 (imports are part of the measurement)
+    from benchmarks.measure.footage import draw_street  # noqa: PLC0415 (imports are part of the measurement)
     from runtime.backend import BACKENDS, BY_SUFFIX  # noqa: PLC0415
     from runtime.detector import open_detector  # noqa: PLC0415
     from runtime.tiling import TiledDetector, Tiling  # noqa: PLC0415

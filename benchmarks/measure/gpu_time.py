@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.percentiles import percentile
+from benchmarks.statistics.percentiles import percentile
 from runtime.detector import TimedDetector
 
 FRACTIONS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks import plots
 from benchmarks.monitoring.summary import energy_in_words, in_words
-from benchmarks.page import Block, Cell, Commands, Details, Doubts, Heading, Plot, Prose, Section, Table
-from benchmarks.verification import facts_table
+from benchmarks.report import plots
+from benchmarks.report.page import (
+    Block,
+    Cell,
+    Commands,
+    Details,
+    Doubts,
+    Heading,
+    Plot,
+    Prose,
+    Section,
+    Table,
+)
+from benchmarks.report.verification import facts_table
 
 Result = Mapping[str, Any]
 

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import plots
-from benchmarks.latency_section import latency_section
-from benchmarks.page import (
+from benchmarks.report import plots
+from benchmarks.report.latency_section import latency_section
+from benchmarks.report.page import (
     Card,
     Commands,
     Details,
@@ -30,7 +30,7 @@ from benchmarks.page import (
     format_cell,
     write_report,
 )
-from benchmarks.report import build_page, build_sections, headline_cards, kind_of
+from benchmarks.report.sections import build_page, build_sections, headline_cards, kind_of
 from edgestill.drawing.palette import plot_colours
 from edgestill.errors import DataError, DeviceError, UsageError
 from edgestill.installation import pip_command

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import gpu_time
-from benchmarks.collect import Settings, collect
-from benchmarks.footage import Footage
+from benchmarks.measure import gpu_time
+from benchmarks.measure.collect import Settings, collect
+from benchmarks.measure.footage import Footage
 from edgestill.detections import Detections
 from edgestill.spec import ModelSpec
 from runtime.tiling import TiledDetector, Tiling

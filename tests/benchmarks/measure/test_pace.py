@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.pace import KEPT, pace
+from benchmarks.measure.pace import KEPT, pace
 
 
 def test_the_ratio_comes_with_its_interval_and_its_samples(tiny_model: Path, tmp_path: Path) -> None:

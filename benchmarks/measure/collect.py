@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from benchmarks import gpu_time
-from benchmarks.compare import LEAST_ROUNDS
-from benchmarks.footage import Footage
-from benchmarks.samples import Samples
+from benchmarks.measure import gpu_time
+from benchmarks.measure.footage import Footage
+from benchmarks.measure.samples import Samples
+from benchmarks.statistics.compare import LEAST_ROUNDS
 from edgestill.errors import UsageError
 from edgestill.progress import Advance, progress
 from runtime.detector import TimedDetector

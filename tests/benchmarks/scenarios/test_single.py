@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import cold
-from benchmarks.collect import TURN, Settings, collect
-from benchmarks.compare import LEAST_ROUNDS
-from benchmarks.footage import PATTERN_FRAMES, Footage, draw_street
-from benchmarks.latency import bench, unique_names
-from benchmarks.samples import STAGES, Samples, sample_doubts
+from benchmarks.measure import cold
+from benchmarks.measure.collect import TURN, Settings, collect
+from benchmarks.measure.footage import PATTERN_FRAMES, Footage, draw_street
+from benchmarks.measure.samples import STAGES, Samples, sample_doubts
+from benchmarks.scenarios.single import bench, unique_names
+from benchmarks.statistics.compare import LEAST_ROUNDS
 from edgestill.detections import Detections
 from edgestill.errors import ArtifactError, DataError, UsageError
 from runtime.frames import Frame

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import Block, Cell, Details, Prose, Section, Table
+from benchmarks.report.page import Block, Cell, Details, Prose, Section, Table
 
 Result = Mapping[str, Any]
 

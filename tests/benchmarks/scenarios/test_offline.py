@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.collect import Settings
-from benchmarks.compare import LEAST_ROUNDS
-from benchmarks.footage import draw_street
-from benchmarks.offline import Rates, bench_offline
-from benchmarks.report import build_sections
+from benchmarks.measure.collect import Settings
+from benchmarks.measure.footage import draw_street
+from benchmarks.report.sections import build_sections
+from benchmarks.scenarios.offline import Rates, bench_offline
+from benchmarks.statistics.compare import LEAST_ROUNDS
 from edgestill.detections import Detections
 from edgestill.spec import ModelSpec
 from runtime.frames import Frame

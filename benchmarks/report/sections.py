@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots
-from benchmarks.latency_section import (
+from benchmarks.report import plots
+from benchmarks.report.latency_section import (
     VERDICT_TONES,
     comparison_section,
     latency_section,
 )
-from benchmarks.page import (
+from benchmarks.report.page import (
     Block,
     Card,
     Cell,
@@ -27,8 +27,8 @@ from benchmarks.page import (
     Section,
     Table,
 )
-from benchmarks.result_kind import HINT, kind_of, refuse_incomplete
-from benchmarks.verification import exports_section, facts_table, points, verification_section
+from benchmarks.report.result_kind import HINT, kind_of, refuse_incomplete
+from benchmarks.report.verification import exports_section, facts_table, points, verification_section
 from edgestill.errors import DataError
 from edgestill.history import Row, read_history
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.conditions import Explanation, find_differences, find_explanations
+from benchmarks.statistics.conditions import Explanation, find_differences, find_explanations
 from edgestill.errors import DataError, UsageError
 
 CONFIDENCE = 0.95

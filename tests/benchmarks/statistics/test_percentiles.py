@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.percentiles import least_samples, percentile, upper_rank
+from benchmarks.statistics.percentiles import least_samples, percentile, upper_rank
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from benchmarks.collect import Settings, collect
-from benchmarks.compare import compare_models
-from benchmarks.footage import Footage
-from benchmarks.samples import Samples
+from benchmarks.measure.collect import Settings, collect
+from benchmarks.measure.footage import Footage
+from benchmarks.measure.samples import Samples
+from benchmarks.statistics.compare import compare_models
 from runtime.detector import open_detector
 
 KEPT = ("measure", "a_ms", "b_ms", "ratio", "low", "high", "confidence", "verdict", "reason")
@@ -25,7 +25,8 @@ def pace(a: Path, b: Path, source: str | None, *, duration_s: float = 2.0) -> di
         duration_s: Smallest measured time of each model, seconds.
 
     Returns:
-        Medians in milliseconds, their ratio with its interval, and the verdict, see ``benchmarks.compare``.
+        Medians in milliseconds, their ratio with its interval, and the verdict, see
+        ``benchmarks.statistics.compare``.
     """
     settings = Settings(source=source, duration_s=duration_s, interleave=True)
     with ExitStack() as stack:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.environment import Watch, doubts
+from benchmarks.measure.environment import Watch, doubts
 
 
 def record(**changes: Any) -> dict[str, Any]:

@@ -118,10 +118,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """A drawing, see ``benchmarks.plots``.
+    """A drawing, see ``benchmarks.report.plots``.
 
     Attributes:
-        svg: An ``<svg>`` element that ``benchmarks.plots`` made; it is not escaped.
+        svg: An ``<svg>`` element that ``benchmarks.report.plots`` made; it is not escaped.
         caption: What it shows and how to read it; also the label for screen readers.
     """
 

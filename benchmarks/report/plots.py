@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compare import MEASURES
+from benchmarks.statistics.compare import MEASURES
 from edgestill.drawing.class_names import plot_text
 from edgestill.drawing.palette import plot_colours
 from edgestill.plotting import COLOURS, Palette, figure

@@ -1,0 +1,1 @@
+"""Percentiles, comparisons, and what explains a difference."""

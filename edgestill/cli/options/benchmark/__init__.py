@@ -1,0 +1,1 @@
+"""Options of ``edgestill bench``: scenario, baseline, peers, suites."""
