@@ -36,7 +36,7 @@ _ACTIONS = {
     "bench": "do all that is missing of these, measure, and bring report, layers and log here",
     "run": "run a model on a camera of the device; --web shows it in a browser here",
     "fetch": "bring log, results and written files of the last job here",
-    "clean": "stop your job there, and remove all that edgestill remote has put there",
+    "clean": "stop your job there, and remove all that you have put there",
 }
 
 
@@ -139,6 +139,8 @@ def show(result: dict[str, Any]) -> Any:
         table.add_row("Pythons", ", ".join(device["pythons"]))
     for version, found in (result.get("tensorrt") or {}).items():
         table.add_row(f"TensorRT, Python {version}", found or "-")
+    if result.get("left_for"):
+        table.add_row("left for", ", ".join(result["left_for"]))
     if lock := result.get("lock"):
         table.add_row("in use", f"{lock.get('verb')} of {lock.get('owner')} since {lock.get('since')}")
     for step, why in (result.get("skipped") or {}).items():

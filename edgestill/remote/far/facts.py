@@ -48,12 +48,17 @@ def facts(places: Places, request: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def doctor(places: Places, request: "dict[str, Any]") -> "dict[str, Any]":
-    """The facts, the TensorRT of each Python, and what ``edgestill doctor`` of the deployed bundle says."""
+    """The facts, the TensorRT of each Python, and what ``edgestill doctor`` of the deployed bundle says.
+
+    Nothing is tried on a device that is in use: it may be measuring.
+    """
     found = facts(places, request)
+    found["tensorrt"], found["doctor"] = {}, None
+    if found["lock"] is not None:
+        return found
     found["tensorrt"] = {
         version: _said([path, "-I", "-c", TENSORRT]) for version, path in found["pythons"].items()
     }
-    found["doctor"] = None
     if found["bundle"] in found["bundles"]:
         bundle = Bundle(places.bundle(found["bundle"]))
         if bundle.is_installed:

@@ -16,8 +16,10 @@ from typing import Any, BinaryIO, Callable, Iterator
 from edgestill.remote.far.places import (
     Places,
     RefusedError,
+    forget,
     held,
     now,
+    pauses,
     read_json,
     remove,
     take_lock,
@@ -26,7 +28,6 @@ from edgestill.remote.far.places import (
 from edgestill.remote.far.steps import FINAL, Bundle, check_steps, end_group, is_left_over, run_steps
 
 KEPT = 3  # finished jobs of a user that stay, for `fetch`
-POLL_S = 0.1
 PIECE = 1 << 16
 Emit = Callable[..., None]
 
@@ -81,17 +82,19 @@ def follow(places: Places, request: "dict[str, Any]", stream: BinaryIO, emit: Em
     folder, number = places.job(request["job"]), request["job"]
     at = request["at"]
     if at is None:
-        at = read_json(folder / "seen") or 0
+        at = int((folder / "seen").read_text("ascii")) if (folder / "seen").is_file() else 0
+    waits = pauses()
     while True:
         state = _state(places, number)  # before the log is read: what was written until the end is sent
         is_final = state["state"] in FINAL
         for text, end in _pieces(folder / "log", at, is_final):
             emit(log=text, at=end)
             at = end
-            write_json(folder / "seen", at)
+            (folder / "seen").write_text(str(at), "ascii")
+            waits = pauses()
         if is_final:
             return {**state, "results": _results(folder)}
-        if select.select([stream], [], [], POLL_S)[0]:
+        if select.select([stream], [], [], next(waits))[0]:
             raise EOFError("the client is gone")
 
 
@@ -108,22 +111,26 @@ def collected(places: Places, request: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def clean(places: Places, request: "dict[str, Any]") -> "dict[str, Any]":
-    """Stop the user's job, and remove the folder with all that is in it."""
+    """Stop the user's job, and remove what is the user's; the folder, too, if nobody else has a bundle."""
     owner = request["owner"]
     if not places.root.exists():
-        return {"removed": None, "stopped_job": None}
+        return {"removed": None, "stopped_job": None, "left_for": []}
     running = own_job(places, owner)
     if running is not None:
         stop(places, {"job": running})
+        waits = pauses()
         while own_job(places, owner) == running:
-            time.sleep(POLL_S)
+            time.sleep(next(waits))
     lock = take_lock(places, owner, "clean")
     try:
         _sweep(places, owner, 0)
-        remove(places.root)
+        forget(places, owner)
+        others = sorted(places.owners())
+        if not others:
+            remove(places.root)
     finally:
         lock.close()
-    return {"removed": str(places.root), "stopped_job": running}
+    return {"removed": str(places.root), "stopped_job": running, "left_for": others}
 
 
 def own_job(places: Places, owner: str) -> "int | None":

@@ -158,6 +158,24 @@ def take_lock(places: Places, owner: str, verb: str) -> Lock:
         time.sleep(POLL_S)
 
 
+def remember(places: Places, owner: str, bundle: str) -> None:
+    """Note the bundle that a user has deployed last, and remove those that are nobody's any more."""
+    _write_owners(places, {**places.owners(), owner: bundle})
+
+
+def forget(places: Places, owner: str) -> None:
+    """Remove the bundle of a user, if it is nobody else's, and uploads that were given up."""
+    _write_owners(places, {name: bundle for name, bundle in places.owners().items() if name != owner})
+    remove(places.root / "incoming")
+
+
+def _write_owners(places: Places, owners: "dict[str, str]") -> None:
+    write_json(places.root / OWNERS, owners)
+    for other in places.bundles():
+        if other not in owners.values():
+            remove(places.bundle(other))
+
+
 def held(holder: "dict[str, Any]") -> RefusedError:
     """The refusal that names who holds the lock."""
     who, verb = holder.get("owner", "somebody"), holder.get("verb", "command")
@@ -215,6 +233,17 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+def pauses() -> "Iterator[float]":
+    """Seconds to wait between looks at something that takes long: short first, and rare in the end.
+
+    A device that measures must not be kept busy by who waits for it.
+    """
+    pause_s = 0.02
+    while True:
+        yield pause_s
+        pause_s = min(1.5 * pause_s, 0.5)
 
 
 def write_json(path: Path, value: Any) -> None:

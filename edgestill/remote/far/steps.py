@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator
 
-from edgestill.remote.far.places import RefusedError, read_json, write_json
+from edgestill.remote.far.places import RefusedError, pauses, read_json, write_json
 
 FINAL = ("done", "failed", "stopped", "interrupted")
 INSTALLED, ENGINES, BUILT = "installed", "engines", "built.json"
-POLL_S = 0.1
 #: Signals for a step that is to stop, and the seconds it has after each.
 ENDING = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 LAST = 1 << 14  # bytes of the log in which the error of a step is looked for
@@ -205,8 +204,9 @@ class _Runner:
             )
         self._state.update(step=step["name"], group=child.pid, began=_began(child.pid))
         write_json(self._folder / "state.json", self._state)
+        waits = pauses()
         while child.poll() is None and not (self._folder / "stop").exists():
-            time.sleep(POLL_S)
+            time.sleep(next(waits))
         if child.poll() is None:
             _end(child)
         end_group(child.pid)  # what the step itself left running

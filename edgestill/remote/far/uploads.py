@@ -8,16 +8,14 @@ from typing import Any, BinaryIO, Callable, Iterator
 
 from edgestill.remote.far.places import (
     CHUNK,
-    OWNERS,
     Places,
     RefusedError,
     inner,
     plain,
-    read_json,
+    remember,
     remove,
     sha256,
     take_lock,
-    write_json,
 )
 
 SUMS, SIGNATURE, RUNNER = "SHA256SUMS", "SHA256SUMS.sig", "run.sh"
@@ -56,7 +54,7 @@ def upload(places: Places, request: "dict[str, Any]", stream: BinaryIO, emit: Em
             _put_in_place(places, name, request)
         else:
             emit(wanted={})
-        _remember(places, owner, name)
+        remember(places, owner, name)
         total = sum(sizes.values())
         return {"bundle": name, "sent_bytes": sent, "reused_bytes": total - sent}
     finally:
@@ -134,13 +132,3 @@ def _put_in_place(places: Places, name: str, request: "dict[str, Any]") -> None:
     places.bundle(name).parent.mkdir(exist_ok=True)
     folder.replace(places.bundle(name))
     remove(places.root / "incoming")  # what was given up
-
-
-def _remember(places: Places, owner: str, name: str) -> None:
-    """Note the user's bundle, and remove the bundles that are nobody's any more."""
-    owners = read_json(places.root / OWNERS) or {}
-    owners[owner] = name
-    write_json(places.root / OWNERS, owners)
-    for other in places.bundles():
-        if other not in owners.values():
-            remove(places.bundle(other))

@@ -139,7 +139,7 @@ def old_pythons() -> list[Path]:
     return own or found
 
 
-@pytest.mark.parametrize("version", ["3.6", "3.7", "3.8", "3.9"])
+@pytest.mark.parametrize("version", ["3.6", "3.9"])
 def test_it_runs_in_a_python_that_is_too_old_for_edgestill_and_says_so(
     version: str, device: Device, board: Folder, bundle: Path
 ) -> None:

@@ -39,7 +39,7 @@ def test_a_bundle_arrives_whole(big: LocalBundle, device: Device, board: Folder)
     assert not (board.home / ".edgestill-remote" / "incoming").exists()
 
 
-@pytest.mark.parametrize("after", [1000, BIG // 2, BIG + 5000])
+@pytest.mark.parametrize("after", [1000, BIG + BIG // 2])
 def test_an_upload_that_is_cut_goes_on_where_it_was(
     after: int, big: LocalBundle, device: Device, board: Folder
 ) -> None:
@@ -48,7 +48,7 @@ def test_an_upload_that_is_cut_goes_on_where_it_was(
     assert board.cut_after is None
     total = sum(big.sizes.values())
     assert found["sent_bytes"] + found["reused_bytes"] == total
-    assert found["reused_bytes"] >= (BIG // 2 - 5000 if after > 1000 else 0)
+    assert found["reused_bytes"] >= (BIG if after > 1000 else 0)
     assert (bundle_there(board) / "SHA256SUMS").read_bytes() == big.sums
 
 

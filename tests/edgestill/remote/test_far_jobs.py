@@ -207,7 +207,21 @@ def test_clean_stops_the_job_and_leaves_nothing(there: Path, device: Device, boa
     assert list(board.home.iterdir()) == []
     with pytest.raises(ProcessLookupError):
         os.killpg(groups[0], 0)
-    assert device.ask("clean") == {"removed": None, "stopped_job": None}
+    assert device.ask("clean") == {"removed": None, "stopped_job": None, "left_for": []}
+
+
+def test_clean_leaves_what_is_of_others(there: Path, device: Device, other: Device, board: Folder) -> None:
+    run_job(device, "verify", [Step(name="verify")], bundle=None)
+    run_job(other, "verify", [Step(name="verify")], bundle=there.name)
+    board_folder = board.home / ".edgestill-remote"
+    (board_folder / "owners.json").write_text(
+        f'{{"anna@laptop": "{there.name}", "ben@desk": "{there.name}"}}'
+    )
+    assert device.ask("clean")["left_for"] == ["ben@desk"]
+    assert there.exists()
+    assert [path.name for path in jobs(board).iterdir()] == ["2"]
+    assert other.ask("clean")["left_for"] == []
+    assert list(board.home.iterdir()) == []
 
 
 def test_an_unknown_model_is_refused_before_anything_runs(there: Path, device: Device, board: Folder) -> None:

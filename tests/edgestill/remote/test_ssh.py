@@ -179,6 +179,7 @@ def test_who_is_not_trusted_is_told_in_two_lines(
     assert re.fullmatch(f"edgestill remote: .*{what}.*\n  hint: .*{hint}.*\n", err)
 
 
+@pytest.mark.slow
 @needs_sshd
 def test_a_cut_connection_is_made_again(server: Server, runtime: Path, folder: Path, tmp_path: Path) -> None:
     """The process of sshd that serves the connection is killed in the middle of the upload."""

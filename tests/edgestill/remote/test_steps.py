@@ -42,7 +42,7 @@ def run(there: Path, job: Path, *todo: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(NAMES, max_size=5))
 @example(words=["$(touch hacked)", "`touch hacked`", "; touch hacked", "' \" \\", "--source", "-x", "", "*"])
 def test_no_shell_reads_the_words_of_a_request(words: list[str], there: Path, job: Path) -> None:
