@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,13 +13,14 @@ import cv2
 import pytest
 
 from edgestill.cli.main import call
+from edgestill.errors import DeviceError
 from edgestill.remote import loop
 from edgestill.remote.device import Device
 from edgestill.remote.loop import Request
 from edgestill.remote.remote_host import RemoteHost
 from edgestill.remote.ssh import VARIABLE, Ssh
 from tests.arm64.board import GLIBC, PYTHON, Board
-from tests.arm64.conftest import TENSORS
+from tests.arm64.conftest import TENSORS, around_a_light
 from tests.arm64.wheels import fetch_wheels
 
 #: Input of the model: emulated, every pixel counts.
@@ -28,16 +30,19 @@ CUT_AFTER = 20 << 20  # bytes of the upload
 
 
 @pytest.fixture(scope="module")
-def bundle(board: Board, material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(board: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The student with a small input, and the wheels that the board has been installed from."""
     folder = tmp_path_factory.mktemp("bundle")
     size = f"{HEIGHT}x{WIDTH}"
-    call(["export", "student", "--to", "onnx", "--imgsz", size, "--out", str(folder), "--name", "small"])
+    options = ["--to", "onnx", "--precision", "fp32", "--imgsz", size]
+    call(["export", "student", *options, "--out", str(folder), "--name", "small"])
+    call(["data", "synth", "--out", str(folder / "scenes"), "--images", "12", "--seed", "11"])
     (folder / "lights").mkdir()
-    for number in range(TENSORS):
-        image = cv2.imread(str(material / f"light_{number}.png"))
+    for number, place in enumerate(sorted((folder / "scenes/images/train").iterdir())[:TENSORS]):
+        image = around_a_light(place)
         top, left = (image.shape[0] - HEIGHT) // 2, (image.shape[1] - WIDTH) // 2
         cv2.imwrite(str(folder / "lights" / f"{number}.png"), image[top : top + HEIGHT, left : left + WIDTH])
+    shutil.copytree(folder / "lights", board.root / "root/lights", dirs_exist_ok=True)
     wheels = board.root / "opt/wheels"
     fetch_wheels(["pip"], wheels, python=PYTHON, glibc=GLIBC)
     device = ["--for", "jetson-orin-nano", "--python", PYTHON, "--wheels", str(wheels)]
@@ -163,8 +168,6 @@ def test_doctor_tells_what_is_there_and_what_is_missing(measured: dict[str, Any]
 
 
 def test_without_tensorrt_an_engine_is_refused_in_two_lines(measured: dict[str, Any], device: Device) -> None:
-    from edgestill.errors import DeviceError
-
     with pytest.raises(DeviceError, match="on board: tensorrt is not installed") as caught:
         loop.build(device, Request())
     assert "sudo apt install python3-libnvinfer" in caught.value.hint
@@ -173,7 +176,7 @@ def test_without_tensorrt_an_engine_is_refused_in_two_lines(measured: dict[str, 
 def test_what_run_writes_comes_here(
     measured: dict[str, Any], device: Device, board: Board, tmp_path: Path
 ) -> None:
-    source = "/root/material/light_0.png"
+    source = "/root/lights/0.png"
     words = ("--source", source, "--save", "boxes.png", "--threads", "1")
     found = loop.run(device, Request(words=words, to=tmp_path / "here"), web_port=None)
     assert found["steps"]["run"]["frames"] == 1
