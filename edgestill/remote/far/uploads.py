@@ -41,7 +41,7 @@ def upload(places: Places, request: "dict[str, Any]", stream: BinaryIO, emit: Em
         sent = 0
         if not places.bundle(name).is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            wanted = dict(_wanted(places, folder, hashes))
+            wanted = dict(_wanted(places, folder, hashes, sizes))
             left = sum(sizes[one] for one in wanted) - sum(wanted.values())
             _check_space(folder, left)
             emit(wanted=wanted)
@@ -66,7 +66,9 @@ def _parse(sums: str) -> "Iterator[tuple[str, str]]":
         yield str(inner(line[66:])), line[:64]
 
 
-def _wanted(places: Places, folder: Path, hashes: "dict[str, str]") -> "Iterator[tuple[str, int]]":
+def _wanted(
+    places: Places, folder: Path, hashes: "dict[str, str]", sizes: "dict[str, int]"
+) -> "Iterator[tuple[str, int]]":
     """The files that are not there yet, each with the number of bytes that are."""
     others = _others(places)
     for name, digest in sorted(hashes.items()):
@@ -80,7 +82,11 @@ def _wanted(places: Places, folder: Path, hashes: "dict[str, str]") -> "Iterator
             os.link(str(other), str(path))
             continue
         part = folder / (digest + ".part")
-        yield name, part.stat().st_size if part.is_file() else 0
+        begin = part.stat().st_size if part.is_file() else 0
+        if begin > sizes[name]:
+            remove(part)
+            begin = 0
+        yield name, begin
 
 
 def _others(places: Places) -> "dict[str, Path]":

@@ -89,10 +89,11 @@ def test_the_bundle_of_another_person_stays(
 def test_a_part_that_was_damaged_there_is_thrown_away(
     big: LocalBundle, device: Device, board: Folder
 ) -> None:
-    digest = big.bundle.sha256["wheels/big-1-py3-none-any.whl"]
-    part = board.home / ".edgestill-remote" / "incoming" / big.name / f"{digest}.part"
-    part.parent.mkdir(parents=True)
-    part.write_bytes(b"x" * 100)
+    folder = board.home / ".edgestill-remote" / "incoming" / big.name
+    folder.mkdir(parents=True)
+    for number, size in ((1, 100), (2, 2 * BIG)):
+        digest = big.bundle.sha256[f"wheels/big-{number}-py3-none-any.whl"]
+        (folder / f"{digest}.part").write_bytes(b"x" * size)
     with pytest.raises(ArtifactError, match="arrived damaged") as caught:
         send_bundle(big, device)
     assert caught.value.hint == "repeat the command"
