@@ -137,7 +137,7 @@ def _commands(bundle: Bundle, step: "dict[str, Any]") -> "Iterator[tuple[str, li
     elif name == "layers":
         for one in models:
             if bundle.engine(one).is_file():
-                yield f"layers-{one}", ["edgestill", "inspect", str(bundle.engine(one))]
+                yield f"layers-{one}", ["edgestill", "inspect", str(bundle.engine(one)), "--layers"]
     else:
         files = [bundle.best(one, file) for one, file in models.items()]
         yield name, ["edgestill", name, *files, *step["words"]]

@@ -62,6 +62,7 @@ def test_an_engine_is_built_once_for_each_tensorrt_and_then_measured(there: Path
     engine = there / "installed/engines/tiny.trt.engine"
     assert second["skipped"] == {"install": "done before"}
     assert read_json(job / "results" / "layers-tiny.json")["verb"] == "inspect"
+    assert (there / "words-inspect").read_text() == f"{engine}\n--layers\n"
     assert (there / "words-bench").read_text() == f"{engine}\n"
 
     third = run(there, job, *todo)
