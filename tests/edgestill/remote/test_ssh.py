@@ -286,27 +286,27 @@ def test_nothing_is_left_here_where_the_terminal_is_closed(
 def test_ctrl_c_asks_on_the_terminal(
     answer: str, server: Server, runtime: Path, folder: Path, tmp_path: Path
 ) -> None:
-    """A child process with a terminal of its own, interrupted as Ctrl-C there does."""
+    """A child process with a terminal of its own."""
     bundle = make_bundle(tmp_path / "tiny.tar")
     where = ["--folder", str(folder)]
     call(["remote", server.name, "deploy", str(bundle), *where])
     (there,) = (folder / "bundles").iterdir()
     (there / "hold-verify").touch()
     command = [sys.executable, "-m", "edgestill", "remote", server.name, "verify", *where]
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execv(sys.executable, command)
+    terminal, its_end = pty.openpty()
+    child = subprocess.Popen(command, stdin=its_end, stdout=its_end, stderr=its_end, start_new_session=True)
+    os.close(its_end)
     try:
         _read_until(terminal, b"verify begins")
-        os.write(terminal, b"\x03")
+        child.send_signal(signal.SIGINT)  # what a terminal does for Ctrl-C
         shown = _read_until(terminal, b"[y/N]")
         assert b"stop the verify on" in shown
         os.write(terminal, f"{answer}\n".encode())
         shown = _read_until(terminal, b"hint: ", at_end=True)
     finally:
-        _, status = os.waitpid(child, 0)
         os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 130
+        code = child.wait()
+    assert code == 130
     state = read_json(folder / "jobs" / "2" / "state.json")["state"]
     assert state == ("stopped" if answer == "y" else "running")
     assert (b"was stopped" if answer == "y" else b"goes on on") in shown
