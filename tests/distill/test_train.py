@@ -106,6 +106,8 @@ def test_the_result_says_how_good_and_how_fast(finished: tuple[Path, dict[str, A
     assert {"map50", "map50_95", "per_class", "seconds_per_step", "images_per_s", "seed"} <= set(result)
     assert set(result["per_class"]) == set(CLASSES)
     assert result["images"] == {"train": 8, "unlabelled": 0, "val": 2}
+    labels = {name: sum(row.values()) for name, row in result["taken_for"].items() if name != "nothing"}
+    assert labels == {name: score["labels"] for name, score in result["per_class"].items()}
     assert result["teacher"]["path"] == str(teacher)
 
 
