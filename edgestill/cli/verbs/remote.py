@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 SUMMARY = "Deploy, build, verify, measure and run on a device over ssh, from this machine"
 EXAMPLE = "edgestill remote me@jetson bench student.tar.zst --duration-s 20"
 
-#: Arguments of the verbs on the device that are decided here: models, files here, windows there.
+#: Arguments of the verbs on the device that are decided here, or have no sense there: models and files of
+#: this machine, windows, and suites, which train and export.
 LEFT_OUT = {
-    "bench": ("models", "--out", "--force"),
-    "run": ("model", "--web", "--show", "--json-lines", "--force"),
+    "bench": {"models", "out", "force", "suite", "data", "split", "max_ms", "min_map"},
+    "run": {"model", "web", "show", "json_lines", "force"},
 }
 FOLDER = "~/.edgestill-remote"  # as edgestill.remote.device.FOLDER
 _ACTIONS = {
@@ -205,21 +206,11 @@ def _words(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _options_of(name: str) -> argparse.ArgumentParser:
-    """The arguments of a verb, without those that are decided here."""
-    parser = _Without(LEFT_OUT[name])
-    {"bench": bench_verb, "run": run_verb}[name].add_arguments(parser)
+    """The arguments of a verb, without those of ``LEFT_OUT``."""
+    whole = argparse.ArgumentParser(add_help=False)
+    {"bench": bench_verb, "run": run_verb}[name].add_arguments(whole)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for action in whole._actions:  # argparse has no public list
+        if action.dest not in LEFT_OUT[name]:
+            parser._add_action(action)
     return parser
-
-
-class _Without(argparse.ArgumentParser):
-    """A parser that does not take some arguments when they are declared."""
-
-    def __init__(self, left_out: tuple[str, ...]) -> None:
-        super().__init__(add_help=False, allow_abbrev=False)
-        self._left_out = left_out
-
-    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
-        """Declare an argument, if it is wanted."""
-        if names and names[0] in self._left_out:
-            return argparse.Action(option_strings=[], dest=argparse.SUPPRESS)
-        return super().add_argument(*names, **options)
