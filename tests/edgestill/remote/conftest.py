@@ -46,6 +46,8 @@ case $verb in
 esac
 printf '{"verb": "%s", "models": [], "files": ["crop.txt"]}\\n' "$verb"
 """
+#: Programs of the system, and the Python of the tests; others would be started to ask for their version.
+PATH = os.pathsep.join((str(Path(sys.executable).parent), "/usr/bin", "/bin"))
 VERSION = "{}.{}".format(*sys.version_info[:2])
 
 
@@ -67,7 +69,7 @@ class Folder:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.path = PATH
         self.process: subprocess.Popen[bytes] | None = None
         self.cut_after: int | None = None
         self.forwards: list[tuple[int, int]] = []

@@ -36,7 +36,7 @@ from edgestill.remote.device import Device, this_user
 from edgestill.remote.far.places import read_json
 from edgestill.remote.remote_host import RemoteHost
 from edgestill.remote.ssh import VARIABLE, Ssh
-from tests.edgestill.remote.conftest import make_bundle
+from tests.edgestill.remote.conftest import PATH, make_bundle
 
 ROOT = Path(__file__).resolve().parents[3]
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
@@ -87,11 +87,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "known").write_text(f"[127.0.0.1]:{port} {host}")
     (folder / "changed").write_text(f"[127.0.0.1]:{port} {(folder / 'other.pub').read_text()}")
     (folder / "empty").touch()
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder / 'host'}\nPidFile none\n"
         f"AuthorizedKeysFile {folder / 'authorized'}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
-        f"KbdInteractiveAuthentication no\nSetEnv PATH={path}\n"
+        f"KbdInteractiveAuthentication no\nSetEnv PATH={PATH}\n"
     )
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where a root's sshd wants to be able to lock itself in
