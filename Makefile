@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 TAG := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-arm64 check-pycuda check-tensorrt check fix wheel clean
+.PHONY: help setup demo test test-slow test-instructions test-arm64 check-pycuda check-tensorrt check fix wheel clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv and install everything, pinned
 
@@ -31,8 +31,11 @@ demo: $(READY)  ## every stage on rendered data; writes demo-out/report.html
 test: $(READY)  ## the default tests: CPU, no network, minutes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
-test-slow: $(READY)  ## the tests that take minutes each
+test-slow: $(READY)  ## the rest of the tests: sweeps, and what takes minutes
 	$(BIN)/python -m pytest -q -m "slow and not arm64"
+
+test-instructions: $(READY)  ## pre- and post-processing take no more instructions than before; valgrind or perf
+	$(BIN)/python -m benchmarks.instructions
 
 test-arm64: $(READY)  ## the tests on an emulated ARM64 board: root on Debian or Ubuntu, network, minutes
 	$(BIN)/python -m tests.arm64 check

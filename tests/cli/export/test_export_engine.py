@@ -75,6 +75,7 @@ def test_tensorrt_writes_an_engine_its_graph_and_its_papers(
     assert call("run", engine, "--source", image, "--device", "cuda:1")["device"] == "cuda:1: NVIDIA L4"
 
 
+@pytest.mark.slow
 def test_a_bench_of_an_engine_has_gpu_times_and_tells_how_it_ran(
     tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +87,11 @@ def test_a_bench_of_an_engine_has_gpu_times_and_tells_how_it_ran(
     assert model["device"] == "cuda:1: NVIDIA L4"
     assert model["gpu_compute_ms"]["mean"] == 1.5  # of the stand-in's events
     assert model["gpu_compute_samples_ms"] == [1.5] * 4
+    assert (model["stages_ms"]["host_to_device"], model["stages_ms"]["device_to_host"]) == (1.5, 1.5)
+    assert (model["pure_inference_ms"], model["pure_inference_covers"]) == (
+        1.5,
+        "the network on the GPU, by CUDA events",
+    )
     environment = model["environment"]
     assert environment["cuda_calls"].startswith("ctypes on libcuda.so.1; pycuda")
     assert (environment["cuda_memory"], environment["cuda_graph"]) == ("copied", "yes")
@@ -121,6 +127,7 @@ def test_a_wrong_device_or_limit_is_two_lines(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_engine_is_built_without_a_memory_limit(
     tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any]
 ) -> None:
@@ -169,6 +176,7 @@ def test_a_silent_fp32_engine_is_not_published(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_tensorrt_rtx_is_built_for_real_and_claims_no_more_than_it_knows(
     tmp_path: Path, data: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +198,7 @@ def test_tensorrt_rtx_is_built_for_real_and_claims_no_more_than_it_knows(
     assert json.loads(Path(told["manifest"]).read_text())["built_on"]["compute_capability"] == "8.6"
 
 
+@pytest.mark.slow
 def test_an_engine_of_free_sizes_says_for_which_it_was_built(
     data: Path, tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any]
 ) -> None:
