@@ -25,7 +25,7 @@ EXAMPLE = "edgestill remote me@jetson bench student.tar.zst --duration-s 20"
 #: Arguments of the verbs on the device that are decided here, or have no sense there: models and files of
 #: this machine, windows, and suites, which train and export.
 LEFT_OUT = {
-    "bench": {"models", "out", "force", "suite", "data", "split", "max_ms", "min_map"},
+    "bench": {"models", "out", "force", "suite", "data", "split", "max_ms", "min_map", "build", "baseline"},
     "run": {"model", "web", "show", "json_lines", "force"},
 }
 FOLDER = "~/.edgestill-remote"  # as edgestill.remote.device.FOLDER
