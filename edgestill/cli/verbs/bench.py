@@ -8,7 +8,9 @@ from typing import Any
 
 from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
+from edgestill.cli.options.benchmark import peers
 from edgestill.cli.options.model import model_file
+from edgestill.cli.peers import peer_table
 from edgestill.files import refuse_overwrite, write_json
 
 SUMMARY = "Measure latency, throughput, energy, memory and start-up time of models on this machine"
@@ -63,10 +65,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--out", type=Path, metavar="FILE", help="also write the result to FILE")
     add("--force", action="store_true", help="overwrite FILE if it exists")
+    peers.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
+    peers.refuse_conflicts(args, _parser())
+    if args.out:
+        refuse_overwrite(args.out, force=args.force)
+    result = peers.run(args) if args.peers is not None else _measure(args)
+    result["command"] = command_line(_parser(), args, leave_out=("out", "force"))
+    if args.out:
+        result["out"] = str(args.out)
+        write_json(args.out, result, force=args.force)
+    return result
+
+
+def _measure(args: argparse.Namespace) -> dict[str, Any]:
+    """The result of the scenario."""
     from benchmarks.measure.collect import Settings  # noqa: PLC0415 (imports OpenCV)
     from benchmarks.scenarios.offline import bench_offline  # noqa: PLC0415
     from benchmarks.scenarios.single import bench  # noqa: PLC0415
@@ -84,19 +100,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         interleave=args.interleave,
         tilings=tiles.tilings(args, args.tile or ["1x1"]),
     )
-    if args.out:
-        refuse_overwrite(args.out, force=args.force)
     measure = bench_offline if args.scenario == "offline" else bench
-    result = measure([model_file(model) for model in args.models], settings, names=args.models)
-    result["command"] = command_line(_parser(), args, leave_out=("out", "force"))
-    if args.out:
-        result["out"] = str(args.out)
-        write_json(args.out, result, force=args.force)
-    return result
+    return measure([model_file(model) for model in args.models], settings, names=args.models)
 
 
 def show(result: dict[str, Any]) -> Any:
     """A table of the models, then energy, ratios and the doubts about the measurement."""
+    if result["kind"] == "peers":
+        return peer_table.table(result)
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
