@@ -7,9 +7,10 @@ export`` chose, in the pre-processing of the runtime.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.environments import FOLDER, program_of
+import edgestill
+from benchmarks.peers.environments import ENVIRONMENTS, FOLDER, program_of
 from benchmarks.peers.process import run_captured
 from devices.int8_saturation import saturates_here
 from edgestill.dataset import read_image
@@ -138,13 +140,14 @@ class Workshop:
         Raises:
             ToolchainError: It cannot be built: what its tool said.
         """
+        if file.precision == "int8" and self.data is None:
+            raise DataError("INT8 needs images to calibrate on", hint="--data DATA.yaml")
         path, record = self.path(file), self.folder / f"{file.key}.json"
         command = self._command(file)
         known = read_json(record, hint="delete it") if record.is_file() else {}
-        if path.is_file() and known == self._record(command, digest := digest_of(path)):
+        made_from = self._made_from(file)
+        if path.is_file() and known == {**made_from, "sha256": (digest := digest_of(path))}:
             return digest
-        if file.precision == "int8" and self.data is None:
-            raise DataError("INT8 needs images to calibrate on", hint="--data DATA.yaml")
         say(f"build {path.name}")
         if file.environment:
             command[0] = str(program_of(file.environment, "python", self.peers))
@@ -152,17 +155,31 @@ class Workshop:
             self._replace(path, command)
         else:
             run_captured(command)
-        write_json(record, self._record(self._command(file), digest := digest_of(path)))
+        write_json(record, {**made_from, "sha256": (digest := digest_of(path))})
         return digest
 
-    def _record(self, command: Sequence[str], digest: str) -> dict[str, Any]:
-        return {"command": [*command[1:]], "sha256": digest}
+    def _made_from(self, file: ModelFile) -> dict[str, Any]:
+        """What a file depends on: if it changes, the file is built again."""
+        if file.environment is None:
+            return {"arguments": self._command(file)[1:], "made_with": [edgestill.__version__]}
+        return {
+            "arguments": self._command(file)[1:],
+            "made_with": ENVIRONMENTS[file.environment].pins,
+            "source": digest_of(self._source_of(file)),
+        }
+
+    def _source_of(self, file: ModelFile) -> Path:
+        """The FP32 file of the same backend."""
+        path = self.folder / f"{file.backend}-fp32{SUFFIXES[file.backend]}"
+        if not path.is_file():
+            raise DeviceError(f"the FP32 file {path.name} is missing", hint="see its row")
+        return path
 
     def _command(self, file: ModelFile) -> list[str]:
         path = self.path(file)
         if file.environment:
             script, *arguments = file.arguments
-            source = self.path(ModelFile(key=f"{file.backend}-fp32", backend=file.backend, precision="fp32"))
+            source = self._source_of(file)
             calibration = ["--calibration", str(self._calibration), "--scale", str(self.spec().scale)]
             return [
                 file.environment,
@@ -183,7 +200,9 @@ class Workshop:
 
     @property
     def _calibration(self) -> Path:
-        return self.folder / "calibration.npy"
+        """The file of the calibration inputs, named by their content."""
+        text = " ".join([*self.calibration_images().values(), *map(str, self.spec().input_hw)])
+        return self.folder / f"calibration-{hashlib.sha256(text.encode()).hexdigest()[:8]}.npy"
 
     def _replace(self, path: Path, command: list[str]) -> None:
         """Run a tool that writes ``path``; an interrupted one leaves no half file under that name."""

@@ -77,13 +77,10 @@ def ratio(turns: Turns, base: Turns) -> dict[str, float | None]:
     if not shared:
         return {"ratio": None, "low": None, "high": None}
     a, b = ([np.asarray([kept[n]["figures"]["time_ms"]]) for n in shared] for kept in (base, turns))
+    if len(shared) < LEAST_ROUNDS:
+        return {"ratio": round(float(np.median(b) / np.median(a)), 4), "low": None, "high": None}
     middle, low, high = ratio_of_medians(a, b, paired=True)
-    is_few = len(shared) < LEAST_ROUNDS
-    return {
-        "ratio": round(middle, 4),
-        "low": None if is_few else round(low, 4),
-        "high": None if is_few else round(high, 4),
-    }
+    return {"ratio": round(middle, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def interrupted(numbers: Iterable[int], turns_of_rows: Iterable[Turns]) -> int:

@@ -122,7 +122,7 @@ class _Session:
         self._missing: dict[str, ToolchainError] = {}  # by key of the file or of the row
         threads = "default" if settings.threads is None else str(settings.threads)
         self.store = TurnStore(settings.work / f"turns-threads-{threads}.jsonl")
-        self._piece = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._piece = datetime.now(timezone.utc).isoformat()
 
     @property
     def built(self) -> list[ModelFile]:

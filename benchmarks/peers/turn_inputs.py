@@ -11,12 +11,16 @@ import cv2
 
 from benchmarks.measure.footage import draw_street
 from benchmarks.peers.ultralytics_file import FOLDER_END, write_ultralytics_file
+from edgestill.dataset import read_image
 
 IMAGES = 16  # that are run in each turn
 
 
 def turn_images(folder: Path, chosen: Sequence[Path]) -> Path:
     """Make the folder of the images of a turn, unless it is there.
+
+    They are stored uncompressed: `yolo predict` reads the next image while the network runs, and decoding would
+    slow it down where it has one CPU.
 
     Args:
         folder: To make.
@@ -28,11 +32,8 @@ def turn_images(folder: Path, chosen: Sequence[Path]) -> Path:
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     for k in range(IMAGES):
-        if chosen:
-            source = chosen[k * len(chosen) // IMAGES]
-            shutil.copyfile(source, made / f"{k:03}{source.suffix}")
-        else:
-            cv2.imwrite(str(made / f"{k:03}.png"), draw_street(k))
+        image = read_image(chosen[k * len(chosen) // IMAGES]) if chosen else draw_street(k)
+        cv2.imwrite(str(made / f"{k:03}.bmp"), image)
     made.rename(folder)
     return folder
 

@@ -23,7 +23,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 
-class Inputs(CalibrationDataReader):
+class Inputs(CalibrationDataReader):  # type: ignore[misc]
     """The calibration inputs, one at a time."""
 
     def __init__(self, path: Path, name: str, scale: float) -> None:
