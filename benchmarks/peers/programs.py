@@ -22,7 +22,8 @@ from benchmarks.peers.yolo_predict import OFFLINE
 from edgestill.errors import DeviceError
 
 COVERS: Mapping[str, str] = {
-    "edgestill": "network, median; real images. frame: with letterbox, boxes and NMS",
+    "edgestill": "network, of an engine with copies to and from the GPU, median; real images. frame: with "
+    "letterbox, boxes and NMS",
     "benchmark_app": "network, median; random input, FP32 where a layer is not INT8",
     "yolo predict": "network, mean by its own clock, float layers as OpenVINO chooses; real images. frame: "
     "with its letterbox, boxes and NMS",

@@ -19,7 +19,7 @@ IMAGES = 16  # that are run in each turn
 def turn_images(folder: Path, chosen: Sequence[Path]) -> Path:
     """Make the folder of the images of a turn, unless it is there.
 
-    They are stored uncompressed: `yolo predict` reads the next image while the network runs, and decoding would
+    They are uncompressed: `yolo predict` reads the next image while the network runs, and decoding would
     slow it down where it has one CPU.
 
     Args:

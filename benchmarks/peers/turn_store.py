@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgestill.errors import DataError
+from edgestill.files import write_bytes
 
 
 class TurnStore:
@@ -17,25 +18,22 @@ class TurnStore:
         path: The file; it is made with the first turn.
 
     Raises:
-        DataError: A line is no turn; the last one may be cut off, by a stop while it was written.
+        DataError: A line is no turn. One that a stop cut off is left out.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._turns: dict[tuple[int, str, str], Mapping[str, Any]] = {}
         self._conditions: list[Mapping[str, Any]] = []
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-        for number, line in enumerate(lines):
+        text = path.read_text("utf-8") if path.is_file() else ""
+        whole, _, cut_off = text.rpartition("\n")
+        for number, line in enumerate(whole.splitlines()):
             try:
                 self._keep(json.loads(line))
             except (ValueError, KeyError, TypeError) as error:  # noqa: PERF203 (some lines)
-                if number < len(lines) - 1:
-                    raise DataError(
-                        f"{path} is damaged in line {number + 1}", hint=f"delete {path}"
-                    ) from error
-        if lines:  # without the cut-off line, if there was one
-            kept = [*self._turns.values(), *self._conditions]
-            path.write_text("".join(json.dumps(one) + "\n" for one in kept), "utf-8")
+                raise DataError(f"{path} is damaged in line {number + 1}", hint=f"delete {path}") from error
+        if cut_off:
+            write_bytes(path, f"{whole}\n".encode() if whole else b"")
 
     @property
     def conditions(self) -> Sequence[Mapping[str, Any]]:
