@@ -51,11 +51,15 @@ class Environment:
         name: Its folder, and the file of its requirements.
         holds: What it is for, with the licence of the main package.
         needed: Programs that are in ``bin`` when it is complete.
+        check: Python code that fails if the packages do not fit together.
+        otherwise: Requirements that are installed over the others if it fails.
     """
 
     name: str
     holds: str
     needed: tuple[str, ...]
+    check: str = ""
+    otherwise: tuple[str, ...] = ()
 
     @property
     def requirements(self) -> Path:
@@ -82,6 +86,9 @@ ENVIRONMENTS = {
             name="ultralytics",
             holds="the program yolo (AGPL-3.0, with torch)",
             needed=("python", "yolo"),
+            # An index may have torch without CUDA but torchvision with it alone: then both with it.
+            check="import torchvision; torchvision.ops.nms",
+            otherwise=("torch===2.13.0", "torchvision===0.28.0"),
         ),
     )
 }
@@ -122,7 +129,16 @@ def make(name: str, folder: Path = FOLDER) -> bool:
     say(f"{place}: {environment.holds}: {', '.join(environment.pins)}")
     _run([sys.executable, "-m", "venv", str(place)])
     install = ["-m", "pip", "install", "--quiet", "--requirement", str(environment.requirements)]
-    _run([str(place / "bin" / "python"), *install])
+    python = str(place / "bin" / "python")
+    _run([python, *install])
+    if environment.otherwise and not _passes(python, environment.check):
+        say(f"{place}: the packages do not fit together; again with {', '.join(environment.otherwise)}")
+        _run([python, "-m", "pip", "install", "--quiet", *environment.otherwise])
+    if not _passes(python, environment.check):
+        raise DeviceError(
+            f"the packages of {place} do not fit together: {environment.check}",
+            hint=f"delete {place}, {MAKE}",
+        )
     write_bytes(place / COMPLETE, _wanted(name).encode())
     return True
 
@@ -141,6 +157,10 @@ def _wanted(name: str) -> str:
 def _stamp(folder: Path, name: str) -> str | None:
     path = folder / name / COMPLETE
     return path.read_text("utf-8") if path.is_file() else None
+
+
+def _passes(python: str, code: str) -> bool:
+    return subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0
 
 
 def _run(command: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.peers.benchmark_app import MEDIAN
+from benchmarks.peers.benchmark_app import MEDIAN, app_command
 from benchmarks.peers.environments import program_of
 from benchmarks.peers.process import run_captured
 from benchmarks.peers.yolo_predict import OFFLINE
@@ -92,18 +92,7 @@ def _edgestill(turn: Turn) -> dict[str, Any]:
 
 def _benchmark_app(turn: Turn) -> dict[str, Any]:
     app = str(program_of("openvino", "benchmark_app", turn.peers))
-    command = [
-        app,
-        "-m",
-        str(turn.model),
-        "-d",
-        "CPU",
-        "-hint",
-        "latency",
-        "-t",
-        str(max(1, round(turn.seconds))),
-    ]
-    command += ["-ip", "f32", "-infer_precision", "f32", *_threads(turn, "-nthreads")]
+    command = app_command(app, turn.model, hint="latency", seconds=turn.seconds, threads=turn.threads)
     done = run_captured(command, cpus=turn.cpus)
     return {"time_ms": _figure(MEDIAN, done.stdout, command), "process_cpu_s": done.cpu_s}
 

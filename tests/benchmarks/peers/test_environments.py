@@ -22,14 +22,21 @@ if words[:2] == ["-m", "venv"]:
     for name in ("python", "benchmark_app", "yolo"):
         shutil.copy(here, place / name)
 elif words[:2] == ["-m", "pip"]:
-    assert words[2:5] == ["install", "--quiet", "--requirement"] and Path(words[5]).is_file(), words
-    assert len(words) == 6, words
+    assert words[2:4] == ["install", "--quiet"], words
+    if words[4] == "--requirement":
+        assert len(words) == 6 and Path(words[5]).is_file(), words
+    else:
+        assert all("===" in word for word in words[4:]), words
+        if not os.environ.get("NOTHING_HELPS"):
+            Path(os.environ["PIP_CALLS"]).with_name("fits").touch()
     if os.environ.get("PIP_FAILS"):
         sys.exit("ERROR: No matching distribution found for nncf==3.4.0")
     with Path(os.environ["PIP_CALLS"]).open("a") as calls:
-        print(words[5], file=calls)
+        print(words[-1], file=calls)
 else:
     assert words[0] == "-c" and len(words) == 2, words
+    if "torchvision" in words[1]:
+        sys.exit(not Path(os.environ["PIP_CALLS"]).with_name("fits").exists())
     print('{{"packages": [["numpy", "2.2.6", "BSD-3-Clause"]], "mib": 70}}')
 """
 
@@ -42,6 +49,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     python.chmod(0o755)
     monkeypatch.setattr(environments.sys, "executable", str(python))
     monkeypatch.setenv("PIP_CALLS", str(tmp_path / "calls"))
+    (tmp_path / "fits").touch()
     return tmp_path / "calls"
 
 
@@ -84,6 +92,21 @@ def test_other_pins_or_a_removed_program_are_installed_again(calls: Path, tmp_pa
     assert make("openvino", tmp_path)
     assert not make("openvino", tmp_path)
     assert len(calls.read_text().splitlines()) == 3
+
+
+def test_packages_that_do_not_fit_together_are_installed_again(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fits").unlink()
+    assert make("ultralytics", tmp_path)
+    assert calls.read_text().splitlines()[-1] == "torchvision===0.28.0"
+    assert "do not fit together; again with torch===2.13.0" in capsys.readouterr().err
+    (tmp_path / "fits").unlink()
+    monkeypatch.setenv("NOTHING_HELPS", "1")
+    (tmp_path / "ultralytics" / "complete.txt").unlink()
+    with pytest.raises(DeviceError, match="do not fit together"):
+        make("ultralytics", tmp_path)
+    assert not (tmp_path / "ultralytics" / "complete.txt").exists()
 
 
 def test_what_is_installed_is_told_with_versions_licences_and_size(tmp_path: Path) -> None:

@@ -46,15 +46,19 @@ print('''[I] === Performance summary ===
 [I] D2H Latency: min = 0.1 ms, max = 0.3 ms, mean = 0.2 ms, median = 0.1 ms''')
 """
 
-#: Options of benchmark_app, which knows no others.
+#: Options of benchmark_app, which knows no others here, and its rule about hints.
+#: Source: openvino/tools/benchmark/main.py and parameters.py of OpenVINO 2026.4.
 APP = """#!{python}
 import argparse, sys
 from pathlib import Path
 parser = argparse.ArgumentParser(allow_abbrev=False)
-for flag in ("-m", "-d", "-hint", "-t", "-ip", "-infer_precision", "-nthreads"):
+for flag in ("-m", "-d", "-hint", "-t", "-ip", "-infer_precision", "-nthreads", "-nstreams", "-api"):
     parser.add_argument(flag, type=int if flag in ("-t", "-nthreads") else str)
 args = parser.parse_args()
-assert (args.d, args.hint, args.ip, args.infer_precision) == ("CPU", "latency", "f32", "f32")
+if args.hint != "none" and (args.nthreads or args.nstreams):
+    sys.exit("Exception: -nstreams, -nthreads and -pin options are fine tune options.")
+assert (args.d, args.ip, args.infer_precision) == ("CPU", "f32", "f32")
+assert args.hint == "latency" or (args.nstreams, args.api) == ("1", "sync")
 Path(__file__).with_name("called.txt").write_text(str(args.nthreads))
 print("[ INFO ]    Median:        2.50 ms")
 """
