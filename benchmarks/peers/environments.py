@@ -52,14 +52,12 @@ class Environment:
         holds: What it is for, with the licence of the main package.
         needed: Programs that are in ``bin`` when it is complete.
         check: Python code that fails if the packages do not fit together.
-        otherwise: Requirements that are installed over the others if it fails.
     """
 
     name: str
     holds: str
     needed: tuple[str, ...]
     check: str = ""
-    otherwise: tuple[str, ...] = ()
 
     @property
     def requirements(self) -> Path:
@@ -86,9 +84,8 @@ ENVIRONMENTS = {
             name="ultralytics",
             holds="the program yolo (AGPL-3.0, with torch)",
             needed=("python", "yolo"),
-            # An index may have torch without CUDA but torchvision with it alone: then both with it.
+            # Fails if an index gave torch without CUDA and torchvision with it.
             check="import torchvision; torchvision.ops.nms",
-            otherwise=("torch===2.13.0", "torchvision===0.28.0"),
         ),
     )
 }
@@ -131,14 +128,8 @@ def make(name: str, folder: Path = FOLDER) -> bool:
     install = ["-m", "pip", "install", "--quiet", "--requirement", str(environment.requirements)]
     python = str(place / "bin" / "python")
     _run([python, *install])
-    if environment.otherwise and not _passes(python, environment.check):
-        say(f"{place}: the packages do not fit together; again with {', '.join(environment.otherwise)}")
-        _run([python, "-m", "pip", "install", "--quiet", *environment.otherwise])
-    if not _passes(python, environment.check):
-        raise DeviceError(
-            f"the packages of {place} do not fit together: {environment.check}",
-            hint=f"delete {place}, {MAKE}",
-        )
+    if environment.check:
+        _run([python, "-c", environment.check])
     write_bytes(place / COMPLETE, _wanted(name).encode())
     return True
 
@@ -157,10 +148,6 @@ def _wanted(name: str) -> str:
 def _stamp(folder: Path, name: str) -> str | None:
     path = folder / name / COMPLETE
     return path.read_text("utf-8") if path.is_file() else None
-
-
-def _passes(python: str, code: str) -> bool:
-    return subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0
 
 
 def _run(command: Sequence[str]) -> str:
