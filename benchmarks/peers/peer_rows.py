@@ -15,6 +15,8 @@ from benchmarks.statistics.compare import LEAST_ROUNDS, ratio_of_medians
 
 #: Figures of a turn that become a median of the row, see ``benchmarks.peers.programs.take``.
 FIGURES = ("time_ms", "frame_ms", "gpu_ms", "cpu_ms", "process_cpu_s")
+#: Of the row that the others of its backend are compared with.
+BASE_RATIO: Mapping[str, float | None] = {"ratio": 1.0, "low": None, "high": None}
 
 #: Kept turns of a row by round, see ``benchmarks.peers.turn_store``.
 Turns = Mapping[int, Mapping[str, Any]]

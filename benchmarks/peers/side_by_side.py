@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.measure.environment import Watch
 from benchmarks.peers.environments import ENVIRONMENTS, FOLDER
 from benchmarks.peers.model_files import ModelFile, Workshop, model_files
-from benchmarks.peers.peer_rows import Row, Turns, describe, interrupted, ratio, rows
+from benchmarks.peers.peer_rows import BASE_RATIO, Row, Turns, describe, interrupted, ratio, rows
 from benchmarks.peers.programs import Turn, take
 from benchmarks.peers.turn_inputs import cpus_for, for_yolo, turn_images
 from benchmarks.peers.turn_store import TurnStore
@@ -181,7 +181,7 @@ class _Session:
                     **describe(row, self._turns(row)),
                     "file": self._workshop.path(row.file).name,
                     "against": base.key,
-                    **ratio(self._turns(row), self._turns(base)),
+                    **(BASE_RATIO if row.is_base else ratio(self._turns(row), self._turns(base))),
                     **scores.get(row.file.key, {}),
                     "missing": None if error is None else error.what,
                     "hint": None if error is None else error.hint,
