@@ -44,7 +44,7 @@ check-pycuda: $(READY)  ## CUDA sessions by pycuda and by our own calls on a stu
 check-tensorrt: $(READY)  ## compare with NVIDIA's TensorRT bindings of nine versions; network, gcc, minutes
 	$(BIN)/python -m tests.tensorrt_bindings
 
-peers: $(READY)  ## install the programs of `edgestill bench --peers` in .peers; network, 2.6 GB; yolo is AGPL
+peers: $(READY)  ## install the programs of `edgestill bench --peers` in .peers; network, 2.5 to 7 GB; yolo is AGPL
 	$(BIN)/python -m benchmarks.peers.environments
 
 check: $(READY)  ## lint, types, import contracts, spelling

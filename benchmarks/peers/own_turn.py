@@ -48,11 +48,11 @@ def measure(model: Path, source: str, *, backend: str, threads: int | None, seco
             network_ms.append(stages_ms["inference"])
             frame_ms.append(sum(stages_ms.values()))
         cpu_s, gpu_after = process_time() - cpu_before_s, detector.gpu_ms
-    on_gpu = gpu_before is not None and gpu_after is not None
+    gpu_ms = None if gpu_before is None or gpu_after is None else gpu_after - gpu_before
     return {
         "time_ms": median(network_ms),
         "frame_ms": median(frame_ms),
-        "gpu_ms": (gpu_after - gpu_before) / len(frame_ms) if on_gpu else None,
+        "gpu_ms": None if gpu_ms is None else gpu_ms / len(frame_ms),
         "cpu_ms": cpu_s * 1e3 / len(frame_ms),
         "frames": len(frame_ms),
     }
