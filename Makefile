@@ -31,7 +31,7 @@ demo: $(READY)  ## every stage on rendered data; writes demo-out/report.html
 test: $(READY)  ## the default tests: CPU, no network, minutes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
-test-slow: $(READY)  ## the tests that take minutes each
+test-slow: $(READY)  ## the rest of the tests: sweeps, and what takes minutes
 	$(BIN)/python -m pytest -q -m "slow and not arm64"
 
 test-arm64: $(READY)  ## the tests on an emulated ARM64 board: root on Debian or Ubuntu, network, minutes

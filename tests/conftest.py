@@ -28,6 +28,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(50_000, 20, 20)
 # A shell starts background jobs with SIGINT ignored, and the processes that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup; a handler is not inherited, ignoring is
+    signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not select
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test with ``default_cases``, the cases that are not named are slow."""
+    found: dict[str, set[str]] = {}
+    for item in items:
+        if (marker := item.get_closest_marker("default_cases")) is None:
+            continue
+        test, _, case = item.nodeid.removesuffix("]").partition("[")
+        found.setdefault(test, set(marker.args)).discard(case)
+        if case not in marker.args:
+            item.add_marker(pytest.mark.slow)
+    if not any("[" in word for word in config.args):  # or only some cases were collected
+        for test, missing in found.items():
+            if missing:
+                raise pytest.UsageError(f"{test} has no case {sorted(missing)}: see its default_cases")
 
 
 def pytest_collection_finish() -> None:

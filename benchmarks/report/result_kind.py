@@ -10,20 +10,24 @@ HINT = "give files that edgestill wrote with --out, or its redirected output"
 
 #: Keys that only a result of that kind has, checked in this order.
 _KEYS = {
+    "safety": {"models", "lights", "colours"},
     "bench": {"models", "scenario"},
     "offline": {"models", "scenario"},
+    "mlperf": {"models", "scenario"},
     "compare": {"comparisons"},
     "distill": {"best", "history"},
     "export": {"files", "precision_proved"},
     "verify": {"matched", "reference_sure"},
     "eval": {"map50", "per_class"},
+    "suite": {"cells", "fronts"},
 }
 
 
 def kind_of(result: object, name: str = "this") -> str:
     """The kind of a result.
 
-    One of ``bench``, ``offline``, ``compare``, ``distill``, ``eval``, ``export``, ``verify``, ``other``.
+    One of ``bench`` (with all scenarios but ``offline``), ``offline``, ``mlperf``, ``safety``, ``compare``,
+    ``distill``, ``eval``, ``export``, ``suite``, ``verify``, ``other``.
 
     Args:
         result: The content of a file.

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report.page import Block, Cell, Details, Prose, Section, Table
+from benchmarks.report.blocks import Block, Cell, Details, Prose, Section, Table
+from benchmarks.report.units import unit_of
 
 Result = Mapping[str, Any]
 
@@ -55,12 +56,12 @@ def verification_section(results: Sequence[Result]) -> Section | None:
         )
     if not rows:
         return None
-    columns = ("file", "images", "matched", "extra", "class swaps", "red/green", "score drift", "mAP50-95")
+    columns = ("file", "images", "matched", "extra", "class swaps", "red-green swaps", "score drift")
     return Section(
         title="Files against their source",
         blocks=[
             Table(
-                columns=(*columns, "points lost", "within limits"),
+                columns=(*columns, "mAP50-95\npoints of 100", "lost\npoints of 100", "within limits"),
                 rows=rows,
                 caption="Matched: confident detections of the source (score >= 0.5) that the file also has.",
                 tones={"yes": "good", "no": "bad", "nothing compared": "bad"},
@@ -79,9 +80,9 @@ def _within_limits(v: Result) -> str:
 
 
 def facts_table(data: Result) -> Table:
-    """Any result as a table of names and values."""
-    rows: list[list[Cell]] = [[name, value] for name, value in _flat(data)]
-    return Table(columns=("", ""), rows=rows)
+    """Any result as a table of names, values and units."""
+    rows: list[list[Cell]] = [[name, value, unit_of(name) or ""] for name, value in _flat(data)]
+    return Table(columns=("key", "value", "unit"), rows=rows)
 
 
 def points(value: float | None) -> float | None:

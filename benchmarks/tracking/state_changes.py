@@ -37,9 +37,15 @@ class StateChanges:
     told_s: tuple[float, ...]
 
 
-@dataclass(slots=True)
-class _Seen:
-    """One light in one frame: its true state, and the reported one, None where nothing is known."""
+@dataclass(frozen=True, slots=True)
+class LightInFrame:
+    """One light in one frame.
+
+    Attributes:
+        time_s: Time of the frame, seconds.
+        true: Its true state.
+        told: The reported state; None where nothing is known.
+    """
 
     time_s: float
     true: str
@@ -51,9 +57,9 @@ def score_changes(clip: Clip, played: Sequence[PlayedFrame]) -> StateChanges:
     true = right = false = lights = 0
     late_s: list[float] = []
     told_s: list[float] = []
-    for seen in _lights(clip, played).values():
+    for seen in lights_of(clip, played).values():
         false += sum(1 for told, state in _reports(seen) if told != state)
-        for number, phase in enumerate(_phases(seen)):
+        for number, phase in enumerate(phases(seen)):
             first_s = phase[0].time_s
             told = next((s.time_s - first_s for s in phase if s.told == s.true), None)
             if phase[-1].time_s - first_s < LEAST_S:
@@ -70,24 +76,9 @@ def score_changes(clip: Clip, played: Sequence[PlayedFrame]) -> StateChanges:
     )
 
 
-def _phases(seen: list[_Seen]) -> Iterator[list[_Seen]]:
-    """The times of equal true state."""
-    for _, group in groupby(seen, key=lambda s: s.true):
-        yield list(group)
-
-
-def _reports(seen: list[_Seen]) -> Iterator[tuple[str, str]]:
-    """Each state that was newly reported for a light, with its true state at that time."""
-    last = None
-    for frame in seen:
-        if frame.told is not None and frame.told != last:
-            last = frame.told
-            yield frame.told, frame.true
-
-
-def _lights(clip: Clip, played: Sequence[PlayedFrame]) -> dict[int, list[_Seen]]:
+def lights_of(clip: Clip, played: Sequence[PlayedFrame]) -> dict[int, list[LightInFrame]]:
     """What was reported for each true light, whichever track it has."""
-    lights: dict[int, list[_Seen]] = {}
+    lights: dict[int, list[LightInFrame]] = {}
     for true, frame in zip(clip.frames, played, strict=True):
         overlap = pairwise_iou(true.xyxy, frame.xyxy)
         owner: dict[int, int] = {}
@@ -100,6 +91,21 @@ def _lights(clip: Clip, played: Sequence[PlayedFrame]) -> dict[int, list[_Seen]]
         for at, identity in enumerate(true.identity):
             told = frame.states[owner[at]] if at in owner else None
             known = told if told in clip.names else None
-            seen = _Seen(true.time_s, clip.names[true.state[at]], known)
+            seen = LightInFrame(true.time_s, clip.names[true.state[at]], known)
             lights.setdefault(int(identity), []).append(seen)
     return lights
+
+
+def phases(seen: list[LightInFrame]) -> Iterator[list[LightInFrame]]:
+    """The times of equal true state."""
+    for _, group in groupby(seen, key=lambda s: s.true):
+        yield list(group)
+
+
+def _reports(seen: list[LightInFrame]) -> Iterator[tuple[str, str]]:
+    """Each state that was newly reported for a light, with its true state at that time."""
+    last = None
+    for frame in seen:
+        if frame.told is not None and frame.told != last:
+            last = frame.told
+            yield frame.told, frame.true

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.models.yolov5 import Yolov5
 from distill.plots.contact_sheet import PredictedImage, contact_sheet
 from distill.plots.training import plot_confusion, plot_curves, plot_history
 from distill.training.validation import Validation
@@ -24,16 +23,17 @@ PREDICTIONS_SHEET = "predictions.jpg"
 SHOWN = 6  # images of the validation set on the contact sheet
 
 
-def draw(out: Path, rows: Sequence[Row], best: Yolov5, validation: Validation) -> dict[str, str]:
+def draw(
+    out: Path, rows: Sequence[Row], found: Sequence[Detections], validation: Validation
+) -> dict[str, str]:
     """Draw all plots; gives their paths by name.
 
     Args:
         out: Folder of the run.
         rows: Its history.
-        best: The network with the best weights.
+        found: What the network with the best weights detects in the validation images.
         validation: The validation images and their labels.
     """
-    found = validation.detections(best)
     confident = [deployed_detections(f) for f in found]
     classes, truths = validation.classes, validation.truths
     paths = {"predictions": out / PREDICTIONS_SHEET}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import edgestill
-from distill.plots.run_plots import draw
+from distill.plots.run_plots import deployed_detections, draw
 from distill.qat import checkpoint
 from distill.qat.initialization import INITIAL_CHECKPOINT
 from distill.teacher import LICENCE
@@ -20,6 +20,7 @@ from distill.training.validation import Validation
 from edgestill.errors import UsageError
 from edgestill.files import remove_leftovers, write_json
 from edgestill.history import Row, write_history
+from runtime.metrics.confusion import taken_for
 
 BEST, LAST = "best", "last"
 HISTORY, RESULT = "history.csv", "result.json"
@@ -100,7 +101,9 @@ def write_result(
     rows, best = run.counters.rows, run.counters.best
     network = checkpoint.load(run.folder / BEST)[0].to(run.compute.device)
     seconds = [row["seconds_per_step"] or 0.0 for row in rows]
-    pictures = draw(run.folder, rows, network, validation)
+    found = validation.detections(network)
+    pictures = draw(run.folder, rows, found, validation)
+    confident = [deployed_detections(one) for one in found]
     result: dict[str, Any] = {
         "best": str(run.folder / BEST),
         "last": str(run.folder / LAST),
@@ -111,6 +114,7 @@ def write_result(
         "map50": best["map50"],
         "map50_95": best["map50_95"],
         "per_class": best["per_class"],
+        "taken_for": taken_for(confident, validation.truths, validation.classes),
         **({"before": run.counters.before} if run.counters.before else {}),
         "epochs": run.counters.epoch,
         "seed": run.recipe.seed,

@@ -10,8 +10,8 @@ from typing import Any
 
 import cv2
 
-from benchmarks.report.latency_section import comparison_table, latency_section
-from benchmarks.report.page import (
+from benchmarks.report.accuracy_section import accuracy_section
+from benchmarks.report.blocks import (
     Block,
     Card,
     Cell,
@@ -23,9 +23,10 @@ from benchmarks.report.page import (
     Section,
     Table,
     Tone,
-    write_report,
 )
-from benchmarks.report.sections import accuracy_section, training_section
+from benchmarks.report.latency_section import comparison_table, latency_section
+from benchmarks.report.page import write_report
+from benchmarks.report.training_section import training_section
 from benchmarks.statistics.compare import compare_models
 from edgestill.errors import DataError
 from edgestill.files import write_json
@@ -179,7 +180,11 @@ def _sections(out: Path, results: DemoResults, pairs: Mapping[str, Sequence[Resu
         Section(
             title="Every step",
             blocks=[
-                Table(columns=("", "s", "command"), rows=steps, caption=f"{results.seconds:.0f} s in total."),
+                Table(
+                    columns=("step", "seconds", "command"),
+                    rows=steps,
+                    caption=f"{results.seconds:.0f} s in total.",
+                ),
                 Prose(
                     "Not run here: TensorRT, Jetson boards and GPUs. Scenes and clip are rendered: these "
                     "figures show that every stage works, not how well it detects lights on real streets.",
@@ -195,7 +200,9 @@ def _clip_blocks(out: Path, clip: Result) -> list[Block]:
     return [
         Pictures(_stills(out / CLIP)),
         Table(
-            columns=("stage", "median ms"), rows=stages, caption=f"{clip['frames']} frames, {clip['model']}."
+            columns=("stage", "median\nmilliseconds"),
+            rows=stages,
+            caption=f"{clip['frames']} frames, {clip['model']}.",
         ),
         Prose(f"The whole clip is {out / CLIP}."),
     ]
@@ -222,14 +229,14 @@ def _export_blocks(exports: Sequence[Result]) -> list[Block]:
         )
     columns = (
         "file",
-        "MiB",
+        "size\nmebibytes",
         "layers run as",
         "matched",
         "extra",
         "red/green swaps",
         "score drift",
-        "mAP50-95",
-        "lost",
+        "mAP50-95\npoints of 100",
+        "lost\npoints of 100",
     )
     caption = (
         "Each file compared with its checkpoint on the test scenes. Matched: detections of the checkpoint "

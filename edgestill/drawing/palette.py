@@ -69,8 +69,7 @@ class Tone:
 
 def tones(classes: Sequence[str]) -> tuple[Tone, ...]:
     """The tone of each class; no two are the same."""
-    known = _colour_words(classes)
-    named = [_named_hue(name, known) for name in classes]
+    named = named_hues(classes)
     wanted = set(filter(None, named))
     free = [hue for hue in CYCLE if hue not in wanted]
     near = [hue for hue in free if NEAR[hue] & wanted]
@@ -83,6 +82,12 @@ def tones(classes: Sequence[str]) -> tuple[Tone, ...]:
         found.append(Tone(hue, used[hue]))
         used[hue] += 1
     return tuple(found)
+
+
+def named_hues(classes: Sequence[str]) -> tuple[str | None, ...]:
+    """The hue that each class name asks for, a key of ``HUES``; None if it asks for none."""
+    known = _colour_words(classes)
+    return tuple(_named_hue(name, known) for name in classes)
 
 
 def plot_colours(classes: Sequence[str]) -> tuple[str, ...]:

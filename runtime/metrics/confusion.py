@@ -12,6 +12,33 @@ from edgestill.detections import Detections
 from runtime.metrics.coco import Truth
 
 CONF, IOU = 0.25, 0.5
+MISSED = -1  # instead of the row of a detection
+
+
+def match(found: Detections, truth: Truth, *, conf: float = CONF, iou: float = IOU) -> NDArray[np.int64]:
+    """Match the detections of one image with its labels.
+
+    Greedily, highest score first: each detection with the free label of the largest IoU, of any class, if
+    that IoU is at least ``iou``.
+
+    Args:
+        found: The detections.
+        truth: The labels.
+        conf: Detections with a lower score are ignored.
+        iou: Lowest IoU of a match.
+
+    Returns:
+        For each label, the row of its detection in ``found``, or ``MISSED``; int64 ``[N]``.
+    """
+    kept = np.flatnonzero(found.score >= conf)
+    kept = kept[np.argsort(-found.score[kept], kind="stable")]
+    matched = np.full(len(truth.class_id), MISSED, np.int64)
+    for row, overlaps in zip(kept, pairwise_iou(found.xyxy[kept], truth.xyxy), strict=True):
+        free = np.where(matched == MISSED, overlaps, -1.0)
+        best = int(free.argmax()) if len(free) else MISSED
+        if best != MISSED and free[best] >= iou:
+            matched[best] = row
+    return matched
 
 
 def confusion(
@@ -22,10 +49,7 @@ def confusion(
     conf: float = CONF,
     iou: float = IOU,
 ) -> NDArray[np.int64]:
-    """The confusion matrix over some images.
-
-    Detections are matched greedily, highest score first: each with the free label of the largest IoU, of any
-    class, if that IoU is at least ``iou``.
+    """The confusion matrix over some images, of detections and labels that ``match`` joins.
 
     Args:
         predictions: Detections of each image.
@@ -40,19 +64,12 @@ def confusion(
     """
     counts = np.zeros((nc + 1, nc + 1), np.int64)
     for found, truth in zip(predictions, truths, strict=True):
-        kept = np.flatnonzero(found.score >= conf)
-        kept = kept[np.argsort(-found.score[kept], kind="stable")]
-        overlaps = pairwise_iou(found.xyxy[kept], truth.xyxy)
-        free = np.ones(len(truth.class_id), bool)
-        for row, class_id in zip(overlaps, found.class_id[kept], strict=True):
-            open_ = np.where(free, row, -1.0)
-            best = int(open_.argmax()) if len(open_) else -1
-            if best >= 0 and open_[best] >= iou:
-                free[best] = False
-                counts[truth.class_id[best], class_id] += 1
-            else:
-                counts[nc, class_id] += 1
-        np.add.at(counts[:, nc], truth.class_id[free], 1)
+        matched = match(found, truth, conf=conf, iou=iou)
+        seen = np.where(matched == MISSED, nc, np.append(found.class_id, nc)[matched])
+        np.add.at(counts, (truth.class_id, seen), 1)
+        false = found.score >= conf
+        false[matched[matched != MISSED]] = False
+        np.add.at(counts[nc], found.class_id[false], 1)
     return counts
 
 

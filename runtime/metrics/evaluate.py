@@ -15,7 +15,16 @@ from edgestill.detections import Detections
 from edgestill.errors import DataError, UsageError
 from edgestill.progress import progress
 from runtime.metrics.class_map import ClassMap
-from runtime.metrics.coco import AREA, SHORT_SIDE, Score, Truth, by_size, mean, precision_table
+from runtime.metrics.coco import (
+    AREA,
+    SHORT_SIDE,
+    Score,
+    Truth,
+    by_class_and_size,
+    by_size,
+    mean,
+    precision_table,
+)
 from runtime.metrics.confusion import taken_for
 
 if TYPE_CHECKING:
@@ -52,7 +61,9 @@ class Accuracy:
         map75: The same at IoU 0.75.
         per_class: By class name; AP is None for a class without labels, which is not in the mean.
         by_size: By ``small``, ``medium``, ``large``: means over the classes with labels of that size.
-        by_short_side_px: The same by the shorter side of a box in source pixels; set by ``score_images``.
+        by_class_and_size: The same for each class.
+        by_short_side_px: Means over the classes by the shorter side of a box in source pixels; set by
+            ``score_images``.
         per_source: By file-name prefix, if the images are from several sources.
         taken_for: Confusion matrix by class name, see ``runtime.metrics.confusion``; set by ``score_images``.
         doubts: Reasons not to quote some of the figures.
@@ -65,6 +76,7 @@ class Accuracy:
     map75: float | None
     per_class: dict[str, Score]
     by_size: dict[str, Score]
+    by_class_and_size: dict[str, dict[str, Score]]
     by_short_side_px: dict[str, Score] = field(default_factory=dict)
     per_source: dict[str, SourceScore] = field(default_factory=dict)
     taken_for: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -111,6 +123,7 @@ def score(
         map75=mean(precision[IOU_75, :, :, 0]),
         per_class=per_class,
         by_size=by_size(precision, truths, AREA),
+        by_class_and_size=by_class_and_size(precision, truths, classes, AREA),
         doubts=_doubts(per_class),
     )
 

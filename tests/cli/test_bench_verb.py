@@ -42,6 +42,7 @@ def test_the_result_names_its_file_and_the_command_that_repeats_it(measured: Pat
     assert result["command"] == f"edgestill bench {tiny_model} {short}"
 
 
+@pytest.mark.slow
 def test_the_command_trusts_the_engine_that_was_trusted_and_quotes_its_words(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,7 +83,7 @@ def command_words(draw: st.DrawFn, sub_verbs: tuple[str, ...], actions: list[arg
 
 
 @pytest.mark.parametrize(("verb", "sub_verbs", "actions"), COMMANDS, ids=IDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_what_a_verb_parses_is_parsed_again_from_its_command(
     verb: str, sub_verbs: tuple[str, ...], actions: list[argparse.Action], data: st.DataObject

@@ -1,7 +1,11 @@
 """``edgestill data`` through the door: stdout, stderr, exit codes."""
 
 import json
+import shutil
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,19 +15,27 @@ from edgestill.dataset import Dataset
 SIZE = ["--size", "160x90"]
 
 
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What ``data synth`` says; nothing of its files may be changed."""
+    out = tmp_path_factory.mktemp("rendered") / "set"
+    with redirect_stdout(StringIO()) as told:
+        assert main(["data", "synth", "--out", str(out), "--images", "4", "--seed", "2", *SIZE]) == 0
+    result: dict[str, Any] = json.loads(told.getvalue())
+    return result
+
+
 @pytest.fixture
-def data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    assert main(["data", "synth", "--out", str(tmp_path / "set"), "--images", "6", *SIZE]) == 0
-    capsys.readouterr()
-    return tmp_path / "set" / "data.yaml"
+def data(rendered: dict[str, Any], tmp_path: Path) -> Path:
+    """A copy of it."""
+    source = Path(rendered["data_yaml"])
+    return Path(shutil.copytree(source.parent, tmp_path / "set")) / source.name
 
 
-def test_synth_names_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "synth", "--out", str(tmp_path / "set"), "--images", "4", "--seed", "2", *SIZE]) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert Dataset.open(Path(result["data_yaml"])).classes == ("red", "yellow", "green", "off")
-    assert result["images"] == {"train": 2, "val": 1, "test": 1}
-    assert result["seed"] == 2
+def test_synth_names_what_it_wrote(rendered: dict[str, Any]) -> None:
+    assert Dataset.open(Path(rendered["data_yaml"])).classes == ("red", "yellow", "green", "off")
+    assert rendered["images"] == {"train": 2, "val": 1, "test": 1}
+    assert rendered["seed"] == 2
 
 
 def test_synth_refuses_to_overwrite(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +71,7 @@ def test_check_of_a_rendered_set_is_good(data: Path, capsys: pytest.CaptureFixtu
     assert main(["data", "check", str(data)]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["errors"] == []
-    assert sum(split["images"] for split in report["splits"].values()) == 6
+    assert sum(split["images"] for split in report["splits"].values()) == 4
 
 
 def test_check_prints_its_report_and_fails_on_errors(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,6 +90,7 @@ def test_check_of_nothing_is_a_data_error(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_plots_names_what_it_drew(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["data", "plots", str(data), "--out", str(tmp_path / "plots")]
     assert main(words) == 0

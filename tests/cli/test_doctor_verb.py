@@ -38,8 +38,22 @@ def found(capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, str]]]
     return result
 
 
-def test_this_environment_is_described_by_a_process_without_inference_libraries_and_torch() -> None:
-    code = "import sys; from edgestill.cli.main import main; main(['doctor', '--json']); print(*sys.modules)"
+@pytest.mark.parametrize(
+    "extras", ["found[:1]", pytest.param("found", marks=pytest.mark.slow)], ids=["base", "all"]
+)
+def test_this_environment_is_described_by_a_process_without_inference_libraries_and_torch(
+    extras: str,
+) -> None:
+    code = f"""
+import sys
+from edgestill.cli.main import main
+from edgestill.cli.verbs import doctor
+found = doctor.read_extras()
+assert found[0].name == "base"
+doctor.read_extras = lambda: {extras}
+main(["doctor", "--json"])
+print(*sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     described, _, modules = done.stdout.rstrip("\n").rpartition("\n")
     base = next(part for part in json.loads(described)["parts"] if part["name"] == "base")

@@ -196,3 +196,121 @@ def test_the_unit_stands_in_the_table_and_in_the_help(
     with pytest.raises(SystemExit):
         main(["eval", "--help"])
     assert "JSON holds fractions from 0 to 1" in " ".join(capsys.readouterr().out.split())
+
+
+# --- safety
+
+
+def test_safety_sets_models_side_by_side(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", str(tiny_model), *words(tiny_model, data, "--safety")[1:]]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["kind"] == "safety"
+    assert result["lights"] == {"red": 2, "green": 0}
+    first, second = result["models"]
+    assert first["name"] != second["name"]
+    assert (first["red_missed"]["count"], first["red_missed"]["of"]) == (0, 2)
+    assert first["red_as_green"]["share"] == 0.0
+    assert first["green_as_red"]["share"] is None
+    assert second["against_first"] == {"red_newly_missed": 0, "red_newly_found": 0, "p": 1.0}
+    assert any("2 red lights" in doubt for doubt in result["doubts"])
+    console = Console(width=160, record=True)
+    console.print(eval_verb.show(result))
+    assert "0 of 2, 0.0 % (0.0 to 84.2)" in console.export_text()
+
+
+def test_a_higher_threshold_misses_more(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_model, data, "--safety", "--conf", "0.999999")) == 0
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert model["red_missed"]["count"] == 2
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A video of 64 x 64 px; its light is where the tiny model always finds a red one, and turns green."""
+    frames = 6
+    video = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 64))
+    for _ in range(frames):
+        video.write(np.zeros((64, 64, 3), np.uint8))
+    video.release()
+    box = [24.0, 16.0, 40.0, 48.0]
+    truth = {
+        "video": "a.avi",
+        "width": 64,
+        "height": 64,
+        "fps": 10,
+        "names": ["red", "green"],
+        "frames": {str(i): [[int(i >= frames // 2), *box]] for i in range(frames)},
+        "ids": {str(i): [1] for i in range(frames)},
+    }
+    (tmp_path / "a.gt.json").write_text(json.dumps(truth))
+    return tmp_path / "a.gt.json"
+
+
+def test_safety_counts_the_flicker_of_clips(
+    tiny_model: Path, data: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_model, data, "--safety", "--clip", str(clip))) == 0
+    (found,) = json.loads(capsys.readouterr().out)["models"][0]["clips"]
+    assert (found["clip"], found["raw"]["false_changes"]) == ("a.avi", 0)
+    assert (found["raw"]["right_s"], found["raw"]["green_as_red_s"]) == (0.3, 0.3)
+    assert found["smoothed"]["right_s"] < 0.3  # a state is told after two frames
+
+
+def test_a_clip_of_another_length_is_a_data_error(
+    tiny_model: Path, data: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = json.loads(clip.read_text())
+    del truth["frames"]["5"], truth["ids"]["5"]
+    clip.write_text(json.dumps(truth))
+    assert main(words(tiny_model, data, "--safety", "--clip", str(clip))) == 3
+    assert "has 6 frames, and" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--conf", "0.3"], "--clip and --conf belong to --safety"),
+        (["--clip", "a.gt.json"], "--clip and --conf belong to --safety"),
+        (["--safety", "--single-class"], "--safety knows no class maps"),
+        (["--safety", "--class-map", "red=red"], "--safety knows no class maps"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_a_usage_error(
+    flags: list[str], message: str, tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_model, data, *flags)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_several_models_belong_to_safety(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", str(tiny_model), *words(tiny_model, data)[1:]]) == 2
+    assert "several stand side by side with --safety" in capsys.readouterr().err
+
+
+def test_safety_is_for_lights(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(tiny_model, with_classes(data, "[red, blue]", "0"), "--safety")) == 3
+    assert "no class is green" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("conf", ["-1", "2", "nan"])
+def test_a_threshold_that_is_none_is_a_usage_error(
+    conf: str, tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_model, data, "--safety", "--conf", conf)) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_safety_imports_no_training_library(tiny_model: Path, data: Path, clip: Path) -> None:
+    call = words(tiny_model, data, "--safety", "--clip", str(clip))
+    code = (
+        f"import sys; from edgestill.cli.main import main; assert main({call!r}) == 0; "
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "ultralytics", "distill", "trackeval", "scipy"} & set(done.stderr.split())

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Modules that decode images other than the files of a data set or of --source.
 OTHERS = frozenset(
     {
-        "benchmarks/footage.py",  # JPEG in memory
+        "benchmarks/measure/footage.py",  # JPEG in memory
         "distill/data/camera_effects.py",  # JPEG in memory
         "distill/datasets/checked_image.py",  # the alpha channel and the pages, after the reader
         "distill/datasets/formats/_files.py",  # raw 12 bits, which the converter scales

@@ -87,3 +87,24 @@ def test_what_is_no_result_is_a_data_error(
     assert message in error
     assert error.count("\n") == 2
     assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("suffix", [".md", ".csv"])
+def test_the_suffix_says_the_format(
+    suffix: str, result: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / f"page{suffix}"
+    assert main(["report", result, "--out", str(out)]) == 0
+    assert json.loads(capsys.readouterr().out)["out"] == str(out)
+    text = out.read_text("utf-8")
+    assert "12345" in text
+    assert "<html" not in text
+    assert main(["report", result, "--out", str(out)]) == 2
+
+
+def test_a_format_that_is_none_is_a_usage_error(
+    result: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", result, "--out", str(tmp_path / "page.pdf")]) == 2
+    assert ".html, .htm, .md, .csv" in capsys.readouterr().err
+    assert not (tmp_path / "page.pdf").exists()

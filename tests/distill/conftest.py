@@ -90,6 +90,14 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill.training.run_folder.draw", lambda *_: {})
 
 
+@pytest.fixture(scope="module")
+def undrawn_module() -> Iterator[None]:
+    """Trainings of this module leave no plots, those of its fixtures neither."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distill.training.run_folder.draw", lambda *_: {})
+        yield
+
+
 @pytest.fixture(scope="session")
 def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
     """Runs a script, or one side by side with itself in other environments, see ``scripts/warm.py``."""

@@ -77,6 +77,7 @@ def run_of(recipe: Recipe, teacher: Path, out: Path, teaching: TeacherMode = "tr
 # --- what is loaded
 
 
+@pytest.mark.default_cases("dfl")
 @pytest.mark.parametrize("head", get_args(HeadKind))
 def test_a_teacher_says_what_its_checkpoint_says(
     head: HeadKind, tmp_path: Path, compute: ComputeConfig
@@ -126,6 +127,7 @@ def test_the_checksums_tell_networks_apart(coupled: Path, tmp_path: Path) -> Non
     assert all(loaded[name] != fresh[name] for name in fresh if "bn" not in name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_log_and_the_result_name_the_teacher(
     recipe: Recipe, coupled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -63,6 +63,7 @@ def interrupt_after(saves: int) -> Callable[[TrainingRun], None]:
     return save_and_die
 
 
+@pytest.mark.default_cases("inside-an-epoch")
 @pytest.mark.parametrize(
     ("every", "saves"),
     [pytest.param(0, 2, id="at-the-end-of-an-epoch"), pytest.param(1, 3, id="inside-an-epoch")],
@@ -106,6 +107,8 @@ def test_the_result_says_how_good_and_how_fast(finished: tuple[Path, dict[str, A
     assert {"map50", "map50_95", "per_class", "seconds_per_step", "images_per_s", "seed"} <= set(result)
     assert set(result["per_class"]) == set(CLASSES)
     assert result["images"] == {"train": 8, "unlabelled": 0, "val": 2}
+    labels = {name: sum(row.values()) for name, row in result["taken_for"].items() if name != "nothing"}
+    assert labels == {name: score["labels"] for name, score in result["per_class"].items()}
     assert result["teacher"]["path"] == str(teacher)
 
 
@@ -161,6 +164,7 @@ def test_validation_says_what_the_shared_evaluation_says(data: Path, tmp_path: P
     assert score == pytest.approx(evaluate(detector, dataset, "val").map50_95, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(plain: Recipe, tmp_path: Path) -> None:
     for seed in (0, 1):
         train.train(replace(plain, seed=seed), tmp_path / str(seed))
@@ -176,6 +180,7 @@ def test_no_new_best_for_long_enough_stops_the_run(plain: Recipe, tmp_path: Path
     assert result["epochs"] < still.epochs
 
 
+@pytest.mark.slow
 def test_a_data_set_without_objects_trains(plain: Recipe, data: Path, tmp_path: Path) -> None:
     for kind in ("train", "val"):
         (tmp_path / "images" / kind).mkdir(parents=True)
@@ -202,6 +207,7 @@ def test_a_finished_run_is_not_trained_again_by_resume(
     assert train.train(recipe, finished[0], resume=True) == finished[1]
 
 
+@pytest.mark.slow
 def test_force_replaces_a_run(plain: Recipe, tmp_path: Path) -> None:
     train.train(plain, tmp_path)
     assert train.train(replace(plain, seed=5), tmp_path, force=True)["seed"] == 5
@@ -225,6 +231,7 @@ def test_resume_and_force_together_are_refused(plain: Recipe, tmp_path: Path) ->
         train.train(plain, tmp_path, resume=True, force=True)
 
 
+@pytest.mark.slow
 def test_resume_without_a_run_begins_one(plain: Recipe, tmp_path: Path) -> None:
     assert train.train(plain, tmp_path / "new", resume=True)["epochs"] == 1
 
@@ -242,6 +249,7 @@ def test_resume_with_another_recipe_names_what_differs(
         train.train(replace(plain, batch=2, optimiser=optimiser), tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_that_began_before_a_key_existed(
     plain: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +283,7 @@ def interrupted(plain: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
+@pytest.mark.default_cases("change0")
 @pytest.mark.parametrize(
     "change",
     [
@@ -346,6 +355,7 @@ def test_initial_weights_of_another_architecture_are_refused(plain: Recipe, tmp_
         build_run(replace(plain, student=replace(plain.student, init=str(tmp_path / "w"))), tmp_path, CLASSES)
 
 
+@pytest.mark.slow
 def test_a_new_head_on_a_frozen_body_trains_the_head_alone(recipe: Recipe, tmp_path: Path) -> None:
     """The body keeps its weights and its batch norms; the head starts anew and moves; the start is kept."""
     n = build("n", len(CLASSES))
@@ -394,6 +404,7 @@ def test_quantisation_trains_all_layers(plain: Recipe) -> None:
         replace(plain, student=frozen, quantisation=replace(plain.quantisation, family="onnx"))
 
 
+@pytest.mark.slow
 def test_unlabelled_images_change_what_is_learnt_and_are_counted(recipe: Recipe, tmp_path: Path) -> None:
     short = replace(recipe, epochs=1, eval_every=1)
     frames = tmp_path / "frames"

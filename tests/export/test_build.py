@@ -42,6 +42,7 @@ def publish(
     return export(job, out, "m", check=options.pop("check", passes), **options)
 
 
+@pytest.mark.default_cases("onnx-int8-names2", "openvino-fp16-names4")
 @pytest.mark.parametrize(
     ("to", "precision", "names"),
     [
@@ -70,6 +71,7 @@ def test_the_files_and_their_manifest_are_published(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*names, made.manifest.name])
 
 
+@pytest.mark.default_cases("onnx")
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_the_runtime_reads_the_spec_from_the_file(to: str, tmp_path: Path, checkpoint: Checkpoint) -> None:
     made = publish(checkpoint, tmp_path / "out", to=to)
@@ -87,10 +89,10 @@ def test_the_manifest_tells_parent_hashes_and_what_was_proved(tmp_path: Path, ch
 
 
 def test_the_calibration_record_is_in_the_manifest(
-    tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset
+    tmp_path: Path, checkpoint: Checkpoint, dataset: Dataset, seen_before: Path
 ) -> None:
     calibration = choose_images(dataset, checkpoint.spec, count=2)
-    made = publish(checkpoint, tmp_path / "out", precision="int8", calibration=calibration)
+    made = publish(checkpoint, tmp_path / "out", precision="int8", calibration=calibration, cache=seen_before)
     record = made.record.calibration
     assert record is not None
     assert record["images"] == calibration.record.images

@@ -138,6 +138,7 @@ def test_a_file_that_differs_is_not_published(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "bad").exists()
 
 
+@pytest.mark.default_cases("fp32-8.5.2", "fp16-11.4.0")
 @pytest.mark.parametrize("version", ["8.5.2", "8.6.1", "10.3.0", "11.4.0"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_an_engine_takes_up_to_sixteen_lights_at_once(
@@ -175,6 +176,7 @@ def test_an_engine_in_another_precision_is_not_published(tmp_path: Path, on_gpu:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.default_cases("fp16")
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_tensorrt_rtx_builds_it_for_real(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -98,6 +98,7 @@ def test_a_signal_ends_a_recording_well(tmp_path: Path, signals: list[int], code
     assert [json.loads(line)["frame"] for line in out.splitlines()][:130] == list(range(130))
 
 
+@pytest.mark.default_cases("signals2")
 @pytest.mark.parametrize(
     "signals",
     [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM] * 3, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]],
@@ -109,6 +110,7 @@ def test_impatience_leaves_a_file_that_plays(tmp_path: Path, signals: list[int])
     assert length_s(target) >= 1.9
 
 
+@pytest.mark.default_cases(".mp4")
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_killed_recording_plays_and_the_next_one_leaves_it(tmp_path: Path, suffix: str) -> None:
     target, part = tmp_path / f"drive{suffix}", tmp_path / f"drive.part{suffix}"

@@ -8,9 +8,10 @@ from typing import Any
 
 from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
-from edgestill.cli.options.benchmark import peers
+from edgestill.cli.options.benchmark import peers, scoring_data, suite
 from edgestill.cli.options.model import model_file
 from edgestill.cli.peers import peer_table
+from edgestill.errors import UsageError
 from edgestill.files import refuse_overwrite, write_json
 
 SUMMARY = "Measure latency, throughput, energy, memory and start-up time of models on this machine"
@@ -20,7 +21,7 @@ EXAMPLE = "edgestill bench a.onnx b.onnx --interleave --source street.mp4 --out 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help=backend.MODEL)
+    add("models", nargs="*", metavar="MODEL", help=backend.MODEL)
     add(
         "--source",
         metavar="PATH",
@@ -65,12 +66,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--out", type=Path, metavar="FILE", help="also write the result to FILE")
     add("--force", action="store_true", help="overwrite FILE if it exists")
+    scoring_data.add_arguments(parser)
+    suite.add_arguments(parser)
     peers.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
     peers.refuse_conflicts(args, _parser())
+    if suite.is_chosen(args):
+        return suite.run(args)
     if args.out:
         refuse_overwrite(args.out, force=args.force)
     result = peers.run(args) if args.peers is not None else _measure(args)
@@ -83,6 +88,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
     """The result of the scenario."""
+    if not args.models:
+        raise UsageError("there is no MODEL", hint="edgestill bench student --source street.jpg")
     from benchmarks.measure.collect import Settings  # noqa: PLC0415 (imports OpenCV)
     from benchmarks.scenarios.offline import bench_offline  # noqa: PLC0415
     from benchmarks.scenarios.single import bench  # noqa: PLC0415
@@ -106,6 +113,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> Any:
     """A table of the models, then energy, ratios and the doubts about the measurement."""
+    if result["kind"] == "suite":
+        return suite.show(result)
     if result["kind"] == "peers":
         return peer_table.table(result)
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)

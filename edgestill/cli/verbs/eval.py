@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgestill.cli import safety
 from edgestill.cli.options import backend, sizes, tiles
 from edgestill.cli.options.model import model_file
 from edgestill.cli.table_text import points
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from runtime.metrics.class_map import ClassMap
 
 SUMMARY = "Evaluate a model on a labelled split: mAP by class, size and source, and a confusion matrix"
+SAFETY = "safety"  # the kind of a result of --safety
 EXAMPLE = "edgestill eval student --data scenes/data.yaml --split test"
 UNITS = "Tables show points of 100; JSON holds fractions from 0 to 1 (map50 0.23 is 23 points)."
 NOTHING = "nothing"  # the row of ``taken_for`` with the detections that match no label
@@ -26,7 +28,9 @@ NOTHING = "nothing"  # the row of ``taken_for`` with the detections that match n
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.description = f"{SUMMARY}. {UNITS}"
-    parser.add_argument("model", metavar="MODEL", help=f"{backend.MODEL}; YOLOv5 .pt (run by torch)")
+    parser.add_argument(
+        "models", nargs="+", metavar="MODEL", help=f"{backend.MODEL}; YOLOv5 .pt (run by torch)"
+    )
     parser.add_argument("--data", required=True, type=Path, metavar="DATA.yaml", help="the data set")
     parser.add_argument("--split", default="val", help="train, val (default) or test")
     backend.add_arguments(parser)
@@ -43,17 +47,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--single-class", action="store_true", help="score all classes of model and data as one class"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="use N images, evenly spaced over the split")
+    safety.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Run the model on the images of the split and compute the scores."""
+    """Run the model on the images of the split and compute the scores; with ``--safety``, several models."""
+    if args.safety:
+        return safety.run(args)
+    safety.refuse_without(args)
     from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU, evaluate  # noqa: PLC0415
     from runtime.tiling import TiledDetector  # noqa: PLC0415
 
     tiling = tiles.tiling(args)
     dataset = Dataset.open(args.data)
     dataset.images(args.split)  # a missing split is reported before a model is loaded
-    detector, file, backend_name = _open(args)
+    (model,) = args.models
+    detector, file, backend_name = _open(args, model)
     class_map = _class_map(args, detector.spec.classes, dataset)
     accuracy = evaluate(
         TiledDetector(detector, tiling),
@@ -65,7 +74,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     return {
         "kind": "eval",
-        "model": args.model,
+        "model": model,
         "file": str(file),
         "name": detector.spec.name,
         "input_hw": list(detector.spec.input_hw),
@@ -86,7 +95,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> Any:
-    """Tables of AP by class, size and source, and of the confusions."""
+    """Tables of AP by class, size and source, and of the confusions; of ``--safety``, one of its measures."""
+    if result["kind"] == SAFETY:
+        return safety.show(result)
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -134,30 +145,30 @@ def _class_map(args: argparse.Namespace, classes: tuple[str, ...], dataset: Data
     return None
 
 
-def _open(args: argparse.Namespace) -> tuple[Detector, Path, str]:
+def _open(args: argparse.Namespace, model: str) -> tuple[Detector, Path, str]:
     """The detector with the thresholds of the evaluation, its file, and the name of its backend."""
     from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU  # noqa: PLC0415
 
     setting: dict[str, Any] = {"conf": EVAL_CONF, "iou": EVAL_IOU, "multi_label": not args.single_class}
-    if Path(args.model).suffix == ".pt":
-        return _legacy(args, setting), Path(args.model), "torch"
+    if Path(model).suffix == ".pt":
+        return _legacy(args, model, setting), Path(model), "torch"
     from runtime.detector import open_detector  # noqa: PLC0415
 
-    file = model_file(args.model)
+    file = model_file(model)
     options = {name: getattr(args, name) for name in ("backend", "device", "threads", "trust_engine")}
     detector = open_detector(file, **options, **setting, input_hw=sizes.chosen(args))
     return detector, file, detector.backend.name
 
 
-def _legacy(args: argparse.Namespace, setting: dict[str, Any]) -> Detector:
+def _legacy(args: argparse.Namespace, name: str, setting: dict[str, Any]) -> Detector:
     """An original YOLOv5 .pt file, run by torch, as the reference for its exports."""
     if args.backend != "auto" or args.device or args.threads is not None or args.imgsz:
         raise UsageError(
-            f"{args.model} is run by torch: --backend, --device, --threads and --imgsz do not apply",
-            hint=f"`edgestill export {args.model} --to onnx --precision fp32` writes a file for the backends",
+            f"{name} is run by torch: --backend, --device, --threads and --imgsz do not apply",
+            hint=f"`edgestill export {name} --to onnx --precision fp32` writes a file for the backends",
         )
     from distill.checkpoints.native import load  # noqa: PLC0415 (imports torch)
     from distill.training.torch_detector import TorchDetector  # noqa: PLC0415
 
-    model, spec, _ = load(Path(args.model))
+    model, spec, _ = load(Path(name))
     return TorchDetector(model, spec, **setting)

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.report import plots
-from benchmarks.report.latency_section import latency_section
-from benchmarks.report.page import (
+from benchmarks.report.blocks import (
     Card,
     Commands,
     Details,
@@ -26,16 +25,18 @@ from benchmarks.report.page import (
     Prose,
     Section,
     Table,
-    _templates,
     format_cell,
-    write_report,
 )
-from benchmarks.report.sections import build_page, build_sections, headline_cards, kind_of
+from benchmarks.report.latency_section import latency_section, stages_of
+from benchmarks.report.page import _templates, write_report
+from benchmarks.report.result_kind import kind_of
+from benchmarks.report.sections import build_page, build_sections, headline_cards
 from edgestill.drawing.palette import plot_colours
 from edgestill.errors import DataError, DeviceError, UsageError
 from edgestill.installation import pip_command
 
 SCORE = {"ap50": 0.8, "ap50_95": 0.5, "labels": 10}
+ENERGY = "energy a frame, over idle\nmillijoules"
 NOTHING = {"ap50": None, "ap50_95": None, "labels": 0}
 
 
@@ -99,8 +100,8 @@ def test_energy_clocks_and_throttling_are_in_the_section_of_a_bench() -> None:
     for model in result["models"]:
         model["environment"]["monitors"] = monitors
     blocks = latency_section(result).blocks
-    (table,) = (block for block in blocks if isinstance(block, Table) and "mJ a frame" in block.columns)
-    assert [row[-2:] for row in table.rows] == [[212.5, 9.0], [None, None]]
+    (table,) = (block for block in blocks if isinstance(block, Table) and ENERGY in block.columns)
+    assert [row[-2:] for row in table.rows] == [[212.5, 9000.0], [None, None]]
     text = " ".join(block.text for block in blocks if isinstance(block, Prose))
     assert "tj 40 to 55 C, throttled (gpu: hardware slowdown)" in text
     assert "212.5 mJ a frame over idle" in text
@@ -109,7 +110,7 @@ def test_energy_clocks_and_throttling_are_in_the_section_of_a_bench() -> None:
 
 def test_a_bench_without_energy_has_no_column_for_it() -> None:
     tables = [block for block in latency_section(bench_result()).blocks if isinstance(block, Table)]
-    assert not any("mJ a frame" in table.columns for table in tables)
+    assert not any(ENERGY in table.columns for table in tables)
 
 
 def eval_result(model: str = "a.onnx", score: float | None = 0.5) -> dict[str, Any]:
@@ -324,6 +325,25 @@ def test_numbers_verdict_doubts_and_command_stand_on_the_page(tmp_path: Path) ->
         assert wanted in text
 
 
+def models_of_bench(*names: str) -> dict[str, Any]:
+    return bench_result() | {
+        "models": [bench_model(name, 10.0 + k) for k, name in enumerate(names)],
+        "ratios": [],
+    }
+
+
+@pytest.mark.parametrize(("names", "is_drawn"), [("ab", False), ("abc", True)])
+def test_accuracy_over_latency_is_drawn_from_three_models_on(names: str, is_drawn: bool) -> None:
+    results = [("b", models_of_bench(*names)), *((f"e{name}", eval_result(name)) for name in names)]
+    section = build_sections(results)[0]
+    assert section.title == "Accuracy against latency"
+    assert any(isinstance(block, Plot) for block in section.blocks) == is_drawn
+    (last,) = section.blocks[-1:]
+    table = last.blocks[0] if isinstance(last, Details) else last
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == list(names)
+
+
 def test_accuracy_meets_latency_only_where_both_are_known() -> None:
     titles = [s.title for s in build_sections([("b", bench_result()), ("e", eval_result("other.onnx"))])]
     assert "Accuracy against latency" not in titles
@@ -374,6 +394,25 @@ def test_a_model_without_any_score_still_makes_a_page(tmp_path: Path) -> None:
 def test_history_beside_the_result_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text("epoch,box,map50,map50_95\n0,0.3,,\n1,0.2,0.5,0.3\n")
     assert "Loss by part" in page_of(tmp_path, distill_result())
+
+
+def test_confusions_and_predictions_of_a_training_are_shown(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "predictions.jpg"), np.zeros((4, 4, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "confusion.png"), np.zeros((4, 4, 3), np.uint8))
+    pictures = {name: f"gone/{name}.{kind}" for name, kind in (("predictions", "jpg"), ("confusion", "png"))}
+    taken_for = {"red": {"red": 7, "off": 1, "missed": 2}, "off": {"red": 0, "off": 0, "missed": 0}}
+    taken_for["nothing"] = {"red": 3, "off": 0}
+    text = page_of(tmp_path, distill_result() | {"pictures": pictures, "taken_for": taken_for})
+    assert text.count("<img") == 1  # the matrix is a table
+    assert "Validation images" in text
+    for cell in ("red, 10 labels", "7 (70 %)", "2 (20 %)", "nothing (false)"):
+        assert cell in text
+
+
+def test_a_training_of_an_older_version_shows_the_image_of_its_confusions(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "confusion.png"), np.zeros((4, 4, 3), np.uint8))
+    text = page_of(tmp_path, distill_result() | {"pictures": {"confusion": "gone/confusion.png"}})
+    assert text.count("<img") == 1
 
 
 def test_without_its_history_a_training_still_has_its_table(tmp_path: Path) -> None:
@@ -435,7 +474,7 @@ def test_cells_are_written_short(cell: Any, text: str) -> None:
 def test_columns_of_numbers_are_set_right(tmp_path: Path) -> None:
     table = Table(columns=("a", "b"), rows=[["x", 1], ["y", None]])
     html = page_with(tmp_path, Section(title="T", blocks=[table]))
-    assert '<th>a</th><th class="number">b</th>' in html
+    assert '<th scope="col">a</th><th scope="col" class="number">b</th>' in html
 
 
 def test_drawings_take_the_colours_of_the_page() -> None:
@@ -455,6 +494,7 @@ def test_drawings_of_one_page_share_no_ids(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.default_cases("<b>red</b>", "a|b:c")
 @pytest.mark.parametrize(
     "name", ["<b>red</b>", "红灯", "🚦", "$x_1$ of $y$", "_background", "[red]", "a|b:c"]
 )
@@ -498,3 +538,151 @@ def test_samples_of_unequal_number_are_an_error_that_names_the_file() -> None:
     stages[next(iter(stages))] = [1.0]
     with pytest.raises(DataError, match=r"x\.json"):
         build_page([("x.json", broken)])
+
+
+def camera_result(**changes: Any) -> dict[str, Any]:
+    """A result with cameras: some of its figures are null, with a reason for each."""
+    ages = {"age_ms": {"p50": 21.25, "p95": 41.5, "p99": None}, "dropped_share": 0.25}
+    model = {
+        "name": "a.onnx",
+        "backend": "ort",
+        "p50_ms": None,
+        "p50_reason": "frames were detected together",
+        **ages,
+        "age_reason": {"p99": "p99 needs 459 samples"},
+        "conf": 0.25,
+        "queue_share": 0.125,
+        "stages_ms": {"decode": 1.0, "inference": 8.0, "host_to_device": 3.0, "encoding": None},
+        "stages_reason": {"encoding": "it was not asked for"},
+        "stages_within": {"inference": ["host_to_device"]},
+        "samples_ms": {"decode": [1.0], "inference": [8.0], "host_to_device": [3.0]},
+        "cameras": [ages, ages | {"dropped_share": 0.5}],
+    }
+    return {"kind": "bench", "scenario": "paced", "models": [model | changes]}
+
+
+@pytest.mark.parametrize(("scenario", "title"), [("paced", "A camera"), ("multi", "Several cameras")])
+def test_a_scenario_with_cameras_makes_a_section(scenario: str, title: str, tmp_path: Path) -> None:
+    text = page_of(tmp_path, camera_result() | {"scenario": scenario})
+    assert f"<h2>{title}</h2>" in text
+    for wanted in (
+        "age at the decision, p50<br>milliseconds",
+        "21.25",
+        "41.50",
+        "frames dropped<br>fraction, 0 to 1",
+        "p50: frames were detected together.",
+        "age p99: p99 needs 459 samples.",
+        "stages encoding: it was not asked for.",
+        "queue share",
+        "camera 2 with a.onnx",
+    ):
+        assert wanted in text
+    assert ">conf<" not in text
+
+
+def test_parts_of_a_stage_are_not_added_to_it() -> None:
+    (model,) = camera_result()["models"]
+    assert stages_of(model) == {"decode": 1.0, "inference": 8.0}
+    drawn = [block for block in latency_section(camera_result()).blocks if isinstance(block, Plot)]
+    assert len(drawn) == 2
+    assert ">9.0<" in re.sub(r"\s*\n\s*", "", drawn[0].svg)
+
+
+def test_a_scenario_without_words_shows_its_measures_and_units(tmp_path: Path) -> None:
+    result = camera_result(stages_ms=None, samples_ms=None) | {"scenario": "burst"}
+    text = page_of(tmp_path, result | {"kind": "mlperf"})
+    assert "<h2>Scenario burst</h2>" in text
+    assert "queue share" in text
+    assert "More measures" not in text
+
+
+def test_all_scenarios_and_accuracy_stand_on_one_page(tmp_path: Path) -> None:
+    offline = camera_result(throughput_fps=50.0) | {"kind": "offline", "scenario": "offline"}
+    results = [bench_result(), offline, camera_result(), camera_result() | {"scenario": "multi"}]
+    text = page_of(tmp_path, *results, eval_result())
+    kinds = [title.partition(":")[0] for title in re.findall(r"<h2>(.*?)</h2>", text)]
+    assert kinds[:2] == ["Accuracy against latency", "Accuracy"]
+    assert kinds[2:] == ["Latency", "A camera", "Several cameras", "Throughput"]
+
+
+def test_a_reason_of_one_model_names_it() -> None:
+    two = bench_result()
+    two["models"][1]["p99_reason"] = "too few"
+    (missing,) = (b for b in latency_section(two).blocks if isinstance(b, Details) and "why" in b.summary)
+    assert [b.text for b in missing.blocks if isinstance(b, Prose)] == ["p99 of b.onnx: too few."]
+
+
+def test_the_page_says_nothing_of_its_writers_folders(tmp_path: Path) -> None:
+    bench = bench_result() | {"command": "edgestill bench /home/ann/models/a.onnx"}
+    bench["footage"] = {"source": "/home/ann/clips/street.mp4", "frames": 9}
+    evaluated = eval_result("/home/ann/models/a.onnx") | {"data": "/home/ann/street/data.yaml"}
+    text = page_of(tmp_path, bench, evaluated, {"kind": "doctor", "python": "/home/ann/env/bin/python"})
+    assert "/home" not in text
+    assert str(tmp_path) not in text
+    for wanted in ("models/a.onnx", "clips/street.mp4", "street/data.yaml", "bin/python"):
+        assert wanted in text
+
+
+def test_every_drawing_has_one_for_narrow_screens(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text("epoch,box,map50,map50_95\n0,0.3,,\n1,0.2,0.5,0.3\n")
+    text = page_of(tmp_path, bench_result(), eval_result(), distill_result())
+    assert text.count('class="wide"') == text.count('class="narrow"') == 4
+    widths = [float(w) for w in re.findall(r'viewBox="0 0 ([\d.]+)', text)]
+    assert {round(w) for w in widths} == {720, 288}
+
+
+def test_a_cell_carries_its_heading_for_folded_tables(tmp_path: Path) -> None:
+    table = Table(columns=("model", "time\nmilliseconds"), rows=[["x", 1.5]])
+    text = page_with(tmp_path, Section(title="T", blocks=[table]))
+    assert '<td class="number" data-label="time, milliseconds">1.50</td>' in text
+    assert "time<br>milliseconds</th>" in text
+
+
+def safety_result() -> dict[str, Any]:
+    share = {"count": 1, "of": 8, "share": 0.125, "low": 0.003, "high": 0.527}
+    none = {"count": 0, "of": 0, "share": None, "low": None, "high": None}
+    flicker = {"light_minutes": 0.5, "false_changes": 2, "false_changes_per_minute": 4.0}
+    flicker |= {"red_as_green_s": 0.4, "right_s": 20.0, "wrong_s": 1.0}
+    keys = ("red_as_green", "red_also_green", "green_as_red", "red_missed", "green_missed")
+    parts = ("short_side_px", "size", "image_luma", "surroundings_luma")
+    model = {
+        "name": "a.onnx",
+        "precision": "int8",
+        **dict.fromkeys(keys, share),
+        **{f"red_missed_by_{part}": {"first": share, "second": none} for part in parts},
+        "false_green": {"count": 3, "images": 4, "per_image": 0.75},
+        "taken_for": {"red": {"red": 6, "missed": 1}, "nothing": {"red": 2}},
+        "against_first": None,
+        "clips": [{"clip": "drive.mp4", "raw": flicker, "smoothed": flicker}],
+    }
+    other = model | {
+        "name": "b.onnx",
+        "against_first": {"red_newly_missed": 2, "red_newly_found": 1, "p": 1.0},
+    }
+    return {
+        "kind": "safety",
+        "data": "street/data.yaml",
+        "split": "test",
+        "images": 4,
+        "lights": {"red": 8},
+        "colours": {"red": "red"},
+        "setting": {"conf": 0.25, "seen_iou": 0.3},
+        "models": [model, other],
+        "doubts": ["there are 8 red lights"],
+    }
+
+
+def test_safety_has_a_section_and_a_headline(tmp_path: Path) -> None:
+    result = safety_result()
+    text = page_of(tmp_path, result, cards=headline_cards([result]))
+    assert "<h2>Safety: test</h2>" in text
+    for wanted in (
+        '<div class="card bad"><b>1 of 8</b>',
+        "12.5 % (0.3 to 52.7)",
+        "none there",
+        "4.0<br>2 in 0.5 minutes",
+        "drive.mp4, smoothed",
+        "there are 8 red lights",
+        "6 (86 %)",
+    ):
+        assert wanted in text

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure.collect import Settings
 from benchmarks.measure.footage import draw_street
+from benchmarks.report.blocks import Details, Prose, Table
 from benchmarks.report.sections import build_sections
 from benchmarks.scenarios.offline import Rates, bench_offline
 from benchmarks.statistics.compare import LEAST_ROUNDS
@@ -76,4 +77,11 @@ def test_the_result_keeps_the_contract_of_bench(measured: dict[str, Any]) -> Non
 
 def test_it_is_a_section_of_a_report(measured: dict[str, Any]) -> None:
     (section,) = build_sections([("offline.json", measured)])
-    assert section.title == "Result: offline.json"
+    assert section.title == "Throughput"
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["throughput\nframes per second"] == measured["models"][0]["throughput_fps"]
+    (missing,) = (
+        b for b in section.blocks if isinstance(b, Details) and b.summary.startswith("Not measured")
+    )
+    assert any("--scenario single" in b.text for b in missing.blocks if isinstance(b, Prose))

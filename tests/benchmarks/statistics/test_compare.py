@@ -164,6 +164,7 @@ def frames(**changes: Any) -> dict[str, Any]:
     return {"source": "street", "frames": 40, "sizes_hw": [[720, 1280]], **changes}
 
 
+@pytest.mark.default_cases("other-words", "a-tenth-of-the-frames")
 @pytest.mark.parametrize(
     ("a", "b", "doubts"),
     [
@@ -267,6 +268,7 @@ def test_a_difference_that_the_conditions_explain_is_not_called_one(
     assert found["ratio"] == pytest.approx(scale, rel=0.05)
 
 
+@pytest.mark.default_cases("nothing-differs", "against-the-clock", "machines-are-what-is-compared")
 @pytest.mark.parametrize(
     ("before", "after", "scale", "expected"),
     [

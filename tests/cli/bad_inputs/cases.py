@@ -15,6 +15,7 @@ DEMO_PATHS = (
 )
 BENCH = ("--duration-s", "0.1", "--min-samples", "3", "--warmup-s", "0")
 SET = "data/data.yaml"
+JSONS = ("a.json", "eval.json")
 RUN_SMALL = ("--data", SET, "--out", "out", "--set", "methods={}", "--set", "epochs=1", "--set", "batch=2")
 
 #: Odd paths. "{fifo}" and the like are made by the runner in the folder of the case.
@@ -247,8 +248,17 @@ DAMAGED = (
         ("half",),
     ),
     _Damaged("compare", _w("compare a.json b.json"), ("results",), ("a.json", "b.json"), 16),
+    _Damaged("report", _w("report a.json eval.json --out out/r.html"), ("results",), JSONS, 24),
+    *(
+        _Damaged(f"report-{kind}", _w(f"report a.json eval.json --out out/r.{kind}"), ("results",), JSONS, 8)
+        for kind in ("md", "csv")
+    ),
     _Damaged(
-        "report", _w("report a.json eval.json --out out/r.html"), ("results",), ("a.json", "eval.json"), 24
+        "safety",
+        (*_w("eval tiny.onnx --safety --data"), SET),
+        ("onnx", "data"),
+        ("data/data.yaml", "data/labels/val/*.txt", "data/images/val/*"),
+        6,
     ),
     _Damaged("report-run", _w("report run/result.json --out out/r.html"), ("run",), ("run/result.json",), 6),
     _Damaged(
@@ -366,8 +376,9 @@ PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("estimate yolov5n --all --precision fp16 --out {}", ()),
     ("estimate --device t4 --calibrate {}", ()),
     ("doctor --for v100 --model {}", ()),
-    ("bundle --check {}", ()),
+    ("eval tiny.onnx --data data/data.yaml --safety --clip {}", ("onnx", "data")),
     ("bundle {} --wheels data --images data/images/val --out out/x.tar", ("data",)),
+    ("bundle --check {}", ()),
     ("bundle tiny.onnx --wheels {} --images data/images/val --out out/x.tar", ("onnx", "data")),
     ("bundle tiny.onnx --wheels data --images data/images/val --out {}", ("onnx", "data")),
 )  # fmt: skip
@@ -383,6 +394,7 @@ NUMBERS = (
     *("run tiny.onnx --source data/images/val --tile 2x1 --tile-overlap {}", "run tiny.onnx --source {}"),
     *("run tiny.onnx --source data/images/val --retry {}", "run tiny.onnx --source csi://nowhere?fps={}"),
     *("run tiny.onnx --source v4l2:///dev/video97?fps={}", "run tiny.onnx --source rtsp://[::1/x?latency={}"),
+    "eval tiny.onnx --data data/data.yaml --safety --conf {}",
     *("eval tiny.onnx --data data/data.yaml --limit {}", "eval tiny.onnx --data data/data.yaml --threads {}"),
     *("verify tiny.onnx other.onnx --data data/data.yaml --max-drop {}",),
     *("verify tiny.onnx other.onnx --data data/data.yaml --images {}",),

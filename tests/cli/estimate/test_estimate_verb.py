@@ -60,6 +60,7 @@ def test_a_power_mode_has_its_clock() -> None:
     assert fast["latency_ms"] < slow["latency_ms"]
 
 
+@pytest.mark.slow
 def test_all_devices_are_drawn_and_those_without_an_estimate_are_named(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     words = ["estimate", "yolov5n", "yolov5m", "--all", "--precision", "int8"]

@@ -43,7 +43,7 @@ def test_auto_tries_all_and_the_next_export_uses_the_same_statistics(
     trial = told["calibration"]["trial"]
     assert set(trial["map50_95"]) == {"mse", "max", "entropy", "percentile"}
     assert trial["images"] == "2 other images of train"
-    assert told["calibration"]["images"] == 2
+    assert told["calibration"]["images"] == told["calibration"]["found"]["images_with_detections"] == 2
     told, err = export(capsys, *words, "--calib-method", "max", "--out", tmp_path / "b")
     assert told["calibration"]["tuning"]["method"] == "max"
     assert "using its tensor statistics" in err
@@ -95,6 +95,7 @@ def test_images_of_another_domain_prove_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_images_of_another_domain_are_a_doubt_where_others_are_compared_on(
     noise: Path,
     data: Path,
@@ -112,6 +113,7 @@ def test_images_of_another_domain_are_a_doubt_where_others_are_compared_on(
     assert "0 of 4 calibration images" in kept["doubts"][0]
 
 
+@pytest.mark.slow
 def test_lights_are_found_on_images_of_lights(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ def test_tensorrt_writes_an_engine_its_graph_and_its_papers(
     assert call("run", engine, "--source", image, "--device", "cuda:1")["device"] == "cuda:1: NVIDIA L4"
 
 
+@pytest.mark.slow
 def test_a_bench_of_an_engine_has_gpu_times_and_tells_how_it_ran(
     tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_wrong_device_or_limit_is_two_lines(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_engine_is_built_without_a_memory_limit(
     tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any]
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_silent_fp32_engine_is_not_published(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_tensorrt_rtx_is_built_for_real_and_claims_no_more_than_it_knows(
     tmp_path: Path, data: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +193,7 @@ def test_tensorrt_rtx_is_built_for_real_and_claims_no_more_than_it_knows(
     assert json.loads(Path(told["manifest"]).read_text())["built_on"]["compute_capability"] == "8.6"
 
 
+@pytest.mark.slow
 def test_an_engine_of_free_sizes_says_for_which_it_was_built(
     data: Path, tmp_path: Path, on_gpu: OnGpu, call: Callable[..., Any]
 ) -> None:

@@ -53,6 +53,7 @@ def refuse(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run
 
 
+@pytest.mark.slow
 def test_the_result_has_the_keys_of_every_export(
     data: Path, tmp_path: Path, call: Callable[..., Any]
 ) -> None:
@@ -210,6 +211,7 @@ def test_a_detector_is_no_classifier(data: Path, tiny_model: Path, refuse: Calla
     assert "it is not a classifier of light states" in error
 
 
+@pytest.mark.slow
 def test_an_engine_for_lights_needs_its_manifest(
     data: Path,
     tmp_path: Path,

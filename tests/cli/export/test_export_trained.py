@@ -92,7 +92,7 @@ def test_the_file_is_compared_with_the_network_as_it_was_trained(
 
 
 def test_scales_of_another_family_are_refused_unless_they_are_left(
-    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["export", str(trained), "--to", "openvino", "--precision", "int8", "--out", str(tmp_path / "x")]
     assert main(words) == 2
@@ -102,7 +102,14 @@ def test_scales_of_another_family_are_refused_unless_they_are_left(
     assert not (tmp_path / "x").exists()
     assert main([*words, "--calib-anew"]) == 2
     assert "INT8 needs images to calibrate on" in capsys.readouterr().err
-    told, _ = export(capsys, *words[1:], "--calib-anew", "--calib", data, "--max-drop", 100)
+
+
+@pytest.mark.slow
+def test_scales_that_are_left_are_calibrated_anew(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--to", "openvino", "--precision", "int8", "--out", tmp_path / "x"]
+    told, _ = export(capsys, trained, *words, "--calib-anew", "--calib", data, "--max-drop", 100)
     assert told["calibration"]["method"].startswith("activations u8")
 
 

@@ -16,15 +16,16 @@ from edgestill.cli.main import main
 CLASSES = ("red", "green")
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "run" / "best"
     torch.manual_seed(0)  # how much of a random network goes to bytes is a matter of luck
     model = build("n", len(CLASSES))
     # One anchor of the coarsest level finds a red in every cell, which leaves one box in every image.
     with torch.no_grad():
         model.get_submodule("model.24.m.2").bias.view(3, 5 + len(CLASSES))[2, 4:6] = 20  # type: ignore[operator]
-    native.save(tmp_path / "run" / "best", model, model_spec(model, CLASSES, (64, 96)), {})
-    return tmp_path / "run" / "best"
+    native.save(folder, model, model_spec(model, CLASSES, (64, 96)), {})
+    return folder
 
 
 @pytest.fixture
@@ -47,6 +48,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.default_cases("int8-onnx", "fp16-openvino")
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_every_format_in_every_precision(
@@ -73,6 +75,7 @@ def test_the_result_tells_the_comparison_with_the_checkpoint(
     assert doubt.startswith("the comparison has 2 confident detections: 99 are needed")
 
 
+@pytest.mark.slow
 def test_the_calibration_is_told_by_its_size_and_kept_whole_in_the_manifest(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +94,7 @@ def test_the_input_size_can_be_chosen(
     assert run(capsys, trained, *words)["input_hw"] == [96, 128]
 
 
+@pytest.mark.slow
 def test_a_chosen_size_is_in_the_name_and_the_own_size_is_not(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +115,7 @@ def test_a_chosen_size_is_in_the_name_and_the_own_size_is_not(
     assert "run-32x32-fp32.onnx exists already" in capsys.readouterr().err
 
 
+@pytest.mark.default_cases("usual", "free-size")
 @pytest.mark.parametrize(
     ("words", "layout", "shape"),
     [
@@ -135,6 +140,7 @@ def test_the_output_is_compact_unless_raw_is_asked_for(
     assert (papers["spec"]["layout"], papers["outputs"][0]["shape"]) == (layout, shape)
 
 
+@pytest.mark.slow
 def test_a_file_of_free_size_is_run_at_the_size_that_is_asked_for(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +182,7 @@ def test_a_file_for_a_jetson_nano_says_what_it_lacks(
     assert any("opset 13 is for TensorRT 8.2" in doubt for doubt in told["doubts"])
 
 
+@pytest.mark.slow
 def test_data_of_other_classes_compares_boxes_and_says_so(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,11 +254,12 @@ def test_a_file_beyond_the_limits_is_not_published(
         raise VerificationError("red became green", hint="keep FP32")
 
     monkeypatch.setattr("export.verify.source_check.refuse_beyond", refuse)
-    words = ("--to", "onnx", "--precision", "int8", "--calib", data, "--out", tmp_path / "out")
+    words = ("--to", "onnx", "--precision", "fp32", "--verify", data, "--out", tmp_path / "out")
     assert main(["export", str(trained), *map(str, words)]) == 6
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_too_few_labels_cannot_tell_is_a_doubt_of_the_result(
     trained: Path,
     data: Path,

@@ -37,6 +37,7 @@ def run(data: Path, out: Path, *words: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_each_group_of_sources_is_left_out_of_a_training_and_then_counted(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

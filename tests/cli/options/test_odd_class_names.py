@@ -68,6 +68,7 @@ def test_run_draws_saves_and_names_it(
     assert (tmp_path / "t/a.txt").read_text().startswith("0 ")
 
 
+@pytest.mark.default_cases("\\u7ea2\\u706f", "[red]", "<b>x</b>")
 def test_tables_show_the_name(
     odd: tuple[Path, Path, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,7 @@ def test_tables_show_the_name(
     assert name in capsys.readouterr().out
 
 
+@pytest.mark.default_cases("\\u7ea2\\u706f", "<b>x</b>")
 def test_eval_and_its_report_hold_the_name(
     odd: tuple[Path, Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +97,7 @@ def test_eval_and_its_report_hold_the_name(
     assert "<b>x" not in (tmp_path / "r.html").read_text("utf-8")
 
 
+@pytest.mark.default_cases("\\U0001f6a6")
 def test_plots_of_the_data_set_are_drawn(odd: tuple[Path, Path, str], tmp_path: Path) -> None:
     _, data, _ = odd
     assert main(["data", "plots", str(data), "--out", str(tmp_path / "plots")]) == 0

@@ -273,6 +273,7 @@ def test_a_full_disk_is_two_lines_what_was_recorded_stays_and_other_files_are_cl
         assert read_image(path).shape[1:] == (256, 3)
 
 
+@pytest.mark.slow
 def test_with_a_limit_a_full_disk_does_not_end_the_recording(
     run: Any, tmpfs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

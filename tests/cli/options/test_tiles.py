@@ -63,6 +63,7 @@ def test_eval_scores_what_is_found_in_tiles(
     }
 
 
+@pytest.mark.slow
 def test_bench_measures_a_model_with_and_without_tiles(
     tiny_model: Path, scenes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

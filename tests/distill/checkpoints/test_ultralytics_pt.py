@@ -118,6 +118,7 @@ def close(a: Tensor, b: Tensor) -> bool:
 # --- what it sees
 
 
+@pytest.mark.default_cases("yolo26n")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_teacher_sees_what_the_package_sees(
     name: str, network: Callable[[str], Any], teacher_of: Callable[[str], Teacher], compute: ComputeConfig
@@ -159,6 +160,7 @@ def package_teacher(network: Callable[[str], Any]) -> Callable[[str], Any]:
     return make
 
 
+@pytest.mark.default_cases("yolo26n")
 @pytest.mark.parametrize("name", [YOLO26, "yolov10n", YOLOV8])
 def test_score_l2_has_the_packages_value_for_its_teachers(
     name: str,
@@ -209,6 +211,7 @@ def test_a_teacher_says_what_it_is(name: str, teacher_of: Callable[[str], Teache
     assert info.anchors_px == ()
 
 
+@pytest.mark.slow
 def test_a_foreign_teacher_teaches_features_of_other_classes(
     recipe: Recipe, published: Published, tmp_path: Path
 ) -> None:
@@ -227,6 +230,7 @@ def test_a_foreign_teacher_teaches_features_of_other_classes(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_a_foreign_teacher_teaches_predictions_of_the_same_head(
     data: Path, published: Published, tmp_path: Path
 ) -> None:
@@ -242,12 +246,14 @@ def test_a_foreign_teacher_teaches_predictions_of_the_same_head(
     assert values["logits_cls"] > 0
 
 
+@pytest.mark.slow
 def test_other_strides_are_refused_by_name(recipe: Recipe, published: Published, tmp_path: Path) -> None:
     path = published("yolov8n-p2")
     with pytest.raises(UsageError, match="maps at strides 4, 8, 16, 32, the student at 8, 16, 32\n"):
         build_run(replace(recipe, teacher=str(path)), tmp_path, CLASSES)
 
 
+@pytest.mark.slow
 def test_a_random_teacher_has_the_architecture_and_other_weights(
     published: Published, teacher_of: Callable[[str], Teacher]
 ) -> None:
@@ -258,6 +264,7 @@ def test_a_random_teacher_has_the_architecture_and_other_weights(
     assert [name for name in odd if ".bn." not in name] == []  # a fresh batch norm is all ones in both
 
 
+@pytest.mark.slow
 def test_the_average_is_taken_from_an_unfinished_training(
     network: Callable[[str], Any], tasks: Any, tmp_path: Path, compute: ComputeConfig
 ) -> None:
@@ -275,6 +282,7 @@ def test_the_average_is_taken_from_an_unfinished_training(
     assert load_teacher(str(path)).info.name == YOLOV8
 
 
+@pytest.mark.slow
 def test_the_student_is_taken_from_a_distillation(network: Callable[[str], Any], tmp_path: Path) -> None:
     from ultralytics.nn.distill_model import DistillationModel
 
@@ -407,6 +415,7 @@ def test_a_table_that_the_package_cannot_build_is_refused(tasks: Any, tmp_path: 
         load_ultralytics_pt(written(tmp_path / "a.pt", model))
 
 
+@pytest.mark.default_cases("SegmentationModel")
 @pytest.mark.parametrize("task", ["SegmentationModel", "PoseModel", "ClassificationModel", "OBBModel"])
 def test_other_tasks_are_refused_by_name(
     task: str, network: Callable[[str], Any], tasks: Any, tmp_path: Path
@@ -430,6 +439,7 @@ def change(network: Any, how: Callable[[Any], None]) -> Any:
     return model
 
 
+@pytest.mark.default_cases("missing", "shape")
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -466,6 +476,7 @@ def test_a_file_without_a_network_says_so(tasks: Any, tmp_path: Path) -> None:
         load_ultralytics_pt(path)
 
 
+@pytest.mark.slow
 def test_the_package_loads_where_torchvision_does_not() -> None:
     script = (
         "import sys; sys.modules['torchvision'] = None\n"

@@ -154,6 +154,11 @@ def test_the_average_is_taken_from_an_unstripped_file(
     assert len(load_yolov5_pt(written(tmp_path / "last.pt", content)).weights) == 349
 
 
+@pytest.mark.default_cases(
+    "settings0-hw0-opt.imgsz = 512",
+    "settings4-hw4-opt.img_size = 320",
+    "settings7-hw7-train_args.imgsz = 384",
+)
 @pytest.mark.parametrize(
     ("settings", "hw", "told_by"),
     [
@@ -184,6 +189,7 @@ def test_the_input_size_is_the_one_of_the_training(
     assert read.about["input_size"] == f"{hw[0]}x{hw[1]}, {told_by}"
 
 
+@pytest.mark.slow
 def test_export_and_evaluation_take_that_size(
     pickled: Callable[..., nn.Module], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +210,7 @@ def test_export_and_evaluation_take_that_size(
     assert json.loads(capsys.readouterr().out)["input_hw"] == [64, 64]
 
 
+@pytest.mark.default_cases("None", "nan", "large", "size8")
 @pytest.mark.parametrize("size", [None, 0, -512, True, 10**9, 0.5, float("nan"), "large", [], {"w": 1}])
 def test_a_size_that_is_none_is_not_taken(
     size: object, pickled: Callable[..., nn.Module], tmp_path: Path
@@ -495,6 +502,7 @@ def test_the_published_checkpoint_loads_strictly(shared_data: Path) -> None:
     assert checkpoint.sha256.startswith("4f180cf2")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_trained_from_such_a_file_states_its_licence(
     pickled: Callable[..., nn.Module], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -161,6 +161,7 @@ def test_an_anchor_free_head_has_none_to_find() -> None:
         build_recipe("x", {"student": {"auto_anchor": True, "head": "dfl"}})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_training_brings_them_into_the_checkpoint(tiny_lights: Path, plain: Recipe, tmp_path: Path) -> None:
     from distill.checkpoints.native import load

@@ -224,6 +224,7 @@ def test_the_course_of_the_temperature_reaches_the_loss(
     torch.testing.assert_close(last["cls"], first["cls"])  # it has its own
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_training_loop_moves_the_temperature(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

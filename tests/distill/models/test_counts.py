@@ -62,6 +62,14 @@ COUNTS = [
 ]
 
 
+@pytest.mark.default_cases(
+    "n-80-kind0-1872157-4.47",
+    "s-80-kind6-7745343-26.53",
+    "x-80-kind12-98208605-269.22",
+    "s-80-kind7-7723413-26.16",
+    "m-80-kind17-25111456-64.21",
+    "s-2-kind14-8902271-26.02",
+)
 @pytest.mark.parametrize(("size", "nc", "kind", "parameters", "gflops"), COUNTS)
 def test_a_network_is_as_large_as_published(
     size: str, nc: int, kind: Kind, parameters: int, gflops: float
@@ -103,6 +111,7 @@ def test_a_head_alone_is_as_large_as_on_the_v5_backbone(head: object, parameters
         assert parameter_count(head()) == parameters
 
 
+@pytest.mark.default_cases("dfl")
 @pytest.mark.parametrize("kind", [SHARED, DFL], ids=["shared", "dfl"])
 def test_torch_counts_the_same_work(kind: Kind) -> None:
     model = on_meta("n", 4, kind)

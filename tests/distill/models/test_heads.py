@@ -311,6 +311,7 @@ def test_a_decoupled_head_that_copies_a_coupled_one_has_its_loss() -> None:
 # --- On disk, as a student, as a detector. ---
 
 
+@pytest.mark.default_cases("dfl")
 @HEADS
 def test_what_is_saved_is_loaded(kind: Kind, tmp_path: Path) -> None:
     half = kind in {SHARED, DFL}  # a test for all would tell no more
@@ -387,6 +388,7 @@ def student(recipe: Recipe, kind: Kind, init: str = "") -> Recipe:
     return replace(recipe, student=wanted, methods={}, epochs=1, eval_every=1)
 
 
+@pytest.mark.default_cases("dfl")
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("kind", [SHARED, DFL], ids=["shared", "dfl"])
 def test_a_head_trains_and_is_kept(kind: Kind, recipe: Recipe, tmp_path: Path) -> None:

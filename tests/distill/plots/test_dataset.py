@@ -48,6 +48,7 @@ def test_every_file_is_drawn_and_named(data: Path, tmp_path: Path) -> None:
         assert read_image(path).std() > 5  # something is drawn
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_unasked(data: Path, tmp_path: Path) -> None:
     (tmp_path / "sizes.png").write_text("mine")
     with pytest.raises(UsageError, match=r"sizes\.png exists already"):
@@ -107,6 +108,7 @@ def test_a_detail_lies_in_the_picture_and_holds_its_box(box: tuple[int, int, int
     assert 0 <= y0 <= box[1] < box[3] <= y1 <= 90
 
 
+@pytest.mark.slow
 def test_many_classes_leave_the_rare_ones_unnamed(data: Path, tmp_path: Path) -> None:
     names = [f"class {k}" for k in range(40)]
     description = yaml.safe_load(data.read_text()) | {"names": names}

@@ -59,6 +59,7 @@ def test_curves_name_their_classes_and_average_precision(tmp_path: Path) -> None
         assert word in seen
 
 
+@pytest.mark.default_cases("1")
 @pytest.mark.parametrize("count", [0, 1, 80])
 def test_curves_and_confusion_of_any_number_of_classes_are_drawn(tmp_path: Path, count: int) -> None:
     classes = [f"class {k}" for k in range(max(count, 1))]
@@ -142,6 +143,7 @@ def test_a_curve_has_the_colour_of_its_class(shown: str, other: str, tmp_path: P
     assert exact == [True, False]
 
 
+@pytest.mark.default_cases("\\u7ea2\\u706f", "$x$")
 @pytest.mark.parametrize("name", ["红灯", "$x$", "_hidden", "🚦", "x" * 250])
 def test_plots_of_odd_class_names_are_drawn_without_a_warning(name: str, tmp_path: Path) -> None:
     classes = ["car", name]

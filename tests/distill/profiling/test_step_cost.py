@@ -18,6 +18,7 @@ def short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_cost, "WARM_UP", 1)
 
 
+@pytest.mark.slow
 def test_every_round_gives_a_ratio(recipe: Recipe) -> None:
     found = step_cost.cost(recipe, rounds=3)
     low, high = found["ratio_quartiles"]

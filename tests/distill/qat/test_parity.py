@@ -74,6 +74,7 @@ CASES: list[tuple[QdqTarget, HeadKind]] = [
 ]
 
 
+@pytest.mark.default_cases("onnx-coupled")
 @pytest.mark.parametrize(("family", "head"), CASES)
 def test_the_file_computes_what_was_trained(
     family: QdqTarget,
@@ -95,6 +96,7 @@ def test_the_file_computes_what_was_trained(
     assert np.median(rounding) > 10 * SAME
 
 
+@pytest.mark.default_cases("tensorrt")
 @pytest.mark.parametrize("family", QDQ_TARGETS)
 def test_the_file_holds_the_scales_bit_for_bit(family: QdqTarget, student: Any) -> None:
     plain, scheme = trained(student, family).to_float(student.spec)
@@ -110,6 +112,7 @@ def test_the_file_holds_the_scales_bit_for_bit(family: QdqTarget, student: Any) 
         np.testing.assert_array_equal(stored[f"{name}.weight.scale"], steps)
 
 
+@pytest.mark.default_cases("tensorrt")
 @pytest.mark.parametrize("family", QDQ_TARGETS)
 def test_training_begins_with_the_file_that_an_export_writes(
     family: QdqTarget, student: Any, tmp_path: Path
@@ -135,6 +138,7 @@ def test_training_begins_with_the_file_that_an_export_writes(
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
+@pytest.mark.default_cases("openvino")
 @pytest.mark.parametrize("family", QDQ_TARGETS)
 def test_the_first_step_computes_what_that_file_computes(
     family: QdqTarget,

@@ -43,7 +43,9 @@ def settings(teacher: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(settings: list[str], data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def whole(
+    undrawn_module: None, settings: list[str], data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
     """A run that nothing disturbed: its folder and its result."""
     out = tmp_path_factory.mktemp("qat") / "run"
     recipe = load_recipe("traffic-lights-qat", settings, [str(data)])

@@ -31,6 +31,7 @@ def one(tmp_path: Path, data: Path) -> tuple[Path, Cell, Study]:
     return tmp_path, cells[0], study
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_cell_is_a_run_with_a_score_and_its_detections(one: tuple[Path, Cell, Study]) -> None:
     folder, _, study = one
     assert not is_scored(folder, study)

@@ -59,6 +59,7 @@ def inputs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return seen
 
 
+@pytest.mark.default_cases("(64, 96)")
 @pytest.mark.parametrize("size", [(64, 96), (96, 64), (128, 160)], ids=str)
 def test_a_teacher_is_scored_with_the_input_of_the_table(
     size: tuple[int, int], load: Any, inputs: list[tuple[int, int]], tmp_path: Path
@@ -69,6 +70,7 @@ def test_a_teacher_is_scored_with_the_input_of_the_table(
     assert read_json(tmp_path / "teachers" / "teacher.json", hint="")["input_hw"] == list(size)
 
 
+@pytest.mark.slow
 def test_a_score_for_another_input_is_not_used_again(
     load: Any, inputs: list[tuple[int, int]], tmp_path: Path
 ) -> None:
@@ -109,6 +111,7 @@ def test_the_header_states_the_input_of_every_row(
     assert ("Other inputs" in text) == ("Other" in stated)
 
 
+@pytest.mark.slow
 def test_the_primary_figure_is_tested_first_and_by_sequences(
     load: Any,
     finish: Callable[..., dict[str, Any]],
@@ -147,6 +150,7 @@ def test_a_primary_class_that_is_not_there_is_named(
         report("mine", study, cells, tmp_path, {})
 
 
+@pytest.mark.slow
 def test_the_columns_of_the_papers_stand_in_a_table_of_their_own(
     load: Any,
     finish: Callable[..., dict[str, Any]],

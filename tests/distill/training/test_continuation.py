@@ -24,7 +24,7 @@ from edgestill.errors import UsageError
 from edgestill.files import read_json, sha256_file, write_json
 from edgestill.history import Row, read_history, without_timing
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn_module")
 WEIGHTS = "last/model.safetensors"
 
 
@@ -35,7 +35,7 @@ def short(recipe: Recipe) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def finished(short: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(undrawn_module: None, short: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "short"
     train.train(short, out)
     return out
@@ -74,6 +74,7 @@ def last_rate(recipe: Recipe, epoch: int) -> float:
     return warm * lr * (final + (1 - final) * (1 + cos(pi * done)) / 2)
 
 
+@pytest.mark.default_cases("5")
 @pytest.mark.parametrize("epochs", [3, 5])
 def test_a_finished_run_gets_more_epochs_with_the_schedule_of_the_new_length(
     epochs: int, short: Recipe, again: Path
@@ -87,6 +88,7 @@ def test_a_finished_run_gets_more_epochs_with_the_schedule_of_the_new_length(
         assert row["lr"] == pytest.approx(last_rate(longer, int(row["epoch"])))
 
 
+@pytest.mark.slow
 def test_it_is_the_same_to_the_bit_if_it_is_interrupted_on_the_way(
     short: Recipe, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +105,7 @@ def test_it_is_the_same_to_the_bit_if_it_is_interrupted_on_the_way(
     assert sha256_file(broken / WEIGHTS) == sha256_file(whole / WEIGHTS)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_gets_more_epochs_or_fewer(
     short: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def test_torchrun_ends_when_a_process_dies(settings: list[str], data: Path, tmp_
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_every_loss_of_two_half_batches_is_that_of_the_whole(
     pair: Callable[..., list[subprocess.CompletedProcess[str]]],
 ) -> None:

@@ -53,6 +53,7 @@ def test_an_epoch_without_any_object_trains(small: Recipe, tmp_path: Path) -> No
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_an_epoch_without_any_object_is_distilled(small: Recipe, recipe: Recipe, tmp_path: Path) -> None:
     write(tmp_path, {"train": [[], []], "val": [[]]})
@@ -60,6 +61,7 @@ def test_an_epoch_without_any_object_is_distilled(small: Recipe, recipe: Recipe,
     assert train(teacher_outputs, tmp_path / "run")["map50"] is None
 
 
+@pytest.mark.slow
 def test_a_class_that_never_occurs_has_no_score_and_no_part_in_the_mean(
     small: Recipe, tmp_path: Path
 ) -> None:
@@ -70,6 +72,7 @@ def test_a_class_that_never_occurs_has_no_score_and_no_part_in_the_mean(
     assert result["map50"] == scores["red"]["ap50"] is not None
 
 
+@pytest.mark.slow
 def test_one_class_trains(small: Recipe, tmp_path: Path) -> None:
     write(tmp_path, {"train": [MIDDLE, MIDDLE], "val": [MIDDLE]}, names="light")
     result = train(small, tmp_path / "run")

@@ -38,15 +38,28 @@ def settings(recipe: Recipe) -> list[str]:
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param([("state", 2)], id="once"),
+        pytest.param(
+            [("step", 3), ("state", 2), ("weights", 1), ("step", 5)], id="again", marks=pytest.mark.slow
+        ),
+    ],
+)
 def test_a_training_that_is_killed_and_resumed_ends_with_the_same_weights(
-    settings: list[str], data: Path, tmp_path: Path, forked: Callable[..., Any]
+    kills: list[tuple[str, int]],
+    settings: list[str],
+    data: Path,
+    tmp_path: Path,
+    forked: Callable[..., Any],
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     flags = [word for setting in settings for word in ("--set", setting)]
     words = ["distill", "traffic-lights", "--data", data, "--out", broken, "--resume", *flags]
     train(load_recipe("traffic-lights", settings, [str(data)]), whole)
 
-    for place, count in (("step", 3), ("state", 2), ("weights", 1), ("step", 5)):
+    for place, count in kills:
         (killed,) = forked(SCRIPT, place, count, *words)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert not (broken / "result.json").exists()

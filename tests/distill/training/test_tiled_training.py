@@ -47,6 +47,7 @@ def test_windows_are_cut_at_the_scale_of_a_tile_and_validation_looks_at_tiles(
     assert seen == {"hw": (160, 284), "tiles": "2x2"}
 
 
+@pytest.mark.slow
 def test_validation_in_tiles_is_the_evaluation_tiled_detections(data: Path, teacher: Path) -> None:
     model, contract, _ = native.load(teacher)
     dataset = Dataset.open(data)

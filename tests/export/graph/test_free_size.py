@@ -65,6 +65,7 @@ def made(head: str, weights: dict[str, Any], form: Interface) -> onnx.ModelProto
     return apply_interface(build_onnx(SPECS[head], weights[head]), SPECS[head], form)
 
 
+@pytest.mark.default_cases("coupled", "dfl")
 @EVERY_HEAD
 def test_the_raw_output_is_that_of_the_fixed_file(
     head: str, weights: dict[str, Any], truth: Any, run_onnx: Any
@@ -74,6 +75,7 @@ def test_the_raw_output_is_that_of_the_fixed_file(
         np.testing.assert_array_equal(run_onnx(model, pictures(hw)), truth[head, hw])
 
 
+@pytest.mark.default_cases("coupled", "dfl")
 @EVERY_HEAD
 def test_the_rows_are_those_of_the_fixed_file(
     head: str, weights: dict[str, Any], truth: Any, run_onnx: Any
@@ -93,6 +95,7 @@ def test_the_rows_are_those_of_the_fixed_file(
             np.testing.assert_array_equal(a.score, b.score)
 
 
+@pytest.mark.default_cases("dfl")
 @EVERY_HEAD
 def test_openvino_gives_at_each_size_what_the_fixed_file_gives(
     head: str, weights: dict[str, Any], truth: Any, tmp_path: Path
@@ -137,6 +140,7 @@ def test_the_number_of_rows_is_fixed_where_the_smallest_input_has_them_all(weigh
     assert not many.graph.output[0].type.tensor_type.shape.dim[1].HasField("dim_value")
 
 
+@pytest.mark.slow
 def test_bytes_inside_run_at_any_size_on_onnx_runtime(
     checkpoint: Checkpoint, dataset: Dataset, tmp_path: Path
 ) -> None:

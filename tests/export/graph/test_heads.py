@@ -49,6 +49,7 @@ def test_there_is_a_file_for_every_head_of_a_spec() -> None:
     assert set(HEADS.names()) == set(get_args(HeadKind))
 
 
+@pytest.mark.default_cases("dfl")
 @EVERY_HEAD
 def test_it_computes_what_the_torch_network_computes(
     spec: ModelSpec, run_onnx: Any, make_weights: Any, assert_float32_close: Any
@@ -74,6 +75,7 @@ def test_it_computes_what_the_torch_network_computes(
     assert_float32_close(*(by_row(output, spec) for output in (ours, theirs, exact)))
 
 
+@pytest.mark.default_cases("3")
 @pytest.mark.parametrize("nc", [3, 80])  # the class towers are wider with many
 def test_a_dfl_file_is_the_network_that_the_package_builds(
     nc: int, run_onnx: Any, make_weights: Any, assert_float32_close: Any
@@ -111,6 +113,7 @@ def test_a_sure_distribution_gives_the_box_that_it_names(run_onnx: Any, make_wei
     np.testing.assert_allclose(boxes[8] - boxes[0], [0, 8, 0, 0], atol=1e-4)
 
 
+@pytest.mark.default_cases("decoupled-onnx", "dfl-openvino")
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 @EVERY_HEAD
 def test_a_published_file_of_each_head_is_run_from_what_it_says_of_itself(

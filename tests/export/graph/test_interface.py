@@ -126,6 +126,7 @@ def test_a_number_that_overflowed_is_not_lost_among_the_rows(name: str, models: 
     assert np.isnan(run_onnx(apply_interface(models[name], spec, FORMS["few"]), feed)).any()
 
 
+@pytest.mark.default_cases("coupled-compact", "dfl-free")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["coupled", "dfl"])
 def test_the_same_form_twice_is_the_same_bytes(name: str, form: str, make_weights: Any) -> None:
@@ -165,6 +166,7 @@ READ_BY_8_2 = {
 }
 
 
+@pytest.mark.default_cases("compact-coupled", "free-dfl")
 @pytest.mark.parametrize("name", ["coupled", "decoupled", "dfl"])
 @pytest.mark.parametrize(
     "form", [Interface(output="compact"), Interface(batch=None, free_hw=True)], ids=["compact", "free"]
@@ -225,6 +227,7 @@ def open_as(
     return make
 
 
+@pytest.mark.default_cases("onnx-fp16")
 @pytest.mark.parametrize(("target", "precision"), [("onnx", "fp16"), ("onnx", "int8"), ("openvino", "int8")])
 def test_every_precision_takes_bytes_and_gives_rows(target: Any, precision: Any, open_as: Any) -> None:
     plain = open_as(target, precision, Interface())

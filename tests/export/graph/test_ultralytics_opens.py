@@ -45,6 +45,7 @@ def theirs(path: Path) -> Any:
     return autobackend.AutoBackend(str(path), device=torch.device("cpu"), verbose=False)
 
 
+@pytest.mark.default_cases("dfl-free-both", "dfl-one-class-batch")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("head", ["dfl", "dfl-one-class"])
 def test_the_package_finds_in_a_raw_dfl_file_what_the_runtime_finds(
@@ -70,6 +71,7 @@ def test_the_package_finds_in_a_raw_dfl_file_what_the_runtime_finds(
         np.testing.assert_allclose(ours.xyxy, rows[:, :4].clip(0, [96, 64, 96, 64]), atol=1e-3)
 
 
+@pytest.mark.default_cases("coupled-form0", "decoupled-form2", "coupled-form5", "dfl-form13")
 @pytest.mark.parametrize(
     ("head", "form"),
     [

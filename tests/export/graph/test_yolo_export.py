@@ -12,6 +12,7 @@ from runtime.detector import open_detector
 from runtime.letterbox import prepare
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the tracer of torch, which is the package's choice
 def test_a_file_of_yolo_export_runs_and_finds_what_its_network_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_weights: Any
@@ -65,6 +66,7 @@ def exported(name: str, nc: int, **options: Any) -> Path:
     return Path(theirs.export(format="onnx", **settings))
 
 
+@pytest.mark.default_cases("yolo26n-1-options0")
 @pytest.mark.filterwarnings("ignore")  # of the tracer of torch, which is the package's choice
 @pytest.mark.parametrize(
     ("name", "nc", "options"),
@@ -99,6 +101,7 @@ def test_an_end_to_end_file_of_yolo_export_gives_the_boxes_of_the_package(
     np.testing.assert_allclose(found.xyxy, corners[inside], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_same_network_exported_with_all_its_boxes_is_suppressed_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,7 @@ def torch_outputs(spec: ModelSpec, weights: Any, feed: Any) -> list[Any]:
     return found
 
 
+@pytest.mark.default_cases("yolov5n-input_hw0")
 @pytest.mark.parametrize(
     ("name", "input_hw"), [("yolov5n", (64, 96)), ("yolov5s", (64, 96)), ("yolov5n", (640, 640))]
 )

@@ -117,6 +117,7 @@ def test_what_moves_bytes_for_moved_blocks_alone_moves_numbers(made: Made, famil
     assert not {"model.11", "model.12"} & made.plan.float_readers
 
 
+@pytest.mark.default_cases("names0-onnx", "names2-tensorrt")
 @EVERY_FAMILY
 @pytest.mark.parametrize("names", [("model.4",), ("model.13", "model.17"), ("model.3", "model.4", "model.5")])
 def test_a_file_without_blocks_has_no_lint_and_says_nearly_the_same(

@@ -195,6 +195,7 @@ def publish(
     return export(job, out, "m", check=gate(most), repair_with=lambda a, b: PACE)
 
 
+@pytest.mark.slow
 def test_a_repaired_file_is_published_with_its_picture_and_the_same_every_time(
     checkpoint: Checkpoint,
     calibration: Calibration,
@@ -223,6 +224,7 @@ def test_a_repaired_file_is_published_with_its_picture_and_the_same_every_time(
     assert bytes_left(made[0].files[0]) == 16
 
 
+@pytest.mark.slow
 def test_a_file_that_holds_is_the_one_without_repair(
     checkpoint: Checkpoint,
     calibration: Calibration,
@@ -252,6 +254,7 @@ def ranked_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.build.rank", in_order)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ranked_unseen")
 def test_what_cannot_be_repaired_leaves_nothing_behind(
     checkpoint: Checkpoint, calibration: Calibration, tmp_path: Path, seen_before: Path

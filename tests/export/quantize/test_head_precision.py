@@ -63,6 +63,7 @@ def built(request: pytest.FixtureRequest, make_weights: Any, feeds: Any) -> Buil
     return Built(spec, model, graph, seen, plans)
 
 
+@pytest.mark.default_cases("dfl")
 def test_the_predictors_are_the_detection_outputs(built: Built) -> None:
     assert set(built.graph.outputs) == PREDICTORS[built.spec.head]
 
@@ -84,6 +85,7 @@ def test_the_ends_of_the_towers_multiply_bytes(built: Built, engine: str) -> Non
     assert plan.convolutions >= TOWER_ENDS[built.spec.head]
 
 
+@pytest.mark.default_cases("dfl-ov")
 @EVERY_ENGINE
 def test_an_int8_file_is_proved_and_says_nearly_the_same(
     built: Built, engine: str, tmp_path: Path, feeds: Any, run_onnx: Run

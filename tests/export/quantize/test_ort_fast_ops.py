@@ -68,6 +68,7 @@ def run(model: Any, image: Any, optimised: Path | None = None) -> Any:
     return session.run(None, {"images": image})[0]
 
 
+@pytest.mark.default_cases("raw", "free size")
 def test_every_form_gives_the_same_numbers(pair: tuple[Any, Any], form: Interface, feeds: Any) -> None:
     plain, arranged = pair
     image = feeds[0]
@@ -91,6 +92,7 @@ def test_an_image_of_bytes_is_read_as_it_comes(pair: tuple[Any, Any], form: Inte
         assert kinds(plain)[kind] - kinds(arranged)[kind] == was_bytes
 
 
+@pytest.mark.default_cases("zero-value1")
 @pytest.mark.parametrize(("tensor", "value"), [("scaled.by", np.float32(0.5)), ("zero", np.uint8(1))])
 def test_an_image_whose_bytes_mean_something_else_is_rounded(
     tensor: str, value: Any, float_model: Any, spec: ModelSpec, statistics: TensorStatistics

@@ -53,6 +53,7 @@ def test_signed_bytes_say_what_unsigned_ones_say(
     assert np.median(apart) < 0.02 * np.median(rounding)
 
 
+@pytest.mark.default_cases("model.9")
 @pytest.mark.parametrize("stage", ["model.4", "model.9", "model.13", "model.20"])
 def test_a_block_that_left_the_bytes_reads_whole_numbers(
     stage: str,

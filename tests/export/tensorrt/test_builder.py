@@ -14,7 +14,7 @@ from export.tensorrt.builder import Built, build
 from export.tensorrt.options import EngineOptions
 from runtime.tensorrt.engine_layers import read_layers
 from runtime.tensorrt.library import Library
-from tests.standins.versions import STRONG, VERSIONS, WEAK
+from tests.standins.versions import STRONG_VERSIONS, VERSIONS, WEAK
 
 Libraries = Callable[..., Library]
 PLAIN = EngineOptions()
@@ -56,7 +56,7 @@ def test_before_10_flags_allow_a_precision(
     assert not built.strongly_typed
 
 
-@pytest.mark.parametrize("version", STRONG)
+@STRONG_VERSIONS
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_from_10_on_the_graph_decides_and_no_flag_is_given(
     version: str, precision: Any, library_of: Libraries, graphs: dict[str, bytes]

@@ -191,6 +191,7 @@ def test_an_engine_is_proved_by_its_inspector(graph: Path, tmp_path: Path, on_gp
     assert made.built_on["strongly_typed"] is True
 
 
+@pytest.mark.default_cases("10.3.0")
 @pytest.mark.parametrize("version", ["8.6.1", "10.3.0", "11.4.0"])
 def test_a_builder_that_silently_builds_fp32_is_found_out(
     version: str, graph: Path, tmp_path: Path, on_gpu: OnGpu
@@ -235,6 +236,7 @@ def test_a_gpu_that_is_not_there_builds_nothing(on_gpu: OnGpu) -> None:
     assert "cuda:0 to cuda:1" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_damaged_engine_of_the_cache_does_not_count(graph: Path, tmp_path: Path, on_gpu: OnGpu) -> None:
     on_gpu("10.3.0")
     place = find_build_target("tensorrt", "fp16", PLAIN)

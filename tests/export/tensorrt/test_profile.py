@@ -124,6 +124,7 @@ def test_every_version_builds_it_with_one(
     assert json.loads(built.plan)["profiles"] == [{"images": shapes(profile)}]
 
 
+@pytest.mark.slow
 def test_an_engine_of_free_sizes_through_the_door(
     checkpoint: Any, on_gpu: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def listed(built: Built) -> dict[str, int]:
     return read_listing(built.listed).counts()
 
 
+@pytest.mark.default_cases("n-coupled-int8")
 @pytest.mark.parametrize(("name", "precision"), CASES)
 def test_every_file_that_is_exported_parses_and_builds(
     name: str, precision: Any, rtx: Library, write_graph: Callable[..., bytes], make_weights: Any
@@ -106,6 +107,7 @@ def test_where_no_gpu_can_load_it_nothing_is_claimed_of_the_engine(
     assert built.strongly_typed
 
 
+@pytest.mark.slow
 def test_progress_is_told(rtx: Library, graphs: dict[str, bytes]) -> None:
     told: list[tuple[Any, ...]] = []
     build(rtx, graphs["fp32"], "fp32", ONE, report=lambda *event: told.append(event))
@@ -114,6 +116,7 @@ def test_progress_is_told(rtx: Library, graphs: dict[str, bytes]) -> None:
     assert outermost[-1][0] == outermost[-1][1]
 
 
+@pytest.mark.slow
 def test_the_same_graph_gives_the_same_engine(rtx: Library, graphs: dict[str, bytes]) -> None:
     first, second = (build(rtx, graphs["fp16"], "fp16", ONE).plan for _ in range(2))
     assert first == second

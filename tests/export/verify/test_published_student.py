@@ -33,6 +33,7 @@ from export.verify.gate import LIMITS, describe, refuse_beyond
 from runtime.detector import open_detector
 from runtime.metrics.evaluate import EVAL_CONF, EVAL_IOU
 
+pytestmark = pytest.mark.slow
 SIZE = (640, 384)
 SEED, MOST = 1, 60  # pictures that are drawn at most until enough lights are found in them
 LIGHTS = 10  # that FP32 is sure of
@@ -129,8 +130,7 @@ def test_a_sound_file_passes(target: Target, publish: Any) -> None:
     publish(target=target)
 
 
-@pytest.mark.parametrize("target", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
-@pytest.mark.slow
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_calibration_on_images_that_were_not_scaled_is_caught(
     target: Target, publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +150,6 @@ def test_a_quantised_head_is_caught(publish: Any, tmp_path: Path, monkeypatch: p
     assert "0 of " in refused(publish, tmp_path)
 
 
-@pytest.mark.slow
 def test_a_symmetric_file_on_openvino_is_caught(
     publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,7 +161,6 @@ def test_a_symmetric_file_on_openvino_is_caught(
         assert "scores drifted by" in refused(publish, tmp_path, target="openvino")
 
 
-@pytest.mark.slow
 def test_a_stale_entry_of_the_cache_is_not_used(
     publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +175,6 @@ def test_a_stale_entry_of_the_cache_is_not_used(
     assert publish(name="again", cache=tmp_path / "cache") == sound
 
 
-@pytest.mark.slow
 def test_a_stale_entry_that_was_used_all_the_same_is_caught(
     publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def images(dataset: Dataset) -> HeldOutImages:
     return choose_held_out(dataset, "val", calibrated=(), verified=())
 
 
+@pytest.mark.default_cases("onnx")
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_the_map_is_in_the_file_its_manifest_and_what_the_runtime_reports(
     target: Any, lively: Checkpoint, dataset: Dataset, images: HeldOutImages, tmp_path: Path
@@ -167,6 +168,7 @@ def test_the_map_is_in_the_file_its_manifest_and_what_the_runtime_reports(
     assert manifest.recalibration == record
 
 
+@pytest.mark.slow
 def test_the_same_images_make_the_same_file(
     lively: Checkpoint, dataset: Dataset, images: HeldOutImages, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def _noisy_scene(rng: np.random.Generator, n: int) -> tuple[Detections, Truth]:
     return Detections(xyxy[order], confidence[order], said[order]), Truth(boxes, class_id.astype(np.int64))
 
 
+@pytest.mark.slow
 def test_agrees_with_ultralytics_within_one_and_a_half_points() -> None:
     """It reads the curve between recall points where COCO takes the next one, and matches by IoU first."""
     metrics = pytest.importorskip("ultralytics.utils.metrics")

@@ -108,6 +108,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.default_cases(".mp4")
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_file_that_may_not_grow_is_cut_to_what_plays(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"

@@ -89,6 +89,7 @@ class Gauge:
         return ()
 
 
+@pytest.mark.default_cases("2")
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_no_large_array_is_allocated_for_a_frame(tmp_path: Path, concurrency: int) -> None:
     detector: Any = ModelDetector(SPEC, StillBackend(), Reading(), conf=0.25, iou=0.45)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ OTHERS = (
     "interleave",
 )
 #: Flags that only ``--peers`` knows.
-OWN = ("data", "split", "images", "class_map", "rounds", "work", "stop_after_s")
+OWN = ("images", "class_map", "rounds", "work", "stop_after_s")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="compare MODEL, a checkpoint, with other programs; DIR has their environments (default .peers)",
     )
-    add("--data", type=Path, metavar="DATA.yaml", help="images to calibrate INT8 (train) and to evaluate on")
-    add("--split", help="split to evaluate on (default: test, else val)")
     add("--images", type=int, metavar="N", help="evaluate on N images, spread evenly (default: all)")
     add(
         "--class-map",
@@ -79,6 +77,8 @@ def refuse_conflicts(args: argparse.Namespace, parser: argparse.ArgumentParser) 
         raise UsageError(
             f"--{_flag(given[0])} does not apply to --peers", hint="leave it out: see docs/how-to/measure.md"
         )
+    if args.suite is not None:
+        raise UsageError("--suite and --peers contradict each other", hint="leave one of them out")
     if len(args.models) != 1:
         raise UsageError("--peers compares one model", hint="run it once for each")
     if args.data is None and (args.split or args.images or args.class_map):

@@ -137,6 +137,7 @@ def test_yaml_that_is_nested_deeper_than_the_parsers_stack_is_refused(text: str,
 RED = {"label": "Red", "occluded": False, "x_min": 5, "y_min": 5, "x_max": 9, "y_max": 20}
 
 
+@pytest.mark.default_cases("box0", "box4", "Red", "None")
 @pytest.mark.parametrize(
     "box",
     [

@@ -109,6 +109,7 @@ def test_another_seed_is_another_scene() -> None:
     assert not np.array_equal(render(3, 41, SMALL).image_bgr, render(4, 41, SMALL).image_bgr)
 
 
+@pytest.mark.default_cases("size_wh0")
 @pytest.mark.parametrize("size_wh", [(64, 64), (333, 201), (200, 400)])
 def test_any_size_can_be_rendered(size_wh: tuple[int, int]) -> None:
     for index in range(6):
