@@ -38,7 +38,8 @@ def measure(model: Path, source: str, *, backend: str, threads: int | None, seco
     """
     footage = Footage(source)
     images = [frame.image_bgr for frame in footage.take(int(footage.describe()["of"]))]
-    network_ms, frame_ms = [], []
+    network_ms: list[float] = []
+    frame_ms: list[float] = []
     with closing(open_detector(model, backend=backend, threads=threads)) as detector:
         for k in range(WARMUP_FRAMES):
             detector(images[k % len(images)])
