@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 TAG := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-arm64 check-pycuda check-tensorrt peers check fix wheel clean
+.PHONY: help setup demo test test-slow test-instructions test-arm64 check-pycuda check-tensorrt peers check fix wheel clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv and install everything, pinned
 
@@ -33,6 +33,9 @@ test: $(READY)  ## the default tests: CPU, no network, minutes
 
 test-slow: $(READY)  ## the rest of the tests: sweeps, and what takes minutes
 	$(BIN)/python -m pytest -q -m "slow and not arm64"
+
+test-instructions: $(READY)  ## pre- and post-processing take no more instructions than before; valgrind or perf
+	$(BIN)/python -m benchmarks.instructions
 
 test-arm64: $(READY)  ## the tests on an emulated ARM64 board: root on Debian or Ubuntu, network, minutes
 	$(BIN)/python -m tests.arm64 check

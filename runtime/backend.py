@@ -31,6 +31,8 @@ class Backend(Protocol):
         max_batch: Largest batch of one run if the batch size is free; None for no limit.
         gpu_ms: Milliseconds that the network computed on a GPU since it was loaded, by CUDA events, without
             copies of inputs and outputs; None for a backend that does not measure it.
+        transfers_ms: Milliseconds of copies to the device and back since it was loaded, by CUDA events; None
+            for a backend that makes no copies, or does not measure them.
         concurrency: Calls of ``infer`` by different threads that run at the same time; others wait.
     """
 
@@ -41,6 +43,7 @@ class Backend(Protocol):
     metadata: Mapping[str, str]
     max_batch: int | None
     gpu_ms: float | None
+    transfers_ms: tuple[float, float] | None
     concurrency: int
 
     @property

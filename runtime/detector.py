@@ -116,6 +116,11 @@ class ModelDetector:
         """Milliseconds that the network computed on a GPU since it was loaded, see ``runtime.backend``."""
         return self.backend.gpu_ms
 
+    @property
+    def transfers_ms(self) -> tuple[float, float] | None:
+        """Milliseconds of copies to the GPU and back since it was loaded, see ``runtime.backend``."""
+        return self.backend.transfers_ms
+
     def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
         """Detections in an image, uint8 ``[H, W, 3]`` BGR, in its pixels."""
         return self.timed(image_bgr)[0]

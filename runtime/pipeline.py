@@ -18,12 +18,13 @@ from runtime.detector import TimedDetector
 from runtime.frames import Frame
 from runtime.interrupts import Interrupts, Terminated
 from runtime.stopwatch import Stopwatch
-from runtime.streams.arrivals import Arrival, Arrivals
+from runtime.streams.arrivals import Arrivals
 from runtime.streams.detection_queue import DetectedFrame, DetectionQueue, detect
 from runtime.streams.lane import Lane, Stream
 from runtime.streams.results import FrameResult, Gate, Overlay, Sink, TrackClassifier
 from runtime.streams.sink_thread import close_all
 from runtime.streams.totals import StreamEnd, Summary
+from runtime.streams.waiting_frames import Arrival
 
 __all__ = [
     "FrameResult",

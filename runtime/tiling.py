@@ -121,6 +121,12 @@ class TiledDetector:
         found: float | None = getattr(self._detector, "gpu_ms", None)
         return found
 
+    @property
+    def transfers_ms(self) -> tuple[float, float] | None:
+        """Milliseconds of copies to a GPU and back since the detector was opened; None as for ``gpu_ms``."""
+        found: tuple[float, float] | None = getattr(self._detector, "transfers_ms", None)
+        return found
+
     def __call__(self, image_bgr: NDArray[np.uint8]) -> Detections:
         """Detections in an image, uint8 ``[H, W, 3]`` BGR, in its pixels."""
         return self.timed(image_bgr)[0]

@@ -70,7 +70,9 @@ def _point(path: Path, entry: Mapping[str, Any], device: str) -> Point | str:
             f"{path} was measured on {machine or 'a machine without a profile'}, not on {device}",
             hint=f"give --device {machine}" if machine else "measure on the device that is to be estimated",
         )
-    if backend != BACKEND or tile != WHOLE or precision not in PRECISIONS or not 0 < measured < float("inf"):
+    is_alone = "arrival" not in entry["environment"]  # cameras decode beside the model
+    is_whole = is_alone and tile == WHOLE and 0 < measured < float("inf")
+    if backend != BACKEND or not is_whole or precision not in PRECISIONS:
         return f"{path}: {name} is no whole-frame latency of TensorRT in a known precision"
     try:
         work = _work(entry, (height, width))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import edgestill
+from benchmarks.measure.child_process import child_environment
 from devices.linux import read_text
 
 TIMEOUT_S = 300
@@ -34,11 +33,12 @@ def measure(
     input_hw: tuple[int, int] | None = None,
     tile: str = "1x1",
     tile_overlap: float = 0.0,
-) -> dict[str, float | None]:
+    throughput: bool = False,
+) -> dict[str, Any]:
     """Medians over ``RUNS`` new processes: ``import_ms``, ``load_ms``, ``first_ms`` and ``rss_mib``.
 
     The model file is in the page cache, as in all starts but the first. All values are None if the process
-    fails.
+    fails. ``each`` has the values of every process that did not.
     """
     tiles = ["--tile", tile, "--tile-overlap", str(tile_overlap)]
     command = [sys.executable, "-m", "benchmarks.measure.cold", str(path), "--backend", backend, *tiles]
@@ -48,10 +48,13 @@ def measure(
         command += ["--threads", str(threads)]
     if trust_engine:
         command.append("--trust-engine")
+    if throughput:
+        command.append("--throughput")
     if input_hw is not None:
         command += ["--input-hw", *map(str, input_hw)]
     runs = [_start(command) for _ in range(RUNS)]
-    return {key: _median([run.get(key) for run in runs]) for key in KEYS}
+    each = [{key: round(value, 2) for key, value in run.items()} for run in runs if run]
+    return {**{key: _median([run.get(key) for run in runs]) for key in KEYS}, "each": each}
 
 
 def main() -> None:
@@ -62,6 +65,7 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--trust-engine", action="store_true")
+    parser.add_argument("--throughput", action="store_true")
     parser.add_argument("--input-hw", type=int, nargs=2)
     parser.add_argument("--tile", default="1x1")
     parser.add_argument("--tile-overlap", type=float, default=0.0)
@@ -81,6 +85,7 @@ def main() -> None:
         device=args.device,
         threads=args.threads,
         trust_engine=args.trust_engine,
+        throughput=args.throughput,
         input_hw=args.input_hw and tuple(args.input_hw),
     )
     tiled = TiledDetector(detector, Tiling.parse(args.tile, args.tile_overlap))
@@ -100,12 +105,9 @@ def main() -> None:
 
 
 def _start(command: list[str]) -> dict[str, Any]:
-    home = str(Path(edgestill.__file__).resolve().parent.parent)
-    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True, env=environment
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True, env=child_environment()
         )
         return dict(json.loads(done.stdout))
     except (OSError, subprocess.SubprocessError, ValueError):

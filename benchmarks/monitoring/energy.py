@@ -6,7 +6,7 @@ was measured, because sensors are too slow for turns of a few frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter, sleep
@@ -90,6 +90,10 @@ def measure_idle(monitor: Monitor, sensors: Sensors, duration_s: float) -> Windo
     return Window(start_s, monitor.sample())
 
 
+#: Processes some frames, and tells the time at which each was done, ``time.perf_counter``.
+Work = Callable[[], Sequence[float]]
+
+
 class EnergyMeasurement:
     """Measures the energy of models on one machine, one after the other.
 
@@ -97,47 +101,67 @@ class EnergyMeasurement:
         monitor: Reads the sensors.
         sensors: The sensors.
         idle: The time in which the machine was idle; None if it was not measured.
-        footage: The frames.
         duration_s: Length of each run, seconds.
     """
 
-    def __init__(
-        self, monitor: Monitor, sensors: Sensors, idle: Window | None, footage: Footage, duration_s: float
-    ) -> None:
-        self._monitor, self._sensors, self._idle = monitor, sensors, idle
-        self._footage, self._duration_s = footage, duration_s
+    def __init__(self, monitor: Monitor, sensors: Sensors, idle: Window | None, duration_s: float) -> None:
+        self._monitor, self._sensors, self._idle, self._duration_s = monitor, sensors, idle, duration_s
 
-    def of(self, detector: TimedDetector, device: str) -> dict[str, Any]:
-        """The figures of ``energy_figures`` for a detector; it runs only if its device has a power meter.
+    def of(self, work: Callable[[], Work], device: str) -> dict[str, Any]:
+        """The figures of ``energy_figures`` for a model; it runs only if its device has a power meter.
 
         Args:
-            detector: The detector.
+            work: Prepares the work of a model, which is then repeated without a pause.
             device: The device that its backend computes on.
         """
-        meter = self._sensors.power_meter(device)
+        meter = self._meter(device, self._duration_s)
         if isinstance(meter, str):
             return no_energy(meter)
-        reason = why_too_short(meter, self._duration_s)
-        if reason or self._idle is None:
-            return no_energy(reason or "the idle power was not measured")
-        run = measure_run(self._monitor, detector, self._footage, self._duration_s)
-        return energy_figures(self._monitor.trace(), meter, self._idle, run)
+        return self._figures(meter, measure_run(self._monitor, work(), self._duration_s))
+
+    def of_run(self, run: Run, device: str) -> dict[str, Any]:
+        """The same for a run that has been measured, as that of a camera with its pauses."""
+        meter = self._meter(device, run.window.seconds)
+        return no_energy(meter) if isinstance(meter, str) else self._figures(meter, run)
+
+    def _meter(self, device: str, seconds: float) -> PowerMeter | str:
+        """The power meter of a device; the reason if it cannot measure a run of that length."""
+        meter = self._sensors.power_meter(device)
+        if isinstance(meter, str):
+            return meter
+        return why_too_short(meter, seconds) or (meter if self._idle else "the idle power was not measured")
+
+    def _figures(self, meter: PowerMeter, run: Run) -> dict[str, Any]:
+        idle = self._idle or run.window  # never None where there is a meter
+        return energy_figures(self._monitor.trace(), meter, idle, run)
 
 
-def measure_run(monitor: Monitor, detector: TimedDetector, footage: Footage, duration_s: float) -> Run:
-    """Run a detector without a pause, from encoded frame to boxes."""
-    footage.restart()
-    frames = footage.take(_FRAMES)
-    detector.timed(frames[0].image_bgr)
+def detecting(detector: TimedDetector, footage: Footage) -> Callable[[], Work]:
+    """The work of detecting in one frame after the other, decoding included."""
+
+    def prepared() -> Work:
+        footage.restart()
+        detector.timed(footage.take(1)[0].image_bgr)
+        return work
+
+    def work() -> list[float]:
+        ends_s = []
+        for frame in footage.take(_FRAMES):
+            detector.timed(frame.image_bgr)
+            ends_s.append(perf_counter())
+        return ends_s
+
+    return prepared
+
+
+def measure_run(monitor: Monitor, work: Work, duration_s: float) -> Run:
+    """Repeat the work of a model without a pause."""
     ends_s: list[float] = []
     seconds = max(1, int(duration_s))
     with progress("energy", seconds) as advance:
         start_s, shown = monitor.sample(), 0
         while perf_counter() - start_s < duration_s:
-            for frame in frames:
-                detector.timed(frame.image_bgr)
-                ends_s.append(perf_counter())
-            frames = footage.take(_FRAMES)
+            ends_s += work()
             if (passed := min(int(perf_counter() - start_s), seconds)) > shown:
                 advance(passed - shown)
                 shown = passed

@@ -31,7 +31,7 @@ MEASURES: Mapping[str, str] = {
     "p50_ms": "p50, median time of a frame",
     "p90_ms": "p90 of it",
     "p99_ms": "p99 of it",
-    "frame_ms": "mean time a frame",
+    "frame_ms": "time a frame, median of the turns",
     "age_ms.p50": "age at the decision, p50",
     "age_ms.p95": "p95 of it",
     "age_ms.p99": "p99 of it",

@@ -95,7 +95,7 @@ def accuracy_front(
 
     Args:
         points: Name, cost, mAP50-95 in [0, 1].
-        kept: Names of the cells on the line, which are labelled.
+        kept: Names of the cells on the line, which are labelled, but for narrow drawings.
         label: Label of the axis of costs.
         width: Inches.
     """
@@ -109,7 +109,7 @@ def accuracy_front(
             axes.plot(*zip(*rest, strict=True), "o", color=_SOFT, markersize=6)
         for name in kept if width == WIDTH else ():  # a phone has no room for names; the caption has them
             axes.annotate(plot_text(name), known[name], (8, -12), textcoords="offset points")
-        axes.set(xlabel=f"{label} (better to the left)", ylabel="mAP50-95, points")
+        axes.set(xlabel=f"{label} (better to the left)", ylabel="mAP50-95, points of 100")
         axes.margins(x=0.3 if width == WIDTH else 0.1, y=0.25)
         axes.set_xlim(left=max(axes.get_xlim()[0], 0))
     return canvas.svg
@@ -222,6 +222,8 @@ def training_curves(
         scores: Names of the scores, in [0, 1].
         width: Inches.
     """
+    from matplotlib.ticker import LogLocator, NullLocator  # noqa: PLC0415 (an extra; slow to import)
+
     is_narrow = width < WIDTH
     with _canvas(width, 7.2 if is_narrow else 4.2) as canvas:
         left, right = canvas.figure.subplots(*((2, 1) if is_narrow else (1, 2)))
@@ -238,8 +240,9 @@ def training_curves(
             # Below the axes, where many names do not hide lines.
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2 if is_narrow else 3)
         left.set(title="Loss", yscale="log")
-        for formatted in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
-            formatted("{x:g}")
+        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        left.yaxis.set_minor_locator(NullLocator())
+        left.yaxis.set_major_formatter("{x:g}")
         right.set(title="Validation, points of 100", ylim=(0, max(right.get_ylim()[1], 1)))
     return canvas.svg
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.report.accuracy_section import confusion_table
@@ -43,7 +44,7 @@ def safety_section(result: Result) -> Section:
         *(_confusions(model) for model in models),
         Doubts(result["doubts"]),
     ]
-    return Section(title=f"Safety: {result['split']}", blocks=blocks)
+    return Section(title=f"Safety: {Path(result['data']).parent.name} {result['split']}", blocks=blocks)
 
 
 CAPTION = (

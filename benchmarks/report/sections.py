@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.report.accuracy_section import accuracy_against_latency, accuracy_section, eval_name
 from benchmarks.report.blocks import Card, Picture, Pictures, Section
+from benchmarks.report.history_plot import history_section
 from benchmarks.report.latency_section import VERDICT_TONES, comparison_section, latency_section, title_of
 from benchmarks.report.result_kind import HINT, kind_of, refuse_incomplete
 from benchmarks.report.safety_section import safety_cards, safety_section
@@ -76,6 +77,7 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
         accuracy_section(_of(by_kind, "eval")),
         *(safety_section(result) for result in _of(by_kind, "safety")),
         *_latency_sections(measured),
+        history_section(_singles(_of(by_kind, "bench"))),
         comparison_section([c for r in _of(by_kind, "compare") for c in r["comparisons"]]),
         *(training_section(result, source) for source, result in by_kind.get("distill", [])),
         *(suite_section(result) for result in _of(by_kind, "suite")),

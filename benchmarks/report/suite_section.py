@@ -13,9 +13,9 @@ Result = Mapping[str, Any]
 LEAST_POINTS = 3  # fewer are read faster in the table
 #: Label of the horizontal axis, by the cost of a front.
 COSTS = {
-    "p50_ms": "time of a frame, median ms",
-    "energy_mj": "energy of a frame, mJ",
-    "file_mib": "file, MiB",
+    "p50_ms": "time of a frame, median, milliseconds",
+    "energy_mj": "energy of a frame, millijoules",
+    "file_mib": "file, mebibytes",
 }
 
 
@@ -41,6 +41,7 @@ def _what(suite: Result) -> str:
 
 def _table(cells: Sequence[Result]) -> Table:
     """One row for each cell; medians over its visits."""
+    has_cameras = any(cell["dropped_share"] is not None for cell in cells)
     rows: list[list[Cell]] = [
         [
             cell["model"],
@@ -55,6 +56,7 @@ def _table(cells: Sequence[Result]) -> Table:
             cell["time_over_fp32"],
             _range(cell["time_over_fp32_range"]),
             cell["throughput_fps"],
+            *((cell["age_p95_ms"], cell["dropped_share"]) if has_cameras else ()),
             cell["rss_mib"],
             cell["energy_mj"],
             cell["file_mib"],
@@ -64,12 +66,27 @@ def _table(cells: Sequence[Result]) -> Table:
         ]
         for cell in cells
     ]
-    columns = ("model", "input", "precision", "backend", "threads", "scenario", "p50 ms", "range", "p90 ms")
-    more = ("time / FP32", "range", "frames/s", "memory MiB", "mJ a frame", "file MiB", "mAP50-95", "mAP50")
+    columns = ("model", "input", "precision", "backend", "threads", "scenario")
+    times = (
+        "p50\nmilliseconds",
+        "range of it\nmilliseconds",
+        "p90\nmilliseconds",
+        "time over FP32",
+        "range of it",
+    )
+    cameras = ("age p95\nmilliseconds", "dropped\nfraction, 0 to 1") if has_cameras else ()
+    costs = (
+        "frames per second",
+        *cameras,
+        "memory\nmebibytes",
+        "energy a frame\nmillijoules",
+        "file\nmebibytes",
+    )
+    scores = ("mAP50-95\npoints of 100", "mAP50\npoints of 100", "matched")
     return Table(
-        columns=(*columns, *more, "matched"),
+        columns=(*columns, *times, *costs, *scores),
         rows=rows,
-        caption="Medians over the visits, ranges from the smallest to the largest. mAP in points. Matched: "
+        caption="Medians over the visits, ranges from the smallest to the largest. Matched: "
         "confident detections of the checkpoint that the file has too. A dash: not measured, or too few "
         "samples.",
     )

@@ -9,9 +9,9 @@ Source: https://github.com/mlcommons/inference_policies/blob/master/inference_ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from math import ceil
@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure.collect import Settings
-from benchmarks.measure.environment import Watch
 from benchmarks.measure.footage import Footage
 from benchmarks.measure.samples import STAGES
-from benchmarks.scenarios.single import frame_doubts, identity, subjects_of
+from benchmarks.measure.session import Session, run_scenario
+from benchmarks.measure.subjects import Subject
+from benchmarks.monitoring.energy import Work
 from benchmarks.statistics.compare import (
     CONFIDENCE,
     LEAST_ROUNDS,
@@ -35,10 +36,10 @@ from benchmarks.statistics.compare import (
     ratio_of_medians,
     verdict,
 )
+from devices.monitors.find import Sensors, open_sensors
 from edgestill.progress import progress
-from runtime.detector import TimedDetector, open_detector
+from runtime.detector import TimedDetector
 from runtime.frames import Frame
-from runtime.tiling import TiledDetector
 
 HELD = 16  # decoded frames of a turn, which are repeated
 NO_LATENCY = "with several frames in progress the time of one says nothing: --scenario single measures it"
@@ -69,6 +70,13 @@ class Rates:
     def turn(self, frames: Sequence[Frame], count: int) -> float:
         """Detect in ``count`` frames and some before and after them; milliseconds a frame."""
         around = self.concurrency
+        left_s = self.all_of(frames, count + 2 * around)
+        self.frames += count
+        self.frame_ms.append((left_s[around + count - 1] - left_s[around - 1]) * 1e3 / count)
+        return self.frame_ms[-1]
+
+    def all_of(self, frames: Sequence[Frame], count: int) -> list[float]:
+        """Detect in ``count`` frames; the times at which they were done, ``time.perf_counter``, in order."""
         left_s: list[float] = []
 
         def detect(frame: Frame) -> tuple[int, dict[str, float]]:
@@ -76,83 +84,80 @@ class Rates:
             left_s.append(perf_counter())
             return len(found), stages_ms
 
-        results = list(self.threads.map(detect, islice(cycle(frames), count + 2 * around)))
-        left_s.sort()
-        for found, stages_ms in results:
+        for found, stages_ms in self.threads.map(detect, islice(cycle(frames), count)):
             self.found += found
             for stage, ms in stages_ms.items():
                 self.stages_ms.setdefault(stage, []).append(ms)
-        self.frames += count
-        self.frame_ms.append((left_s[around + count - 1] - left_s[around - 1]) * 1e3 / count)
-        return self.frame_ms[-1]
+        return sorted(left_s)
 
     def forget(self) -> None:
         """Leave out what was measured so far."""
         self.frame_ms, self.stages_ms, self.frames, self.found = [], {}, 0, 0
 
 
-def bench_offline(
-    models: Sequence[Path], settings: Settings, *, names: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Measure the throughput of model files.
+class Offline:
+    """All frames are there at once, and as many are in progress as the backend takes.
 
     Args:
-        models: Model files; the others are compared with the first.
         settings: How to measure.
-        names: Names in the results; None for the shortest names that are unique.
-
-    Returns:
-        The result as plain data, ``kind: offline``.
-
-    Raises:
-        ArtifactError: A file is missing or is not a detector.
-        DataError: The source cannot be read.
-        UsageError: The source is a camera, there is no such backend, or a file has another, fixed input size.
     """
-    footage = Footage(settings.source)
-    with ExitStack() as stack:
-        detectors = [
-            stack.enter_context(
-                closing(
-                    open_detector(
-                        path,
-                        backend=settings.backend,
-                        threads=settings.threads,
-                        trust_engine=settings.trust_engine,
-                        input_hw=settings.input_hw,
-                        throughput=True,
-                    )
+
+    name, kind, throughput = "offline", "offline", True
+    measures = f"throughput, several decoded frames at a time to boxes: {' + '.join(STAGES[1:])}"
+
+    def __init__(self, settings: Settings) -> None:
+        self.is_interleaved = settings.interleave
+        self.facts: Mapping[str, Any] = {}
+        self.arrival = {"arrival": "all at once"}
+
+    def measure(self, session: Session) -> list[dict[str, Any]]:
+        """See ``benchmarks.measure.session.Scenario``."""
+        with ExitStack() as stack:
+            rates = [_rates(subject, stack) for subject in session.subjects]
+            collect_rates(rates, session.footage, session.settings, session.watch.tick)
+            return [_figures(rate) for rate in rates]
+
+    def energy(self, session: Session) -> list[dict[str, Any]]:
+        """See ``benchmarks.measure.session.Scenario``; each model runs again, alone."""
+        with ExitStack() as stack:
+            return [
+                session.energy.of(
+                    _turning(_rates(subject, stack), session.footage), subject.detector.backend.device
                 )
-            )
-            for path in models
-        ]
-        watch = Watch()
-        subjects = subjects_of(models, detectors, settings.tilings, names or list(map(str, models)))
-        rates = []
-        for subject in subjects:
-            calls = subject.detector.backend.concurrency
-            threads = stack.enter_context(ThreadPoolExecutor(calls))
-            rates.append(Rates(TiledDetector(subject.detector, subject.tiling), threads, calls))
-        collect_rates(rates, footage, settings, watch.tick)
-        environment = watch.finish()
-        results = [
-            {**identity(subject), **_figures(taken)} for subject, taken in zip(subjects, rates, strict=True)
-        ]
-    common = [*environment.pop("doubts"), *frame_doubts(footage)]
-    for result in results:
-        result["environment"] = {**environment, "threads": settings.threads or "library default"}
-        result["doubts"] = common
-    is_paired = settings.interleave and len(subjects) > 1
-    return {
-        "kind": "offline",
-        "scenario": "offline",
-        "measures": f"throughput, several decoded frames at a time to boxes: {' + '.join(STAGES[1:])}",
-        "interleaved": is_paired,
-        "footage": footage.describe(),
-        "warmup_s": settings.warmup_s,
-        "models": results,
-        "ratios": [_compared(results[0], other, paired=is_paired) for other in results[1:]],
-    }
+                for subject in session.subjects
+            ]
+
+    def compare(self, a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) -> list[dict[str, Any]]:
+        """See ``benchmarks.measure.session.Scenario``."""
+        return [_compared(a, b, paired=paired)]
+
+
+def bench(
+    models: Sequence[Path],
+    settings: Settings,
+    *,
+    names: Sequence[str] | None = None,
+    sensors: Callable[[], Sensors] = open_sensors,
+) -> dict[str, Any]:
+    """Measure throughput, ``kind: offline``; see ``benchmarks.measure.session.run_scenario``."""
+    return run_scenario(Offline(settings), models, settings, names=names, sensors=sensors)
+
+
+def _rates(subject: Subject, stack: ExitStack) -> Rates:
+    calls = subject.detector.backend.concurrency
+    return Rates(subject.tiled, stack.enter_context(ThreadPoolExecutor(calls)), calls)
+
+
+def _turning(rates: Rates, footage: Footage) -> Callable[[], Work]:
+    """The work of turns with the same frames, for the measurement of energy."""
+
+    def prepared() -> Work:
+        footage.restart()
+        frames = footage.take(HELD)
+        rates.turn(frames, rates.concurrency)
+        return lambda: rates.all_of(frames, max(HELD, 4 * rates.concurrency))
+
+    return prepared
 
 
 def collect_rates(
@@ -195,11 +200,13 @@ def _figures(rate: Rates) -> dict[str, Any]:
         **{f"{name}_reason": NO_LATENCY for name in percentiles},
         "stages_ms": {stage: round(median(ms), 3) for stage, ms in rate.stages_ms.items()},
         "detections_per_frame": round(rate.found / max(sum(map(len, rate.stages_ms.values())), 1), 2),
-        **dict.fromkeys(("cold_start_ms", "rss_mib", "energy_mj")),
+        "gpu_compute_ms": None,
+        "gpu_compute_reason": NO_LATENCY,
+        "doubts": [],
     }
 
 
-def _compared(a: dict[str, Any], b: dict[str, Any], *, paired: bool) -> dict[str, Any]:
+def _compared(a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) -> dict[str, Any]:
     """The comparison of two models; as ``benchmarks.statistics.compare.compare_models``."""
     first, second = ([np.asarray([ms]) for ms in model["samples_frame_ms"]] for model in (a, b))
     ratio, low, high = ratio_of_medians(first, second, paired=paired)

@@ -2,7 +2,8 @@
 
 The figure is the ratio of medians, B over A, with a bootstrap interval over whole rounds: consecutive samples
 are correlated, so that resampling single ones would give too narrow an interval. If the models were measured
-alternately in one process, a round is drawn for both together, so that common disturbances cancel.
+alternately in one process, a round is drawn for both together, so that common disturbances cancel. If each
+was measured in several processes, see ``benchmarks.statistics.process_ratio``.
 
 Source: Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013 (ratios with bootstrap
 intervals); Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
@@ -11,6 +12,7 @@ intervals); Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -18,17 +20,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.statistics.conditions import Explanation, find_differences, find_explanations
+from benchmarks.statistics.process_ratio import (
+    LEAST_PROCESSES,
+    by_process,
+    process_of_rounds,
+    ratio_over_processes,
+)
 from edgestill.errors import DataError, UsageError
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 HINT = "edgestill bench MODEL --out FILE writes one"
+LEAST_BUILDS = 2  # engine files of a model
 LEAST_ROUNDS = 8  # with fewer the bootstrap interval is too narrow
 
 #: Differences below this are ignored, even if significant.
 PAIRED_MARGIN = 0.01
 #: The same for separate runs: two processes with one model differ by this much.
 SEPARATE_MARGIN = 0.05
+#: The same where an arm is one TensorRT engine: FP16 builds of one network differ by this much.
+#: Source: https://github.com/ultralytics/ultralytics/pull/26223
+BUILD_MARGIN = 0.04
 
 MEASURES = {"frame": ("decode", "letterbox", "inference", "postprocess"), "inference": ("inference",)}
 
@@ -47,37 +59,98 @@ def compare_models(a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) 
     Raises:
         DataError: One of them has no samples.
     """
+    margin = margin_of(a, b, paired=paired)
     found = []
-    margin = PAIRED_MARGIN if paired else SEPARATE_MARGIN
     for measure, stages in MEASURES.items():
-        first, second = rounds_of(a, stages), rounds_of(b, stages)
-        ratio, low, high = ratio_of_medians(first, second, paired=paired)
-        few = _too_few(first, second)
-        decided = "can't tell" if few else verdict(low, high, margin)
-        why = few or f"the interval {low:.3f} to {high:.3f} is not beyond {1 - margin:g} or {1 + margin:g}"
+        ratio = _ratio(a, b, stages, paired=paired)
+        decided, why = _decide(ratio, margin)
         explained = [] if paired else find_explanations(a, b, measure)
-        if explained and decided != "can't tell" and not _beyond(explained, low, high, margin):
+        if explained and decided != "can't tell" and not _beyond(explained, ratio.low, ratio.high, margin):
             decided, why = "can't tell", "; ".join(explanation.reason for explanation in explained)
         found.append(
             {
                 "a": a["name"],
                 "b": b["name"],
                 "measure": measure,
-                "a_ms": round(float(np.median(np.concatenate(first))), 3),
-                "b_ms": round(float(np.median(np.concatenate(second))), 3),
-                "a_samples": sum(map(len, first)),
-                "b_samples": sum(map(len, second)),
-                "ratio": round(ratio, 4),
-                "low": round(low, 4),
-                "high": round(high, 4),
+                "a_ms": round(ratio.a_ms, 3),
+                "b_ms": round(ratio.b_ms, 3),
+                "a_samples": ratio.samples[0],
+                "b_samples": ratio.samples[1],
+                "ratio": round(ratio.ratio, 4),
+                "low": round(ratio.low, 4),
+                "high": round(ratio.high, 4),
                 "confidence": CONFIDENCE,
                 "paired": paired,
+                "processes": ratio.processes,
                 "verdict": decided,
                 "reason": why if decided == "can't tell" else None,
                 "margin": margin,
             }
         )
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ratio:
+    """The ratio of two models, and what it comes from.
+
+    Attributes:
+        ratio: b over a.
+        low: Lower bound of its interval.
+        high: Upper bound.
+        a_ms: Median of all samples of a.
+        b_ms: Median of all samples of b.
+        samples: Number of samples of a and of b.
+        processes: Processes of each, the smaller number; None if there was one.
+        few: Why there is too little for a verdict; None if there is enough.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    a_ms: float
+    b_ms: float
+    samples: tuple[int, int]
+    processes: int | None
+    few: str | None
+
+
+def _ratio(a: Mapping[str, Any], b: Mapping[str, Any], stages: Sequence[str], *, paired: bool) -> _Ratio:
+    """The ratio of the sums of some stages, over processes where both have several."""
+    sides = [rounds_of(model, stages) for model in (a, b)]
+    numbers = [process_of_rounds(model) for model in (a, b)]
+    processes = min(len(set(of_side)) for of_side in numbers) or None
+    if processes is None:
+        bounds = ratio_of_medians(*sides, paired=paired)
+        few = _too_few(*sides)
+    else:
+        first, second = (by_process(*side) for side in zip(sides, numbers, strict=True))
+        bounds = ratio_over_processes(first, second, paired=paired, confidence=CONFIDENCE)
+        few = _too_few_processes(processes) or _too_few(*sides)
+    a_ms, b_ms = (float(np.median(np.concatenate(side))) for side in sides)
+    counts = (sum(map(len, sides[0])), sum(map(len, sides[1])))
+    ratio, low, high = bounds
+    return _Ratio(
+        ratio=ratio, low=low, high=high, a_ms=a_ms, b_ms=b_ms, samples=counts, processes=processes, few=few
+    )
+
+
+def _decide(ratio: _Ratio, margin: float) -> tuple[str, str]:
+    """The verdict, and why it would be ``can't tell``."""
+    if ratio.few:
+        return "can't tell", ratio.few
+    wide = f"the interval {ratio.low:.3f} to {ratio.high:.3f} is not beyond {1 - margin:g} or {1 + margin:g}"
+    if margin == BUILD_MARGIN:
+        wide += "; one engine for each model, and builds of one network differ as much: --build"
+    return verdict(ratio.low, ratio.high, margin), wide
+
+
+def margin_of(a: Mapping[str, Any], b: Mapping[str, Any], *, paired: bool) -> float:
+    """The difference below which two models are not told apart, as a fraction."""
+    if not paired:
+        return SEPARATE_MARGIN
+    is_one_build = any(m.get("backend") == "trt" and m.get("builds", 1) < LEAST_BUILDS for m in (a, b))
+    return BUILD_MARGIN if is_one_build and a.get("sha256") != b.get("sha256") else PAIRED_MARGIN
 
 
 def _beyond(explained: Sequence[Explanation], low: float, high: float, margin: float) -> bool:
@@ -92,6 +165,12 @@ def _too_few(first: Sequence[NDArray[np.float64]], second: Sequence[NDArray[np.f
     if count >= LEAST_ROUNDS:
         return None
     return f"{count} rounds of samples are too few for the interval, {LEAST_ROUNDS} are needed: --min-samples"
+
+
+def _too_few_processes(count: int) -> str | None:
+    if count >= LEAST_PROCESSES:
+        return None
+    return f"{count} processes are too few for the interval, {LEAST_PROCESSES} are needed: --processes"
 
 
 def compare_results(
@@ -169,7 +248,8 @@ def in_words(comparison: Mapping[str, Any]) -> str:
     c = comparison
     return (
         f"{c['b']} against {c['a']}, {c['measure']}: {c['ratio']:.3f} times the time "
-        f"({c['confidence']:.0%} interval {c['low']:.3f} to {c['high']:.3f}): {c['verdict']}"
+        f"({c['confidence']:.0%} interval {c['low']:.3f} to {c['high']:.3f}"
+        f"{', ' + str(c['processes']) + ' processes each' if c.get('processes') else ''}): {c['verdict']}"
         f"{', ' + c['reason'] if c.get('reason') else ''}"
     )
 

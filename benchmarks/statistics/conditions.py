@@ -12,6 +12,7 @@ SEPARATE = "measured in two runs: changes between them affect the ratio; bench A
 #: Conditions of a run, by the keys that lead to them in ``environment``.
 ENVIRONMENT = {
     "the machine": ("machine", "title"),
+    "how frames arrived": ("arrival",),
     "the number of threads": ("threads",),
     "library versions": ("versions",),
     "what CUDA is called by": ("cuda_calls",),

@@ -1,10 +1,13 @@
-"""Percentiles with an upper confidence bound, or none if there are too few samples.
+"""Percentiles with confidence bounds on both sides, or none if there are too few samples.
 
-With n independent samples the t-th largest is an upper bound of the percentile p at confidence c if
-P[Bin(n, 1 - p) <= t - 1] <= 1 - c. Below the n for which that holds for t = 1 (459 for p99 at 99 %) even the
-maximum is no bound, and no percentile is reported.
+With n independent samples the t-th largest is an upper bound of the percentile p at confidence c if P[Bin(n,
+1 - p) <= t - 1] <= 1 - c. Below the n for which that holds for t = 1 (459 for p99 at 99 %) even the maximum
+is no bound, and no percentile is reported. By the same argument from the other side, the t-th smallest is a
+lower bound if P[Bin(n, p) <= t - 1] <= 1 - c. No distribution of the times is assumed. Each bound holds at
+99 %, both together at 98 %.
 
-Source: early stopping of MLPerf's loadgen, without its extra order statistic,
+Source: David and Nagaraja, Order Statistics, 3rd edition 2003, section 7.1; early stopping of MLPerf's
+loadgen, without its extra order statistic,
 https://github.com/mlcommons/inference/blob/master/loadgen/early_stopping.cc
 """
 
@@ -25,11 +28,13 @@ class Percentile:
 
     Attributes:
         value: The estimate, in the unit of the samples; None if there are too few.
+        lower: Lower bound of the percentile at 99 % confidence; None if there are too few samples.
         upper: Upper bound of the percentile at 99 % confidence; None if there are too few samples.
         reason: Why there is no value; None if there is one.
     """
 
     value: float | None
+    lower: float | None
     upper: float | None
     reason: str | None
 
@@ -47,9 +52,15 @@ def percentile(samples: Sequence[float], fraction: float) -> Percentile:
             f"p{fraction * 100:g} needs {least_samples(fraction)} samples for an upper bound at "
             f"{CONFIDENCE:.0%} confidence; there are {len(samples)}"
         )
-        return Percentile(value=None, upper=None, reason=reason)
+        return Percentile(value=None, lower=None, upper=None, reason=reason)
     ordered = np.sort(np.asarray(samples, np.float64))
-    return Percentile(value=float(np.quantile(ordered, fraction)), upper=float(ordered[-rank]), reason=None)
+    low = upper_rank(len(samples), 1 - fraction)  # counted from the smallest
+    return Percentile(
+        value=float(np.quantile(ordered, fraction)),
+        lower=float(ordered[low - 1]) if low else None,
+        upper=float(ordered[-rank]),
+        reason=None,
+    )
 
 
 def upper_rank(n: int, fraction: float) -> int:
@@ -61,6 +72,18 @@ def upper_rank(n: int, fraction: float) -> int:
             break
         rank += 1
     return rank
+
+
+def early_stopping_rank(n: int, fraction: float) -> int:
+    """The rank, from the largest, of the estimate that MLPerf's LoadGen reports for n queries; 0 if none.
+
+    LoadGen takes the largest t with P[Bin(n, 1 - p) <= t] < 1 - c, discards the t - 1 highest latencies and
+    reports the next. That is one order statistic more conservative than ``upper_rank``.
+
+    Source: ``PerformanceSummary::EarlyStopping`` of
+    https://github.com/mlcommons/inference/blob/master/loadgen/results.cc
+    """
+    return max(upper_rank(n, fraction) - 1, 0)
 
 
 def least_samples(fraction: float, rank: int = 1) -> int:

@@ -27,7 +27,7 @@ OWN_SIZE = "own"  # the input size of the checkpoint
 #: The file format that a backend runs, as ``edgestill export --to`` names it.
 FORMATS: Mapping[str, str] = {"ort": "onnx", "ov": "openvino", "trt": "tensorrt"}
 PRECISIONS = ("fp32", "fp16", "int8")
-SCENARIOS = ("single", "offline")
+SCENARIOS = ("single", "offline", "paced", "multi")
 MOST_CELLS = 10_000
 
 
@@ -94,6 +94,8 @@ class Suite:
         visits: How often each cell is measured, each time in a new process.
         duration_s: Smallest measured time of a visit, seconds.
         min_samples: Smallest number of frames of a visit.
+        fps: Frames per second of a camera, of the scenarios ``paced`` and ``multi``.
+        streams: Cameras of the scenario ``multi``.
         leave_out: Values by axis; cells that have all values of one of them are left out.
     """
 
@@ -106,6 +108,8 @@ class Suite:
     visits: int = 3
     duration_s: float = 5.0
     min_samples: int = 32
+    fps: float = 30.0
+    streams: int = 4
     leave_out: tuple[Mapping[str, Any], ...] = ()
 
     def cells(self) -> list[Cell]:
@@ -199,7 +203,13 @@ _CHOICES: Mapping[str, Sequence[str]] = {
     "backends": tuple(FORMATS),
     "scenarios": SCENARIOS,
 }
-_NUMBERS: Mapping[str, type] = {"visits": int, "duration_s": float, "min_samples": int}
+_NUMBERS: Mapping[str, type] = {
+    "visits": int,
+    "duration_s": float,
+    "min_samples": int,
+    "fps": float,
+    "streams": int,
+}
 
 
 def _value(name: str, key: str, value: Any) -> Any:

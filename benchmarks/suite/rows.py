@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.suite.definition import Cell
-from benchmarks.suite.run import SuiteFolder
+from benchmarks.suite.run import CAMERAS, SuiteFolder
 
 Row = dict[str, Any]
 MIB = 1 << 20
@@ -124,6 +124,8 @@ def _row(folder: SuiteFolder, cell: Cell, visits: Sequence[Mapping[str, Any]]) -
         "inference_ms": _median([model["stages_ms"] for model in models], "inference"),
         "throughput_fps": _median(models, "throughput_fps"),
         "throughput_range_fps": _range(models, "throughput_fps"),
+        "age_p95_ms": _median([model.get("age_ms") or {} for model in models], "p95"),
+        "dropped_share": _median(models, "dropped_share"),
         "energy_mj": _median(models, "energy_mj"),
         "rss_mib": _median(models, "rss_mib"),
         "cold_start_ms": _median(models, "cold_start_ms"),
@@ -146,12 +148,13 @@ def _row(folder: SuiteFolder, cell: Cell, visits: Sequence[Mapping[str, Any]]) -
 def _add_ratios(rows: Sequence[Row]) -> None:
     """Add the time of each cell over that of the FP32 cell which is equal otherwise.
 
-    The ratio is taken within each round of visits; the row has their median and range.
+    The ratio is taken within each round of visits; the row has their median and range. Scenarios with
+    cameras, which set the rate, have none.
     """
     axes = ("model", "size", "backend", "threads", "scenario")
     reference = {tuple(row[a] for a in axes): row for row in rows if row["precision"] == "fp32"}
     for row in rows:
-        base = reference.get(tuple(row[a] for a in axes))
+        base = None if row["scenario"] in CAMERAS else reference.get(tuple(row[a] for a in axes))
         ratios = list(_ratios(row, base)) if base and base is not row else []
         row["time_over_fp32"] = round(median(ratios), 4) if ratios else None
         row["time_over_fp32_range"] = [round(min(ratios), 4), round(max(ratios), 4)] if ratios else None

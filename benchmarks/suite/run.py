@@ -22,6 +22,7 @@ from edgestill.progress import progress, say
 from edgestill.shipped import checkpoint_folder, hint_for_missing
 
 HINT = "--force measures again what changed"
+CAMERAS = ("paced", "multi")  # scenarios whose frames come at a rate of their own
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "tensorrt": ".engine"}
 
 
@@ -132,6 +133,10 @@ class SuiteFolder:
             "--min-samples",
             str(self.suite.min_samples),
         ]
+        if cell.scenario in CAMERAS:
+            arguments += ["--fps", str(self.suite.fps)]
+        if cell.scenario == "multi":
+            arguments += ["--streams", str(self.suite.streams)]
         if self.inputs.source:
             arguments += ["--source", self.inputs.source]
         self._do(self._visit_path(cell, number), self._visit_inputs(cell), arguments)
@@ -171,6 +176,8 @@ class SuiteFolder:
 
     def _visit_inputs(self, cell: Cell) -> dict[str, Any]:
         settings = {"duration_s": self.suite.duration_s, "min_samples": self.suite.min_samples}
+        if cell.scenario in CAMERAS:
+            settings |= {"fps": self.suite.fps, "streams": self.suite.streams}
         return {"checkpoint": self._hashes[cell.file.model], "source": self.inputs.source, **settings}
 
     def _of(self, kind: str, key: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +38,11 @@ class Sensors:
 
         Args:
             device: The device as ``runtime.backend.Backend.device`` has it, e.g. ``"cuda: Orin"``,
-                ``"CUDAExecutionProvider"`` or ``"CPU"``.
+                ``"cuda:1: NVIDIA L4"``, ``"CUDAExecutionProvider: device 1"`` or ``"CPU"``.
         """
         cards = [sensor for sensor in self.sensors if isinstance(sensor, NvmlSensor)]
         if "cuda" in device.lower() and (cards or NVML in self.missing):
-            return _meter_of_card(cards) if cards else self.missing[NVML]
+            return _meter_of_card(cards, cuda_index(device)) if cards else self.missing[NVML]
         meters = [sensor.meter for sensor in self.sensors if sensor.meter]
         reasons = [self.missing[name] for name in _OF_THE_CPU if name in self.missing]
         return next((m for m in meters if m.nvidia_gpu is None), "; ".join(reasons))
@@ -87,8 +88,14 @@ def open_sensors(
     return Sensors(tuple(found), missing)
 
 
-def _meter_of_card(cards: Sequence[NvmlSensor]) -> PowerMeter | str:
-    index = used_gpu(cards)
+def cuda_index(device: str) -> int:
+    """Index of the CUDA device that a backend names; 0 if it names none."""
+    found = re.search(r"^cuda:(\d+)|: device (\d+)$", device)
+    return int(found[1] or found[2]) if found else 0
+
+
+def _meter_of_card(cards: Sequence[NvmlSensor], device: int) -> PowerMeter | str:
+    index = used_gpu(cards, device)
     if isinstance(index, str):
         return index
     card = next((card for card in cards if card.index == index), None)

@@ -107,19 +107,27 @@ def open_nvml(library: str = LIBRARY) -> list[NvmlSensor] | str:
     return sensors
 
 
-def used_gpu(sensors: Sequence[NvmlSensor]) -> int | str:
-    """Index of the card that this process computes on by default; the reason if that cannot be known."""
+def used_gpu(sensors: Sequence[NvmlSensor], device: int = 0) -> int | str:
+    """Index of the card that is a CUDA device of this process; the reason if that cannot be known.
+
+    Args:
+        sensors: The cards, at least one.
+        device: Index of the CUDA device among those that are visible to this process.
+    """
     if len(sensors) == 1:
         return sensors[0].index
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    by_uuid = [s.index for s in sensors if first and s.uuid.startswith(first)]
+    visible = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    if any(visible) and device >= len(visible):
+        return f"CUDA device {device} is not among CUDA_VISIBLE_DEVICES={','.join(visible)}"
+    word = visible[device] if any(visible) else str(device)
+    by_uuid = [s.index for s in sensors if word and s.uuid.startswith(word)]
     if len(by_uuid) == 1:
         return by_uuid[0]
     # CUDA counts the fastest first unless it is told to count as NVML does; equal cards keep their order.
     in_order = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     equal = len({s.name.split(" ", 3)[-1] for s in sensors}) == 1
-    if (in_order or equal) and (first or "0").isdecimal():
-        return int(first or 0)
+    if (in_order or equal) and word.isdecimal():
+        return int(word)
     return (
         f"it is not known which of the {len(sensors)} graphics cards the model ran on: "
         "set CUDA_DEVICE_ORDER=PCI_BUS_ID"

@@ -50,9 +50,9 @@ def refuse_without(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run the models on the images of the split, and on the clips."""
+    from benchmarks.measure.subjects import unique_names  # noqa: PLC0415
     from benchmarks.safety.figures import against_first, doubts_about, figures_of  # noqa: PLC0415
     from benchmarks.safety.lights_seen import SEEN_IOU, colours_of, see_lights  # noqa: PLC0415
-    from benchmarks.scenarios.single import unique_names  # noqa: PLC0415
     from benchmarks.tracking.known_tracks import read_clip  # noqa: PLC0415
 
     if args.class_map or args.single_class:

@@ -64,6 +64,7 @@ class OrtBackend:
     name = "ort"
     max_batch: int | None = None
     gpu_ms: float | None = None
+    transfers_ms: tuple[float, float] | None = None
     conditions: Mapping[str, str] = MappingProxyType({})
 
     def __init__(

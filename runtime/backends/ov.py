@@ -48,6 +48,7 @@ class OvBackend:
     name = "ov"
     max_batch: int | None = None
     gpu_ms: float | None = None
+    transfers_ms: tuple[float, float] | None = None
     conditions: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, model: Any, compiled: Any, device: str, metadata: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from traceback import clear_frames
 from typing import Any
@@ -21,7 +22,7 @@ from runtime.backend import check_feed
 from runtime.tensorrt.cuda_bindings import open_session
 from runtime.tensorrt.cuda_driver import device_index, open_driver
 from runtime.tensorrt.cuda_graph import CudaGraph
-from runtime.tensorrt.cuda_session import Buffer, Session
+from runtime.tensorrt.cuda_session import Buffer, Part, Session
 from runtime.tensorrt.engine_file import REBUILD, engine_library, load_engine, read_engine
 from runtime.tensorrt.engine_identity import check_platform, this_platform, trusted_manifest
 from runtime.tensorrt.engine_layers import LayerList, read_layers
@@ -75,15 +76,16 @@ class TrtBackend:
         self._graph_state = "not captured before the first run" if is_static else "no: the shapes are free"
         self._context = _context(engine)
         self._buffers = self._largest_buffers(session)
+        self._is_mapped = next(iter(self._buffers.values())).is_mapped
+        self.transfers_ms: tuple[float, float] | None = None if self._is_mapped else (0.0, 0.0)
 
     @property
     def conditions(self) -> dict[str, str]:
         """How the engine is run, for the record of a measurement."""
         session = self._open()
-        is_mapped = next(iter(self._buffers.values())).is_mapped
         return {
             "cuda_calls": session.binding,
-            "cuda_memory": "mapped" if is_mapped else "copied",
+            "cuda_memory": "mapped" if self._is_mapped else "copied",
             "cuda_graph": self._graph_state,
         }
 
@@ -96,9 +98,11 @@ class TrtBackend:
                 given, buffer = feed[spec.name], self._buffers[spec.name]
                 self._shape(spec, given.shape)
                 np.copyto(buffer.host[: given.size].reshape(given.shape), given)
-                session.to_device(buffer, given.size)
+            with self._copying(session, "to_device"):
+                for spec in self.inputs:
+                    session.to_device(self._buffers[spec.name], feed[spec.name].size)
             made = self._run(session, self._graph.launch if self._graph else self._enqueue)
-            self.gpu_ms = (self.gpu_ms or 0.0) + session.elapsed_ms()
+            self._count(session)
             if self._is_to_capture:
                 self._capture(session, made)
         return made
@@ -108,13 +112,28 @@ class TrtBackend:
         with session.timed():
             launch()
         shapes = {spec.name: self._now(spec) for spec in self.outputs}
-        for name, shape in shapes.items():
-            session.to_host(self._buffers[name], math.prod(shape))
+        with self._copying(session, "to_host"):
+            for name, shape in shapes.items():
+                session.to_host(self._buffers[name], math.prod(shape))
         session.wait()
         return {
             name: self._buffers[name].host[: math.prod(shape)].reshape(shape).copy()
             for name, shape in shapes.items()
         }
+
+    def _copying(self, session: Session, part: Part) -> AbstractContextManager[None]:
+        """Time the copies that a block puts into the stream; mapped memory has none."""
+        return nullcontext() if self._is_mapped else session.timed(part)
+
+    def _count(self, session: Session) -> None:
+        """Add the times of the last run, by its events."""
+        self.gpu_ms = (self.gpu_ms or 0.0) + session.elapsed_ms()
+        if self.transfers_ms is not None:
+            to_device_ms, to_host_ms = self.transfers_ms
+            self.transfers_ms = (
+                to_device_ms + session.elapsed_ms("to_device"),
+                to_host_ms + session.elapsed_ms("to_host"),
+            )
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._open().stream):

@@ -7,47 +7,12 @@ yields the newest frame.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Thread
 from types import TracebackType
 
-from runtime.frames import Frame, FrameSource
-
-AHEAD = 2  # frames of a file that wait, beside the one that is being decoded; more would only take memory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Arrival:
-    """A frame, or the end of a source.
-
-    Attributes:
-        at: Index of the source.
-        frame: The frame; None for the end.
-        error: What ended the source; None for its last frame.
-    """
-
-    at: int
-    frame: Frame | None = None
-    error: BaseException | None = None
-
-
-class _Box:
-    """The frames of one source that wait, and its thread."""
-
-    def __init__(self, at: int, source: FrameSource) -> None:
-        self.at, self.source = at, source
-        self.frames: deque[Frame] = deque()
-        self.replaced = 0
-        self.has_ended = self.is_stopped = False
-        self.error: BaseException | None = None
-        self.thread: Thread | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a frame or the end can be taken."""
-        return not self.is_stopped and bool(self.frames or self.has_ended)
+from runtime.frames import FrameSource
+from runtime.streams.waiting_frames import Arrival, WaitingFrames
 
 
 class Arrivals:
@@ -62,49 +27,46 @@ class Arrivals:
     """
 
     def __init__(self, sources: Sequence[FrameSource], *, most: int | None = 1) -> None:
-        self._changed = Condition()
-        self._boxes = [_Box(at, source) for at, source in enumerate(sources)]
-        self._most = most or len(self._boxes)
-        self._next = 0
+        self._sources = tuple(sources)
+        self._waiting = WaitingFrames([source.is_live for source in sources], most=most)
+        self._threads: list[Thread] = []
 
     def __enter__(self) -> Arrivals:
         if not self._is_one_camera:
-            for box in self._boxes:
-                box.thread = Thread(target=self._fill, args=(box,), name=f"source {box.at}", daemon=True)
-                box.thread.start()
+            for at in range(len(self._sources)):
+                thread = Thread(target=self._fill, args=(at,), name=f"source {at}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for at in range(len(self._boxes)):
+        for at in range(len(self._sources)):
             self.stop(at)
-        for box in self._boxes:
+        for source, thread in zip(self._sources, self._threads, strict=False):  # one camera has no thread
             # A camera may be waited for: its thread ends with the next frame, or when the source is closed.
-            if box.thread is not None and not box.source.is_live:
-                box.thread.join()
+            if not source.is_live:
+                thread.join()
 
     def __iter__(self) -> Iterator[list[Arrival]]:
-        return self._of_one_camera(self._boxes[0]) if self._is_one_camera else self._groups()
+        return self._of_one_camera() if self._is_one_camera else self._groups()
 
     def stop(self, at: int) -> None:
         """Take no more frames of a source."""
-        with self._changed:
-            self._boxes[at].is_stopped = True
-            self._boxes[at].frames.clear()
-            self._changed.notify_all()
+        self._waiting.stop(at)
 
     def replaced(self, at: int) -> int:
         """Number of frames of a camera that a newer one replaced here, beside those its source counts."""
-        return self._boxes[at].replaced
+        return self._waiting.replaced(at)
 
     @property
     def _is_one_camera(self) -> bool:
-        return len(self._boxes) == 1 and self._boxes[0].source.is_live
+        return len(self._sources) == 1 and self._sources[0].is_live
 
-    def _of_one_camera(self, box: _Box) -> Iterator[list[Arrival]]:
-        frames = box.source.frames()
-        while not box.is_stopped:
+    def _of_one_camera(self) -> Iterator[list[Arrival]]:
+        frames = self._sources[0].frames()
+        while not self._waiting.is_stopped(0):
             try:
                 frame = next(frames, None)
             except Exception as error:  # the consumer tells it from errors of its own
@@ -115,47 +77,16 @@ class Arrivals:
                 return
 
     def _groups(self) -> Iterator[list[Arrival]]:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: all(b.is_stopped for b in self._boxes) or self._ready())
-                group = [self._take(box) for box in self._ready()[: self._most]]
-                self._changed.notify_all()
-            if not group:
-                return
+        while group := self._waiting.take():
             yield group
 
-    def _ready(self) -> list[_Box]:
-        """The sources that have something, beginning behind the one that was served last."""
-        return [box for box in self._boxes[self._next :] + self._boxes[: self._next] if box.is_ready]
-
-    def _take(self, box: _Box) -> Arrival:
-        self._next = (box.at + 1) % len(self._boxes)
-        if box.frames:
-            return Arrival(at=box.at, frame=box.frames.popleft())
-        box.is_stopped = True
-        return Arrival(at=box.at, error=box.error)
-
-    def _fill(self, box: _Box) -> None:
+    def _fill(self, at: int) -> None:
         """Read a source to its end, in its thread."""
+        error: BaseException | None = None
         try:
-            for frame in box.source.frames():
-                if not self._put(box, frame):
+            for frame in self._sources[at].frames():
+                if not self._waiting.put(at, frame):
                     return
-        except BaseException as error:  # it is raised, or told, where the frames are taken
-            box.error = error
-        with self._changed:
-            box.has_ended = True
-            self._changed.notify_all()
-
-    def _put(self, box: _Box, frame: Frame) -> bool:
-        """Let a frame wait; of a camera in place of an older one. False if the source is to stop."""
-        with self._changed:
-            if box.source.is_live:
-                box.replaced += len(box.frames)
-                box.frames.clear()
-            else:
-                self._changed.wait_for(lambda: box.is_stopped or len(box.frames) < AHEAD)
-            if not box.is_stopped:
-                box.frames.append(frame)
-                self._changed.notify_all()
-            return not box.is_stopped
+        except BaseException as failed:  # it is raised, or told, where the frames are taken
+            error = failed
+        self._waiting.end(at, error)

@@ -6,13 +6,14 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ctypes import byref, c_float, c_uint64, c_void_p
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from edgestill.errors import DeviceError
 from runtime.tensorrt.cuda_driver import LIBRARY, Driver
-from runtime.tensorrt.cuda_session import Buffer
+from runtime.tensorrt.cuda_session import PARTS, Buffer, Part
 
 DEVICE_MAP = 2  # CU_MEMHOSTALLOC_DEVICEMAP: the device may use the memory in place
 
@@ -31,7 +32,7 @@ class CtypesSession:
         self._is_mapped = driver.facts().maps_memory
         self._device_memory: list[int] = []
         self._host_memory: list[int] = []
-        self._events: list[c_void_p] = []
+        self._events: dict[tuple[Part, bool], c_void_p] = {}  # by part, and whether it is the one at its end
         self._context = driver.retain()
         try:
             with self.current():
@@ -45,10 +46,10 @@ class CtypesSession:
         stream = c_void_p()
         self.driver.call("cuStreamCreate", byref(stream), 0)
         self.stream = int(stream.value or 0)
-        for _ in range(2):
+        for key in product(PARTS, (False, True)):
             event = c_void_p()
             self.driver.call("cuEventCreate", byref(event), 0)
-            self._events.append(event)
+            self._events[key] = event
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -90,16 +91,17 @@ class CtypesSession:
             )
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Record a CUDA event before and after the work that a block puts into the stream."""
-        self.driver.call("cuEventRecord", self._events[0], self.stream)
+    def timed(self, part: Part = "compute") -> Iterator[None]:
+        """Record a CUDA event before and after what a block puts into the stream, a part of a run."""
+        self.driver.call("cuEventRecord", self._events[part, False], self.stream)
         yield
-        self.driver.call("cuEventRecord", self._events[1], self.stream)
+        self.driver.call("cuEventRecord", self._events[part, True], self.stream)
 
-    def elapsed_ms(self) -> float:
-        """Milliseconds between the two events of ``timed``, on the device; to be called after ``wait``."""
+    def elapsed_ms(self, part: Part = "compute") -> float:
+        """Milliseconds between the two events of a part, on the device; to be called after ``wait``."""
         elapsed = c_float()
-        self.driver.call("cuEventElapsedTime", byref(elapsed), *self._events)
+        start, end = (self._events[part, is_end] for is_end in (False, True))
+        self.driver.call("cuEventElapsedTime", byref(elapsed), start, end)
         return elapsed.value
 
     def wait(self) -> None:
@@ -115,7 +117,7 @@ class CtypesSession:
                 while self._host_memory:
                     self.driver.call("cuMemFreeHost", self._host_memory.pop())
                 while self._events:
-                    self.driver.call("cuEventDestroy_v2", self._events.pop())
+                    self.driver.call("cuEventDestroy_v2", self._events.popitem()[1])
                 if self.stream:
                     self.driver.call("cuStreamDestroy_v2", self.stream)
         finally:

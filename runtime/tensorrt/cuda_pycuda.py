@@ -16,7 +16,7 @@ import numpy as np
 
 from edgestill.errors import DeviceError
 from runtime.tensorrt.cuda_driver import Driver
-from runtime.tensorrt.cuda_session import Buffer
+from runtime.tensorrt.cuda_session import PARTS, Buffer, Part
 
 
 class PycudaSession:
@@ -34,7 +34,7 @@ class PycudaSession:
         self._is_mapped = driver.facts().maps_memory
         self._memory: list[Any] = []
         self._stream: Any = None
-        self._events: list[Any] = []
+        self._events: dict[Part, tuple[Any, Any]] = {}
         with self._reported():
             pycuda.init()
             self._context = pycuda.Device(driver.index).retain_primary_context()
@@ -42,7 +42,7 @@ class PycudaSession:
             with self.current(), self._reported():
                 self._stream = pycuda.Stream()
                 self.stream = int(self._stream.handle)
-                self._events = [pycuda.Event(), pycuda.Event()]
+                self._events = {part: (pycuda.Event(), pycuda.Event()) for part in PARTS}
         except BaseException:
             self.close()
             raise
@@ -88,18 +88,20 @@ class PycudaSession:
                 self._cuda.memcpy_dtoh_async(buffer.host[:count], buffer.address, self._stream)
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Record a CUDA event before and after the work that a block puts into the stream."""
+    def timed(self, part: Part = "compute") -> Iterator[None]:
+        """Record a CUDA event before and after what a block puts into the stream, a part of a run."""
+        start, end = self._events[part]
         with self._reported():
-            self._events[0].record(self._stream)
+            start.record(self._stream)
         yield
         with self._reported():
-            self._events[1].record(self._stream)
+            end.record(self._stream)
 
-    def elapsed_ms(self) -> float:
-        """Milliseconds between the two events of ``timed``, on the device; to be called after ``wait``."""
+    def elapsed_ms(self, part: Part = "compute") -> float:
+        """Milliseconds between the two events of a part, on the device; to be called after ``wait``."""
+        start, end = self._events[part]
         with self._reported():
-            return float(self._events[1].time_since(self._events[0]))
+            return float(end.time_since(start))
 
     def wait(self) -> None:
         """Block until all work of the stream is done."""

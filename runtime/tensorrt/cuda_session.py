@@ -11,11 +11,15 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from numpy.typing import NDArray
 
 from runtime.tensorrt.cuda_driver import Driver
+
+#: Parts of a run of which the time on the device is measured, each with a pair of events.
+Part = Literal["to_device", "compute", "to_host"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,11 @@ class Session(Protocol):
     def to_host(self, buffer: Buffer, count: int) -> None:
         """Copy the first ``count`` elements to the host, asynchronously; mapped memory needs no copy."""
 
-    def timed(self) -> AbstractContextManager[None]:
-        """Record a CUDA event before and after the work that a block puts into the stream."""
+    def timed(self, part: Part = "compute") -> AbstractContextManager[None]:
+        """Record a CUDA event before and after what a block puts into the stream, a part of a run."""
 
-    def elapsed_ms(self) -> float:
-        """Milliseconds between the two events of ``timed``, on the device; to be called after ``wait``."""
+    def elapsed_ms(self, part: Part = "compute") -> float:
+        """Milliseconds between the two events of a part, on the device; to be called after ``wait``."""
 
     def wait(self) -> None:
         """Block until all work of the stream is done."""

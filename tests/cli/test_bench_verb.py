@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmarks.measure import cold
 from edgestill.cli.main import main
 from edgestill.cli.verbs import bench
 
@@ -67,6 +68,38 @@ def test_a_person_gets_a_table(measured: Path) -> None:
     assert "energy: not measured, because " in text
     assert "during the run: " in text
     assert "drawn test pattern" in text
+    assert "pure inference: the call of the backend ort; end to end: decode + letterbox + inference" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--scenario paced --fps 100", "tiny.onnx: age at the decision p50"),
+        ("--scenario multi --streams 2 --fps 100", "frames dropped; the detector was busy for"),
+        ("--scenario offline", "end to end: letterbox + inference + postprocess; not measured, because with"),
+        (
+            "--preset mlperf-single-stream",
+            "MLPerf's SingleStream, no official result, shorter than",
+        ),
+        ("--stages all", "encoding"),
+    ],
+)
+def test_each_scenario_is_measured_and_shown(
+    words: str,
+    said: str,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("benchmarks.measure.cold.measure", lambda *_, **__: dict.fromkeys(cold.KEYS, 1.0))
+    assert main(["bench", str(tiny_model), *SHORT, *words.split()]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(words.split()) < set(result["command"].split())
+    (model,) = result["models"]
+    assert set(model["stages_reason"]) == {s for s, ms in model["stages_ms"].items() if ms is None}
+    console = Console(width=260, record=True)
+    console.print(bench.show(result))
+    assert said in console.export_text()
 
 
 def test_a_result_is_not_replaced_without_force(
@@ -86,10 +119,27 @@ def test_a_result_is_not_replaced_without_force(
         pytest.param(["MODEL", "--threads", "0"], 2, id="no-threads"),
         pytest.param(["MODEL", "--device", "cuda:7"], 5, id="device-that-is-not-there"),
         pytest.param(["MODEL", "--scenario", "online"], 2, id="unknown-scenario"),
+        pytest.param(["MODEL", "--scenario", "paced", "--fps", "0"], 2, id="no-frames-a-second"),
+        pytest.param(["MODEL", "--scenario", "multi", "--streams", "0"], 2, id="no-cameras"),
+        pytest.param(["MODEL", "--fps", "10"], 2, id="rate-without-a-camera"),
+        pytest.param(["MODEL", "--scenario", "paced", "--interleave"], 2, id="a-camera-does-not-take-turns"),
+        pytest.param(["MODEL", "--scenario", "paced", "--stages", "all"], 2, id="stages-of-a-camera"),
+        pytest.param(["MODEL", "--preset", "mlperf-offline", "--scenario", "multi"], 2, id="two-scenarios"),
         pytest.param(["MODEL", "--min-samples", "0"], 2, id="no-samples"),
         pytest.param(["MODEL", "--imgsz", "100"], 2, id="no-size"),
         pytest.param(["MODEL", "--imgsz", "0"], 2, id="a-size-of-nothing"),
         pytest.param(["MODEL", "--imgsz", "64"], 2, id="another-size-of-a-fixed-file"),
+        pytest.param(["MODEL", "--processes", "-1"], 2, id="processes-below-none"),
+        pytest.param(["MODEL", "--processes", "2", "--scenario", "offline"], 2, id="processes-offline"),
+        pytest.param(["MODEL", "--build", "MODEL", "MODEL"], 2, id="builds-without-processes"),
+        pytest.param(
+            ["MODEL", "--processes", "2", "--build", "x.onnx", "MODEL"], 2, id="build-of-another-model"
+        ),
+        pytest.param(
+            ["MODEL", "--processes", "2", "--build", "MODEL", "missing.onnx"], 4, id="build-that-is-missing"
+        ),
+        pytest.param(["MODEL", "--baseline", "missing.json"], 3, id="missing-baseline"),
+        pytest.param(["MODEL", "--baseline", "b.json", "--scenario", "offline"], 2, id="baseline-offline"),
         pytest.param([], 2, id="no-model"),
     ],
 )
@@ -107,3 +157,40 @@ def test_each_mistake_has_its_exit_code(
     assert out == ""
     assert err.startswith("edgestill bench: ")
     assert err.count("\n") == 2
+
+
+def test_a_slower_model_than_in_the_baseline_exits_with_six_and_prints_the_result(
+    measured: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", str(tiny_model), *SHORT, "--min-samples", "32", "--baseline"]
+    times = json.loads(measured.read_text())
+    for scale, code in ((1e-3, 6), (1e3, 0)):  # no noise makes a model a thousand times as slow
+        times["models"][0]["rounds"] = [k // 4 for k in range(32)]
+        times["models"][0]["samples_ms"] = {
+            stage: [scale] * 32 for stage in ("decode", "letterbox", "inference", "postprocess")
+        }
+        times["models"][0]["environment"]["calibration_ms"] = None
+        baseline = tmp_path / f"{code}.json"
+        baseline.write_text(json.dumps(times))
+        assert main([*words, str(baseline)]) == code
+        out, err = capsys.readouterr()
+        found = json.loads(out)["baseline"]
+        assert [c["verdict"] for c in found["comparisons"]] == ["slower" if code else "faster"] * 2
+        is_said = "edgestill bench: tiny.onnx, frame: " in err and "hint: measure both versions" in err
+        assert is_said == bool(code)
+    assert "--baseline" not in json.loads(out)["command"]
+
+
+def test_another_build_of_a_model_takes_turns_with_it_in_fresh_processes(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "again.onnx"
+    other.write_bytes(tiny_model.read_bytes() + b"")
+    words = [*SHORT, "--processes", "2", "--build", str(tiny_model), str(other)]
+    assert main(["bench", str(tiny_model), *words]) == 0
+    result = json.loads(capsys.readouterr().out)
+    (model,) = result["models"]
+    assert sorted(set(model["processes"])) == [0, 1]
+    assert model["builds"] == 1  # a copy is no other build
+    assert len(model["steady_state"]["warmup_runs"]) == 2
+    assert shlex.split(result["command"])[3:] == words

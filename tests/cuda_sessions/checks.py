@@ -16,7 +16,7 @@ import numpy as np
 from edgestill.errors import DeviceError
 from runtime.tensorrt.cuda_driver import LIBRARY
 from runtime.tensorrt.cuda_graph import CudaGraph
-from runtime.tensorrt.cuda_session import Buffer, Session
+from runtime.tensorrt.cuda_session import PARTS, Buffer, Session
 
 Open = Callable[[], Session]
 COUNT = 1000
@@ -151,11 +151,16 @@ def events_measure_the_work_between_them(start: Open) -> None:
     session = start()
     with session.current():
         buffer = session.buffer(COUNT, np.uint8)
+        with session.timed("to_device"):
+            session.to_device(buffer, COUNT)
         with session.timed():
             fill(session, buffer, 1)
+        with session.timed("to_host"):
+            session.to_host(buffer, COUNT)
         session.wait()
-        assert math.isfinite(session.elapsed_ms())
-        assert session.elapsed_ms() >= 0
+        for part in PARTS:
+            assert math.isfinite(session.elapsed_ms(part))
+            assert session.elapsed_ms(part) >= 0
     session.close()
 
 

@@ -6,9 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from edgestill.cli.benchmark_tables import scenario_lines, stage_table
 from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
-from edgestill.cli.options.benchmark import peers, scoring_data, suite
+from edgestill.cli.options.benchmark import (
+    arrival,
+    baseline,
+    instructions,
+    peers,
+    repetition,
+    scoring_data,
+    stages,
+    suite,
+)
 from edgestill.cli.options.model import model_file
 from edgestill.cli.peers import peer_table
 from edgestill.errors import UsageError
@@ -28,27 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image, folder or video to run on (default: a drawn test pattern); of a folder, images "
         "that are spread over it and over their sizes",
     )
-    add(
-        "--scenario",
-        default="single",
-        choices=["single", "offline"],
-        help="single: latency of one frame at a time (default); offline: throughput of several at a time",
-    )
-    add(
-        "--duration-s",
-        type=float,
-        default=10.0,
-        metavar="S",
-        help="minimum time to measure each model (default 10), and again for its energy where there is a "
-        "power sensor",
-    )
-    add(
-        "--min-samples",
-        type=int,
-        default=50,
-        metavar="N",
-        help="minimum number of timed frames per model (default 50; several models get at least 32)",
-    )
+    arrival.add_arguments(parser)
+    stages.add_argument(parser)
     add(
         "--warmup-s",
         type=float,
@@ -64,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="alternate between the models, and compare each with the first",
     )
+    repetition.add_arguments(parser)
+    instructions.add_argument(parser)
+    baseline.add_argument(parser)
     add("--out", type=Path, metavar="FILE", help="also write the result to FILE")
     add("--force", action="store_true", help="overwrite FILE if it exists")
     scoring_data.add_arguments(parser)
@@ -73,42 +67,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
-    peers.refuse_conflicts(args, _parser())
+    if peers.is_chosen(args, _parser()):
+        return peers.run(args, _parser())
     if suite.is_chosen(args):
         return suite.run(args)
-    if args.out:
-        refuse_overwrite(args.out, force=args.force)
-    result = peers.run(args) if args.peers is not None else _measure(args)
-    result["command"] = command_line(_parser(), args, leave_out=("out", "force"))
-    if args.out:
-        result["out"] = str(args.out)
-        write_json(args.out, result, force=args.force)
-    return result
-
-
-def _measure(args: argparse.Namespace) -> dict[str, Any]:
-    """The result of the scenario."""
     if not args.models:
         raise UsageError("there is no MODEL", hint="edgestill bench student --source street.jpg")
     from benchmarks.measure.collect import Settings  # noqa: PLC0415 (imports OpenCV)
-    from benchmarks.scenarios.offline import bench_offline  # noqa: PLC0415
-    from benchmarks.scenarios.single import bench  # noqa: PLC0415
 
+    (fps, streams), (duration_s, min_samples) = arrival.cameras(args), arrival.amount(args)
     settings = Settings(
         source=args.source,
-        duration_s=args.duration_s,
-        min_samples=args.min_samples,
+        duration_s=duration_s,
+        min_samples=min_samples,
         warmup_s=args.warmup_s,
         backend=args.backend,
         device=args.device,
         threads=args.threads,
         trust_engine=args.trust_engine,
         input_hw=sizes.chosen(args),
-        interleave=args.interleave,
         tilings=tiles.tilings(args, args.tile or ["1x1"]),
+        fps=fps,
+        streams=streams,
+        after_boxes=stages.after_boxes(args),
+        **repetition.settings(args),
     )
-    measure = bench_offline if args.scenario == "offline" else bench
-    return measure([model_file(model) for model in args.models], settings, names=args.models)
+    earlier = baseline.read(args)
+    if args.out:
+        refuse_overwrite(args.out, force=args.force)
+    measure = arrival.bench_of(args)
+    result = measure([model_file(model) for model in args.models], settings, names=args.models)
+    result["command"] = command_line(_parser(), args, leave_out=("out", "force", "baseline"))
+    instructions.add_counts(result, args)
+    baseline.add_comparison(result, earlier, args)
+    if args.out:
+        result["out"] = str(args.out)
+        write_json(args.out, result, force=args.force)
+    return result
 
 
 def show(result: dict[str, Any]) -> Any:
@@ -149,11 +144,18 @@ def show(result: dict[str, Any]) -> Any:
             *map(_number, more),
             str(m["samples"]),
         )
-    lines = energy_in_words(result["models"])
+    lines = [*scenario_lines(result["models"]), *energy_in_words(result["models"])]
     lines.append(f"during the run: {monitors_in_words(result['models'][0]['environment']['monitors'])}")
     lines += [in_words(c) for c in result["ratios"]]
+    lines += instructions.in_lines(result)
+    lines += baseline.in_lines(result)
     lines += [f"doubt ({m['name']}): {line}" for m in result["models"] for line in m["doubts"]]
-    return Group(table, Text("\n".join(lines)))
+    return Group(table, stage_table(result["models"]), Text("\n".join(lines)))
+
+
+def verdict(result: dict[str, Any]) -> None:
+    """Raise VerificationError if a model is slower than in ``--baseline``."""
+    baseline.refuse_regressions(result)
 
 
 def _parser() -> argparse.ArgumentParser:

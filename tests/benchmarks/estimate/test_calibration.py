@@ -157,6 +157,10 @@ def test_results_of_bench_give_points(result: Result) -> None:
     [
         ({"backend": "ort"}, "no whole-frame latency of TensorRT"),
         ({"tile": "2x2"}, "no whole-frame latency of TensorRT"),
+        (
+            {"environment": {"machine": {"key": DEVICE}, "started": "x", "arrival": "a camera"}},
+            "no whole-frame",
+        ),
         ({"precision": None}, "in a known precision"),
         ({"model": "mine"}, "the layers of 'mine' are not known"),
         ({"input_hw": [32, 32]}, "megapixels"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.measure import cold
+from benchmarks.measure import cold, session
 from benchmarks.measure.collect import Settings
 from benchmarks.monitoring import energy
 from benchmarks.monitoring.energy import (
@@ -153,7 +153,7 @@ def bench(model: Path, sensor: Meter, monkeypatch: pytest.MonkeyPatch, mw: float
         sensor.mw = mw
         return found
 
-    monkeypatch.setattr(single, "measure_idle", measure)
+    monkeypatch.setattr(session, "measure_idle", measure)
     settings = Settings(duration_s=0.2, min_samples=4, warmup_s=0, threads=1)
     return single.bench([model], settings, sensors=lambda: Sensors((sensor,), {"clocks": "none here"}))
 

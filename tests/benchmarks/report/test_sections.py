@@ -675,7 +675,7 @@ def safety_result() -> dict[str, Any]:
 def test_safety_has_a_section_and_a_headline(tmp_path: Path) -> None:
     result = safety_result()
     text = page_of(tmp_path, result, cards=headline_cards([result]))
-    assert "<h2>Safety: test</h2>" in text
+    assert "<h2>Safety: street test</h2>" in text
     for wanted in (
         '<div class="card bad"><b>1 of 8</b>',
         "12.5 % (0.3 to 52.7)",

@@ -33,7 +33,7 @@ def test_the_least_number_of_samples_is_that_of_the_table(fraction: float, rank:
 @pytest.mark.parametrize(("fraction", "samples"), [(0.5, 7), (0.9, 44), (0.99, 459)])
 def test_one_sample_less_and_there_is_no_value_but_a_reason(fraction: float, samples: int) -> None:
     p = percentile([1.0] * (samples - 1), fraction)
-    assert (p.value, p.upper) == (None, None)
+    assert (p.value, p.lower, p.upper) == (None, None, None)
     assert p.reason is not None
     assert f"needs {samples} samples" in p.reason
 
@@ -64,3 +64,18 @@ def test_the_bound_holds_in_99_of_100_experiments() -> None:
     n, true_p90 = 200, -np.log(0.1)  # of the exponential distribution
     held = sum((percentile(list(rng.exponential(size=n)), 0.9).upper or 0.0) >= true_p90 for _ in range(1000))
     assert held >= 980
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.9, 0.99])
+def test_the_lower_bound_holds_in_99_of_100_experiments(fraction: float) -> None:
+    rng = np.random.default_rng(4)
+    n, true = 500, -np.log(1 - fraction)  # of the exponential distribution
+    bounds = [percentile(list(rng.exponential(size=n)), fraction).lower for _ in range(1000)]
+    assert sum(bound <= true for bound in bounds if bound is not None) >= 980
+    assert None not in bounds
+
+
+def test_the_bounds_of_the_median_are_the_sign_tests() -> None:
+    # P[Bin(100, 0.5) <= 37] = 0.0060, <= 38 = 0.0105: the 38th from either end, 1-based
+    p = percentile([float(v) for v in range(1, 101)], 0.5)
+    assert (p.lower, p.upper) == (38.0, 63.0)

@@ -14,7 +14,7 @@ from edgestill.errors import UsageError
 AXES: dict[str, Any] = {
     "precisions": ["fp32", "fp16", "int8"],
     "backends": ["ort", "ov", "trt"],
-    "scenarios": ["single", "offline"],
+    "scenarios": ["single", "offline", "paced", "multi"],
     "threads": [1, 2, 4],
     "sizes": ["own", "320x576", 640],
 }

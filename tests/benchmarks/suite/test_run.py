@@ -49,7 +49,9 @@ class Verbs:
         ms = MS[precision] + len(self.calls) / 100
         is_single = "single" in arguments
         own = {"environment": {"machine": "here"}, "doubts": ["too short"], "samples": 40}
+        cameras = {"age_ms": {"p95": 41.0}, "dropped_share": 0.25} if "--fps" in arguments else {}
         model = {
+            **cameras,
             "p50_ms": ms if is_single else None,
             "p90_ms": None,
             "stages_ms": {"inference": ms / 2},
@@ -169,6 +171,21 @@ def test_rows_are_medians_with_ratios_within_the_rounds(tmp_path: Path) -> None:
     offline = rows["s-own-int8-onnx-ort-1-offline"]
     assert offline["p50_ms"] is None
     assert offline["time_over_fp32"] < 0.6
+
+
+def test_cameras_have_a_rate_and_no_ratio(tmp_path: Path) -> None:
+    suite = Suite(models={"s": "student"}, scenarios=("paced", "multi"), visits=1, fps=12.5, streams=3)
+    verbs = Verbs()
+    folder = _folder(tmp_path, verbs, suite=suite)
+    folder.run()
+    (paced, multi) = [call for call in verbs.calls if call[0] == "bench" and "-fp32-" in call[1]]
+    assert paced[paced.index("--fps") + 1] == multi[multi.index("--fps") + 1] == "12.5"
+    assert "--streams" not in paced
+    assert multi[multi.index("--streams") + 1] == "3"
+    rows = summarise(folder, Limits())["cells"]
+    assert [row["time_over_fp32"] for row in rows] == [None] * 4
+    assert [row["dropped_share"] for row in rows] == [0.25] * 4
+    assert [row["age_p95_ms"] for row in rows] == [41.0] * 4
 
 
 def test_a_verb_runs_in_a_new_process_and_its_error_is_one_line() -> None:

@@ -87,6 +87,11 @@ def test_a_bench_of_an_engine_has_gpu_times_and_tells_how_it_ran(
     assert model["device"] == "cuda:1: NVIDIA L4"
     assert model["gpu_compute_ms"]["mean"] == 1.5  # of the stand-in's events
     assert model["gpu_compute_samples_ms"] == [1.5] * 4
+    assert (model["stages_ms"]["host_to_device"], model["stages_ms"]["device_to_host"]) == (1.5, 1.5)
+    assert (model["pure_inference_ms"], model["pure_inference_covers"]) == (
+        1.5,
+        "the network on the GPU, by CUDA events",
+    )
     environment = model["environment"]
     assert environment["cuda_calls"].startswith("ctypes on libcuda.so.1; pycuda")
     assert (environment["cuda_memory"], environment["cuda_graph"]) == ("copied", "yes")

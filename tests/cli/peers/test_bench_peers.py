@@ -91,6 +91,7 @@ def test_the_flags_become_settings_and_the_result_repeats_its_command(
         pytest.param(["a", "b", "--peers"], "--peers compares one model", id="two models"),
         pytest.param(["a", "--peers", "--interleave"], "--interleave does not apply", id="interleave"),
         pytest.param(["a", "--peers", "--source", "x"], "--source does not apply", id="a source"),
+        pytest.param(["a", "--peers", "--suite", "x86"], "--suite does not apply", id="a suite"),
         pytest.param(["a", "--peers", "--images", "5"], "are about --data", id="images of no data"),
         pytest.param(["a", "--peers", "--rounds", "-1"], "nothing to measure", id="less than no round"),
         pytest.param(["a", "--peers", "--threads", "0"], "nothing to measure", id="no thread"),

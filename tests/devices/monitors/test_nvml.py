@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from devices.monitors.find import Sensors
 from devices.monitors.nvml import LIBRARY, POWER_CAP, THROTTLE_BITS
 from devices.monitors.nvml_sensor import ENERGY_UPDATE_S, POWER_MEAN_S, NvmlSensor, open_nvml, used_gpu
-from devices.monitors.sensor import Channel, SensorLostError
+from devices.monitors.sensor import Channel, PowerMeter, SensorLostError
 
 SOURCE = Path(__file__).with_name("nvml_stub.c")
 FULL = {
@@ -121,6 +122,41 @@ def test_the_card_of_this_process_is_found_or_is_not_known(
         monkeypatch.setenv(name, value)
     found = used_gpu(cards)
     assert found == expected if isinstance(expected, int) else expected in str(found)
+
+
+@pytest.mark.parametrize(
+    ("environment", "device", "expected"),
+    [
+        pytest.param({"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, 1, 1, id="in-the-order-of-the-bus"),
+        pytest.param({"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1,0"}, 1, 0, id="by-index"),
+        pytest.param({"CUDA_VISIBLE_DEVICES": "GPU-bb,GPU-aa"}, 1, 0, id="by-identity"),
+        pytest.param({"CUDA_VISIBLE_DEVICES": "GPU-bb"}, 1, "CUDA device 1 is not among", id="not-visible"),
+        pytest.param({}, 1, "not known which of the 2", id="unknown-order-of-different-cards"),
+    ],
+)
+def test_another_cuda_device_is_another_card(
+    environment: dict[str, str],
+    device: int,
+    expected: int | str,
+    cards: list[NvmlSensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = used_gpu(cards, device)
+    assert found == expected if isinstance(expected, int) else expected in str(found)
+
+
+@pytest.mark.parametrize("device", ["cuda:1: NVIDIA L4", "CUDAExecutionProvider: device 1"])
+def test_the_meter_is_that_of_the_device_a_backend_names(
+    device: str, cards: list[NvmlSensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    meters = [Sensors(tuple(cards), {}).power_meter(name) for name in (device, "cuda: NVIDIA L4")]
+    assert [meter.nvidia_gpu for meter in meters if isinstance(meter, PowerMeter)] == [1, 0]
 
 
 def test_one_card_is_the_card(cards: list[NvmlSensor]) -> None:

@@ -45,10 +45,10 @@ def test_closing_frees_everything(lamp_engine: Build, on_gpu: Callable[..., Any]
     engine = lamp_engine("10.3.0")
     cuda = ctypes.CDLL("libcuda.so.1")
     loaded = open_backend(engine)
-    # A stream, two events, and for one input and one output a buffer on the host and one on the device.
-    assert len(cuda.live) == 7
+    # A stream, six events, and for one input and one output a buffer on the host and one on the device.
+    assert len(cuda.live) == 11
     loaded.infer(feed())
-    assert len(cuda.live) == 8  # and the CUDA graph
+    assert len(cuda.live) == 12  # and the CUDA graph
     loaded.close()
     assert (cuda.live, cuda.retained) == ({}, [0])
 
@@ -109,6 +109,14 @@ def test_gpu_time_is_that_of_the_events(lamp_engine: Build) -> None:
     loaded.infer(feed())
     loaded.infer(feed())
     assert loaded.gpu_ms == 3.0  # 1.5 ms a run; the run that checks the graph does not count
+    assert loaded.transfers_ms == (3.0, 3.0)
+
+
+def test_mapped_memory_has_no_copies_to_time(lamp_engine: Build) -> None:
+    loaded = open_backend(lamp_engine("10.3.0", cuda={"integrated": True}))
+    loaded.infer(feed())
+    assert loaded.conditions["cuda_memory"] == "mapped"
+    assert loaded.transfers_ms is None
 
 
 def refuse_capture(self: Any, stream: int) -> bool:

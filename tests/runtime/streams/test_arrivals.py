@@ -9,7 +9,8 @@ import pytest
 
 from edgestill.errors import DataError
 from runtime.frames import Frame
-from runtime.streams.arrivals import AHEAD, Arrival, Arrivals
+from runtime.streams.arrivals import Arrivals
+from runtime.streams.waiting_frames import AHEAD, Arrival
 
 
 class Numbers:

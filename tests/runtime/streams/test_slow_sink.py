@@ -17,8 +17,8 @@ from runtime.decoders.reader import Grabbed
 from runtime.frames import Frame
 from runtime.pipeline import FrameResult, Pipeline, RunEnd, Stream
 from runtime.sources._live import LiveSource
-from runtime.streams.arrivals import AHEAD
 from runtime.streams.sink_thread import WAITING
+from runtime.streams.waiting_frames import AHEAD
 
 PER_WRITE = 5  # frames that the camera sends while one result is written
 WRITES = 60

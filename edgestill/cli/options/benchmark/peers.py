@@ -6,23 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from edgestill.cli.command_line import command_line
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
+from edgestill.files import refuse_overwrite, write_json
 
-#: Flags of ``bench`` that choose what a run of the models does; with ``--peers`` it is always the same.
-OTHERS = (
-    "source",
-    "scenario",
-    "duration_s",
-    "min_samples",
-    "warmup_s",
-    "backend",
-    "device",
-    "tile",
-    "interleave",
-)
 #: Flags that only ``--peers`` knows.
 OWN = ("images", "class_map", "rounds", "work", "stop_after_s")
+#: Flags of ``bench`` that apply to ``--peers``, too. The others choose what is measured: here always the same.
+SHARED = (*OWN, "peers", "models", "data", "split", "threads", "imgsz", "out", "force")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,28 +57,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def refuse_conflicts(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Raise UsageError for flags that do not belong together."""
+def is_chosen(args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:
+    """Whether the command compares with other programs; UsageError for flags that do not belong together."""
     if args.peers is None:
         given = [name for name in OWN if getattr(args, name) is not None]
         if given:
             raise UsageError(f"--{_flag(given[0])} belongs to --peers", hint="add --peers, or leave it out")
-        return
-    given = [name for name in OTHERS if getattr(args, name) != parser.get_default(name)]
+        return False
+    defaults = vars(parser.parse_args([]))
+    given = [name for name in defaults if name not in SHARED and getattr(args, name) != defaults[name]]
     if given:
         raise UsageError(
-            f"--{_flag(given[0])} does not apply to --peers", hint="leave it out: see docs/how-to/measure.md"
+            f"--{_flag(given[0])} does not apply to --peers",
+            hint="leave it out; `make peers` and docs/how-to/measure.md say what is measured",
         )
-    if args.suite is not None:
-        raise UsageError("--suite and --peers contradict each other", hint="leave one of them out")
     if len(args.models) != 1:
         raise UsageError("--peers compares one model", hint="run it once for each")
     if args.data is None and (args.split or args.images or args.class_map):
         raise UsageError("--split, --images and --class-map are about --data", hint="add --data DATA.yaml")
+    return True
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure, from the parsed flags of the verb."""
+def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Measure, and write the result to ``--out``; the flags and the parser are those of the verb."""
+    if args.out:
+        refuse_overwrite(args.out, force=args.force)
+    result = _measure(args)
+    result["command"] = command_line(parser, args, leave_out=("out", "force"))
+    if args.out:
+        result["out"] = str(args.out)
+        write_json(args.out, result, force=args.force)
+    return result
+
+
+def _measure(args: argparse.Namespace) -> dict[str, Any]:
+    """The table, from the parsed flags."""
     from benchmarks.peers.side_by_side import Settings, measure  # noqa: PLC0415 (imports OpenCV)
     from edgestill.cli.peers.peer_accuracy import PeerAccuracy  # noqa: PLC0415
     from runtime.metrics.evaluate import spread  # noqa: PLC0415

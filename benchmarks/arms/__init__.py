@@ -1,0 +1,1 @@
+"""Models compared in fresh processes that take turns."""

@@ -1,0 +1,67 @@
+"""What ``bench`` shows beside its table of models: the stages of a frame, and the figures of a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def stage_table(models: Sequence[Mapping[str, Any]]) -> Any:
+    """Median milliseconds of each stage, and the two times that are not to be confused."""
+    from rich.table import Table  # noqa: PLC0415 (for the terminal only)
+
+    measured = [s for s in models[0]["stages_ms"] if any(m["stages_ms"][s] is not None for m in models)]
+    parts = {part: stage for stage, of in models[0]["stages_within"].items() for part in of}
+    names = [f"{_words(s)} (part of {parts[s]})" if s in parts else _words(s) for s in measured]
+    table = Table(
+        "model", *names, "pure inference", "end to end", title="stages of a frame, median milliseconds"
+    )
+    for m in models:
+        times = [*(m["stages_ms"][stage] for stage in measured), m["pure_inference_ms"], m["end_to_end_ms"]]
+        table.add_row(m["name"], *map(_number, times))
+    return table
+
+
+def scenario_lines(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the two times cover, and what only one scenario has: ages and dropped frames, MLPerf's figure."""
+    lines = [_two_times(m) for m in {_two_times(m): m for m in models}.values()]
+    for m in models:
+        if "age_ms" in m:
+            lines.append(_cameras(m))
+        if "mlperf" in m:
+            lines.append(_mlperf(m))
+    return lines
+
+
+def _two_times(m: Mapping[str, Any]) -> str:
+    whole = f"end to end: {m['end_to_end_covers']}"
+    why = f"; not measured, because {m['end_to_end_reason']}" if m["end_to_end_ms"] is None else ""
+    return f"pure inference: {m['pure_inference_covers']}; {whole}{why}"
+
+
+def _cameras(m: Mapping[str, Any]) -> str:
+    captured = m["decided"] + m["dropped"]
+    ages = ", ".join(f"{name} {_number(ms)}" for name, ms in m["age_ms"].items())
+    return (
+        f"{m['name']}: age at the decision {ages} ms; {m['dropped_share']:.1%} of {captured} frames "
+        f"dropped; the detector was busy for {m['busy_share']:.0%} of the time"
+    )
+
+
+def _mlperf(m: Mapping[str, Any]) -> str:
+    found = m["mlperf"]
+    state = "complete" if found["is_complete"] else "shorter than the rules ask for"
+    early = found.get("early_stopping_ms")
+    bound = f", early-stopping estimate {_number(early)}" if early is not None else ""
+    return (
+        f"{m['name']}: by the rules of MLPerf's {found['scenario']}, no official result, {state}: "
+        f"{found['metric']} {_number(found['value'])}{bound}"
+    )
+
+
+def _words(stage: str) -> str:
+    return stage.replace("_", " ")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
