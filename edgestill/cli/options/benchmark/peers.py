@@ -13,7 +13,7 @@ from edgestill.files import refuse_overwrite, write_json
 
 #: Flags that only ``--peers`` knows.
 OWN = ("images", "class_map", "rounds", "work", "stop_after_s")
-#: Flags of ``bench`` that apply to ``--peers``, too. The others choose what is measured: here always the same.
+#: Flags of ``bench`` that apply to ``--peers``, too. Others choose what is measured: here always the same.
 SHARED = (*OWN, "peers", "models", "data", "split", "threads", "imgsz", "out", "force")
 
 
