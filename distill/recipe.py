@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from distill.data.augment import Augment
+from distill.data.augment import Augment, LateAugment
 from distill.losses.anchor_loss import LossGains
 from distill.losses.dfl_loss import DflGains
 from distill.qat.settings import QatConfig
@@ -32,6 +32,8 @@ _LEAST = {
 
 #: Settings of ``[augment]`` that lie between 0 and 1.
 FRACTIONS = ("mosaic", "focus", "unscaled", "flip", "visible", "hue", "saturation", "value", "turn")
+
+LEAST_ALPHA = 0.01  # of MixUp: with less, nearly every weight is 0 or 1
 
 TeacherMode = Literal["trained", "random", "shuffled"]
 
@@ -135,6 +137,7 @@ class Recipe:
         loss: Weights of the detection loss of a student with anchors.
         loss_dfl: Weights of the detection loss of a ``dfl`` student.
         augment: Data augmentation.
+        augment_late: Data augmentation of the last epochs.
         methods: Distillation methods by name; without any, no teacher is needed.
         quantisation: INT8 quantisation-aware training.
     """
@@ -167,6 +170,7 @@ class Recipe:
     loss: LossGains = field(default_factory=LossGains)
     loss_dfl: DflGains = field(default_factory=DflGains)
     augment: Augment = field(default_factory=Augment)
+    augment_late: LateAugment = field(default_factory=LateAugment)
     methods: Mapping[str, MethodConfig] = field(default_factory=dict)
     quantisation: QatConfig = field(default_factory=QatConfig)
 
@@ -217,23 +221,39 @@ class Recipe:
         for source, times in self.repeat.items():
             if not isinstance(times, int) or isinstance(times, bool) or times < 1:
                 raise UsageError(f"repeat.{source} = {times!r} in recipe {self.name}", hint="1 or more times")
-        low, high = self.augment.zoom
-        if not 0 < low <= high:
-            raise UsageError(f"augment.zoom = {[low, high]} in recipe {self.name}", hint="e.g. [0.6, 1.7]")
+        if self.augment_late.at < 0:
+            raise UsageError(
+                f"augment_late.at = {self.augment_late.at} in recipe {self.name}", hint="0 for never, or more"
+            )
+        for table, augment in self._augments().items():
+            low, high = augment.zoom
+            if not 0 < low <= high:
+                raise UsageError(
+                    f"{table}.zoom = {[low, high]} in recipe {self.name}", hint="e.g. [0.6, 1.7]"
+                )
+            if not augment.mixup.alpha >= LEAST_ALPHA:
+                raise UsageError(
+                    f"{table}.mixup.alpha = {augment.mixup.alpha} in recipe {self.name}",
+                    hint=f"{LEAST_ALPHA:g} or more; 32 as in YOLOv5",
+                )
+
+    def _augments(self) -> dict[str, Augment]:
+        """The tables of augmentation by name."""
+        return {"augment": self.augment, "augment_late": self.augment_late}
 
     def _fractions(self) -> dict[str, float]:
         """The settings that lie between 0 and 1, by key."""
-        augment = self.augment
-        keys = {
-            "augment": (augment, FRACTIONS),
-            "augment.paste": (augment.paste, ("share", "turn")),
-            "augment.camera": (augment.camera, tuple(f.name for f in fields(augment.camera))),
-        }
-        return {
-            f"{table}.{name}": getattr(owner, name)
-            for table, (owner, names) in keys.items()
-            for name in names
-        }
+        found: dict[str, float] = {}
+        for table, augment in self._augments().items():
+            keys = {
+                table: (augment, FRACTIONS),
+                f"{table}.mixup": (augment.mixup, ("share",)),
+                f"{table}.paste": (augment.paste, ("share", "turn")),
+                f"{table}.camera": (augment.camera, tuple(f.name for f in fields(augment.camera))),
+            }
+            for prefix, (owner, names) in keys.items():
+                found |= {f"{prefix}.{name}": getattr(owner, name) for name in names}
+        return found
 
     @property
     def teacher_weights(self) -> str:

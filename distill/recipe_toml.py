@@ -145,7 +145,30 @@ def build_recipe(name: str, table: Mapping[str, Any]) -> Recipe:
         raise _mismatch("methods", "a table", methods)
     configs = {method: _method_config(method, settings) for method, settings in methods.items()}
     paths = {key: [table[key]] for key in ("data", "unlabelled") if isinstance(table.get(key), str)}
-    return build(Recipe, {**table, **paths, "name": name, "methods": configs}, "")
+    return build(Recipe, {**table, **paths, **_late_augment(table), "name": name, "methods": configs}, "")
+
+
+def _late_augment(table: Mapping[str, Any]) -> dict[str, Any]:
+    """``augment_late`` of a recipe, completed by the keys of ``augment``; empty if the recipe has none."""
+    late, augment = table.get("augment_late"), table.get("augment", {})
+    if not isinstance(late, dict) or not isinstance(augment, dict):
+        return {}  # refused when its type is checked
+    if "at" not in late:
+        raise UsageError(
+            "augment_late without its first epoch",
+            hint="--set augment_late.at=280 of 300 epochs, for example",
+        )
+    return {"augment_late": completed(late, augment)}
+
+
+def completed(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """``table``, completed recursively by the keys of ``defaults`` that it lacks."""
+    tables = {
+        key: completed(table[key], value)
+        for key, value in defaults.items()
+        if isinstance(value, dict) and isinstance(table.get(key), dict)
+    }
+    return {**defaults, **table, **tables}
 
 
 def _method_config(method: str, settings: Any) -> MethodConfig:
@@ -200,7 +223,11 @@ def _unknown_key(noun: str, key: str, known: Iterable[str]) -> UsageError:
 def _typed(hint: Any, value: Any, where: str) -> Any:
     """``value`` converted to the type ``hint``; UsageError with the key if it has another type."""
     origin = get_origin(hint)
-    if hint is Any or origin in {dict, Mapping} or _is_mapping(hint):
+    if hint is Any:
+        return value
+    if origin in {dict, Mapping} or _is_mapping(hint):
+        if not isinstance(value, dict):
+            raise _mismatch(where, "a table", value)
         return value
     if is_dataclass(hint):
         if not isinstance(value, dict):

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from distill.data.auto_anchor import with_anchors
-from distill.data.loader import Batches, TrainingImages, find_unlabelled, open_datasets, open_disk_cache
+from distill.data.loader import Batches, find_unlabelled, open_datasets, open_disk_cache
+from distill.data.training_images import TrainingImages
 from distill.method import FollowsProgress
 from distill.qat.initialization import Calibrate
 from distill.recipe import Recipe
@@ -135,6 +136,7 @@ def _train(
         threads=recipe.loader_threads,
         share=(distributed.rank(), distributed.world_size()),
         labelled=images.labelled,
+        late=recipe.augment_late,
     )
     _check_cells(batches.batch, recipe.train_hw)
     if recipe.quantisation.family and not run.counters.before and distributed.is_main_process():

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 
 import cv2
 import numpy as np
 
 from distill.data.camera_effects import CameraEffects, through_camera
+from distill.data.mixup import MixUp, blend
 from distill.data.paste import Paste, paste_objects
 from distill.data.sample import Image, Sample, quarter_turn
 
@@ -39,6 +41,7 @@ class Augment:
         min_px: A box whose longer side is below this many pixels is dropped.
         turn: Probability that a sample is turned by 90 degrees, left or right: vertical signal heads become
             horizontal.
+        mixup: Another sample, blended with a sample.
         paste: Objects of other images, pasted into a sample.
         camera: Effects of camera and weather.
     """
@@ -54,8 +57,22 @@ class Augment:
     visible: float = 0.7
     min_px: float = 3.0
     turn: float = 0.0
+    mixup: MixUp = field(default_factory=MixUp)
     paste: Paste = field(default_factory=Paste)
     camera: CameraEffects = field(default_factory=CameraEffects)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateAugment(Augment):
+    """The ``[augment_late]`` table: how samples vary in the last epochs, e.g. without mosaic.
+
+    In a recipe, a key that the table lacks has its value of ``[augment]``.
+
+    Attributes:
+        at: First epoch, from 0, whose samples vary like this; 0 for never.
+    """
+
+    at: int = 0
 
 
 def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -82,17 +99,18 @@ def compose(
         augment: How samples vary.
         rng: Source of randomness.
         pad: Grey level outside of the images.
-        among: Images of which a mosaic draws three more; None for all of them.
+        among: Images of which mosaic, MixUp and copy-paste draw more; None for all of them.
     """
     among = among or range(len(images))
     # Effects that are off draw no random numbers, so that older runs repeat to the bit.
     turn = bool(augment.turn) and rng.random() < augment.turn
     hw = hw[::-1] if turn else hw
-    if rng.random() < augment.mosaic:
-        others = rng.integers(among.start, among.stop, 3)
-        sample = _mosaic([images[i] for i in (index, *map(int, others))], hw, augment, rng, pad)
-    else:
-        sample = cut(images[index], hw, augment, rng, pad)
+    window = partial(_window_of, images, hw=hw, augment=augment, rng=rng, pad=pad, among=among)
+    sample = window(index)
+    if augment.mixup.share and rng.random() < augment.mixup.share:
+        other = int(rng.integers(among.start, among.stop))
+        weight = float(rng.beta(augment.mixup.alpha, augment.mixup.alpha))
+        sample = blend(sample, window(other), weight)
     if turn:
         sample = quarter_turn(sample, clockwise=bool(rng.random() < 0.5))
     if augment.paste.share and rng.random() < augment.paste.share:
@@ -101,6 +119,23 @@ def compose(
     if augment.camera.any:
         image = through_camera(image, augment.camera, rng)
     return Sample(image, sample.class_id, sample.xyxy)
+
+
+def _window_of(
+    images: Sequence[Sample],
+    index: int,
+    *,
+    hw: tuple[int, int],
+    augment: Augment,
+    rng: np.random.Generator,
+    pad: int,
+    among: range,
+) -> Sample:
+    """A mosaic with an image, or a window of that image alone."""
+    if rng.random() < augment.mosaic:
+        others = rng.integers(among.start, among.stop, 3)
+        return _mosaic([images[i] for i in (index, *map(int, others))], hw, augment, rng, pad)
+    return cut(images[index], hw, augment, rng, pad)
 
 
 def cut(sample: Sample, hw: tuple[int, int], augment: Augment, rng: np.random.Generator, pad: int) -> Sample:

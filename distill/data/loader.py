@@ -5,13 +5,12 @@ The content of a batch is a pure function of the seed, the epoch and its positio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -19,21 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill.data.augment import Augment, compose, generator
+from distill.data.augment import Augment, LateAugment, compose, generator
 from distill.data.bounded_map import bounded_map
 from distill.data.disk_cache import DiskCache, default_folder
 from distill.data.sample import Sample
-from distill.data.scaled_images import ScaledImages
 from distill.recipe import Recipe
 from edgestill.boxes import xyxy_to_cxcywh
-from edgestill.dataset import Dataset, Labels, images_under, say_remarks
+from edgestill.dataset import Dataset, images_under
 from edgestill.dataset_files.image_source import SourceFilter, source_of
 from edgestill.errors import DataError, UsageError
 from edgestill.files import resolved
-from edgestill.progress import track
 from edgestill.spec import ModelSpec
 
 PREFETCH_BATCHES = 3
+NEVER = LateAugment()
 ORDER = 0xFFFFFFFF  # sample index whose generator orders an epoch; no data set is that long
 
 
@@ -130,72 +128,6 @@ def find_unlabelled(folders: Sequence[Path], datasets: Sequence[Dataset]) -> lis
     return found
 
 
-class TrainingImages(Sequence[Sample]):
-    """The training splits of some data sets, scaled as the letterbox scales them, without its border.
-
-    Args:
-        datasets: With the same classes.
-        spec: Says the input size.
-        cache_mib: Memory for decoded images.
-        disk: Disk cache of decoded images, or None.
-        unlabelled: Images without labels; they follow the labelled ones.
-        repeat: How often an epoch has the labelled images of a source; once if it is not named.
-
-    Attributes:
-        labelled: Number of labelled images, repetitions included.
-    """
-
-    def __init__(
-        self,
-        datasets: Sequence[Dataset],
-        spec: ModelSpec,
-        *,
-        cache_mib: int,
-        disk: DiskCache | None = None,
-        unlabelled: Sequence[Path] = (),
-        repeat: Mapping[str, int] = MappingProxyType({}),
-    ) -> None:
-        found = [
-            (dataset, path)
-            for dataset in datasets
-            for path in dataset.images("train")
-            for _ in range(repeat.get(source_of(path), 1))
-        ]
-        self.labelled = len(found)
-        nothing = Labels(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
-        self._labels = _Labels(
-            [dataset.labels(path) for dataset, path in track(found, "reading labels", len(found))]
-            + [nothing] * len(unlabelled)
-        )
-        say_remarks(*datasets)
-        paths = [*(path for _, path in found), *unlabelled]
-        self._images = ScaledImages(paths, spec, name="training", memory_mib=cache_mib, disk=disk)
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # no slices: one image each
-        image, labels = self._images[index].image_bgr, self._labels[index]
-        height, width = image.shape[:2]
-        xyxy = np.clip(
-            labels.xyxy_px((height, width)), 0, np.array([width, height, width, height], np.float32)
-        )
-        return Sample(image, labels.class_id, np.asarray(xyxy, np.float32))
-
-
-class _Labels:
-    """The labels of many images in three arrays instead of three objects an image."""
-
-    def __init__(self, labels: Sequence[Labels]) -> None:
-        self._starts = np.cumsum([0, *map(len, labels)])
-        self._class_id = np.concatenate([one.class_id for one in labels])
-        self._cxcywh = np.concatenate([one.cxcywh for one in labels])
-
-    def __getitem__(self, index: int) -> Labels:
-        part = slice(*self._starts[index : index + 2])
-        return Labels(self._class_id[part], self._cxcywh[part])
-
-
 class Batches:
     """Samples of an epoch in batches, prefetched by a pool of threads. Use it as a context manager.
 
@@ -207,12 +139,13 @@ class Batches:
         images: Source of the samples.
         spec: Contract of the network at the size of the samples.
         augment: Augmentation parameters.
+        late: Those of the last epochs.
         batch: Images a step, of all processes together.
         seed: Of order and augmentation.
         threads: Number of prefetching threads.
         share: Number of this process, counted from 0, and how many there are.
         labelled: How many of the images are labelled, those at the front; None for all. The others are
-            spread evenly over an epoch, and no mosaic mixes the two.
+            spread evenly over an epoch, and no mosaic or blend mixes the two.
 
     Attributes:
         batch: Images a step; fewer than requested if there are not enough images.
@@ -232,11 +165,13 @@ class Batches:
         threads: int,
         share: tuple[int, int] = (0, 1),
         labelled: int | None = None,
+        late: LateAugment = NEVER,
     ) -> None:
         self._images = images
         self._labelled = len(images) if labelled is None else labelled
         self._spec = spec
         self._augment = augment
+        self._late = late
         self._seed = seed
         self._part, parts = share
         if batch % parts:
@@ -298,7 +233,8 @@ class Batches:
         hw, pad = self._spec.input_hw, self._spec.pad_value
         ends = (0, self._labelled, len(self._images))
         among = range(*(ends[:2] if index < self._labelled else ends[1:]))
-        sample = compose(self._images, index, hw, self._augment, rng=rng, pad=pad, among=among)
+        augment = self._late if 0 < self._late.at <= epoch else self._augment
+        sample = compose(self._images, index, hw, augment, rng=rng, pad=pad, among=among)
         rgb = self._spec.pixel_order == "rgb"
         image = cv2.cvtColor(sample.image_bgr, cv2.COLOR_BGR2RGB) if rgb else sample.image_bgr
         boxes = xyxy_to_cxcywh(sample.xyxy) / np.array([hw[1], hw[0], hw[1], hw[0]], np.float32)

@@ -103,6 +103,29 @@ def _moments(maps: Tensor, *, normalise: bool) -> tuple[Tensor, Tensor]:
     return centre, torch.rsqrt((square - centre**2).clamp(min=0) + EPS)
 
 
+def correlation_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the channels' correlation matrices, image by image.
+
+    The matrix of an image has Pearson's r of every two channels over the cells: with deviations d from the
+    channels' means, r = sum(d_i * d_j) / (h * w * s_i * s_j), where s^2 is the variance plus 1e-5. It does
+    not depend on the scale and the mean of a channel; a channel that is constant has no correlation.
+
+    Args:
+        student: ``[B, C, h, w]``.
+        teacher: ``[B, C, h, w]``.
+    """
+    ours, theirs = (_correlations(maps.flatten(2)) for maps in (student, teacher))
+    return F.mse_loss(ours, theirs)
+
+
+def _correlations(maps: Tensor) -> Tensor:
+    """Correlation matrices ``[B, C, C]`` of maps ``[B, C, n]``."""
+    deviations = maps - maps.mean(-1, keepdim=True)
+    variance = deviations.square().mean(-1, keepdim=True)
+    scaled = deviations * torch.rsqrt(variance + EPS) / maps.shape[-1] ** 0.5
+    return torch.matmul(scaled, scaled.mT)
+
+
 def standard_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Half the mean squared difference of standardised maps, as in PKD.
 

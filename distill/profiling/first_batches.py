@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import count, islice
 
-from distill.data.loader import Batch, Batches, TrainingImages
+from distill.data.loader import Batch, Batches
+from distill.data.training_images import TrainingImages
 from distill.training.setup import TrainingRun
 
 

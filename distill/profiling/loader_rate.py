@@ -41,7 +41,8 @@ import numpy as np
 
 from distill.data.bounded_map import bounded_map
 from distill.data.disk_cache import DiskCache
-from distill.data.loader import Batches, TrainingImages, open_datasets
+from distill.data.loader import Batches, open_datasets
+from distill.data.training_images import TrainingImages
 from distill.profiling.loader_frames import write_frames
 from distill.recipe import Recipe
 from distill.recipe_toml import load_recipe

@@ -24,7 +24,8 @@ prepare_process()  # as `edgestill distill` does, before torch is imported
 
 import torch
 
-from distill.data.loader import Batch, TrainingImages, open_datasets
+from distill.data.loader import Batch, open_datasets
+from distill.data.training_images import TrainingImages
 from distill.profiling.first_batches import first_batches
 from distill.recipe import Recipe
 from distill.recipe_toml import load_recipe

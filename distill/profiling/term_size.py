@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.data.loader import Batch, TrainingImages, open_datasets
+from distill.data.loader import Batch, open_datasets
+from distill.data.training_images import TrainingImages
 from distill.models.feature_hooks import forward_features
 from distill.profiling.first_batches import first_batches
 from distill.recipe import METHODS, MethodConfig, Recipe

@@ -24,7 +24,8 @@ import edgestill
 from distill.data.loader import open_datasets
 from distill.recipe import Recipe
 from distill.recipe_toml import build_recipe
-from distill.study.grid import NO_TEACHER, Cell, Study
+from distill.study.formatting import NO_TEACHER
+from distill.study.grid import Cell, Study
 from distill.study.process import CELL, DETECTIONS, ERROR, HINT, SCORE, folder_lock
 from distill.study.scoring import (
     choose_split,

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from distill.recipe import METHODS, Recipe
-from distill.recipe_toml import build, build_recipe, override, read_recipe, read_toml, split_setting
-from distill.study.sweep import NAME, applies, check_sweep, dotted, put, short_text
+from distill.recipe_toml import build_recipe
+from distill.study.formatting import NO_TEACHER
+from distill.study.paper import PaperTable
+from distill.study.sweep import NAME, applies, put, short_text
 from edgestill.errors import UsageError, unknown_name
-
-FOLDER = Path(__file__).parent.parent / "studies"
 
 #: The control arms, as settings of the recipe.
 CONTROLS: Mapping[str, Mapping[str, Any]] = {
@@ -29,7 +29,6 @@ CONTROLS: Mapping[str, Mapping[str, Any]] = {
     "random-teacher": {"teaching": "random"},  # by the recipe's own methods
     "shuffled-teacher": {"teaching": "shuffled"},
 }
-NO_TEACHER = "-"
 
 Weights = Literal["last", "best"]
 
@@ -60,6 +59,7 @@ class Study:
         arm: Settings of the recipe by arm; ``methods`` there replaces the recipe's.
         teachers: Weights by the name in the table; empty for the recipe's one teacher.
         students: Architecture, or a table ``[student]``, by name; empty for the recipe's one student.
+        pairs: Students and teachers that are trained together; empty for all combinations.
         settings: Settings of the recipe for all arms.
         sweep: Values by key of the recipe, dotted or as nested tables; ``methods.X.*`` applies to the arms
             with method X.
@@ -71,6 +71,7 @@ class Study:
         resample: What the bootstrap draws: single ``images``, or ``sequences`` of them, whose images are not
             independent; see ``distill.study.sequences``.
         primary: Classes whose mean AP50-95 is the primary figure; empty for mAP50-95 of all classes.
+        paper: Tables of a paper that the study's rows are shown beside.
     """
 
     recipe: Any
@@ -79,6 +80,7 @@ class Study:
     arm: Mapping[str, Any] = field(default_factory=dict)
     teachers: Mapping[str, Any] = field(default_factory=dict)
     students: Mapping[str, Any] = field(default_factory=dict)
+    pairs: tuple[tuple[str, str], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     sweep: Mapping[str, Any] = field(default_factory=dict)
     against: tuple[str, ...] = ("none",)
@@ -87,6 +89,7 @@ class Study:
     resamples: int = 2000
     resample: Literal["images", "sequences"] = "images"
     primary: tuple[str, ...] = ()
+    paper: tuple[PaperTable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -125,82 +128,15 @@ class Cell:
         return f"{self.arm}, {self.pair}, seed {self.seed}"
 
 
-def study_names() -> list[str]:
-    """The studies that ship with the project."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
-
-
-def load_study(
-    name: str, settings: Sequence[str] = (), data: Sequence[str] = (), against: Sequence[str] = ()
-) -> tuple[str, Study, list[Cell]]:
-    """Read a study.
-
-    Args:
-        name: A shipped study, or a TOML file.
-        settings: ``key=value``; a key of a study (``seeds``, ``arms``, ``arm.X``, ``teachers.X``, ``sweep.X``
-            with a dotted key of the recipe, in quotes or not) changes the study, any other one the recipe of
-            all arms.
-        data: ``data.yaml`` files that replace the recipe's.
-        against: Additional reference arms.
-
-    Returns:
-        Its name, the study, and its cells ordered by seed, so that a table is complete after each seed.
-
-    Raises:
-        UsageError: There is no such study, or it or one of its recipes is invalid.
-    """
-    path = Path(name)
-    if path.suffix != ".toml":
-        path = FOLDER / f"{name}.toml"
-        if not path.is_file():
-            raise unknown_name("study", name, study_names())
-    table = read_toml(path, f"shipped studies: {', '.join(study_names())}")
-    keys = {f.name for f in fields(Study)}
-    own = [setting for setting in settings if split_setting(setting)[0][0] in keys]
-    for setting in own:
-        override(table, setting)
-    if isinstance(table.get("sweep"), dict):
-        table["sweep"] = dotted(table["sweep"])
-    study = build(Study, table, "study")
-    study = replace(study, against=_references(study, against))
-    base = _base(study, [s for s in settings if s not in own], data)
-    return path.stem, study, _cells(study, base)
-
-
-def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
-    """The cells of some arms; an arm's name stands for all its values of a sweep."""
-    arms = list(dict.fromkeys(cell.arm for cell in cells))
-    plain = {arm.partition(" ")[0] for arm in arms}
-    for name in only:
-        if name not in arms and name not in plain:
-            raise unknown_name("arm", name, [*arms, *plain])
-    return [cell for cell in cells if not only or {cell.arm, cell.arm.partition(" ")[0]} & set(only)]
-
-
-def _base(study: Study, settings: Sequence[str], data: Sequence[str]) -> dict[str, Any]:
-    """The recipe that all arms start from, as a table."""
-    if not isinstance(study.recipe, (str, dict)):
-        raise UsageError(
-            f"recipe = {study.recipe!r} in the study", hint="a recipe's name, or a table [recipe]"
-        )
-    table = read_recipe(study.recipe)[1] if isinstance(study.recipe, str) else deepcopy(study.recipe)
-    table = _merged(table, study.settings)
-    for setting in settings:
-        override(table, setting)
-    if data:
-        table["data"] = list(data)
-    if study.weights == "last":
-        table["patience"] = 0  # all arms train for the same number of epochs
-    return table
-
-
-def _cells(study: Study, base: Mapping[str, Any]) -> list[Cell]:
-    _check(study)
+def make_cells(study: Study, base: Mapping[str, Any]) -> list[Cell]:
+    """The cells of a study in order; ``base`` is the table of the recipe that all arms start from."""
     made: dict[Path, Cell] = {}
     for seed, (student, shape), (teacher, weights), (arm, change) in product(
         study.seeds, _students(study), _teachers(study, base), _arms(study, base)
     ):
-        table = _merged(_merged(base, {**shape, **weights}), change)
+        if study.pairs and (student, teacher) not in study.pairs:
+            continue
+        table = merged(merged(base, {**shape, **weights}), change)
         table["seed"] = seed
         recipe = build_recipe(arm, table)
         cell = Cell(
@@ -242,7 +178,7 @@ def _arms(study: Study, base: Mapping[str, Any]) -> list[tuple[str, dict[str, An
     found = []
     for name in study.arms:
         change = _arm(study, base, name)
-        methods = _merged(base, change).get("methods", {})
+        methods = merged(base, change).get("methods", {})
         applicable = [key for key in study.sweep if applies(key, methods)]
         for values in product(*(study.sweep[key] for key in applicable)):
             swept: dict[str, Any] = deepcopy(change)
@@ -272,50 +208,23 @@ def _arm(study: Study, base: Mapping[str, Any], name: str) -> dict[str, Any]:
         return deepcopy(dict(CONTROLS[name]))
     if name in METHODS.names():
         return {"methods": {name: {}}}
-    raise unknown_name("arm", name, _known(study))
+    raise unknown_name("arm", name, known_arms(study))
 
 
-def _known(study: Study) -> list[str]:
+def known_arms(study: Study) -> list[str]:
+    """The arms that a study can have: its own, the controls, every method."""
     return [*study.arm, *CONTROLS, *METHODS.names()]
 
 
-def _check(study: Study) -> None:
-    """Refuse studies with an empty or ambiguous table."""
-    for key in ("seeds", "arms"):
-        values = getattr(study, key)
-        if not values or len(set(values)) < len(values):
-            raise UsageError(f"{key} = {list(values)} in the study", hint="one or more, all different")
-    for name in study.arm:
-        if name in CONTROLS:
-            raise UsageError(f"[arm.{name}] in the study", hint=f"{name} is a fixed arm: choose another name")
-    for name in (*study.arms, *study.teachers, *study.students):
-        if not NAME.fullmatch(name):
-            raise UsageError(
-                f"the name {name!r} in the study", hint="letters, digits, and . _ + - behind them"
-            )
-    check_sweep(study.sweep)
-
-
-def _references(study: Study, additional: Sequence[str]) -> tuple[str, ...]:
-    """The reference arms: those of the study that are among its arms, and the additional ones."""
-    for name in additional:
-        if name not in study.arms:
-            raise unknown_name("arm of this study", name, study.arms)
-    for name in study.against:
-        if name not in _known(study):
-            raise unknown_name("arm", name, _known(study))
-    return tuple(dict.fromkeys(name for name in (*study.against, *additional) if name in study.arms))
-
-
-def _merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """``table`` with the values of ``change``, table by table; ``methods`` is replaced as a whole."""
-    merged = deepcopy(dict(table))
+    result = deepcopy(dict(table))
     for key, value in change.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "methods":
-            merged[key] = _merged(merged[key], value)
+        if isinstance(value, dict) and isinstance(result.get(key), dict) and key != "methods":
+            result[key] = merged(result[key], value)
         else:
-            merged[key] = deepcopy(value)
-    return merged
+            result[key] = deepcopy(value)
+    return result
 
 
 def by_student_and_teacher(cells: Sequence[S]) -> Iterator[tuple[tuple[str, str], list[S]]]:

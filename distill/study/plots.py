@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.study.grid import NO_TEACHER, Cell, by_student_and_teacher
+from distill.study.formatting import NO_TEACHER
+from distill.study.grid import Cell, by_student_and_teacher
 from distill.study.summary import ArmRow
 from distill.training.run_folder import HISTORY
 from edgestill.drawing.class_names import plot_names, plot_text

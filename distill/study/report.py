@@ -8,6 +8,7 @@ from typing import Any
 
 from distill.plots.training import MAX_NAMED
 from distill.study.grid import Cell, Study
+from distill.study.paper import paper_text, paper_values
 from distill.study.plots import plot_arms, plot_classes, plot_learning
 from distill.study.process import LOCK
 from distill.study.run import finished_cells
@@ -46,6 +47,7 @@ def report(
         "failed": dict(failed),
         "rows": [],
         "tests": [],
+        "paper": [],
         "files": [],
     }
     tables: list[Path] = []
@@ -54,11 +56,14 @@ def report(
         comparisons = compare(scored, out, study)
         teachers = teacher_rows([cell for cell, _ in scored], result["split"], out, study.primary)
         lines = [*teachers, *rows]
-        text = markdown(name, study, scored, lines, comparisons)
-        tables = [*write_tables(out, text, scored, lines, comparisons), *_plots(study, scored, rows, out)]
+        text = markdown(name, study, scored, lines, comparisons) + paper_text(study.paper, lines)
+        paper = paper_values(study.paper, lines)
+        written = write_tables(out, text, scored, lines, comparisons, paper=paper)
+        tables = [*written, *_plots(study, scored, rows, out)]
         result |= {
             "rows": [arm_row_values(row) for row in lines],
             "tests": [test_values(one) for one in comparisons],
+            "paper": paper,
         }
     result["files"] = [str(path) for path in (out / RESULT, *tables, *_other_files(cells, out))]
     write_json(out / RESULT, {**result, "settings": study, "scores": [cell_values(one) for one in scored]})

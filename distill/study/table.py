@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.plots.training import MAX_NAMED
+from distill.study.formatting import interval, markdown_table, p_value, points, signed
 from distill.study.grid import Study
+from distill.study.paper import NETWORK_UNITS
 from distill.study.summary import METRICS, PRIMARY, SIZED, STRICT, ArmRow, Comparison, Scored, mean, spread
 from edgestill.files import write_bytes
 
@@ -38,15 +40,27 @@ _UNITS = {
 
 
 def write_tables(
-    out: Path, text: str, scored: Sequence[Scored], rows: Sequence[ArmRow], comparisons: Sequence[Comparison]
+    out: Path,
+    text: str,
+    scored: Sequence[Scored],
+    rows: Sequence[ArmRow],
+    comparisons: Sequence[Comparison],
+    *,
+    paper: Sequence[Mapping[str, Any]] = (),
 ) -> list[Path]:
-    """Write ``table.md``, ``table.csv``, ``tests.csv`` and ``cells.csv``; gives their paths."""
+    """Write ``table.md``, ``table.csv``, ``tests.csv``, ``cells.csv``, and ``paper.csv`` if the study has it.
+
+    Returns:
+        Their paths.
+    """
     files = {
         "table.md": text.encode(),
         "table.csv": _csv([arm_row_values(row) for row in rows]),
         "tests.csv": _csv([test_values(one) for one in comparisons]),
         "cells.csv": _csv([cell_values(cell_score) for cell_score in scored]),
     }
+    if paper:
+        files["paper.csv"] = _csv(paper)
     for file, data in files.items():
         write_bytes(out / file, data)
     return [out / file for file in files]
@@ -72,7 +86,12 @@ def markdown(
         listed = ", ".join(f"`{arm}` {_size(hw)}" for arm, hw in sizes.items())
         about += f" Other inputs: {listed}. Teachers have that of the first arm."
     reference = study.against[0] if study.against else ""
-    parts = [f"# {title}", about, _grid(_columns(rows), _lines(rows, comparisons, reference)), _SCORES]
+    parts = [
+        f"# {title}",
+        about,
+        markdown_table(_columns(rows), _lines(rows, comparisons, reference)),
+        _SCORES,
+    ]
     if comparisons:
         parts.append(
             _TESTS.format(
@@ -89,7 +108,7 @@ def markdown(
         for metric in (PRIMARY, *reversed(METRICS)):
             lines = [_test_line(c) for c in comparisons if (c.metric, c.plain_against) == (metric, against)]
             if lines:
-                parts += [f"## {TITLES[metric]} against `{against}`", _grid(TEST_COLUMNS, lines)]
+                parts += [f"## {TITLES[metric]} against `{against}`", markdown_table(TEST_COLUMNS, lines)]
     doubts = dict.fromkeys(doubt for _, score in scored for doubt in score["doubts"])
     if (codes := len({score["code"] for _, score in scored})) > 1:
         doubts[f"the code changed during the study: {codes} versions"] = None
@@ -103,28 +122,29 @@ def _test_line(one: Comparison) -> list[str]:
         one.teacher,
         one.arm,
         str(one.seeds.n),
-        _signed(one.seeds.mean),
-        _interval(one.seeds.low, one.seeds.high),
-        _p(one.seeds.p),
-        _p(one.seeds_holm),
-        _interval(one.images.low, one.images.high),
-        _p(one.images.p),
-        _p(one.images_holm),
+        signed(one.seeds.mean),
+        interval(one.seeds.low, one.seeds.high),
+        p_value(one.seeds.p),
+        p_value(one.seeds_holm),
+        interval(one.images.low, one.images.high),
+        p_value(one.images.p),
+        p_value(one.images_holm),
     ]
 
 
 def _scale(rows: Sequence[ArmRow]) -> str:
     """Parameters, FLOPs, mAP at IoU 0.75 and by COCO's sizes: the columns of the papers' tables."""
-    counts = {"parameters": 1e6, "head_parameters": 1e6, "gflops": 1.0, "head_gflops": 1.0}
     names = ["Parameters, M", "Of the head", "GFLOPs", "Of the head", "mAP75"]
     sizes = [key for key in rows[0].scores if key.startswith(f"{SIZED} ")]
     lines = []
     for row in rows:
-        network = [f"{row.network[key] / unit:.2f}" if row.network else "-" for key, unit in counts.items()]
+        network = [
+            f"{row.network[key] / unit:.2f}" if row.network else "-" for key, unit in NETWORK_UNITS.items()
+        ]
         keys = [key for key in (STRICT, *sizes) if key in row.scores]
-        scores = [_points(row.mean(key), row.spread(key)) for key in keys]
+        scores = [points(row.mean(key), row.spread(key)) for key in keys]
         lines.append([row.student, row.teacher, row.arm, *network, *scores])
-    return _grid(
+    return markdown_table(
         ["Student", "Teacher", "Arm", *names, *(f"mAP {key.removeprefix(SIZED).strip()}" for key in sizes)],
         lines,
     )
@@ -133,10 +153,10 @@ def _scale(rows: Sequence[ArmRow]) -> str:
 def _sources(rows: Sequence[ArmRow]) -> str:
     columns = ["Student", "Teacher", "Arm", *rows[0].sources]
     lines = [
-        [row.student, row.teacher, row.arm, *(_points(mean(v), spread(v)) for v in row.sources.values())]
+        [row.student, row.teacher, row.arm, *(points(mean(v), spread(v)) for v in row.sources.values())]
         for row in rows
     ]
-    return _grid(columns, lines)
+    return markdown_table(columns, lines)
 
 
 def _size(hw: tuple[int, int]) -> str:
@@ -158,46 +178,18 @@ def _per_class(rows: Sequence[ArmRow]) -> list[str]:
 
 def _lines(rows: Sequence[ArmRow], comparisons: Sequence[Comparison], reference: str) -> list[list[str]]:
     deltas = {
-        (c.student, c.teacher, c.arm): _signed(c.seeds.mean)  # over the seeds that both have
+        (c.student, c.teacher, c.arm): signed(c.seeds.mean)  # over the seeds that both have
         for c in comparisons
         if c.metric == "map50_95" and c.plain_against == reference
     }
     lines = []
     for row in rows:
-        shown = {key: _points(row.mean(key), row.spread(key)) for key in row.scores}
+        shown = {key: points(row.mean(key), row.spread(key)) for key in row.scores}
         names = [row.student, row.teacher, row.arm, *([shown[PRIMARY]] if PRIMARY in shown else [])]
         means = [shown["map50"], shown["map50_95"], deltas.get((row.student, row.teacher, row.arm), "")]
         per_class = [shown[key] for key in _per_class(rows)]
         lines.append([*names, *means, *per_class, str(row.epochs), str(len(row.seeds))])
     return lines
-
-
-def _points(middle: float, width: float) -> str:
-    """A fraction in points, with its spread where there is one."""
-    if isnan(middle):
-        return "-"
-    return f"{100 * middle:.1f}" if isnan(width) else f"{100 * middle:.1f} ± {100 * width:.1f}"
-
-
-def _signed(value: float) -> str:
-    return "-" if isnan(value) else f"{100 * value:+.1f}"
-
-
-def _interval(low: float, high: float) -> str:
-    return "-" if isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
-
-
-def _p(value: float) -> str:
-    return "-" if isnan(value) else f"{value:.3f}" if value >= 0.0005 else "< 0.001"
-
-
-def _grid(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; names to the left, numbers to the right. ``|`` in a name is no border."""
-    rule = ["---" if column in {"Student", "Teacher", "Arm"} else "---:" for column in columns]
-    rows = (
-        [" ".join(cell.split()).replace("|", r"\|") for cell in cells] for cells in (columns, rule, *lines)
-    )
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
 def arm_row_values(row: ArmRow) -> dict[str, Any]:
@@ -212,7 +204,7 @@ def arm_row_values(row: ArmRow) -> dict[str, Any]:
     }
     for key in row.scores:
         values |= {f"{key} mean": row.mean(key), f"{key} std": row.spread(key)}
-    return _plain(values)
+    return _plain({**values, **row.network})
 
 
 def cell_values(scored: Scored) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 from distill.checkpoints import native
 from distill.data.loader import open_datasets
 from distill.study.cell import digest_of
-from distill.study.grid import NO_TEACHER, Cell
+from distill.study.formatting import NO_TEACHER
+from distill.study.grid import Cell
 from distill.study.scoring import evaluate_checkpoint, network_values, score_values
 from distill.study.summary import ArmRow, arm_row, with_primary
 from distill.teacher import weights_path

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.recipe import METHODS, MethodConfig, Recipe
+from distill.recipe_toml import completed
 from edgestill.errors import UsageError
 from edgestill.files import read_json, to_json_text
 from edgestill.progress import say
@@ -133,10 +134,10 @@ def check_formulas(stored: Mapping[str, int], recipe: Recipe, folder: Path) -> N
 
 def _with_defaults(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A stored recipe with all keys of today, also those of its methods."""
-    whole = _merged(Recipe(name="").to_json(), stored)
+    whole = completed(stored, Recipe(name="").to_json())
     known = set(METHODS.names())
     methods = {
-        name: _merged(_plain(MethodConfig(config=METHODS.load(name).Config())), table)
+        name: completed(table, _plain(MethodConfig(config=METHODS.load(name).Config())))
         for name, table in whole["methods"].items()
         if name in known
     }
@@ -146,16 +147,6 @@ def _with_defaults(stored: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> dict[str, Any]:
     table: dict[str, Any] = json.loads(to_json_text(value))
     return table
-
-
-def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """``given``, completed recursively by the keys of ``defaults`` that it lacks."""
-    tables = {
-        key: _merged(value, given[key])
-        for key, value in defaults.items()
-        if isinstance(value, dict) and isinstance(given.get(key), dict)
-    }
-    return {**defaults, **given, **tables}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,6 +16,7 @@ OptimiserKind = Literal["sgd", "adamw"]
 _RANGES = {
     "lr": (1e-12, 100.0),
     "final": (0.0, 1000.0),
+    "flat": (0.0, 1.0),
     "momentum": (0.0, 0.9999),
     "weight_decay": (0.0, 100.0),
     "warmup_epochs": (0.0, 1e6),
@@ -40,6 +41,7 @@ class OptimiserConfig:
         lr: Learning rate after the warm-up.
         final: Final learning rate as a fraction of ``lr``.
         shape: Decay of the learning rate: ``cosine`` or ``linear``.
+        flat: Fraction of the training before the decay begins. RTMDet's "flat-cosine" is ``cosine`` with 0.5.
         momentum: Momentum after the warm-up; for AdamW the first beta.
         weight_decay: Weight decay; applied to convolution weights only.
         warmup_epochs: Length of the warm-up in epochs; may be fractional.
@@ -54,6 +56,7 @@ class OptimiserConfig:
     lr: float = 0.01
     final: float = 0.05
     shape: DecayShape = "cosine"
+    flat: float = 0.0
     momentum: float = 0.937
     weight_decay: float = 5e-4
     warmup_epochs: float = 2.0
@@ -85,24 +88,35 @@ class Rates:
     momentum: float
 
 
-def decay(shape: DecayShape, final: float, done: float) -> float:
-    """Decay factor after the fraction ``done`` of the training, in [0, 1]: from 1 down to ``final``."""
+def decay(shape: DecayShape, final: float, done: float, flat: float = 0.0) -> float:
+    """Decay factor after the fraction ``done`` of the training, in [0, 1]: from 1 down to ``final``.
+
+    Args:
+        shape: Of the decay.
+        final: The last value.
+        done: In [0, 1].
+        flat: The fraction until which the factor stays 1, in [0, 1].
+    """
+    if done <= flat:
+        return 1.0
+    done = (done - flat) / (1 - flat)
     left = (1 + cos(pi * done)) / 2 if shape == "cosine" else 1 - done
     return final + (1 - final) * left
 
 
 def rates(optimiser: OptimiserConfig, step: int, steps_per_epoch: int, epochs: int) -> Rates:
     """Learning rates and momentum of a step; steps count from 0 over all epochs."""
-    lr = optimiser.lr * decay(optimiser.shape, optimiser.final, step / (steps_per_epoch * epochs))
+    done = step / (steps_per_epoch * epochs)
+    lr = optimiser.lr * decay(optimiser.shape, optimiser.final, done, optimiser.flat)
     warmup = round(optimiser.warmup_epochs * steps_per_epoch)
     if step >= warmup:
         return Rates(lr=lr, bias_lr=lr, momentum=optimiser.momentum)
-    done = step / warmup
+    risen = step / warmup
     start, span = optimiser.warmup_momentum, optimiser.momentum - optimiser.warmup_momentum
     return Rates(
-        lr=lr * done,
-        bias_lr=optimiser.warmup_bias_lr + (lr - optimiser.warmup_bias_lr) * done,
-        momentum=start + span * done,
+        lr=lr * risen,
+        bias_lr=optimiser.warmup_bias_lr + (lr - optimiser.warmup_bias_lr) * risen,
+        momentum=start + span * risen,
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from distill.study import cell
-from distill.study.grid import study_names
+from distill.study.study_file import study_names
 from edgestill.cli.main import main
 from edgestill.cli.verbs import study
 

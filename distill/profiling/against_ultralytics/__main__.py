@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,12 +14,17 @@ import distill.profiling.against_ultralytics
 from devices.detect import detect
 from devices.software import versions
 from distill.profiling.against_ultralytics.arms import make_arms, peer_versions
-from distill.profiling.against_ultralytics.compare import OURS, alternate, summary
+from distill.profiling.against_ultralytics.compare import OURS, TrainingSpeed, alternate, kept, summary
+from distill.profiling.against_ultralytics.neighbours import beside
 from distill.profiling.against_ultralytics.setting import ComparisonSettings, write_images, write_teacher
 from edgestill.errors import ToolchainError, UsageError
 from edgestill.files import to_json_text
 
+BUSY = ", busy"
 LIBRARIES = ("torch", "openvino", "opencv-python")
+
+
+Outcomes = Mapping[str, Sequence[TrainingSpeed]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,15 +59,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
         write_teacher(setting, folder / "teacher")
         arms = make_arms(setting, folder / "teacher", args.peer_python, folder)
-        outcomes = alternate(arms, args.rounds, folder)
+        # Quiet and busy trainings take turns, because the machine's speed changes in the course of minutes.
+        disturbed = {f"{name}{BUSY}": beside(run, args.busy) for name, run in arms.items() if args.busy}
+        outcomes = alternate({**arms, **disturbed}, args.rounds, folder)
     machine = detect()
     return {
         "pair": f"{args.student}u <- {args.teacher}u",
         **{key: getattr(args, key) for key in ("size", "batch", "images", "epochs", "rounds")},
+        "busy_processes": args.busy,
         "machine": {"title": machine.title, "system": machine.system, "cpu": machine.cpu},
         "versions": {OURS: versions(LIBRARIES), "ultralytics": theirs},
-        **summary(outcomes),
+        **_by_load({name: outcomes[name] for name in arms}, {name: outcomes[name] for name in disturbed}),
     }
+
+
+def _by_load(quiet: Outcomes, busy: Outcomes) -> dict[str, Any]:
+    """The summary of the quiet trainings, and that of the busy ones if there are some."""
+    result = summary(quiet)
+    if busy:
+        plain = {name.removesuffix(BUSY): several for name, several in busy.items()}
+        result["busy"] = {**summary(plain), "of_quiet_speed": kept(quiet, plain)}
+    return result
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -84,6 +101,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "images": (160, "images of the data to train on, at most"),
         "epochs": (3, "epochs of each training, 2 or more; the first does not count"),
         "rounds": (3, "how often all trainings run"),
+        "busy": (0, "processes in an endless loop beside a second training of each kind; 0: none"),
         "threads": (0, "threads of the networks' arithmetic; 0: as many as there are cores"),
     }
     for flag, (default, text) in counts.items():
@@ -92,7 +110,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     args = parser.parse_args(argv)
     for flag in counts:
-        least = {"epochs": 2, "threads": 0}.get(flag, 1)
+        least = {"epochs": 2, "threads": 0, "busy": 0}.get(flag, 1)
         if getattr(args, flag) < least:
             raise UsageError(f"--{flag} {getattr(args, flag)}", hint=f"{least} or more")
     return args

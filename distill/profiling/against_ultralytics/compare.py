@@ -74,5 +74,17 @@ def summary(outcomes: Mapping[str, Sequence[TrainingSpeed]]) -> dict[str, Any]:
     }
 
 
+def kept(
+    quiet: Mapping[str, Sequence[TrainingSpeed]], busy: Mapping[str, Sequence[TrainingSpeed]]
+) -> dict[str, Any]:
+    """The part of its quiet speed that each arm keeps beside busy processes, within each round."""
+    return {
+        name: _median_and_all(
+            [beside.speed / alone.speed for beside, alone in zip(busy[name], several, strict=True)]
+        )
+        for name, several in quiet.items()
+    }
+
+
 def _median_and_all(values: Sequence[float]) -> dict[str, Any]:
     return {"median": round(median(values), 2), "by_round": [round(value, 2) for value in values]}

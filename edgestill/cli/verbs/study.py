@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train the cells that are not finished, and write the tables. A repeated command continues the study."""
-    from distill.study.grid import load_study, select  # noqa: PLC0415 (imports torch)
+    from distill.study.study_file import load_study, select  # noqa: PLC0415 (imports torch)
     from edgestill.errors import UsageError  # noqa: PLC0415
 
     if args.jobs < 0 or (args.jobs and args.engine == "ray"):

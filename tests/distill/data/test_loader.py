@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,13 +18,14 @@ from distill.data.disk_cache import DiskCache, ScaledImage
 from distill.data.loader import (
     Batch,
     Batches,
-    TrainingImages,
     collate,
     find_unlabelled,
     open_datasets,
     open_disk_cache,
 )
+from distill.data.mixup import MixUp
 from distill.data.sample import Sample
+from distill.data.training_images import TrainingImages
 from distill.recipe import Recipe
 from edgestill.errors import DataError, UsageError
 from edgestill.spec import ModelSpec
@@ -299,6 +301,16 @@ def test_no_mosaic_mixes_labelled_and_unlabelled_images() -> None:
         for grey, images in greys.items():
             assert set(images.unique().tolist()) <= {grey, SPEC.pad_value}
         assert set(batch.targets[:, 0].tolist()) <= set(batch.labelled.nonzero().flatten().tolist())
+
+
+def test_no_blend_mixes_labelled_and_unlabelled_images() -> None:
+    blended = replace(PLAIN, mixup=MixUp(share=1))
+    loader = Batches(unlabelled_at_the_end(6, 12), SPEC, blended, batch=4, seed=0, threads=2, labelled=6)
+    for batch in all_of(loader, 0):
+        assert batch.labelled is not None
+        # grey 100 and 200, and the border's level between them
+        assert int(batch.images[batch.labelled].max()) <= SPEC.pad_value
+        assert int(batch.images[~batch.labelled].min()) >= SPEC.pad_value
 
 
 def test_unlabelled_images_change_with_the_epoch_and_not_with_a_resume() -> None:

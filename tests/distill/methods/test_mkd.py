@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from distill.method import NetworkOutputs, StudentTeacherInfo
 from distill.methods import cwd, mkd, pkd
+from distill.methods._maps import correlation_distance
 
 OneLevel = Callable[..., StudentTeacherInfo]
 NO_TARGETS = torch.zeros(0, 6)
@@ -293,3 +297,61 @@ def test_true_boxes_make_no_difference(one_level: OneLevel) -> None:
         values.append(loss(*views, targets))
     for part, value in values[0].items():
         assert torch.equal(value, values[1][part])
+
+
+# --- the text's reading of alignment: correlations of the channels
+
+
+def correlations(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pearson's r of every two channels of ``[B, C, h, w]``, pair by pair, from its definition."""
+    batch, channels = maps.shape[:2]
+    found = np.zeros((batch, channels, channels))
+    for image in range(batch):
+        for i, j in product(range(channels), repeat=2):
+            a, b = maps[image, i].ravel(), maps[image, j].ravel()
+            covariance = sum((x - a.mean()) * (y - b.mean()) for x, y in zip(a, b, strict=True)) / len(a)
+            found[image, i, j] = covariance / (a.std() * b.std())
+    return found
+
+
+def aligned(student: Tensor, teacher: Tensor, pair: StudentTeacherInfo) -> Tensor:
+    settings: dict[str, Any] = {"multi_scale": 0, "masked": 0, "align_by": "correlation"}
+    (value,) = terms(pair, student, teacher, **settings).values()
+    return value
+
+
+def test_aligned_correlations_are_those_of_the_definition(one_level: OneLevel) -> None:
+    student, teacher = maps(0, 2, 4, 5, 6), 3 * maps(1, 2, 4, 5, 6) - 2
+    theirs, ours = (correlations(x.double().numpy()) for x in (teacher, student))
+    np.testing.assert_allclose(ours[0], np.corrcoef(student[0].reshape(4, -1)), atol=1e-6)
+    value = float(aligned(student, teacher, one_level(4)))
+    assert value == pytest.approx(np.mean((theirs - ours) ** 2), rel=1e-4)
+
+
+def test_two_channels_that_agree_and_two_that_oppose() -> None:
+    ramp = torch.arange(6.0).view(1, 1, 2, 3)
+    agree, oppose = torch.cat((ramp, ramp), 1), torch.cat((ramp, -ramp), 1)
+    # r is 1 on the diagonal of both; beside it 1 and -1, so two of four squares are 4
+    assert float(correlation_distance(agree, oppose)) == pytest.approx(2, abs=1e-4)
+
+
+def test_scale_and_mean_of_a_channel_do_not_change_its_correlations(one_level: OneLevel) -> None:
+    student, teacher = maps(0, 2, 3, 8, 8), maps(1, 2, 3, 8, 8)
+    moved = (
+        student * torch.tensor([0.5, 2.0, 7.0])[:, None, None] + torch.tensor([1.0, -4.0, 0.0])[:, None, None]
+    )
+    before, after = (float(aligned(x, teacher, one_level(3))) for x in (student, moved))
+    assert after == pytest.approx(before, rel=1e-3)
+    assert float(aligned(moved, student, one_level(3))) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 4)])
+def test_constant_channels_have_no_correlation_and_a_finite_gradient(
+    one_level: OneLevel, size: tuple[int, int]
+) -> None:
+    student = torch.full((2, 3, *size), 5.0, requires_grad=True)
+    value = aligned(student, maps(1, 2, 3, *size), one_level(3))
+    value.backward()
+    assert value.isfinite()
+    assert student.grad is not None
+    assert student.grad.isfinite().all()

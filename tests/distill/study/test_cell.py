@@ -11,9 +11,10 @@ import pytest
 
 from distill.study import cell
 from distill.study.cell import cell_description, digest_of, is_scored, run_cell
-from distill.study.grid import Cell, Study, load_study
+from distill.study.grid import Cell, Study
 from distill.study.process import CELL, DETECTIONS, ERROR, SCORE
 from distill.study.scoring import SplitDetections, choose_split, load_detections, save_detections
+from distill.study.study_file import load_study
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 from edgestill.files import read_json, write_json

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from distill.recipe import Recipe
-from distill.study.grid import load_study
 from distill.study.process import CELL, CellJob
 from distill.study.run import run_cells
+from distill.study.study_file import load_study
 
 pytest.importorskip("ray")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.study.grid import Cell, by_student_and_teacher, load_study, select, study_names
+from distill.study.grid import Cell, by_student_and_teacher
+from distill.study.study_file import load_study, select, study_names
 from edgestill.errors import UsageError
 
 BASE = """
@@ -159,6 +160,7 @@ def test_a_recipe_may_stand_in_the_study(tmp_path: Path) -> None:
         pytest.param(
             ("[0, 1]", "[0]\n[sweep]\nmethods.fgfy.psi = [1]"), "did you mean 'fgfi'?", id="sweep-method"
         ),
+        pytest.param(("[0, 1]", "[0]\nteachers = 3"), "teachers = 3", id="no-table"),
         pytest.param(("[0, 1]", '[0]\n[teachers]\n"../x" = "y"'), "'../x'", id="name"),
     ],
 )

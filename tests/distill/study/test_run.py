@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from distill.study.cell import cell_description, recipe_changes
-from distill.study.grid import Cell, Study, load_study
+from distill.study.grid import Cell, Study
 from distill.study.process import CELL, ERROR, SCORE, CellJob, CellResult
 from distill.study.report import report
 from distill.study.run import combined_error, finished_cells, run_cells
 from distill.study.scoring import SplitDetections
+from distill.study.study_file import load_study
 from edgestill.errors import DataError, ToolchainError, UsageError
 from edgestill.files import read_json, write_json
 from runtime.metrics.coco import Truth

@@ -12,9 +12,10 @@ import torch
 from distill.checkpoints import native
 from distill.models.yolov5 import build, model_spec
 from distill.study import scoring, teachers
-from distill.study.grid import Cell, Study, load_study
+from distill.study.grid import Cell, Study
 from distill.study.report import report
 from distill.study.scoring import SplitDetections
+from distill.study.study_file import load_study
 from distill.study.summary import arm_rows
 from distill.study.table import markdown
 from edgestill.errors import UsageError

@@ -22,7 +22,7 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "killed.py"
 
 @pytest.fixture(scope="module")
 def settings(recipe: Recipe) -> list[str]:
-    """Adapters, trained blocks and random masks: all that a state has to hold."""
+    """Adapters, trained blocks, random masks, blended samples: all that a state has to hold."""
     return [
         f"teacher={recipe.teacher}",
         "input_hw=[96, 160]",
@@ -34,6 +34,9 @@ def settings(recipe: Recipe) -> list[str]:
         "threads=1",
         "device=cpu",
         "methods={fgfi={}, mgd={course='cosine'}}",
+        "optimiser.flat=0.5",
+        "augment.mixup.share=0.5",
+        "augment_late={at=1, mosaic=0.0}",
     ]
 
 

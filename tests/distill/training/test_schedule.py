@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from itertools import pairwise
 
-from distill.training.schedule import OptimiserConfig, decay, method_weight, rates
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill.training.schedule import DecayShape, OptimiserConfig, decay, method_weight, rates
+from edgestill.errors import UsageError
 
 SETTINGS = OptimiserConfig(lr=0.01, final=0.1, warmup_epochs=2, warmup_bias_lr=0.1, warmup_momentum=0.8)
 
@@ -56,3 +62,40 @@ def test_a_term_is_switched_off_in_its_epoch() -> None:
 
 def test_a_training_of_one_epoch_has_its_terms_at_full_strength() -> None:
     assert method_weight("cosine", 0.1, 0, 0, 1) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("shape", ["cosine", "linear"])
+@settings(deadline=None)  # the machine may be busy
+@given(
+    final=st.floats(0, 1),
+    flat=st.floats(0, 0.95),
+    done=st.floats(0, 1),
+)
+def test_a_flat_start_is_the_closed_formula(
+    shape: DecayShape, final: float, flat: float, done: float
+) -> None:
+    """RTMDet's flat-cosine is the one of half a training: 1, then 0.05 + 0.95 * (1 + cos(pi * t)) / 2."""
+    rest = max(0.0, done - flat) / (1 - flat)
+    shrinks = 0.5 * (1 + np.cos(np.pi * rest)) if shape == "cosine" else 1 - rest
+    assert decay(shape, final, done, flat) == pytest.approx(final + (1 - final) * shrinks, abs=1e-12)
+
+
+def test_the_rates_of_a_training_stay_flat_and_fall_in_its_second_half() -> None:
+    settings = OptimiserConfig(lr=0.004, final=0.05, flat=0.5, warmup_epochs=1)
+    of = [rates(settings, step, steps_per_epoch=10, epochs=20).lr for step in range(200)]
+    assert of[:10] == pytest.approx([0.0004 * step for step in range(10)])
+    assert of[10:101] == [0.004] * 91
+    assert of[150] == pytest.approx(0.004 * 0.525)  # halfway down
+    assert all(a > b for a, b in pairwise(of[100:]))
+    assert of[-1] == pytest.approx(0.0002, rel=0.01)
+
+
+def test_a_schedule_that_is_flat_throughout_never_falls() -> None:
+    assert decay("cosine", 0.05, 1.0, 1.0) == 1.0
+    assert decay("cosine", 0.05, 0.0) == 1.0
+
+
+@pytest.mark.parametrize("flat", [-0.1, 1.1])
+def test_a_flat_part_longer_than_the_training_is_refused(flat: float) -> None:
+    with pytest.raises(UsageError, match=r"optimiser\.flat"):
+        OptimiserConfig(flat=flat)

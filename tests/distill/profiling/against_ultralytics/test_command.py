@@ -73,6 +73,18 @@ def test_the_package_runs_as_it_comes_then_with_all_threads_then_in_bf16(
     assert len({job["out"] for job in jobs}) == 6
 
 
+def test_busy_trainings_follow_the_quiet_ones_of_a_round(
+    python: Callable[..., Path], flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--peer-python", str(python()), *flags, "--busy", "1"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["busy_processes"] == 1
+    assert set(result["images_per_s"]) == set(result["busy"]["images_per_s"]) == set(result["setup"])
+    assert result["busy"]["of_quiet_speed"]["edgestill"] == {"median": 1, "by_round": [1, 1]}
+    jobs = [json.loads(line) for line in (tmp_path / "seen").read_text().splitlines()]
+    assert [job["threads"] for job in jobs] == [0, 2, 2] * 4
+
+
 def test_a_python_that_is_not_there_is_a_wrong_flag(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,7 +126,9 @@ def test_a_package_that_cannot_distil_yet_is_refused(
     assert "8.4.75" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", [["--epochs", "1"], ["--rounds", "0"], ["--threads", "-1"]])
+@pytest.mark.parametrize(
+    "wrong", [["--epochs", "1"], ["--rounds", "0"], ["--threads", "-1"], ["--busy", "-1"]]
+)
 def test_numbers_that_make_no_comparison_are_refused(
     wrong: list[str], flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

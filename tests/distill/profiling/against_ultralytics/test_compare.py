@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from distill.profiling.against_ultralytics.compare import OURS, TrainingRun, TrainingSpeed, alternate, summary
+from distill.profiling.against_ultralytics.compare import (
+    OURS,
+    TrainingRun,
+    TrainingSpeed,
+    alternate,
+    kept,
+    summary,
+)
 
 
 def outcome(*images_per_s: float, load: float | None = 0.5) -> TrainingSpeed:
@@ -48,3 +55,8 @@ def test_ratios_are_taken_within_a_round() -> None:
 def test_rounds_that_one_arm_missed_are_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
         summary({OURS: [outcome(0, 30), outcome(0, 10)], "other": [outcome(0, 10)]})
+
+
+def test_what_is_kept_beside_others_is_a_ratio_within_a_round() -> None:
+    quiet, busy = [outcome(0, 30), outcome(0, 10)], [outcome(0, 15), outcome(0, 8)]
+    assert kept({OURS: quiet}, {OURS: busy}) == {OURS: {"median": 0.65, "by_round": [0.5, 0.8]}}
