@@ -88,7 +88,8 @@ def test_the_flags_become_settings_and_the_result_repeats_its_command(
     ("words", "message"),
     [
         pytest.param(["a.onnx", "--rounds", "3"], "--rounds belongs to --peers", id="without --peers"),
-        pytest.param(["a", "b", "--peers"], "--peers compares one model", id="two models"),
+        pytest.param(["a", "b", "--peers"], "--peers compares one model, these are 2", id="two models"),
+        pytest.param(["--peers", "student"], "the word behind --peers is a folder", id="taken for a folder"),
         pytest.param(["a", "--peers", "--interleave"], "--interleave does not apply", id="interleave"),
         pytest.param(["a", "--peers", "--source", "x"], "--source does not apply", id="a source"),
         pytest.param(["a", "--peers", "--suite", "x86"], "--suite does not apply", id="a suite"),

@@ -72,7 +72,10 @@ def is_chosen(args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool
             hint="leave it out; `make peers` and docs/how-to/measure.md say what is measured",
         )
     if len(args.models) != 1:
-        raise UsageError("--peers compares one model", hint="run it once for each")
+        raise UsageError(
+            f"--peers compares one model, these are {len(args.models)}",
+            hint="edgestill bench MODEL --peers, once for each; the word behind --peers is a folder",
+        )
     if args.data is None and (args.split or args.images or args.class_map):
         raise UsageError("--split, --images and --class-map are about --data", hint="add --data DATA.yaml")
     return True
