@@ -27,12 +27,8 @@ def table(result: Mapping[str, Any]) -> Any:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    threads = (
-        "each program's own number of threads"
-        if result["threads"] is None
-        else f"{result['threads']} threads"
-    )
-    title = f"{result['model']}, {result['rounds_done']} of {result['rounds']} rounds, {threads}"
+    threads = "the programs' choice" if result["threads"] is None else result["threads"]
+    title = f"{result['model']}, {result['rounds_done']} of {result['rounds']} rounds, threads: {threads}"
     shown = Table(*COLUMNS, title=title)
     lines = [
         f"{program}: {text}" for program, text in {r["program"]: r["covers"] for r in result["rows"]}.items()

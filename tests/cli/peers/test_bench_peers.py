@@ -111,7 +111,7 @@ def test_the_table_has_a_line_for_what_is_missing_and_what_each_figure_covers() 
     with console.capture() as captured:
         console.print(bench.show(result()))
     text = captured.get()
-    for part in ("12.35", "0.600", "0.550 to 0.650", "31.1", "98.8", "1 threads", "3 of 8 rounds"):
+    for part in ("12.35", "0.600", "0.550 to 0.650", "31.1", "98.8", "threads: 1", "3 of 8 rounds"):
         assert part in text
     assert "missing: benchmark_app gone.xml: the environment .peers/openvino is missing. make peers" in text
     assert "benchmark_app: network, median; random input" in text
