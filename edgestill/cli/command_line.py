@@ -30,12 +30,13 @@ def command_line(
         TypeError: An argument has an action that this function does not know, or a value that its ``type``
             does not read back from text.
     """
-    return " ".join([parser.prog, shlex.join(_words(parser, args, leave_out))]).rstrip()
+    return " ".join([parser.prog, shlex.join(words_of(parser, args, leave_out=leave_out))]).rstrip()
 
 
-def _words(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, leave_out: Collection[str]
+def words_of(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, *, leave_out: Collection[str] = ()
 ) -> list[str]:
+    """The words behind ``prog`` of ``command_line``, which see."""
     positionals: list[str] = []
     options: list[str] = []
     sub_verb: list[str] = []
@@ -49,7 +50,7 @@ def _words(
         if isinstance(first, argparse._HelpAction):
             continue
         if isinstance(first, argparse._SubParsersAction):
-            sub_verb = [value, *_words(first.choices[value], args, leave_out)]
+            sub_verb = [value, *words_of(first.choices[value], args, leave_out=leave_out)]
         elif value == _default(first) and not (first.required and first.option_strings):
             continue
         elif first.option_strings:

@@ -133,8 +133,9 @@ def _run_and_print(words: list[str]) -> int:
             module.verdict(result)
     except ToolchainError as error:
         return _print_error(verb, error)
-    except KeyboardInterrupt:
-        hint = "continue distill with --resume; repeat the command to continue study and data convert"
+    except KeyboardInterrupt as error:
+        again = "continue distill with --resume; repeat a study, data convert or remote to continue it"
+        hint = error.args[0] if error.args else again
         print(f"edgestill {verb}: interrupted\n  hint: {hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:

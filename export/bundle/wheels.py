@@ -146,10 +146,15 @@ class _Closure:
         self._found, self._tags = found, device.tags(python)
         self._environment, self._python = device.environment(python), python
         self._left_out = OPENCV if device.system_packages else frozenset()
-        self._limits: dict[str, SpecifierSet] = {}
+        self._refused: set[Path] = set()
         first = _requirements(device)
-        while self._resolve(first):  # again while a new limit may change an earlier choice
-            pass
+        while True:
+            self._limits: dict[str, SpecifierSet] = {}
+            while self._resolve(first):  # again while a new limit may change an earlier choice
+                pass
+            if (wheel := self._too_demanding()) is None:
+                break
+            self._refused.add(wheel.path)
         self.paths = tuple(sorted(wheel.path for wheel in self._chosen.values()))
 
     def _resolve(self, first: Iterable[Requirement]) -> bool:
@@ -157,13 +162,15 @@ class _Closure:
         before = dict(self._limits)
         self._chosen: dict[str, _Wheel] = {}
         self.lacking: list[str] = []
-        waiting = list(first)
+        self._asked: dict[str, list[tuple[SpecifierSet, _Wheel | None]]] = {}
+        waiting: list[tuple[Requirement, _Wheel | None]] = [(wanted, None) for wanted in first]
         seen: set[tuple[str, str]] = set()
         while waiting:
-            wanted = waiting.pop()
+            wanted, asking = waiting.pop()
             name = _normal(wanted.name)
             if name in self._left_out:
                 continue
+            self._asked.setdefault(name, []).append((wanted.specifier, asking))
             self._limits[name] = self._limits.get(name, wanted.specifier) & wanted.specifier
             wheel = self._choose(name)
             if wheel is None:
@@ -172,19 +179,37 @@ class _Closure:
             self._chosen[name] = wheel
             for extra in {"", *wanted.extras} - {extra for known, extra in seen if known == name}:
                 seen.add((name, extra))
-                waiting += self._needed_by(wheel, extra)
+                waiting += [(needed, wheel) for needed in self._needed_by(wheel, extra)]
         return self._limits != before
 
     def _choose(self, name: str) -> _Wheel | None:
         """The newest wheel of that name that fits the device and the limits."""
-        limit = self._limits[name]
-        return _newest(
-            wheel
-            for wheel in self._found.get(name, ())
-            if wheel.tags & self._tags
-            and limit.contains(wheel.version, prereleases=True)
-            and _takes(_metadata(wheel.path), self._python)
-        )
+        return _newest(self._fitting(name, [self._limits[name]]))
+
+    def _fitting(self, name: str, limits: Sequence[SpecifierSet]) -> Iterator[_Wheel]:
+        for wheel in self._found.get(name, ()):
+            if (
+                wheel.path not in self._refused
+                and wheel.tags & self._tags
+                and all(limit.contains(wheel.version, prereleases=True) for limit in limits)
+                and _takes(_metadata(wheel.path), self._python)
+            ):
+                yield wheel
+
+    def _too_demanding(self) -> _Wheel | None:
+        """A chosen wheel that alone keeps a demand from being fulfilled; there is an older one of it."""
+        for name, asked in self._asked.items():
+            if name in self._chosen:
+                continue
+            for specifier, wheel in asked:
+                others = [limit for limit, asking in asked if asking is not wheel]
+                # That of the device itself, e.g. numpy<2, stands: a newer wheel gives way to an older one.
+                if wheel is None or not any(self._fitting(name, others)):
+                    continue
+                own = _normal(wheel.path.name.partition("-")[0])
+                if specifier and len(list(self._fitting(own, [self._limits[own]]))) > 1:
+                    return wheel
+        return None
 
     def _needed_by(self, wheel: _Wheel, extra: str) -> Iterator[Requirement]:
         values = {**self._environment, "extra": extra}

@@ -75,7 +75,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, board: Board) -> Path:
         options = ["--to", "onnx", "--precision", precision, "--imgsz", f"{HEIGHT}x{WIDTH}", *more]
         call(["export", "student", *options, "--out", str(folder), "--name", precision])
     places = sorted((folder / "scenes/images/train").iterdir())[:TENSORS]
-    images = [_around_a_light(place) for place in places]
+    images = [around_a_light(place) for place in places]
     for number, image in enumerate(images):
         cv2.imwrite(str(folder / f"light_{number}.png"), image)
     with closing(open_detector(folder / "fp32.onnx", threads=1)) as detector:
@@ -89,7 +89,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, board: Board) -> Path:
     return folder
 
 
-def _around_a_light(place: Path) -> NDArray[np.uint8]:
+def around_a_light(place: Path) -> NDArray[np.uint8]:
     """A piece of a rendered street, uint8 ``[384, 640, 3]``, with its largest light near the middle."""
     image = cv2.imread(str(place))
     rows = np.loadtxt(place.parents[2] / "labels/train" / f"{place.stem}.txt", ndmin=2)

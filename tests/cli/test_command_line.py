@@ -22,15 +22,17 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 
 
 def chains(parser: argparse.ArgumentParser) -> Iterator[tuple[tuple[str, ...], list[argparse.Action]]]:
-    """Each sub-verb's words (none for a verb without any), with the actions on the way to it."""
+    """The words up to each sub-verb (none for a verb without any), with the actions on the way to it."""
     own = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
     below = [action for action in own if isinstance(action, argparse._SubParsersAction)]
     if not below:
         yield (), own
+    # What stands before the name of a sub-verb, as the host of `remote`, is any text.
+    before = ["host" for action in own if not action.option_strings and action not in below]
     for action in below:
         for name, sub_parser in action.choices.items():
             for words, actions in chains(sub_parser):
-                yield (name, *words), actions
+                yield (*before, name, *words), actions
 
 
 COMMANDS = [(verb, *chain) for verb in VERBS.names() for chain in chains(verb_parser(verb))]

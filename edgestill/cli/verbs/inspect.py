@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help=f"{backend.MODEL}; `light-states`")
     backend.add_arguments(parser, threads=False)
     parser.add_argument(
+        "--layers", action="store_true", help="list every layer of a TensorRT .engine with its data type"
+    )
+    parser.add_argument(
         "--lint",
         action="store_true",
         help="check an .onnx of any exporter against the rules for quantised models, without running it",
@@ -102,6 +105,7 @@ def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     options = {"device": args.device, "trust_engine": args.trust_engine}
     with closing(open_backend(path, args.backend, **options)) as backend:
         manifest = read_manifest(path)
+        layers = {"layers": _layers(path, backend)} if args.layers else {}
         return {
             "kind": "inspect",
             "file": str(path),
@@ -110,9 +114,20 @@ def _model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
             **_network(path, backend),
             "metadata": dict(backend.metadata),
             "layers_executed": backend.layers_by_dtype(),
+            **layers,
             "elements_stored": stored_elements(path),
             "manifest": None if manifest is None else asdict(manifest),
         }
+
+
+def _layers(path: Path, backend: Backend) -> list[dict[str, Any]]:
+    """The layers of an engine in their order."""
+    if backend.name != "trt":
+        raise UsageError(f"--layers lists those of a TensorRT engine, {path} is none", hint="leave it out")
+    from runtime.backends.trt import TrtBackend  # noqa: PLC0415 (TensorRT is there)
+
+    assert isinstance(backend, TrtBackend)
+    return [asdict(layer) for layer in backend.layers().layers]
 
 
 def _network(path: Path, backend: Backend) -> dict[str, Any]:

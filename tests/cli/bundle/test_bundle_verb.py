@@ -178,6 +178,13 @@ def test_build_makes_an_engine_that_verify_finds(
     assert manifest["verify"]["parity"]["expected"] == 3
     assert bundled_models.main(["verify", str(folder)]) == 0
     assert [one["backend"] for one in json.loads(capsys.readouterr().out)["models"]] == ["ort", "trt"]
+    layers = call(["inspect", built["file"], "--layers"])["layers"]
+    assert [layer["dtype"] for layer in layers if layer["arithmetic"]] == ["float32"]
+
+
+def test_only_an_engine_has_a_list_of_layers(tiny_model: Path) -> None:
+    with pytest.raises(UsageError, match=r"tiny\.onnx is none"):
+        call(["inspect", str(tiny_model), "--layers"])
 
 
 def test_build_refuses_an_engine_with_other_outputs(

@@ -39,6 +39,20 @@ def test_a_jetson_gets_no_opencv_and_a_numpy_that_its_own_opencv_takes(tmp_path:
     assert not [name for name in found if name.startswith(("opencv", "openvino"))]
 
 
+def test_an_older_wheel_is_taken_where_the_newest_needs_what_the_device_cannot_have(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "aarch64")
+    for version, need in (("1.26", "numpy>=1.20"), ("1.27", "numpy>=2")):
+        make_wheel(folder, "onnxruntime", version, "py3-none-any", needs=["ml-dtypes"])
+        make_wheel(folder, "ml_dtypes", version, needs=[need])
+    for path in folder.glob("onnxruntime-2026*"):
+        path.unlink()
+    found = names(choose_wheels(folder, platform_of("jetson-orin-nano", ["3.10"])).by_python["3.10"])
+    assert {"numpy-1.26.4", "ml_dtypes-1.26", "onnxruntime-1.27"} < set(found)
+    (folder / "ml_dtypes-1.26-py3-none-any.whl").unlink()
+    with pytest.raises(UsageError, match=r"lacks wheels for aarch64: numpy<2,>=1\.23,>=2 "):
+        choose_wheels(folder, platform_of("jetson-orin-nano", ["3.10"]))
+
+
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_wheels_of_another_architecture_are_lacking(machine: str, x86_wheels: Path, tmp_path: Path) -> None:
     other = fill(tmp_path, "aarch64") if machine == "x86_64" else x86_wheels

@@ -1,0 +1,1 @@
+"""Deploy, build, verify, measure and run on a device that ssh reaches."""
