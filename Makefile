@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 TAG := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-instructions test-arm64 check-pycuda check-tensorrt check fix wheel clean
+.PHONY: help setup demo test test-slow test-instructions test-arm64 check-pycuda check-tensorrt peers check fix wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ check-pycuda: $(READY)  ## CUDA sessions by pycuda and by our own calls on a stu
 check-tensorrt: $(READY)  ## compare with NVIDIA's TensorRT bindings of nine versions; network, gcc, minutes
 	$(BIN)/python -m tests.tensorrt_bindings
 
+peers: $(READY)  ## install the programs of `edgestill bench --peers` in .peers; network, 2.5 to 7 GB; yolo is AGPL
+	$(BIN)/python -m benchmarks.peers.environments
+
 check: $(READY)  ## lint, types, import contracts, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,4 +65,4 @@ wheel: $(READY)  ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) demo-out dist build *.egg-info
+	rm -rf $(VENV) .peers demo-out dist build *.egg-info

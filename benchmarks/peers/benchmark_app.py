@@ -89,6 +89,26 @@ def against_benchmark_app(
     }
 
 
+def app_command(program: str, model: Path, *, hint: str, seconds: float, threads: int | None) -> list[str]:
+    """The command line of benchmark_app for a model on the CPU, in FP32 where a layer is not INT8.
+
+    It refuses a number of threads beside a hint: the setting that the hint stands for is written out then.
+
+    Args:
+        program: The program.
+        model: An OpenVINO ``.xml``.
+        hint: ``latency``, one request at a time, or ``throughput``.
+        seconds: Measured time; it takes whole ones.
+        threads: CPU threads; None leaves the choice to OpenVINO.
+    """
+    command = [program, "-m", str(model), "-d", "CPU", "-t", str(max(1, round(seconds)))]
+    command += ["-ip", "f32", "-infer_precision", "f32"]
+    if threads is None:
+        return [*command, "-hint", hint]
+    one_request = ["-nstreams", "1", "-api", "sync"] if hint == "latency" else []
+    return [*command, "-hint", "none", "-nthreads", str(threads), *one_request]
+
+
 def _latency(detector: ModelDetector, images: Sequence[Any], seconds: float) -> dict[str, float]:
     """Medians of one frame at a time: whole, its inference, and the share of the rest."""
     whole_ms, inference_ms, others_ms = [], [], []
@@ -114,10 +134,7 @@ class _App:
 
     def figure(self, hint: str, wanted: re.Pattern[str]) -> float:
         """Run it with a performance hint; the figure that it prints."""
-        command = [self.program, "-m", str(self.model), "-d", "CPU", "-hint", hint]
-        command += ["-t", str(max(1, round(self.seconds))), "-ip", "f32", "-infer_precision", "f32"]
-        if self.threads is not None:
-            command += ["-nthreads", str(self.threads)]
+        command = app_command(self.program, self.model, hint=hint, seconds=self.seconds, threads=self.threads)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = wanted.search(done.stdout)
         if found is None:

@@ -9,8 +9,18 @@ from typing import Any
 from edgestill.cli.benchmark_tables import scenario_lines, stage_table
 from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
-from edgestill.cli.options.benchmark import arrival, baseline, instructions, repetition, stages, suite
+from edgestill.cli.options.benchmark import (
+    arrival,
+    baseline,
+    instructions,
+    peers,
+    repetition,
+    scoring_data,
+    stages,
+    suite,
+)
 from edgestill.cli.options.model import model_file
+from edgestill.cli.peers import peer_table
 from edgestill.errors import UsageError
 from edgestill.files import refuse_overwrite, write_json
 
@@ -50,11 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     baseline.add_argument(parser)
     add("--out", type=Path, metavar="FILE", help="also write the result to FILE")
     add("--force", action="store_true", help="overwrite FILE if it exists")
+    scoring_data.add_arguments(parser)
     suite.add_arguments(parser)
+    peers.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
+    if peers.is_chosen(args, _parser()):
+        return peers.run(args, _parser())
     if suite.is_chosen(args):
         return suite.run(args)
     if not args.models:
@@ -96,6 +110,8 @@ def show(result: dict[str, Any]) -> Any:
     """A table of the models, then energy, ratios and the doubts about the measurement."""
     if result["kind"] == "suite":
         return suite.show(result)
+    if result["kind"] == "peers":
+        return peer_table.table(result)
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 with Path(__file__).with_name("calls.txt").open("a") as calls:
     print(*sys.argv[1:], file=calls)
-latency = "latency" in sys.argv
+latency = "latency" in sys.argv or "sync" in sys.argv
+if "-nthreads" in sys.argv and "none" not in sys.argv:  # a rule of the program
+    sys.exit("Exception: -nstreams, -nthreads and -pin options are fine tune options.")
 print("[ INFO ]    Median:        2.50 ms" if latency else "[ INFO ] Throughput:   400.00 FPS")
 """
 
@@ -39,9 +41,17 @@ def test_both_hints_are_measured_in_turns_with_the_same_threads(
     assert middle["frame_ms"] > middle["inference_ms"] > 0
     assert middle["share"] > 0
     calls = app.with_name("calls.txt").read_text().splitlines()
-    hints = [call.split("-hint ")[1].split()[0] for call in calls]
-    assert hints == ["latency", "throughput"] * 2  # one round is not counted
-    assert all("-ip f32 -infer_precision f32 -nthreads 2" in call for call in calls)
+    assert ["-nstreams 1 -api sync" in call for call in calls] == [
+        True,
+        False,
+    ] * 2  # one round is not counted
+    assert all("-ip f32 -infer_precision f32 -hint none -nthreads 2" in call for call in calls)
+
+
+def test_without_a_number_of_threads_the_hints_say_how(app: Path, tiny_model: Path) -> None:
+    assert main([str(tiny_model), "--seconds", "0.01", "--rounds", "1", "--benchmark-app", str(app)]) == 0
+    calls = app.with_name("calls.txt").read_text().splitlines()
+    assert [call.split("-hint ")[1] for call in calls] == ["latency", "throughput"] * 2
 
 
 def test_a_program_that_gives_no_figure_is_told(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgestill.cli.options.benchmark import scoring_data
 from edgestill.errors import UsageError
 from edgestill.files import write_json
 
@@ -24,8 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "`x86`, or a TOML file. MODEL is a checkpoint or NAME=CHECKPOINT, instead of the suite's models; "
         f"--out is a folder, the result is {RESULT} in it. An interrupted suite goes on",
     )
-    add("--data", type=Path, metavar="DATA.yaml", help="images that calibrate INT8 files and score all files")
-    add("--split", default="val", help="the split of --data that scores (default val)")
     add("--max-ms", type=float, metavar="MS", help="find the most accurate cell within this median time")
     add(
         "--min-map",
@@ -37,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def is_chosen(args: argparse.Namespace) -> bool:
     """Whether the command is for a suite; UsageError for an option of suites without one."""
-    for flag in ("data", "max_ms", "min_map"):
+    for flag in ("max_ms", "min_map"):
         if args.suite is None and getattr(args, flag) is not None:
             raise UsageError(f"--{flag.replace('_', '-')} belongs to --suite", hint="--suite x86")
+    scoring_data.refuse_idle(args)
     return args.suite is not None
 
 
@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--min-map needs labelled images", hint="--data DATA.yaml")
     suite = load_suite(args.suite, named_models(args.models))
     out = args.out or Path(f"suite-{Path(args.suite).stem}")
-    inputs = Inputs(data=args.data, split=args.split, source=args.source or _images(args.data, args.split))
+    split = args.split or "val"
+    inputs = Inputs(data=args.data, split=split, source=args.source or _images(args.data, split))
     folder = SuiteFolder(out, suite, inputs, run_edgestill, force=args.force)
     folder.run()
     result = {**summarise(folder, limits), "name": Path(args.suite).stem, "out": str(out / RESULT)}

@@ -1,0 +1,1 @@
+"""``edgestill bench --peers``: accuracy of the files, and the table."""
