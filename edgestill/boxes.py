@@ -28,7 +28,14 @@ def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     return np.asarray(np.where(union > 0, inter / np.maximum(union, 1e-12), 0), np.float32)
 
 
-def nms(xyxy: Boxes, score: NDArray[np.float32], iou_threshold: float, limit: int) -> NDArray[np.int64]:
+def nms(
+    xyxy: Boxes,
+    score: NDArray[np.float32],
+    iou_threshold: float,
+    limit: int,
+    *,
+    nested_threshold: float | None = None,
+) -> NDArray[np.int64]:
     """Greedy non-maximum suppression of one class.
 
     Args:
@@ -36,6 +43,8 @@ def nms(xyxy: Boxes, score: NDArray[np.float32], iou_threshold: float, limit: in
         score: float32 ``[N]``.
         iou_threshold: A box that overlaps a kept one by more than this is dropped.
         limit: Boxes kept at most.
+        nested_threshold: A box is dropped as well if its intersection with a kept one is more than this part
+            of the smaller of the two: their IoU is small if one is much larger. None for IoU alone.
 
     Returns:
         Positions of the kept boxes, highest score first; int64 ``[K]``. Equal scores keep their order.
@@ -51,7 +60,10 @@ def nms(xyxy: Boxes, score: NDArray[np.float32], iou_threshold: float, limit: in
         height = np.minimum(y1[best], y1[rest]) - np.maximum(y0[best], y0[rest])
         inter = np.maximum(width, 0) * np.maximum(height, 0)
         union = np.maximum(area[best] + area[rest] - inter, 1e-12)
-        order = rest[inter / union <= iou_threshold]
+        keep = inter / union <= iou_threshold
+        if nested_threshold is not None:
+            keep &= inter <= nested_threshold * np.minimum(area[best], area[rest])
+        order = rest[keep]
     return np.asarray(kept, np.int64)
 
 

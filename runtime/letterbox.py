@@ -69,7 +69,7 @@ def scale_to_fit(
     fit = Letterbox.fit(source_hw, input_hw)
     height, width = _scaled(source_hw, fit.scale)
     if (height, width) != source_hw:
-        image_bgr = cv2.resize(image_bgr, (width, height), interpolation=cv2.INTER_LINEAR)
+        image_bgr = _resize(image_bgr, (height, width))
     return image_bgr, fit
 
 
@@ -97,7 +97,7 @@ def letterbox(image_bgr: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np
     if (height, width) == source_hw:
         inside[:] = image_bgr
     else:  # straight into its place
-        cv2.resize(image_bgr, (width, height), dst=inside, interpolation=cv2.INTER_LINEAR)
+        _resize(image_bgr, (height, width), inside)
     return padded, fit
 
 
@@ -187,8 +187,7 @@ class InputBuffer:
         fit = Letterbox.fit(source_hw, spec.input_hw)
         height, width = _scaled(source_hw, fit.scale)
         if (height, width) != source_hw:
-            inside = self._inside[:height, :width]
-            image_bgr = cv2.resize(image_bgr, (width, height), dst=inside, interpolation=cv2.INTER_LINEAR)
+            image_bgr = _resize(image_bgr, (height, width), self._inside[:height, :width])
         row = self._batch[at : at + 1]
         if self._sizes[at] != (height, width):
             border = np.full((1, 1, 3), spec.pad_value, np.uint8)
@@ -200,6 +199,20 @@ class InputBuffer:
         planes = [plane[: height * width].reshape(height, width) for plane in self._planes]
         to_tensor(image_bgr, spec, out=place, planes=planes)
         return fit
+
+
+def _resize(
+    image_bgr: NDArray[np.uint8], size_hw: tuple[int, int], out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Bilinear interpolation to a height and width, into an array of that size if one is given.
+
+    At a third of the size, as of 1920 x 1080 in 640 x 640, every sample lies on the centre of a pixel, and so
+    it does at each odd divisor. To take those pixels gives the same values in less than half the time.
+    """
+    sides = zip(image_bgr.shape[:2], size_hw, strict=True)
+    on_centres = all(side % wanted == 0 and side // wanted % 2 == 1 for side, wanted in sides)
+    way = cv2.INTER_NEAREST_EXACT if on_centres else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image_bgr, size_hw[::-1], dst=out, interpolation=way), np.uint8)
 
 
 def _scaled(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:

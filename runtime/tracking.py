@@ -50,8 +50,9 @@ class TrackerSettings:
         sure_score: Score at which a track is confirmed by its first detection, at low rates.
         low_rate_s: Typical time between two frames from which on the rate is low.
         by_class: Whether a track matches detections of its own class only. False for objects that change
-            class, as a traffic light does; overlapping detections of different classes are then duplicates.
-        duplicate_iou: Lowest IoU of such duplicates.
+            class, as a traffic light does; of overlapping detections, the one with the highest score counts.
+        duplicate_iou: Largest IoU of two detections of different such objects.
+        duplicate_nested: The largest part of the smaller of the two that lies in the other.
     """
 
     start_score: float = 0.35
@@ -63,6 +64,7 @@ class TrackerSettings:
     low_rate_s: float = 0.12
     by_class: bool = True
     duplicate_iou: float = 0.5
+    duplicate_nested: float = 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,12 +180,11 @@ class Tracker:
 
         Returns:
             The detections with their track ids. Where ``by_class`` is false, of an object that was detected
-            as two classes only the detection with the higher score is among them.
+            twice only the detection with the higher score is among them.
         """
         settings = self.settings
         if not settings.by_class:
-            one_each = nms(detections.xyxy, detections.score, settings.duplicate_iou, len(detections))
-            detections = detections.where(one_each)
+            detections = detections.where(self._one_each(detections))
         same = self._pictures.same_as(detections, time_s)
         if same is not None:
             return Tracked(detections, np.append(self._latest_ids, NO_TRACK)[same], repeats=True)
@@ -202,6 +203,17 @@ class Tracker:
                 self._tracks.append(track)
         self._latest_ids = self._ids(owners, len(detections))
         return Tracked(detections, self._latest_ids, ended)
+
+    def _one_each(self, detections: Detections) -> NDArray[np.int64]:
+        """Which detections stay if each object has one: NMS across classes, also of a box in another."""
+        settings = self.settings
+        return nms(
+            detections.xyxy,
+            detections.score,
+            settings.duplicate_iou,
+            len(detections),
+            nested_threshold=settings.duplicate_nested,
+        )
 
     def _match(
         self,

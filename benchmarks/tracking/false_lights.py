@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tracking.played_clip import PlayedFrame
-from edgestill.boxes import pairwise_iou
+from edgestill.boxes import nms, pairwise_iou
 from edgestill.errors import DataError
 
 SAME_IOU = 0.3
+NESTED = 0.8  # part of a box that lies in another one's
 LIGHT, UNJUDGED = "light", "unjudged"
 
 
@@ -54,12 +55,14 @@ class ConfirmedTracks:
         tracks: Number of them by kind; a track is what most of its detections with a state are.
         detections: Number of detections with a state by kind.
         lights: Number of different lights, of those with a number, that had a state.
+        nested: Number of detections with a state whose box lies in another one's: one light, told twice.
     """
 
     minutes: float
     tracks: Mapping[str, int]
     detections: Mapping[str, int]
     lights: int
+    nested: int
 
 
 def read_judged(path: Path) -> dict[str, JudgedBoxes]:
@@ -96,12 +99,14 @@ def score_confirmed(
     """What the tracks are that were given one of the states ``names``; frames are counted from 0."""
     votes: dict[int, Counter[str]] = {}
     numbers: set[int] = set()
+    nested = 0
     for number, frame in enumerate(played):
         for box, track_id, state in zip(frame.xyxy, frame.track_id, frame.states, strict=True):
             if state in names:
                 kind, light = judged.judge(number, box)
                 votes.setdefault(int(track_id), Counter())[kind] += 1
                 numbers.add(light)
+        nested += _nested(frame.xyxy[np.isin(frame.states, names)])
     total: Counter[str] = Counter()
     for counts in votes.values():
         total.update(counts)
@@ -111,4 +116,11 @@ def score_confirmed(
         tracks=dict(Counter(counts.most_common(1)[0][0] for counts in votes.values())),
         detections=dict(total),
         lights=len(numbers - {0}),
+        nested=nested,
     )
+
+
+def _nested(xyxy: NDArray[np.float32]) -> int:
+    """How many of the boxes ``[N, 4]`` of a frame lie in another one."""
+    apart = nms(xyxy, np.ones(len(xyxy), np.float32), 1.0, len(xyxy), nested_threshold=NESTED)
+    return len(xyxy) - len(apart)

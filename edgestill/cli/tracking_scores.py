@@ -95,8 +95,11 @@ def rates_table(
 
 def judged_table(judged_path: Path, seen: Mapping[str, Seen], classes: Sequence[str]) -> Iterator[str]:
     """Lines of the table of confirmed tracks by what they are."""
-    yield "| clip | minutes | no light | a minute | pedestrian signals | lights | their tracks | detections |"
-    yield "|---|" + "---:|" * 7
+    yield (
+        "| clip | minutes | no light | a minute | pedestrian signals | lights | their tracks | detections "
+        "| box in a box |"
+    )
+    yield "|---|" + "---:|" * 8
     found: list[ConfirmedTracks] = []
     for name, boxes in read_judged(judged_path).items():
         clip = seen[name]
@@ -145,7 +148,8 @@ def _judged_row(name: str, found: Sequence[ConfirmedTracks]) -> str:
     wrong = f"{tracks['other']}" + (f" and {unjudged} not judged" if unjudged else "")
     cells = [name, f"{minutes:.2f}", wrong, f"{tracks['other'] / minutes:.1f}"]
     cells += [str(tracks["pedestrian"]), str(sum(f.lights for f in found)), str(tracks["light"])]
-    return f"| {' | '.join(cells)} | {sum(f.detections.get('light', 0) for f in found)} |"
+    cells += [str(sum(f.detections.get("light", 0) for f in found)), str(sum(f.nested for f in found))]
+    return f"| {' | '.join(cells)} |"
 
 
 def main(words: Sequence[str] | None = None) -> int:

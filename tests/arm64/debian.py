@@ -90,8 +90,8 @@ def unpack(packages: Iterable[Path], root: Path) -> None:
 
 def extract(package: Path, folder: Path, *members: str) -> None:
     """Unpack the files of one package, or the named ones of them."""
-    reading = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE)
     writing = ["tar", "--extract", "--keep-directory-symlink", "--directory", folder, *members]
-    subprocess.run(writing, check=True, stdin=reading.stdout)
-    if reading.wait() != 0:
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as reading:
+        subprocess.run(writing, check=True, stdin=reading.stdout)
+    if reading.returncode != 0:
         raise subprocess.CalledProcessError(reading.returncode, reading.args)

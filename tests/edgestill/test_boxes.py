@@ -87,6 +87,25 @@ def test_what_is_dropped_overlaps_something_better(boxes: NDArray[np.float32]) -
         assert any(overlap[lost, winner] > 0.5 - 1e-5 for winner in kept if winner < lost)
 
 
+@calm
+@given(some_boxes(), st.sampled_from([0.0, 0.5, 0.8, 1.0]))
+def test_of_nested_boxes_the_one_with_the_highest_score_stays(
+    boxes: NDArray[np.float32], most: float
+) -> None:
+    """By definition, in exact integers: the coordinates are."""
+    score = np.linspace(1, 0.5, len(boxes), dtype=np.float32)
+    kept: list[int] = []
+    for i, (x0, y0, x1, y1) in enumerate(boxes.astype(int).tolist()):
+        for a0, b0, a1, b1 in boxes[kept].astype(int).tolist():
+            inter = max(min(x1, a1) - max(x0, a0), 0) * max(min(y1, b1) - max(y0, b0), 0)
+            area, other = (x1 - x0) * (y1 - y0), (a1 - a0) * (b1 - b0)
+            if inter * 2 > area + other - inter or inter > most * min(area, other):
+                break
+        else:
+            kept.append(i)
+    assert nms(boxes, score, 0.5, 300, nested_threshold=most).tolist() == kept
+
+
 def test_the_best_come_first_and_no_more_than_asked_for() -> None:
     apart = np.array([[i * 20, 0, i * 20 + 10, 10] for i in range(5)], np.float32)
     assert nms(apart, np.array([0.1, 0.5, 0.3, 0.9, 0.7], np.float32), 0.5, 3).tolist() == [3, 4, 1]

@@ -7,7 +7,7 @@ import pytest
 
 from edgestill.demo.lights import UNKNOWN, LightSettings, LightStates, are_lights
 from edgestill.detections import Detections
-from runtime.tracking import NO_TRACK, Tracked
+from runtime.tracking import NO_TRACK, Tracked, Tracker, TrackerSettings
 
 CLASSES = ("red", "yellow", "green", "off")
 WITH_UNKNOWN = (*CLASSES, UNKNOWN)  # those of the classifier of crops
@@ -110,6 +110,18 @@ def test_a_light_that_was_never_lit_is_off_at_once() -> None:
 
 def test_a_light_that_comes_back_from_off_shows_its_colour() -> None:
     assert play(LightStates(CLASSES), "oooooo" + "rrr")[-1] == "red"
+
+
+def test_a_small_red_box_in_a_green_light_is_no_second_state() -> None:
+    """The score of the inner box is the lower one, as of a lamp that is reflected or not lit."""
+    tracker, lights = Tracker(TrackerSettings(by_class=False), period_s=1 / FPS), LightStates(CLASSES)
+    score = np.array([0.7, 0.6], np.float32)
+    seen: set[str] = set()
+    for number in range(FPS):
+        boxes = np.array([[40, 26, 60, 74], [46, 32, 56, 48]], np.float32) + number
+        tracked = tracker.update(Detections(boxes, score, np.array([2, 0])), number / FPS)
+        seen |= set(lights.update(tracked, number / FPS))
+    assert seen == {UNKNOWN, "green"}
 
 
 def test_a_track_that_ended_is_forgotten() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgestill.spec import ModelSpec
-from runtime.letterbox import InputBuffer, Letterbox, letterbox, prepare, to_tensor
+from runtime.letterbox import InputBuffer, Letterbox, _resize, letterbox, prepare, to_tensor
 
 calm = settings(deadline=None, max_examples=60)
 sides = st.integers(1, 4000)
@@ -66,6 +67,31 @@ def test_a_known_border_is_that_of_the_original() -> None:
 def test_an_odd_border_is_wider_at_the_far_side() -> None:
     assert Letterbox.fit((63, 128), (64, 128)).pad_xy == (0, 0)
     assert Letterbox.fit((61, 128), (64, 128)).pad_xy == (0, 1)
+
+
+@calm
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    st.integers(0, 2**32 - 1),
+)
+def test_an_image_is_scaled_as_by_bilinear_interpolation(
+    size_hw: tuple[int, int], divisors: tuple[int, int], seed: int
+) -> None:
+    """Bit by bit, where all samples lie on pixels and where they do not."""
+    source_hw = (size_hw[0] * divisors[0], size_hw[1] * divisors[1])
+    image = np.random.default_rng(seed).integers(0, 256, (*source_hw, 3), np.uint8)
+    plain = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    assert np.array_equal(_resize(image, size_hw), plain)
+
+
+def test_a_third_of_full_hd_is_every_third_pixel() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
+    spec = replace(WIDE, input_hw=(640, 640))
+    padded, fit = letterbox(image, spec)
+    assert fit.pad_xy == (0, 140)
+    assert np.array_equal(padded[140:500], image[1::3, 1::3])
+    assert np.array_equal(padded[140:500], cv2.resize(image, (640, 360), interpolation=cv2.INTER_LINEAR))
 
 
 def test_the_border_is_grey_and_the_image_is_not_touched() -> None:

@@ -24,6 +24,15 @@ def found(*rows: tuple[float, float, float, int], size: tuple[float, float] = (1
     )
 
 
+def together(*parts: Detections) -> Detections:
+    """The detections of several calls of ``found`` in one frame."""
+    return Detections(
+        np.concatenate([part.xyxy for part in parts]),
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.class_id for part in parts]),
+    )
+
+
 def ids(tracker: Tracker, *frames: Detections) -> list[list[int]]:
     return [step(tracker, frame).track_id.tolist() for frame in frames]
 
@@ -135,6 +144,35 @@ def test_a_light_that_is_reported_twice_is_one_light() -> None:
 def test_two_classes_on_one_place_may_be_two_things() -> None:
     tracked = step(Tracker(TrackerSettings(by_class=True)), found((50, 50, 0.9, 0), (51, 50, 0.6, 1)))
     assert len(tracked.detections) == 2
+
+
+@pytest.mark.parametrize(("inner_class", "inner_score"), [(0, 0.6), (2, 0.6), (0, 0.9)])
+def test_a_box_within_the_box_of_a_light_is_no_second_light(inner_class: int, inner_score: float) -> None:
+    """Their IoU is 0.17: the detector's NMS keeps both, whether or not they are of one class."""
+    head = found((50, 50, 0.7, 2), size=(20, 48))
+    lamp = found((51, 40, inner_score, inner_class), size=(10, 16))
+    tracked = step(Tracker(LIGHTS), together(head, lamp))
+    assert tracked.detections.score.tolist() == [np.float32(max(0.7, inner_score))]
+    assert len(step(Tracker(), together(head, lamp)).detections) == 2
+
+
+def test_a_box_around_two_lights_is_no_third_one() -> None:
+    twins = found((40, 50, 0.8, 0), (56, 50, 0.7, 2), size=(14, 30))
+    tracked = step(Tracker(LIGHTS), together(twins, found((48, 50, 0.4, 0), size=(34, 34))))
+    assert tracked.detections.class_id.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "neighbour",
+    [
+        pytest.param(found((61, 50, 0.6, 0), size=(20, 48)), id="45 % of two equal heads"),
+        pytest.param(found((63, 50, 0.6, 0), size=(10, 24)), id="a far light, a fifth behind a near one"),
+        pytest.param(found((50, 73, 0.6, 0), size=(12, 12)), id="58 %, an arrow hung below"),
+    ],
+)
+def test_neighbours_that_overlap_stay_two_lights(neighbour: Detections) -> None:
+    both = together(found((50, 50, 0.7, 2), size=(20, 48)), neighbour)
+    assert len(step(Tracker(LIGHTS), both).detections) == 2
 
 
 def test_a_leap_needs_a_box_of_like_size() -> None:

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the result to ``--out``."""
     if peers.is_chosen(args, _parser()):
         return peers.run(args, _parser())
-    if suite.is_chosen(args):
+    if suite.is_chosen(args, _parser()):
         return suite.run(args)
     if not args.models:
         raise UsageError("there is no MODEL", hint="edgestill bench student --source street.jpg")

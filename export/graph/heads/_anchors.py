@@ -25,11 +25,11 @@ DECODE = f"model.{architecture.HEAD_INDEX}.decode"
 
 
 def rows(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, level: int, s: str) -> str:
-    """One level's probabilities ``[B, h, w, anchors * (5 + nc)]`` as rows ``[B, anchors * h * w, 5 + nc]``.
+    """One level's probabilities ``[B, h * w, anchors, 5 + nc]`` as rows ``[B, anchors * h * w, 5 + nc]``.
 
     Every column is s * (m + k * s) + cell, with m and k by column: one fused pass without split and concat of
-    narrow tensors. Channels are last, which is the memory layout of a CPU runtime, so that the transpose
-    costs nothing there.
+    narrow tensors. It comes last, in the order of the rows. Before a transpose it would fix another order in
+    memory, and OpenVINO then moves all values once more.
     """
     anchors, stride = np.asarray(spec.anchors_px[level], np.float32), spec.strides[level]
     name, n, columns = f"{DECODE}.{level}", len(anchors), PER_BOX + spec.nc
@@ -39,44 +39,56 @@ def rows(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, level: int, s: st
     square[..., 2:4] = 4 * anchors
 
     def by(label: str, value: NDArray[np.float32]) -> str:
-        return writer.constant(f"{name}.{label}.by", value.reshape(1, 1, 1, n * columns))
+        return writer.constant(f"{name}.{label}.by", value.reshape(1, -1, 1, 1, columns))
 
     def cell(axis: Axis, column: int) -> str:
-        """The cell coordinates along an axis, for one column of each box."""
-        only = np.zeros((n, columns), np.float32)
+        """The cell coordinates along an axis, for one column."""
+        only = np.zeros((1, columns), np.float32)
         only[:, column] = 1
-        shape = (1, 1, -1, 1) if axis == "x" else (1, -1, 1, 1)
+        shape = (1, 1, 1, -1, 1) if axis == "x" else (1, 1, -1, 1, 1)
         ramp = writer.reshape(f"{name}.cell_{axis}.ramp", grid.ramp(level, axis, -0.5), shape)
         return writer.fold("Mul", f"{name}.cell_{axis}.by", [ramp, by(f"column_{axis}", only)])
 
+    s = writer.node("Transpose", f"{name}.by_anchor", [s], perm=[0, 2, 1, 3])
+    s = _as_grid(writer, grid, level, s, (n, columns))
     gain = writer.node("Mul", f"{name}.square", [s, by("square", square)])
     gain = writer.node("Add", f"{name}.gain", [gain, by("gain", linear)])
     boxes = writer.node("Mul", f"{name}.scaled", [s, gain])
     boxes = writer.node("Add", f"{name}.cell_x", [boxes, cell("x", 0)])
     boxes = writer.node("Add", f"{name}.cell_y", [boxes, cell("y", 1)])
-    boxes = writer.reshape(f"{name}.flat", boxes, (BATCH, -1, n, columns))
-    boxes = writer.node("Transpose", f"{name}.by_anchor", [boxes], perm=[0, 2, 1, 3])
     return writer.reshape(f"{name}.rows", boxes, (BATCH, -1, columns))
+
+
+def _as_grid(writer: GraphWriter, grid: CellGrid, level: int, s: str, sizes: tuple[int, int]) -> str:
+    """``[B, anchors, h * w, columns]`` as ``[B, anchors, h, w, columns]``."""
+    name, (anchors, columns) = f"{DECODE}.{level}.grid", sizes
+    parts = [
+        writer.constant(f"{name}.before", np.asarray([BATCH, anchors], np.int64)),
+        grid.side(level, "y"),
+        grid.side(level, "x"),
+        writer.constant(f"{name}.columns", np.asarray([columns], np.int64)),
+    ]
+    return writer.node("Reshape", name, [s, writer.fold("Concat", f"{name}.shape", parts, axis=0)])
 
 
 def write_best_boxes(
     writer: GraphWriter, spec: ModelSpec, grid: CellGrid, levels: Sequence[str], limit: int
 ) -> BestBoxes:
-    """The best boxes of all levels, each given as probabilities ``[B, anchors, 5 + nc, h * w]``.
+    """The best boxes of all levels, each given as probabilities ``[B, h * w, anchors, 5 + nc]``.
 
-    They are selected in the layout of the convolutions, where the values of one channel are contiguous; only
-    the selected boxes are decoded.
+    The values of one box are contiguous, as they are in memory behind OpenVINO's convolutions. Only the
+    selected boxes are decoded.
     """
     found, columns = [], []
     for i, s in enumerate(levels):
         name = f"{DECODE}.{i}"
-        best = writer.part(f"{name}.classes", s, 2, PER_BOX, PER_BOX + spec.nc)
-        best = writer.node("ReduceMax", f"{name}.best", [best], axes=[2], keepdims=1)
-        objectness = writer.part(f"{name}.objectness", s, 2, 4, PER_BOX)
+        boxes = writer.node("Transpose", f"{name}.by_anchor", [s], perm=[0, 2, 1, 3])
+        best = writer.part(f"{name}.classes", boxes, 3, PER_BOX, PER_BOX + spec.nc)
+        best = writer.node("ReduceMax", f"{name}.best", [best], axes=[3], keepdims=1)
+        objectness = writer.part(f"{name}.objectness", boxes, 3, 4, PER_BOX)
         best = writer.node("Mul", f"{name}.score", [best, objectness])
         found.append(writer.reshape(f"{name}.scores", best, (BATCH, -1)))
-        turned = writer.node("Transpose", f"{name}.by_box", [s], perm=[0, 1, 3, 2])
-        columns.append(writer.reshape(f"{name}.rows", turned, (BATCH, -1, PER_BOX + spec.nc)))
+        columns.append(writer.reshape(f"{name}.rows", boxes, (BATCH, -1, PER_BOX + spec.nc)))
     all_rows = writer.node("Concat", f"{DECODE}.rows", columns, axis=1)
     scores = writer.node("Concat", f"{DECODE}.scores", found, axis=1)
     _, indices = writer.top(f"{DECODE}.best", scores, grid.at_most(f"{DECODE}.count", limit))

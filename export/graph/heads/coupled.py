@@ -33,17 +33,20 @@ def maps(spec: ModelSpec) -> tuple[str, ...]:
 
 def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output: str) -> None:
     """Write the decode of all boxes; see ``export.graph.heads``."""
-    found = []
-    for i, s in enumerate(maps(spec)):
-        last = writer.node("Transpose", f"{DECODE}.{i}.last", [s], perm=[0, 2, 3, 1])
-        found.append(_anchors.rows(writer, spec, grid, i, last))
+    found = [_anchors.rows(writer, spec, grid, i, s) for i, s in enumerate(_by_cell(writer, spec))]
     writer.node("Concat", output, found, axis=1)
 
 
 def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
     """Write the decode of the best boxes; see ``export.graph.heads``."""
-    levels = [
-        writer.reshape(f"{DECODE}.{i}.apart", s, (BATCH, len(spec.anchors_px[i]), PER_BOX + spec.nc, -1))
-        for i, s in enumerate(maps(spec))
-    ]
-    return _anchors.write_best_boxes(writer, spec, grid, levels, limit)
+    return _anchors.write_best_boxes(writer, spec, grid, _by_cell(writer, spec), limit)
+
+
+def _by_cell(writer: GraphWriter, spec: ModelSpec) -> list[str]:
+    """The probabilities of each level, ``[B, h * w, anchors, 5 + nc]``."""
+    found = []
+    for i, s in enumerate(maps(spec)):
+        last = writer.node("Transpose", f"{DECODE}.{i}.last", [s], perm=[0, 2, 3, 1])
+        sizes = (BATCH, -1, len(spec.anchors_px[i]), PER_BOX + spec.nc)
+        found.append(writer.reshape(f"{DECODE}.{i}.flat", last, sizes))
+    return found

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from edgestill import architecture
 from edgestill.spec import ModelSpec
 from export.graph.cells import CellGrid
@@ -46,6 +44,17 @@ def maps(spec: ModelSpec) -> tuple[str, ...]:
 
 def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output: str) -> None:
     """Write the decode of all boxes; see ``export.graph.heads``."""
+    found = [_anchors.rows(writer, spec, grid, i, s) for i, s in enumerate(_by_cell(writer, spec))]
+    writer.node("Concat", output, found, axis=1)
+
+
+def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
+    """Write the decode of the best boxes; see ``export.graph.heads``."""
+    return _anchors.write_best_boxes(writer, spec, grid, _by_cell(writer, spec), limit)
+
+
+def _by_cell(writer: GraphWriter, spec: ModelSpec) -> list[str]:
+    """The probabilities of each level, ``[B, h * w, anchors, 5 + nc]``."""
     found = []
     for i in range(len(spec.strides)):
         columns = []
@@ -53,25 +62,8 @@ def write_all_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, output
             name = f"{DECODE}.{i}.{kind}"
             last = writer.node("Transpose", f"{name}.last", [f"{name}.sigmoid"], perm=[0, 2, 3, 1])
             columns.append(writer.reshape(f"{name}.grid", last, (BATCH, -1, len(spec.anchors_px[i]), width)))
-        joined = writer.node("Concat", f"{DECODE}.{i}.joined", columns, axis=3)
-        found.append(_anchors.rows(writer, spec, grid, i, _as_map(writer, grid, i, joined)))
-    writer.node("Concat", output, found, axis=1)
-
-
-def write_best_boxes(writer: GraphWriter, spec: ModelSpec, grid: CellGrid, limit: int) -> BestBoxes:
-    """Write the decode of the best boxes; see ``export.graph.heads``."""
-    levels = []
-    for i in range(len(spec.strides)):
-        parts = [
-            writer.reshape(
-                f"{DECODE}.{i}.{kind}.apart",
-                f"{DECODE}.{i}.{kind}.sigmoid",
-                (BATCH, len(spec.anchors_px[i]), width, -1),
-            )
-            for kind, width in _columns(spec).items()
-        ]
-        levels.append(writer.node("Concat", f"{DECODE}.{i}.joined", parts, axis=2))
-    return _anchors.write_best_boxes(writer, spec, grid, levels, limit)
+        found.append(writer.node("Concat", f"{DECODE}.{i}.joined", columns, axis=3))
+    return found
 
 
 def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int, stem: str) -> None:
@@ -97,15 +89,3 @@ def _branches(writer: GraphWriter, weights: Weights, spec: ModelSpec, level: int
 def _columns(spec: ModelSpec) -> dict[str, int]:
     """Number of columns of each branch."""
     return dict(zip(BRANCHES, (4, 1, spec.nc), strict=True))
-
-
-def _as_map(writer: GraphWriter, grid: CellGrid, level: int, joined: str) -> str:
-    """``[B, h * w, anchors, 5 + nc]`` as ``[B, h, w, anchors * (5 + nc)]``."""
-    name = f"{DECODE}.{level}.grid"
-    parts = [
-        writer.constant(f"{name}.batch", np.asarray([BATCH], np.int64)),
-        grid.side(level, "y"),
-        grid.side(level, "x"),
-        writer.constant(f"{name}.rest", np.asarray([-1], np.int64)),
-    ]
-    return writer.node("Reshape", name, [joined, writer.fold("Concat", f"{name}.shape", parts, axis=0)])

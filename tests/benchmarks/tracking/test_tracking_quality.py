@@ -209,6 +209,16 @@ def test_a_box_that_nobody_has_judged_is_said_to_be_so() -> None:
     assert score_confirmed(nothing, played(clip, [[1, 2]] * 10), NAMES).tracks == {"unjudged": 2}
 
 
+def test_a_box_in_the_box_of_a_light_is_counted_where_both_have_a_state() -> None:
+    clip = two_lights()
+    frames = [
+        replace(frame, xyxy=np.array([[0, 0, 20, 50], [5, 5, 15, 20]], np.float32))
+        for frame in played(clip, [[1, 2]] * 10, [["red", "unknown"]] * 4 + [["red", "green"]] * 6)
+    ]
+    assert score_confirmed(judged(clip), frames, NAMES).nested == 6
+    assert score_confirmed(judged(clip), played(clip, [[1, 2]] * 10), NAMES).nested == 0
+
+
 def test_the_judged_boxes_of_the_real_clips_are_read() -> None:
     clips = read_judged(JUDGED)
     assert len(clips) == 4

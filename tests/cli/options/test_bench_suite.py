@@ -42,6 +42,8 @@ def test_models_are_named_by_their_files_or_by_hand() -> None:
         (["student", "--data", "d.yaml"], "--data belongs to --suite"),
         (["--suite", "x86", "--min-map", "40", "--data", "d.yaml"], "--min-map 40 is no mAP"),
         (["--suite", "x86", "--min-map", "0.4"], "--min-map needs labelled images"),
+        (["--suite", "x86", "--threads", "2"], "--threads does not apply to --suite"),
+        (["--suite", "x86", "--baseline", "a.json"], "--baseline does not apply to --suite"),
         (["--suite", "x68"], "no suite is called 'x68'"),
         (["a=nowhere", "--suite", "x86"], "there is no checkpoint nowhere"),
     ],

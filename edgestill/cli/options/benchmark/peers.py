@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgestill.cli.command_line import command_line
+from edgestill.cli.options.benchmark.given_flags import flag, refuse_others
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError
 from edgestill.files import refuse_overwrite, write_json
@@ -62,15 +63,15 @@ def is_chosen(args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool
     if args.peers is None:
         given = [name for name in OWN if getattr(args, name) is not None]
         if given:
-            raise UsageError(f"--{_flag(given[0])} belongs to --peers", hint="add --peers, or leave it out")
+            raise UsageError(f"{flag(given[0])} belongs to --peers", hint="add --peers, or leave it out")
         return False
-    defaults = vars(parser.parse_args([]))
-    given = [name for name in defaults if name not in SHARED and getattr(args, name) != defaults[name]]
-    if given:
-        raise UsageError(
-            f"--{_flag(given[0])} does not apply to --peers",
-            hint="leave it out; `make peers` and docs/how-to/measure.md say what is measured",
-        )
+    refuse_others(
+        args,
+        parser,
+        "--peers",
+        SHARED,
+        hint="leave it out; `make peers` and docs/how-to/measure.md say what is measured",
+    )
     if len(args.models) != 1:
         raise UsageError(
             f"--peers compares one model, these are {len(args.models)}",
@@ -136,7 +137,3 @@ def _split(args: argparse.Namespace, dataset: Dataset | None) -> str:
     if args.split or dataset is None:
         return args.split or ""
     return "test" if dataset.is_there("test") else "val"
-
-
-def _flag(name: str) -> str:
-    return name.replace("_", "-")

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from edgestill.cli.options.benchmark import scoring_data
+from edgestill.cli.options.benchmark.given_flags import flag, refuse_others
 from edgestill.errors import UsageError
 from edgestill.files import write_json
 
 RESULT = "suite.json"
+#: Arguments of ``bench`` that apply to a suite. The others are in its file.
+SHARED = ("suite", "max_ms", "min_map", "models", "data", "split", "source", "out", "force")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,13 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def is_chosen(args: argparse.Namespace) -> bool:
-    """Whether the command is for a suite; UsageError for an option of suites without one."""
-    for flag in ("max_ms", "min_map"):
-        if args.suite is None and getattr(args, flag) is not None:
-            raise UsageError(f"--{flag.replace('_', '-')} belongs to --suite", hint="--suite x86")
+def is_chosen(args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:
+    """Whether the command is for a suite; UsageError for flags that do not belong together."""
     scoring_data.refuse_idle(args)
-    return args.suite is not None
+    if args.suite is not None:
+        hint = "the file of the suite has the values of its axes; see docs/how-to/measure.md"
+        refuse_others(args, parser, "--suite", SHARED, hint)
+        return True
+    for name in ("max_ms", "min_map"):
+        if getattr(args, name) is not None:
+            raise UsageError(f"{flag(name)} belongs to --suite", hint="--suite x86")
+    return False
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
