@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from edgestill.cli.command_line import words_of
+from edgestill.cli.options.benchmark import peers
 from edgestill.cli.verbs import bench as bench_verb
 from edgestill.cli.verbs import run as run_verb
 from edgestill.errors import DeviceError
@@ -23,9 +24,10 @@ SUMMARY = "Deploy, build, verify, measure and run on a device over ssh, from thi
 EXAMPLE = "edgestill remote me@jetson bench student.tar.zst --duration-s 20"
 
 #: Arguments of the verbs on the device that are decided here, or have no sense there: models and files of
-#: this machine, windows, and suites, which train and export.
+#: this machine, windows, and suites and comparisons with other programs, which export.
 LEFT_OUT = {
-    "bench": {"models", "out", "force", "suite", "data", "split", "max_ms", "min_map", "build", "baseline"},
+    "bench": {"models", "out", "force", "suite", "data", "split", "max_ms", "min_map", "build", "baseline"}
+    | {"peers", *peers.OWN},
     "run": {"model", "web", "show", "json_lines", "force"},
 }
 FOLDER = "~/.edgestill-remote"  # as edgestill.remote.device.FOLDER
