@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runtime.pipeline import FrameResult
     from runtime.streams.watcher import Watcher
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 _LAZY = {
     "Detector": "runtime.detector",
