@@ -20,7 +20,7 @@ IR_VERSIONS = {13: 7, OPSET: 8}
 BATCH = 0  # in the shape of a Reshape: copies the size of the input, here the batch
 #: The version of edgestill that last changed the bytes of exported graphs. It is written into files instead
 #: of the version of the package, so that a release that exports the same graphs gives the same bytes.
-GRAPH_VERSION = "0.4.0"
+GRAPH_VERSION = "0.6.0"
 
 
 class GraphWriter:
