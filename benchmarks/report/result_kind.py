@@ -20,6 +20,7 @@ _KEYS = {
     "verify": {"matched", "reference_sure"},
     "eval": {"map50", "per_class"},
     "suite": {"cells", "fronts"},
+    "peers": {"rows", "rounds_done"},
 }
 
 
@@ -27,7 +28,7 @@ def kind_of(result: object, name: str = "this") -> str:
     """The kind of a result.
 
     One of ``bench`` (with all scenarios but ``offline``), ``offline``, ``mlperf``, ``safety``, ``compare``,
-    ``distill``, ``eval``, ``export``, ``suite``, ``verify``, ``other``.
+    ``distill``, ``eval``, ``export``, ``peers``, ``suite``, ``verify``, ``other``.
 
     Args:
         result: The content of a file.

@@ -12,6 +12,7 @@ from benchmarks.report.accuracy_section import accuracy_against_latency, accurac
 from benchmarks.report.blocks import Card, Picture, Pictures, Section
 from benchmarks.report.history_plot import history_section
 from benchmarks.report.latency_section import VERDICT_TONES, comparison_section, latency_section, title_of
+from benchmarks.report.peers_section import peers_section
 from benchmarks.report.result_kind import HINT, kind_of, refuse_incomplete
 from benchmarks.report.safety_section import safety_cards, safety_section
 from benchmarks.report.suite_section import suite_section
@@ -81,6 +82,7 @@ def build_sections(results: Sequence[tuple[str, Result]], pictures: Sequence[Pic
         comparison_section([c for r in _of(by_kind, "compare") for c in r["comparisons"]]),
         *(training_section(result, source) for source, result in by_kind.get("distill", [])),
         *(suite_section(result) for result in _of(by_kind, "suite")),
+        *(peers_section(result) for result in _of(by_kind, "peers")),
         exports_section(_of(by_kind, "export")),
         verification_section([*_of(by_kind, "export"), *_of(by_kind, "verify")]),
         Section(title="Images", blocks=[Pictures(pictures)]) if pictures else None,

@@ -117,3 +117,21 @@ def test_the_table_has_a_line_for_what_is_missing_and_what_each_figure_covers() 
     assert "benchmark_app: network, median; random input" in text
     assert "the same command again continues" in text
     assert "doubt: the machine was busy" in text
+
+
+def test_a_report_has_the_table_and_what_each_figure_covers(tmp_path: Path) -> None:
+    (tmp_path / "peers.json").write_text(json.dumps({**result(), "model": "/home/me/best.pt"}))
+    page = tmp_path / "page.md"
+    assert main(["report", str(tmp_path / "peers.json"), "--out", str(page)]) == 0
+    text = page.read_text()
+    for part in (
+        "Other programs: best.pt",
+        "0.550 to 0.650",
+        "31.1",
+        "98.8",
+        "3 of 8 rounds",
+        "random input",
+    ):
+        assert part in text
+    assert "the environment .peers/openvino is missing: make peers" in text
+    assert "/home/me" not in text
