@@ -133,5 +133,5 @@ def test_a_report_has_the_table_and_what_each_figure_covers(tmp_path: Path) -> N
         "random input",
     ):
         assert part in text
-    assert "the environment .peers/openvino is missing: make peers" in text
+    assert "the environment .peers/openvino is missing. make peers" in text
     assert "/home/me" not in text
