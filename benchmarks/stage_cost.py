@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.errors import DataError, ToolchainError
+from edgestill.dataset import read_image
+from edgestill.errors import ToolchainError
 from runtime.decode import decode
 from runtime.detector import ModelDetector, open_detector
 from runtime.letterbox import InputBuffer
@@ -97,13 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=14)
     args = parser.parse_args(argv)
     try:
-        image = cv2.imread(str(args.image))
-        if image is None:
-            raise DataError(f"{args.image} is no image that can be read", hint="give a PNG or JPEG file")
+        image = read_image(args.image)
         cv2.setNumThreads(1)
-        found = compare_files(
-            args.models, np.asarray(image, np.uint8), frames=args.frames, rounds=args.rounds
-        )
+        found = compare_files(args.models, image, frames=args.frames, rounds=args.rounds)
     except ToolchainError as error:
         print(f"benchmarks.stage_cost: {error}", file=sys.stderr)
         return error.exit_code

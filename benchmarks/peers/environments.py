@@ -129,14 +129,14 @@ def make(name: str, folder: Path = FOLDER) -> bool:
     python = str(place / "bin" / "python")
     _run([python, *install])
     if environment.check:
-        _run([python, "-c", environment.check])
+        _run([python, "-I", "-c", environment.check])
     write_bytes(place / COMPLETE, _wanted(name).encode())
     return True
 
 
 def describe(name: str, folder: Path = FOLDER) -> str:
     """What an environment holds, as a line: packages with versions and licences, and its size on disk."""
-    listed = json.loads(_run([str(folder / name / "bin" / "python"), "-c", LISTING]))
+    listed = json.loads(_run([str(folder / name / "bin" / "python"), "-I", "-c", LISTING]))
     packages = [f"{package} {version} ({licence})" for package, version, licence in listed["packages"]]
     return f"{folder / name}: {listed['mib']} MiB on disk, {len(packages)} packages: {', '.join(packages)}"
 

@@ -25,4 +25,4 @@ def test_an_image_that_cannot_be_read_is_told(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(tiny_model), "--image", str(tmp_path / "x.png")]) == 3
-    assert "no image that can be read" in capsys.readouterr().err
+    assert "x.png cannot be read" in capsys.readouterr().err

@@ -60,7 +60,11 @@ def given_words(action: argparse.Action) -> st.SearchStrategy[list[str]]:
     flag = action.option_strings[-1]
     if action.nargs == 0:
         return st.just([flag])
-    one = values(action).map(lambda text: [f"{flag}={text}"])
+    if isinstance(action.nargs, int):
+        safe = values(action).filter(lambda text: not text.startswith("-"))
+        one = st.lists(safe, min_size=action.nargs, max_size=action.nargs).map(lambda texts: [flag, *texts])
+    else:
+        one = values(action).map(lambda text: [f"{flag}={text}"])
     if action.nargs == "?":
         one |= st.just([flag])
     if action.nargs == "+":
@@ -123,7 +127,9 @@ def example(action: argparse.Action) -> list[str]:
     if action.choices is not None:
         text = next(str(choice) for choice in action.choices if choice != action.default)
     flag = [action.option_strings[-1]] if action.option_strings else []
-    return flag if action.nargs == 0 else [*flag, text]
+    if isinstance(action.nargs, int):
+        return [*flag, *[text] * action.nargs]
+    return [*flag, text]
 
 
 class Case(argparse.ArgumentParser):

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=["performance", "mixed"], help="default: NNCF's choice")
     parser.add_argument("--leave-out", metavar="REGEX", help="operations that stay float")
     args = parser.parse_args()
-    inputs = np.load(args.calibration, mmap_mode="r")
+    inputs = np.load(args.calibration, mmap_mode="r", allow_pickle=False)
     dataset = nncf.Dataset(inputs, lambda pixels: pixels[None].astype(np.float32) * np.float32(args.scale))
     options = {}
     if args.preset:

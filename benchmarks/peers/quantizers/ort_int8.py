@@ -27,7 +27,7 @@ class Inputs(CalibrationDataReader):  # type: ignore[misc]
     """The calibration inputs, one at a time."""
 
     def __init__(self, path: Path, name: str, scale: float) -> None:
-        self._inputs = iter(np.load(path, mmap_mode="r"))
+        self._inputs = iter(np.load(path, mmap_mode="r", allow_pickle=False))
         self._name, self._scale = name, np.float32(scale)
 
     def get_next(self) -> dict[str, Any] | None:

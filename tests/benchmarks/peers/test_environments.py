@@ -29,8 +29,8 @@ elif words[:2] == ["-m", "pip"]:
     with Path(os.environ["PIP_CALLS"]).open("a") as calls:
         print(words[5], file=calls)
 else:
-    assert words[0] == "-c" and len(words) == 2, words
-    if "torchvision" in words[1]:
+    assert words[:2] == ["-I", "-c"] and len(words) == 3, words
+    if "torchvision" in words[2]:
         fits = Path(os.environ["PIP_CALLS"]).with_name("fits").exists()
         sys.exit(0 if fits else "RuntimeError: operator torchvision::nms does not exist")
     print('{{"packages": [["numpy", "2.2.6", "BSD-3-Clause"]], "mib": 70}}')

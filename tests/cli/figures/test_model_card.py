@@ -57,7 +57,7 @@ def test_a_source_that_a_split_lacks_is_a_dash() -> None:
 def test_models_and_splits_are_scored_as_the_verb_does(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(model_card.eval_verb, "run", lambda args: result(args.split, args.model))
+    monkeypatch.setattr(model_card.eval_verb, "run", lambda args: result(args.split, *args.models))
     monkeypatch.setattr(
         model_card, "_found", lambda models, data, splits: {"val, student, cam": Found(images=2)}
     )
