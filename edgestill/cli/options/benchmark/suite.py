@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--suite",
         metavar="SUITE",
         help="export and measure a matrix of models, precisions, backends, threads, sizes and scenarios: "
-        "`x86`, `x86-sizes` or a TOML file. MODEL is a checkpoint or NAME=CHECKPOINT, instead of the suite's models; "
-        f"--out is a folder, the result is {RESULT} in it. An interrupted suite goes on",
+        "`x86`, `x86-sizes` or a TOML file. MODEL is a checkpoint or NAME=CHECKPOINT, instead of the suite's "
+        f"models; --out is a folder, the result is {RESULT} in it. An interrupted suite goes on",
     )
     add("--max-ms", type=float, metavar="MS", help="find the most accurate cell within this median time")
     add(
