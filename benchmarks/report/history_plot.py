@@ -59,10 +59,10 @@ def latency_history(models: Sequence[tuple[str, Sequence[Point]]], *, width: flo
         models: Name, and points in order.
         width: Of the drawing, inches.
     """
-    with plots._canvas(width, 3.8) as canvas:
+    with plots.new_canvas(width, 3.8) as canvas:
         axes = canvas.figure.subplots()
         for k, (name, points) in enumerate(models):
-            colour = plots._colour(k)
+            colour = plots.series_colour(k)
             days, medians = [p.when for p in points], [p.p50_ms for p in points]
             below = [p.p50_ms - (p.p50_ms if p.low_ms is None else p.low_ms) for p in points]
             above = [(p.p50_ms if p.high_ms is None else p.high_ms) - p.p50_ms for p in points]
@@ -73,7 +73,7 @@ def latency_history(models: Sequence[tuple[str, Sequence[Point]]], *, width: flo
         axes.set_ylim(bottom=0)
         axes.margins(x=0.05)
         canvas.figure.autofmt_xdate(rotation=20)
-        plots._legend(canvas.figure, axes, columns=1 if width < plots.WIDTH else 3)
+        plots.add_legend(canvas.figure, axes, columns=1 if width < plots.WIDTH else 3)
     return canvas.svg
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report.blocks import Block, Cell, Doubts, Prose, Section, Table
+from benchmarks.report.verification import points
 
 Result = Mapping[str, Any]
 
@@ -48,7 +49,7 @@ def peers_section(result: Result) -> Section:
 def _cells(row: Result) -> list[Cell]:
     interval = None if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
     times: list[Cell] = [row["time_ms"], row["ratio"], interval, row["frame_ms"], row["cpu_ms"]]
-    scores = [_points(row.get(key)) for key in ("map50_95", "agreement_map50_95")]
+    scores = [points(row.get(key), 1) for key in ("map50_95", "agreement_map50_95")]
     return [row["program"], row["file"], row["quantised_by"], *times, *scores]
 
 
@@ -56,7 +57,3 @@ def _missing(result: Result) -> list[str]:
     """Why rows have no figures."""
     rows = [row for row in result["rows"] if row["missing"]]
     return [f"{row['program']}, {row['file']}: {row['missing']}. {row['hint']}" for row in rows]
-
-
-def _points(score: float | None) -> float | None:
-    return None if score is None else round(100 * score, 1)

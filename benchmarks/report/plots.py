@@ -71,10 +71,10 @@ def accuracy_latency(points: Sequence[tuple[str, float, float]], *, width: float
         width: Inches.
     """
     is_narrow = width < WIDTH
-    with _canvas(width, 4.2 if is_narrow else 3.8) as canvas:
+    with new_canvas(width, 4.2 if is_narrow else 3.8) as canvas:
         axes = canvas.figure.subplots()
         for k, (name, ms, score) in enumerate(points):
-            axes.plot(ms, score * 100, "o", color=_colour(k), markersize=9, label=plot_text(name))
+            axes.plot(ms, score * 100, "o", color=series_colour(k), markersize=9, label=plot_text(name))
             if not is_narrow:
                 at = (ms, score * 100)
                 axes.annotate(plot_text(name), at, (9, 0), textcoords="offset points", va="center")
@@ -84,7 +84,7 @@ def accuracy_latency(points: Sequence[tuple[str, float, float]], *, width: float
         axes.margins(x=0.1 if is_narrow else 0.35, y=0.3)
         axes.set_xlim(left=max(axes.get_xlim()[0], 0))
         if is_narrow:  # no room for names beside the points
-            _legend(canvas.figure, axes, columns=1)
+            add_legend(canvas.figure, axes, columns=1)
     return canvas.svg
 
 
@@ -100,11 +100,13 @@ def accuracy_front(
         width: Inches.
     """
     known = {name: (cost, score * 100) for name, cost, score in points}
-    with _canvas(width, 4.2) as canvas:
+    with new_canvas(width, 4.2) as canvas:
         axes = canvas.figure.subplots()
         rest = [known[name] for name in known if name not in kept]
         line = [known[name] for name in kept]
-        axes.plot(*zip(*line, strict=True), "o-", color=_colour(0), markersize=8, drawstyle="steps-post")
+        axes.plot(
+            *zip(*line, strict=True), "o-", color=series_colour(0), markersize=8, drawstyle="steps-post"
+        )
         if rest:
             axes.plot(*zip(*rest, strict=True), "o", color=_SOFT, markersize=6)
         for name in kept if width == WIDTH else ():  # a phone has no room for names; the caption has them
@@ -124,13 +126,15 @@ def stage_bars(stages: Sequence[tuple[str, Mapping[str, float]]], *, width: floa
     """
     is_narrow = width < WIDTH
     named = list(dict.fromkeys((*STAGES, *(stage for _, ms in stages for stage in ms))))
-    with _canvas(width, 1.0 + (0.66 if is_narrow else 0.46) * len(stages)) as canvas:
+    with new_canvas(width, 1.0 + (0.66 if is_narrow else 0.46) * len(stages)) as canvas:
         axes = canvas.figure.subplots()
         left = np.zeros(len(stages))
         positions = np.arange(len(stages))
         for k, stage in enumerate(named):
             widths = np.asarray([ms.get(stage, 0.0) for _, ms in stages])
-            axes.barh(positions, widths, 0.4 if is_narrow else 0.62, left, color=_colour(k), label=stage)
+            axes.barh(
+                positions, widths, 0.4 if is_narrow else 0.62, left, color=series_colour(k), label=stage
+            )
             left += widths
         for position, total in zip(positions, left, strict=True):
             axes.annotate(f"{total:.1f}", (total, position), (5, 0), textcoords="offset points", va="center")
@@ -143,7 +147,7 @@ def stage_bars(stages: Sequence[tuple[str, Mapping[str, float]]], *, width: floa
         axes.grid(axis="y", visible=False)
         axes.set(xlabel="milliseconds a frame")
         axes.margins(x=0.15 if is_narrow else 0.1, y=0.1)
-        _legend(canvas.figure, axes, columns=2 if is_narrow else len(named))
+        add_legend(canvas.figure, axes, columns=2 if is_narrow else len(named))
     return canvas.svg
 
 
@@ -154,7 +158,7 @@ def latency_curves(samples: Sequence[tuple[str, Sequence[float]]], *, width: flo
         samples: Name, and milliseconds of each frame.
         width: Inches.
     """
-    with _canvas(width, 3.8) as canvas:
+    with new_canvas(width, 3.8) as canvas:
         axes = canvas.figure.subplots()
         furthest = 0.0
         for k, (name, values) in enumerate(samples):
@@ -164,13 +168,13 @@ def latency_curves(samples: Sequence[tuple[str, Sequence[float]]], *, width: flo
             axes.step(
                 ordered[shown],
                 shares[shown],
-                color=_colour(k),
+                color=series_colour(k),
                 label=plot_text(name),
             )
             furthest = max(furthest, float(np.quantile(ordered, 0.99)))
         axes.set(xlabel="milliseconds a frame, all stages", ylabel="% of frames", ylim=(0, 101))
         axes.set_xlim(0, furthest * 1.08)
-        _legend(canvas.figure, axes, columns=1 if width < WIDTH else 3)
+        add_legend(canvas.figure, axes, columns=1 if width < WIDTH else 3)
     return canvas.svg
 
 
@@ -183,13 +187,13 @@ def class_bars(scores: Sequence[tuple[str, Mapping[str, float | None]]], *, widt
     """
     is_narrow = width < WIDTH
     classes = list(dict.fromkeys(c for _, by_class in scores for c in by_class))
-    with _canvas(width, 3.2) as canvas:
+    with new_canvas(width, 3.2) as canvas:
         axes = canvas.figure.subplots()
         bar = 0.8 / len(scores)
         for k, (name, by_class) in enumerate(scores):
             heights = [100 * (by_class.get(c) or 0.0) for c in classes]
             places = np.arange(len(classes)) + (k - (len(scores) - 1) / 2) * bar
-            axes.bar(places, heights, bar * 0.92, color=_colour(k), label=plot_text(name))
+            axes.bar(places, heights, bar * 0.92, color=series_colour(k), label=plot_text(name))
             for place, height, c in zip(places, heights, classes, strict=True):
                 text = f"{height:.0f}" if by_class.get(c) is not None else "–"
                 axes.annotate(
@@ -203,7 +207,7 @@ def class_bars(scores: Sequence[tuple[str, Mapping[str, float | None]]], *, widt
         axes.tick_params(axis="x", labelcolor=_INK, length=0, pad=6)
         axes.grid(axis="x", visible=False)
         axes.set(ylabel="AP50-95, points of 100", ylim=(0, 105))
-        _legend(canvas.figure, axes, columns=1 if is_narrow else 3)
+        add_legend(canvas.figure, axes, columns=1 if is_narrow else 3)
     return canvas.svg
 
 
@@ -225,14 +229,14 @@ def training_curves(
     from matplotlib.ticker import LogLocator, NullLocator  # noqa: PLC0415 (an extra; slow to import)
 
     is_narrow = width < WIDTH
-    with _canvas(width, 7.2 if is_narrow else 4.2) as canvas:
+    with new_canvas(width, 7.2 if is_narrow else 4.2) as canvas:
         left, right = canvas.figure.subplots(*((2, 1) if is_narrow else (1, 2)))
         for axes, names, factor in ((left, losses, 1), (right, scores, 100)):
             for k, name in enumerate(names):
                 points = [(r["epoch"], factor * v) for r in rows if (v := r.get(name)) is not None]
                 style = "-" if k < len(COLOURS) else "--"  # the colours come round again
                 xs, ys = [x for x, _ in points], [y for _, y in points]
-                axes.plot(xs, ys, style, color=_colour(k), label=name)
+                axes.plot(xs, ys, style, color=series_colour(k), label=name)
                 if len(points) < 3:
                     axes.lines[-1].set_marker("o")
             axes.set(xlabel="epoch")
@@ -248,7 +252,7 @@ def training_curves(
 
 
 @contextmanager
-def _canvas(width: float, height: float) -> Iterator[_Canvas]:
+def new_canvas(width: float, height: float) -> Iterator[_Canvas]:
     """A figure in the page's style, sized in inches."""
     with figure((width, height), _STYLE, palette=Palette(ink=_INK, soft=_SOFT, grid=_GRID)) as drawn:
         canvas = _Canvas(drawn)
@@ -273,11 +277,12 @@ def _for_page(svg: str) -> str:
     return svg
 
 
-def _legend(figure: Any, axes: Any, columns: int) -> None:
+def add_legend(figure: Any, axes: Any, columns: int) -> None:
     """Place the legend above the plot."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=columns)
 
 
-def _colour(k: int) -> str:
+def series_colour(k: int) -> str:
+    """The colour of the k-th line, bar or point, from 0."""
     return COLOURS[k % len(COLOURS)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.report import plots
 from benchmarks.report.blocks import Block, Cell, Doubts, Heading, Prose, Section, Table
+from benchmarks.report.verification import points
 
 Result = Mapping[str, Any]
 
@@ -60,8 +61,8 @@ def _table(cells: Sequence[Result]) -> Table:
             cell["rss_mib"],
             cell["energy_mj"],
             cell["file_mib"],
-            _points(cell["map50_95"]),
-            _points(cell["map50"]),
+            points(cell["map50_95"], 1),
+            points(cell["map50"], 1),
             _matched(cell),
         ]
         for cell in cells
@@ -118,10 +119,6 @@ def _size(cell: Result) -> str:
 
 def _range(values: Sequence[float] | None) -> str | None:
     return f"{values[0]:.3g} to {values[1]:.3g}" if values else None
-
-
-def _points(score: float | None) -> float | None:
-    return None if score is None else round(100 * score, 1)
 
 
 def _matched(cell: Result) -> str | None:

@@ -85,9 +85,9 @@ def facts_table(data: Result) -> Table:
     return Table(columns=("key", "value", "unit"), rows=rows)
 
 
-def points(value: float | None) -> float | None:
-    """A score in [0, 1] in points (of 100)."""
-    return None if value is None else round(100 * value, 2)
+def points(value: float | None, digits: int = 2) -> float | None:
+    """A score in [0, 1] in points (of 100), rounded to some decimals."""
+    return None if value is None else round(100 * value, digits)
 
 
 def _file(export: Result) -> str:

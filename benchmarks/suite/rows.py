@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -90,9 +90,15 @@ def best_of(rows: Sequence[Row], limits: Limits) -> Row | None:
         The row; of equally accurate ones the fastest. None if no row keeps the limits.
     """
     kept = [row for row in rows if row["p50_ms"] is not None and _keeps(row, limits)]
-    by_time: Callable[[Row], Any] = lambda row: (row["p50_ms"], -(row[ACCURACY] or 0), row["key"])  # noqa: E731
-    by_accuracy: Callable[[Row], Any] = lambda row: (-(row[ACCURACY] or 0), row["p50_ms"], row["key"])  # noqa: E731
-    return min(kept, key=by_time if limits.max_ms is None else by_accuracy, default=None)
+    return min(kept, key=_by_time if limits.max_ms is None else _by_accuracy, default=None)
+
+
+def _by_time(row: Row) -> tuple[float, float, str]:
+    return row["p50_ms"], -(row[ACCURACY] or 0), row["key"]
+
+
+def _by_accuracy(row: Row) -> tuple[float, float, str]:
+    return -(row[ACCURACY] or 0), row["p50_ms"], row["key"]
 
 
 def _beats(a: Row, b: Row, cost: str) -> bool:

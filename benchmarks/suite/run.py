@@ -113,14 +113,14 @@ class SuiteFolder:
             arguments += ["--calib", str(data)]
         if data:
             arguments += ["--verify", str(data), "--split", self.inputs.split]
-        self._do(self._of("exports", file.key), self._export_inputs(file), arguments)
+        self._do(self._of("exports", file.key), self._file_inputs(file), arguments)
 
     def _score(self, file: ModelFile) -> None:
-        path, inputs = self._of("scores", file.key), self._score_inputs(file)
         if "error" in self.exported(file):
             return
         arguments = ["eval", str(self.model_path(file)), "--data", str(self.inputs.data)]
-        self._do(path, inputs, [*arguments, "--split", self.inputs.split])
+        arguments += ["--split", self.inputs.split]
+        self._do(self._of("scores", file.key), self._file_inputs(file), arguments)
 
     def _visit(self, cell: Cell, number: int) -> None:
         if "error" in self.exported(cell.file):
@@ -155,9 +155,9 @@ class SuiteFolder:
 
     def _refuse_changed(self, files: Sequence[ModelFile], cells: Sequence[Cell]) -> None:
         """Refuse to mix measurements of different inputs in one table."""
-        wanted = {self._of("exports", file.key): self._export_inputs(file) for file in files}
+        wanted = {self._of("exports", file.key): self._file_inputs(file) for file in files}
         if self.inputs.data:
-            wanted |= {self._of("scores", file.key): self._score_inputs(file) for file in files}
+            wanted |= {self._of("scores", file.key): self._file_inputs(file) for file in files}
         for cell in cells:
             for number in range(1, self.suite.visits + 1):
                 wanted[self._visit_path(cell, number)] = self._visit_inputs(cell)
@@ -167,12 +167,9 @@ class SuiteFolder:
             if changed:
                 raise UsageError(f"{path} was made with another {changed[0]}", hint=HINT)
 
-    def _export_inputs(self, file: ModelFile) -> dict[str, Any]:
+    def _file_inputs(self, file: ModelFile) -> dict[str, Any]:
         data = str(self.inputs.data) if self.inputs.data else None
         return {"checkpoint": self._hashes[file.model], "data": data, "split": data and self.inputs.split}
-
-    def _score_inputs(self, file: ModelFile) -> dict[str, Any]:
-        return self._export_inputs(file)
 
     def _visit_inputs(self, cell: Cell) -> dict[str, Any]:
         settings = {"duration_s": self.suite.duration_s, "min_samples": self.suite.min_samples}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-import edgestill
+from benchmarks.measure.child_process import child_environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +36,13 @@ class Tool(Protocol):
 
 def run_edgestill(arguments: Sequence[str]) -> Outcome:
     """Run a verb of this installation in a new process; its progress and notes are not shown."""
-    home = str(Path(edgestill.__file__).resolve().parent.parent)
-    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, "-m", "edgestill", *arguments, "--json", "--quiet"],
         capture_output=True,
         text=True,
         errors="backslashreplace",
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env=child_environment(),
     )
     result = _parsed(done.stdout)
     if done.returncode == 0 and result:

@@ -18,7 +18,7 @@ def stage_table(models: Sequence[Mapping[str, Any]]) -> Any:
     )
     for m in models:
         times = [*(m["stages_ms"][stage] for stage in measured), m["pure_inference_ms"], m["end_to_end_ms"]]
-        table.add_row(m["name"], *map(_number, times))
+        table.add_row(m["name"], *map(number, times))
     return table
 
 
@@ -41,7 +41,7 @@ def _two_times(m: Mapping[str, Any]) -> str:
 
 def _cameras(m: Mapping[str, Any]) -> str:
     captured = m["decided"] + m["dropped"]
-    ages = ", ".join(f"{name} {_number(ms)}" for name, ms in m["age_ms"].items())
+    ages = ", ".join(f"{name} {number(ms)}" for name, ms in m["age_ms"].items())
     return (
         f"{m['name']}: age at the decision {ages} ms; {m['dropped_share']:.1%} of {captured} frames "
         f"dropped; the detector was busy for {m['busy_share']:.0%} of the time"
@@ -52,10 +52,10 @@ def _mlperf(m: Mapping[str, Any]) -> str:
     found = m["mlperf"]
     state = "complete" if found["is_complete"] else "shorter than the rules ask for"
     early = found.get("early_stopping_ms")
-    bound = f", early-stopping estimate {_number(early)}" if early is not None else ""
+    bound = f", early-stopping estimate {number(early)}" if early is not None else ""
     return (
         f"{m['name']}: by the rules of MLPerf's {found['scenario']}, no official result, {state}: "
-        f"{found['metric']} {_number(found['value'])}{bound}"
+        f"{found['metric']} {number(found['value'])}{bound}"
     )
 
 
@@ -63,5 +63,6 @@ def _words(stage: str) -> str:
     return stage.replace("_", " ")
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A figure of a table: two decimals, one from 100 on; ``-`` for None."""
     return "-" if value is None else f"{value:.1f}" if value >= 100 else f"{value:.2f}"

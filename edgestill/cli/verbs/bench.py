@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from edgestill.cli.benchmark_tables import scenario_lines, stage_table
+from edgestill.cli.benchmark_tables import number, scenario_lines, stage_table
 from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
 from edgestill.cli.options.benchmark import (
@@ -140,8 +140,8 @@ def show(result: dict[str, Any]) -> Any:
             m["name"],
             m["backend"],
             proved,
-            *map(_number, numbers),
-            *map(_number, more),
+            *map(number, numbers),
+            *map(number, more),
             str(m["samples"]),
         )
     lines = [*scenario_lines(result["models"]), *energy_in_words(result["models"])]
@@ -162,7 +162,3 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edgestill bench")
     add_arguments(parser)
     return parser
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}" if value >= 100 else f"{value:.2f}"

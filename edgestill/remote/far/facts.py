@@ -10,13 +10,12 @@ from typing import Any
 
 from edgestill.remote.far.jobs import describe, last_job
 from edgestill.remote.far.places import Places
-from edgestill.remote.far.steps import Bundle
+from edgestill.remote.far.steps import TENSORRT, Bundle
 
 #: Names that other systems give to the architectures.
 MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
 PYTHONS = ("python3", "python3.10", "python3.11", "python3.12")
 VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
-TENSORRT = "import tensorrt; print(tensorrt.__version__)"
 MODEL = Path("/proc/device-tree/model")
 L4T = Path("/etc/nv_tegra_release")
 
