@@ -9,7 +9,8 @@ from typing import Any
 
 from edgestill.errors import ArtifactError, DataError
 from edgestill.files import read_json, sha256_file, write_json
-from edgestill.spec import LightStateSpec, ModelSpec, Precision, TensorSpec, spec_from_json
+from edgestill.spec import LightStateSpec, ModelSpec, TensorSpec, spec_from_json
+from edgestill.target import FilePrecision
 
 SCHEMA = 1
 OPTIONAL_FIELDS = frozenset(
@@ -47,7 +48,7 @@ class Manifest:
     spec: ModelSpec | LightStateSpec
     format: str
     files: Mapping[str, str]
-    precision: Precision
+    precision: FilePrecision
     precision_proved: Mapping[str, Mapping[str, int]]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -12,7 +12,7 @@ import onnx
 
 from edgestill.files import sha256_file
 from edgestill.manifest import Manifest, manifest_path, write_manifest
-from edgestill.target import Target, engine_target
+from edgestill.target import Target, engine_target, without_bf16
 from export.job import FileJob
 from export.quantize.ort_fast_ops import use_fast_ops
 from export.quantize.variant import Variant
@@ -30,13 +30,15 @@ def build_target_of(job: FileJob) -> BuildTarget | None:
 
     Raises:
         DeviceError: The engine cannot be built here.
-        UsageError: The options contradict each other.
+        UsageError: The options contradict each other, or the target has no such precision.
     """
+    if job.target != "openvino":
+        without_bf16(job.precision)
     target = engine_target(job.target)
     if target is None:
         return None
     job.fitted()  # refuses a wrong profile before anything is built
-    return find_build_target(target, job.precision, job.engine)
+    return find_build_target(target, without_bf16(job.precision), job.engine)
 
 
 def make_files(
@@ -73,7 +75,13 @@ def _engine(
     fitted, profile = job.fitted()
     graph.write_bytes(fitted.finished(variant.model).SerializeToString(deterministic=True))
     engine = make_engine(
-        build_target, graph, job.precision, job.engine, built, profile=profile, excluded=excluded.layers
+        build_target,
+        graph,
+        without_bf16(job.precision),
+        job.engine,
+        built,
+        profile=profile,
+        excluded=excluded.layers,
     )
     with closing(open_backend(graph)) as backend:
         record = Manifest(
@@ -115,7 +123,7 @@ def write_graph(model: onnx.ModelProto, job: FileJob, path: Path) -> None:
         return
     from export.graph.openvino import write_openvino  # noqa: PLC0415 (not needed for an ONNX file)
 
-    write_openvino(model, job.metadata, path, half=job.precision == "fp16")
+    write_openvino(model, job.metadata, path, job.precision)
 
 
 def _record(job: FileJob, built: Path, calibration: dict[str, Any] | None, excluded: Excluded) -> Manifest:

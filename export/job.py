@@ -11,8 +11,8 @@ import onnx
 
 from edgestill.checkpoint import Checkpoint
 from edgestill.quantization import ANY_CPU_RANGE
-from edgestill.spec import LightStateSpec, ModelSpec, Precision, ScoreMap
-from edgestill.target import QdqTarget, Target, engine_target, qdq_target
+from edgestill.spec import LightStateSpec, ModelSpec, ScoreMap
+from edgestill.target import FilePrecision, QdqTarget, Target, engine_target, qdq_target
 from export.graph.interface import Interface, apply_interface
 from export.graph.writer import OPSET
 from export.quantize.calibration.auto_method import MethodTrial
@@ -65,7 +65,7 @@ class FileJob(Protocol):
         """The target."""
 
     @property
-    def precision(self) -> Precision:
+    def precision(self) -> FilePrecision:
         """Precision of the computation."""
 
     @property
@@ -114,7 +114,7 @@ class Job:
 
     checkpoint: Checkpoint
     target: Target
-    precision: Precision
+    precision: FilePrecision
     calibration: Calibration | None = None
     method: Method | None = None
     trial: MethodTrial | None = None
@@ -155,6 +155,7 @@ class Job:
         holds_fp16 = {
             "fp32": False,
             "fp16": self.target != "openvino",
+            "bf16": False,
             "int8": engine_target(self.target) is not None,
         }
         if holds_fp16[self.precision] and self.calibration is None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from edgestill.errors import UsageError, unknown_name
 from edgestill.files import read_text
+from edgestill.target import FILE_PRECISIONS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,7 +27,6 @@ FOLDER = Path(__file__).parent / "suites"
 OWN_SIZE = "own"  # the input size of the checkpoint
 #: The file format that a backend runs, as ``edgestill export --to`` names it.
 FORMATS: Mapping[str, str] = {"ort": "onnx", "ov": "openvino", "trt": "tensorrt"}
-PRECISIONS = ("fp32", "fp16", "int8")
 SCENARIOS = ("single", "offline", "paced", "multi")
 MOST_CELLS = 10_000
 
@@ -86,7 +86,7 @@ class Suite:
 
     Attributes:
         models: Checkpoints by name.
-        precisions: Of ``PRECISIONS``.
+        precisions: Of ``FILE_PRECISIONS``; of the backends only ``ov`` has ``bf16``.
         backends: Of ``FORMATS``.
         threads: CPU threads.
         sizes: ``own``, or height and width as ``HxW`` or one number.
@@ -199,7 +199,7 @@ def _count(suite: Suite) -> int:
 
 #: The values that an axis takes; any whole number from 1 on for ``threads``, any size for ``sizes``.
 _CHOICES: Mapping[str, Sequence[str]] = {
-    "precisions": PRECISIONS,
+    "precisions": FILE_PRECISIONS,
     "backends": tuple(FORMATS),
     "scenarios": SCENARIOS,
 }

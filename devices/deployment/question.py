@@ -10,6 +10,7 @@ from devices.jetpack import RELEASES, JetPack, release
 from devices.profile import DeviceProfile
 from devices.tensorrt_support import is_imported, major_minor
 from edgestill.spec import Precision
+from edgestill.target import FilePrecision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class ModelFacts:
 
     name: str
     format: str
-    precision: Precision | None = None
+    precision: FilePrecision | None = None
     opset: int | None = None
     input_dtype: str | None = None
     free_axes: tuple[str, ...] = ()

@@ -135,6 +135,8 @@ def _precisions(facts: ModelFacts | None, precision: Precision | None) -> tuple[
     stored = facts.precision if facts else None
     if facts and stored and precision and stored != precision:
         raise UsageError(f"{facts.name} is {stored}, not {precision}", hint="leave --precision out")
+    if stored == "bf16":
+        return ("fp32",)  # what a CPU without bf16 computes such a file in
     one = precision or stored
     return (one,) if one else PRECISIONS
 

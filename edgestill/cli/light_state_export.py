@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[Expo
         parser: Knows the defaults of its flags.
 
     Raises:
-        UsageError: A flag is for detectors only, or the precision is INT8.
+        UsageError: A flag is for detectors only, or the precision is INT8 or bf16.
     """
     from export.light_state_file import LightStateJob, export_light_states  # noqa: PLC0415
     from export.verify.light_state_check import LabelledLights, LightStateCheck  # noqa: PLC0415
@@ -69,12 +69,14 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[Expo
 
 
 def _refuse_flags(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Raise UsageError for INT8, and for flags that the classifier has no use for."""
+    """Raise UsageError for INT8 and bf16, and for flags that the classifier has no use for."""
     if args.precision == "int8":
         raise UsageError(
             "no INT8 for the classifier of light states: convolutions are quantised with their SiLU here",
             hint="--precision fp16; the detector beside it may be INT8",
         )
+    if args.precision == "bf16":
+        raise UsageError("no bf16 for the classifier of light states", hint="--precision fp16")
     given = [
         action.option_strings[0]
         for action in parser._actions  # argparse has no public list

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgestill.errors import ArtifactError
-from edgestill.spec import PRECISIONS, Precision
+from edgestill.target import FILE_PRECISIONS, FilePrecision
 
 KIND, SCHEMA = "edgestill-bundle", 1
 SUMS, SIGNATURE, INDEX = "SHA256SUMS", "SHA256SUMS.sig", "bundle.json"
@@ -82,7 +82,7 @@ class BundledModel:
 
     name: str
     file: str
-    precision: Precision
+    precision: FilePrecision
     parity: str
     detections: int
     limits: ParityLimits
@@ -158,7 +158,7 @@ def _check_kind(data: Any) -> None:
 
 
 def _model(data: Any) -> BundledModel:
-    if data["precision"] not in PRECISIONS:
+    if data["precision"] not in FILE_PRECISIONS:
         raise ValueError(f"precision is {data['precision']!r}")
     limits = {name: float(data["limits"][name]) for name in ("score", "box_px")}
     return BundledModel(

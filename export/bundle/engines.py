@@ -15,7 +15,7 @@ from edgestill.errors import VerificationError
 from edgestill.files import sha256_file
 from edgestill.progress import say
 from edgestill.spec import ModelSpec, Precision
-from edgestill.target import Target
+from edgestill.target import Target, without_bf16
 from export.artifact import build_target_of, make_files
 from export.bundle.contents import ENGINES, INSTALLED, BundledModel
 from export.bundle.parity import ParityResult, check_parity
@@ -101,7 +101,7 @@ def build_engine(folder: Path, model: BundledModel) -> tuple[ExportResult, Parit
         VerificationError: The engine has another precision, or other outputs.
     """
     out = folder / INSTALLED / ENGINES
-    job = GraphJob.read(folder / model.file, model.precision)
+    job = GraphJob.read(folder / model.file, without_bf16(model.precision))
     final = final_path(out, model.name, job.target, force=True)
     target = build_target_of(job)
     variant = Variant(open_onnx(job.source), _calibration(job.source))

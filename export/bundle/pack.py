@@ -14,7 +14,7 @@ import edgestill
 from edgestill.errors import ArtifactError, UsageError
 from edgestill.files import refuse_overwrite, sha256_file, to_json_text
 from edgestill.manifest import Manifest, checked_manifest, manifest_path, read_manifest
-from edgestill.spec import Precision
+from edgestill.target import FilePrecision
 from export.bundle import on_device
 from export.bundle.archive import Entries, write_archive
 from export.bundle.contents import (
@@ -199,7 +199,7 @@ def _manifest_of_engine(path: Path) -> Manifest | None:
     return None
 
 
-def _precision(path: Path, layers: dict[str, int]) -> Precision:
+def _precision(path: Path, layers: dict[str, int]) -> FilePrecision:
     """The precision of a file of another exporter, from what it stores and what runs of it."""
     if layers.get("int8"):
         return "int8"

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from edgestill.boxes import pairwise_iou
 from edgestill.detections import Detections
 from edgestill.errors import ArtifactError, UsageError
-from edgestill.spec import ModelSpec, Precision
+from edgestill.spec import ModelSpec
+from edgestill.target import FilePrecision
 from export.bundle.contents import ParityLimits
 from export.verify.comparison import CONFIDENT_SCORE, MATCH_IOU, MATCH_SCORE
 from runtime.backend import open_backend
@@ -39,9 +40,10 @@ NMS_IOU = 0.45
 #: By precision of the graph. The same INT8 file differs by up to 0.014 in the score and 0.7 px in a corner
 #: between x86-64 and ARM64 on ONNX Runtime (140 boxes); FP32 and FP16 by rounding only. The limits leave room
 #: for the fused kernels of TensorRT and OpenVINO, far below the difference of a wrong file or operator.
-LIMITS: Mapping[Precision, ParityLimits] = {
+LIMITS: Mapping[FilePrecision, ParityLimits] = {
     "fp32": ParityLimits(score=0.002, box_px=0.2),
     "fp16": ParityLimits(score=0.02, box_px=1.0),
+    "bf16": ParityLimits(score=0.03, box_px=2.0),
     "int8": ParityLimits(score=0.06, box_px=3.0),
 }
 PACKAGES = {"ort": "onnxruntime", "ov": "openvino", "trt": "tensorrt"}

@@ -15,7 +15,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgestill.errors import UsageError
-from edgestill.spec import ModelSpec, Pixels, Precision
+from edgestill.spec import ModelSpec, Pixels
+from edgestill.target import FilePrecision
 from export.graph.cells import SMALLEST, CellGrid
 from export.graph.topk import write_compact_rows
 from export.graph.writer import IR_VERSIONS, OPSET, GraphWriter
@@ -65,7 +66,7 @@ class Interface:
         """Whether the batch or the size is free."""
         return self.batch is None or self.free_hw
 
-    def check(self, target: str, precision: Precision) -> None:
+    def check(self, target: str, precision: FilePrecision) -> None:
         """Raise UsageError if a target is known to fail with free dimensions, or with the opset."""
         if self.opset != OPSET:
             self._check_for_8_2(target, precision)
@@ -75,7 +76,7 @@ class Interface:
                 hint="leave --dynamic out, or --precision fp16; see openvino issue 37577",
             )
 
-    def _check_for_8_2(self, target: str, precision: Precision) -> None:
+    def _check_for_8_2(self, target: str, precision: FilePrecision) -> None:
         """Raise UsageError if TensorRT 8.2, for which an old opset is, cannot use the file.
 
         Source of what later versions added: https://github.com/onnx/onnx-tensorrt/blob/main/docs/Changelog.md

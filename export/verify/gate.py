@@ -16,7 +16,7 @@ from math import isnan
 from typing import Any
 
 from edgestill.errors import VerificationError
-from edgestill.spec import Precision
+from edgestill.target import FilePrecision
 from export.verify.comparison import INTERVAL, Comparison
 from export.verify.evidence import nothing_compared, rests_on, too_few
 
@@ -60,11 +60,13 @@ class Limits:
     max_drift: float
 
 
-#: By precision. FP32 and FP16 differ from the source by floating-point rounding only. No precision may change
+#: By precision. FP32, FP16 and bf16 differ from the source by floating-point
+#: rounding only; bf16 has 8 significant bits, FP16 11. No precision may change
 #: a detection between red and green.
-LIMITS: Mapping[Precision, Limits] = {
+LIMITS: Mapping[FilePrecision, Limits] = {
     "fp32": Limits(max_drop=0.1, min_matched=0.999, max_extra=0.001, max_drift=0.002),
     "fp16": Limits(max_drop=0.1, min_matched=0.99, max_extra=0.01, max_drift=0.005),
+    "bf16": Limits(max_drop=0.5, min_matched=0.99, max_extra=0.01, max_drift=0.005),
     "int8": Limits(max_drop=1.0, min_matched=0.97, max_extra=0.05, max_drift=0.05),
 }
 

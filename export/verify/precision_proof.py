@@ -10,12 +10,14 @@ from pathlib import Path
 import onnx
 
 from edgestill.errors import ArtifactError, VerificationError
-from edgestill.spec import Precision
+from edgestill.target import FilePrecision
 from runtime.backend import Backend
 from runtime.onnx_guard.model import open_onnx
 
 #: Share of convolutions and matrix products that must run in INT8; the detection outputs are float by design.
 MIN_INT8_SHARE = 0.8
+#: Share of convolutions and matrix products that must run in bf16 where the file is written.
+MIN_BF16_SHARE = 0.8
 #: Share of weight elements that must be stored as FP16; layers beyond its range stay FP32.
 MIN_FP16_SHARE = 0.8
 MIN_WEIGHT_ELEMENTS = 16  # fewer are scalars and shapes, not weights
@@ -37,7 +39,7 @@ class Excluded:
 
 
 def prove(
-    path: Path, backend: Backend, precision: Precision, excluded: Excluded = Excluded()
+    path: Path, backend: Backend, precision: FilePrecision, excluded: Excluded = Excluded()
 ) -> dict[str, dict[str, int]]:
     """Read the precision of a built file and compare it with the requested one.
 
@@ -77,7 +79,7 @@ def stored_elements(path: Path) -> dict[str, int]:
     return dict(count(path).most_common())
 
 
-def _problem(proof: Proof, precision: Precision, excluded: Excluded) -> str:
+def _problem(proof: Proof, precision: FilePrecision, excluded: Excluded) -> str:
     executed, stored = proof["executed"], proof["stored"]
     layers, elements = sum(executed.values()), sum(stored.values())
     if precision == "int8" and executed.get("int8", 0) < MIN_INT8_SHARE * max(layers - excluded.layers, 1):
@@ -86,6 +88,8 @@ def _problem(proof: Proof, precision: Precision, excluded: Excluded) -> str:
         elements - excluded.elements, 1
     ):
         return f"only {stored.get('float16', 0)} of {elements} weights are stored as float16"
+    if precision == "bf16" and executed.get("bfloat16", 0) < MIN_BF16_SHARE * max(layers, 1):
+        return f"its {layers} layers run as {dict(executed)}"
     if precision == "fp32" and (executed.get("float32", 0) < layers or not layers):
         return f"its {layers} layers run as {dict(executed)}"
     return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgestill.dataset import Dataset
-from edgestill.spec import Precision
+from edgestill.target import FilePrecision
 from export.verify.compare import (
     DetectorRun,
     Sample,
@@ -93,7 +93,7 @@ class SourceCheck:
         self,
         evaluation: EvaluationSet,
         classes: Sequence[str],
-        precision: Precision,
+        precision: FilePrecision,
         *,
         max_drop: float | None = None,
         open_reference: OpenReference = open_onnx_reference,

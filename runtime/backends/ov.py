@@ -145,7 +145,7 @@ def open_model(
         )
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
-        "INFERENCE_PRECISION_HINT": _precision(core, target, precision_hint, metadata),
+        "INFERENCE_PRECISION_HINT": choose_precision(core, target, precision_hint, metadata),
     }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
@@ -193,8 +193,12 @@ def _check_xml(path: Path) -> None:
         raise ArtifactError(f"{path} lacks its weights {weights.name}", hint="copy both files together")
 
 
-def _precision(core: Any, device: str, asked: str | None, metadata: Mapping[str, str]) -> str:
-    """The precision hint to compile with: the requested one or an error, else the model's if available."""
+def choose_precision(core: Any, device: str, asked: str | None, metadata: Mapping[str, str]) -> str:
+    """The precision hint to compile with: the requested one, else the model's, else f32.
+
+    Raises:
+        DeviceError: The device does not have the requested one.
+    """
     wanted = asked or metadata.get(PRECISION_KEY, "f32")
     able = {"f32", *(c.lower() for c in core.get_property(device, "OPTIMIZATION_CAPABILITIES"))}
     if wanted in able:
@@ -204,6 +208,7 @@ def _precision(core: Any, device: str, asked: str | None, metadata: Mapping[str,
             f"{device} cannot run in {asked}; it can in {', '.join(sorted(able))}",
             hint="leave precision_hint out",
         )
+    say(f"the model is for {wanted}, which this {device} does not have: it computes in FP32")
     return "f32"
 
 

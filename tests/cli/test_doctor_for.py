@@ -31,6 +31,15 @@ def said(result: dict[str, Any], severity: str) -> str:
     return "\n".join(f["what"] for f in result["findings"] if f["severity"] == severity)
 
 
+def write_plain_manifest(model: Path, **values: Any) -> None:
+    """A manifest without any proof beside a file."""
+    spec = {"name": "light-states", "classes": ["red"], "input_hw": [8, 8], "layout": "probabilities"}
+    manifest: dict[str, Any] = {"schema": 1, "spec": spec, "parent_sha256": ""}
+    manifest |= {name: {} for name in ("files", "precision_proved", "built_with")}
+    manifest |= {"inputs": [], "outputs": [], "calibration": None, "verify": None}
+    manifest_path(model).write_text(json.dumps({**manifest, **values}))
+
+
 @pytest.fixture
 def quantised(tmp_path: Path) -> Path:
     """A convolution with asymmetric activations, as for OpenVINO; its batch is free."""
@@ -115,17 +124,24 @@ def test_an_engine_is_held_against_the_platform_in_its_manifest(
     engine.write_bytes(b"plan")
     result = answer(capsys, "--for", "jetson-orin-nano", "--model", str(engine), exit_code=5)
     assert "without a manifest" in said(result, "error")
-    spec = {"name": "light-states", "classes": ["red"], "input_hw": [8, 8], "layout": "probabilities"}
     built_on = {"family": "tensorrt", "version": "10.3.0.30", "gpu": "Orin", "compute_capability": "8.7"}
-    manifest = {"schema": 1, "spec": spec, "format": "tensorrt", "precision": "fp16", "parent_sha256": ""}
-    manifest |= {name: {} for name in ("files", "precision_proved", "built_with")}
-    manifest |= {"inputs": [], "outputs": [], "calibration": None, "verify": None}
-    manifest["built_on"] = {**built_on, "system": "x", "portable": []}
-    manifest_path(engine).write_text(json.dumps(manifest))
+    built_on |= {"system": "x", "portable": []}
+    write_plain_manifest(engine, format="tensorrt", precision="fp16", built_on=built_on)
     result = answer(capsys, "--for", "jetson-orin-nano", "--model", str(engine))
     assert result["tensorrt"] == "10.3.0.30"  # the one that built it
     result = answer(capsys, "--for", "t4", "--model", str(engine), exit_code=5)
     assert "built for compute capability 8.7" in said(result, "error")
+
+
+def test_a_bf16_file_is_judged_as_what_a_cpu_without_bf16_computes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "a.xml"
+    model.write_text("<net/>")
+    write_plain_manifest(model, format="openvino", precision="bf16")
+    result = answer(capsys, "--for", "raspberry-pi-5", "--model", str(model))
+    assert result["model"]["precision"] == "bf16"
+    assert list(result["precisions"]) == ["fp32"]
 
 
 @pytest.mark.parametrize(

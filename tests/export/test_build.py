@@ -1,15 +1,17 @@
 """What passes is published whole; what does not leaves nothing behind."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
 import pytest
 
 from edgestill.checkpoint import Checkpoint
 from edgestill.dataset import Dataset
-from edgestill.errors import UsageError, VerificationError
+from edgestill.errors import DeviceError, UsageError, VerificationError
 from edgestill.files import sha256_file
 from edgestill.manifest import check_files, read_manifest
 from export.build import export
@@ -17,6 +19,8 @@ from export.job import Job
 from export.publish import ExportResult
 from export.quantize.calibration.images import Calibration, choose_images
 from runtime.detector import open_detector
+
+HAS_BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def passes(built: Path, source: Path) -> Mapping[str, Any]:
@@ -69,6 +73,29 @@ def test_the_files_and_their_manifest_are_published(
     )
     assert [path.name for path in made.files] == names
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*names, made.manifest.name])
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16")
+def test_a_bf16_file_says_so_and_is_run_so(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    made = publish(checkpoint, tmp_path / "out", to="openvino", precision="bf16")
+    with closing(open_detector(made.files[0], threads=1)) as detector:
+        assert detector.backend.layers_by_dtype()["bfloat16"] >= 57
+    assert made.record.precision == "bf16"
+    assert made.record.precision_proved["stored"].keys() == {"float16"}
+
+
+def test_bf16_needs_a_cpu_that_can_prove_it(
+    tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OldCpu:
+        def get_property(self, device: str, name: str) -> list[str]:
+            assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+            return ["FP32", "INT8", "BIN"]
+
+    monkeypatch.setattr("export.graph.openvino.ov.Core", OldCpu)
+    with pytest.raises(DeviceError, match="this CPU has no bf16"):
+        publish(checkpoint, tmp_path / "out", to="openvino", precision="bf16")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.default_cases("onnx")

@@ -34,7 +34,7 @@ def refuse_conflicts(args: argparse.Namespace) -> None:
     """
     if not args.repair:
         return
-    if args.precision == "fp32" or (args.precision == "fp16" and args.to == "openvino"):
+    if args.precision in {"fp32", "bf16"} or (args.precision == "fp16" and args.to == "openvino"):
         raise UsageError(
             f"--repair has no blocks to move in {args.precision} for {args.to}",
             hint="it is for INT8, and for FP16 in an ONNX file or an engine",

@@ -15,6 +15,7 @@ from edgestill.cli.options import calibration, engine, interface, recalibrate, r
 from edgestill.cli.options.model import read_pt
 from edgestill.cli.options.sizes import input_hw
 from edgestill.errors import ArtifactError, UsageError
+from edgestill.target import FILE_PRECISIONS
 
 if TYPE_CHECKING:
     from edgestill.checkpoint import Checkpoint
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from export.verify.source_check import EvaluationSet, OpenReference
     from runtime.detector import Detector
 
-SUMMARY = "Export a checkpoint for a device: ONNX, OpenVINO or TensorRT; FP32, FP16 or INT8"
+SUMMARY = "Export a checkpoint for a device: ONNX, OpenVINO or TensorRT; FP32, FP16, bf16 or INT8"
 
 VERIFY_IMAGES = 200  # with more, the difference of mAP between two files hardly changes
 
@@ -42,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["onnx", "openvino", "tensorrt", "tensorrt-rtx"],
         help="file format; tensorrt builds on the GPU that will run it, tensorrt-rtx anywhere for RTX cards",
     )
-    add("--precision", required=True, choices=["fp32", "fp16", "int8"], help="precision of the computation")
+    add(
+        "--precision",
+        required=True,
+        choices=FILE_PRECISIONS,
+        help="precision of the computation; bf16 is for OpenVINO on CPUs that have it",
+    )
     add("--verify", type=Path, metavar="DATA.yaml", help="images to compare on (default: --calib)")
     add("--split", help="the split of --verify, or of --calib without it (default: val, else test)")
     add(

@@ -123,6 +123,7 @@ def test_a_classifier_of_ones_own_is_exported_by_its_file(tmp_path: Path, call: 
     ("words", "said"),
     [
         (("--precision", "int8"), "no INT8 for the classifier"),
+        (("--precision", "bf16"), "no bf16 for the classifier"),
         (("--precision", "fp16", "--imgsz", "64"), "--imgsz: not for the classifier"),
         (("--precision", "fp16", "--batch", "4", "--dynamic", "size"), "--batch, --dynamic: not for"),
         (("--precision", "fp16", "--output", "raw", "--input", "uint8"), "--output, --input: not for"),

@@ -62,6 +62,16 @@ def test_every_format_in_every_precision(
     assert Path(told["manifest"]).exists()
 
 
+@pytest.mark.parametrize("to", ["onnx", "tensorrt", "tensorrt-rtx"])
+def test_bf16_is_refused_for_other_targets_than_openvino(
+    to: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(trained), "--to", to, "--precision", "bf16", "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "bf16 is for OpenVINO files" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_result_tells_the_comparison_with_the_checkpoint(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

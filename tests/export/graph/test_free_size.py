@@ -104,7 +104,7 @@ def test_openvino_gives_at_each_size_what_the_fixed_file_gives(
 
     for form in (RAW, ROWS):
         path = tmp_path / f"{form.output}.xml"
-        write_openvino(made(head, weights, form), form.metadata(SPECS[head]), path, half=False)
+        write_openvino(made(head, weights, form), form.metadata(SPECS[head]), path, "fp32")
         backend = open_backend(path, threads=1)
         assert backend.inputs[0].shape == (None, 3, None, None)
         for hw in SIZES:

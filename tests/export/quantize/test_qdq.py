@@ -135,7 +135,7 @@ def test_openvino_executes_the_bytes_that_were_planned(
     from export.graph.openvino import write_openvino
     from runtime.backend import open_backend
 
-    write_openvino(models["ov"], spec.to_metadata(), tmp_path / "m.xml", half=False)
+    write_openvino(models["ov"], spec.to_metadata(), tmp_path / "m.xml", "fp32")
     executed = open_backend(tmp_path / "m.xml", threads=1).layers_by_dtype()
     assert executed["int8"] == len(plans["ov"].convolutions) > 40
 

@@ -72,6 +72,17 @@ def test_fp32_that_runs_in_less_is_caught(tmp_path: Path, layers: dict[str, int]
         prove(conv_file(tmp_path, np.float32), backend, "fp32")
 
 
+def test_bf16_that_runs_in_float_is_caught(tmp_path: Path) -> None:
+    backend: Any = Executes(float32=13, bfloat16=47)
+    with pytest.raises(VerificationError, match=r"its 60 layers run as .*'bfloat16': 47"):
+        prove(conv_file(tmp_path, np.float16), backend, "bf16")
+
+
+def test_bf16_with_its_head_in_float_is_bf16(tmp_path: Path) -> None:
+    backend: Any = Executes(bfloat16=57, float32=3)
+    assert prove(conv_file(tmp_path, np.float16), backend, "bf16")["stored"] == {"float16": 108}
+
+
 def test_openvino_weights_are_counted(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     model = openvino.convert_model(str(conv_file(tmp_path, np.float32)))

@@ -9,7 +9,7 @@ import pytest
 from edgestill.errors import ArtifactError, DeviceError
 from edgestill.spec import SPEC_KEY
 from runtime.backend import open_backend
-from runtime.backends.ov import PRECISION_KEY, OvBackend
+from runtime.backends.ov import PRECISION_KEY, OvBackend, choose_precision
 
 HAS_BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16")
@@ -58,6 +58,23 @@ def test_a_model_may_wish_for_bf16(lamp_model: Path, tmp_path: Path, path: tuple
 def test_a_person_outranks_the_models_wish(lamp_model: Path, tmp_path: Path) -> None:
     wish = with_wish(lamp_model, tmp_path, PRECISION_KEY)
     assert open_backend(wish, precision_hint="f32").layers_by_dtype() == {"float32": 1}
+
+
+class CoreWithoutBf16:
+    """OpenVINO on a CPU whose capabilities lack bf16."""
+
+    def get_property(self, device: str, name: str) -> list[str]:
+        assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+        return ["FP32", "INT8", "BIN"]
+
+
+def test_a_cpu_without_the_models_precision_says_that_it_computes_in_fp32(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert choose_precision(CoreWithoutBf16(), "CPU", None, {PRECISION_KEY: "bf16"}) == "f32"
+    assert "bf16, which this CPU does not have" in capsys.readouterr().err
+    assert choose_precision(CoreWithoutBf16(), "CPU", None, {}) == "f32"
+    assert not capsys.readouterr().err
 
 
 def test_a_precision_that_the_device_lacks_is_refused(xml: Path) -> None:
