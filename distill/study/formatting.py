@@ -31,6 +31,11 @@ def p_value(value: float) -> str:
     return "-" if isnan(value) else f"{value:.3f}" if value >= 0.0005 else "< 0.001"
 
 
+def share(value: float) -> str:
+    """A fraction in per cent."""
+    return "-" if isnan(value) else f"{100 * value:.0f} %"
+
+
 def markdown_table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table; names to the left, numbers to the right. ``|`` in a name is no border."""
     rule = ["---" if column in NAMES else "---:" for column in columns]

@@ -67,6 +67,7 @@ class Study:
         split: The reported split; ``auto`` is ``test`` where the data has one, else ``val``.
         weights: The reported averaged weights: of the ``last`` epoch, which avoids selection on a small
             validation split, or of the ``best`` one.
+        effect: Smallest difference of interest, points of mAP: the power of the tests is reported for it.
         resamples: Of the test images, for the bootstrap.
         resample: What the bootstrap draws: single ``images``, or ``sequences`` of them, whose images are not
             independent; see ``distill.study.sequences``.
@@ -86,6 +87,7 @@ class Study:
     against: tuple[str, ...] = ("none",)
     split: Literal["auto", "train", "val", "test"] = "auto"
     weights: Weights = "last"
+    effect: float = 2.0
     resamples: int = 2000
     resample: Literal["images", "sequences"] = "images"
     primary: tuple[str, ...] = ()

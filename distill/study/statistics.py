@@ -6,8 +6,11 @@
 - Over **images**: a paired bootstrap (``runtime.metrics.bootstrap``). It asks whether the difference holds
   for other images and the same trained networks.
 
-Sources: Student's t is ``scipy.stats.t``. Holm's correction: S. Holm, Scandinavian Journal of Statistics 6
-(1979); SciPy has only corrections of the false discovery rate.
+``power_of`` is about the first: the probability that it finds a true difference of a given size at all.
+
+Sources: Student's t is ``scipy.stats.t``, the noncentral one ``scipy.stats.nct``. Power: J. Cohen,
+Statistical Power Analysis for the Behavioral Sciences (1988), chapter 2. Holm's correction: S. Holm,
+Scandinavian Journal of Statistics 6 (1979); SciPy has only corrections of the false discovery rate.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.95  # confidence level of the intervals
+ENOUGH = 0.8  # the usual power of an experiment (Cohen)
+MOST_PAIRS = 1000  # a study of more seeds is not proposed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,43 @@ def paired_t(differences: Sequence[float]) -> PairedDifference:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """How surely a paired t test finds a true difference of some size, at the measured spread.
+
+    Attributes:
+        found: Probability that p is below 0.05, before a correction; NaN for one pair.
+        needed: Fewest pairs with which that is at least 80 %; None if unknown, or over 1000.
+    """
+
+    found: float
+    needed: int | None
+
+
+def power_of(differences: Sequence[float], effect: float) -> Power:
+    """Power of the two-sided paired t test of differences of this spread.
+
+    Args:
+        differences: Measured, one for each pair.
+        effect: The true difference, in their unit.
+    """
+    if len(differences) < 2:
+        return Power(found=nan, needed=None)
+    deviation = float(np.std(differences, ddof=1))
+    if deviation == 0:
+        return Power(found=1.0, needed=2)
+    sizes = range(2, MOST_PAIRS + 1)
+    needed = next((n for n in sizes if _power(effect / deviation, n) >= ENOUGH), None)
+    return Power(found=_power(effect / deviation, len(differences)), needed=needed)
+
+
+def _power(effect_size: float, n: int) -> float:
+    """Power with ``n`` pairs for a true difference of ``effect_size`` standard deviations of a difference."""
+    freedom, shift = n - 1, effect_size * sqrt(n)
+    # The tail on the other side would be a find of the wrong sign.
+    return float(_scipy_stats().nct.sf(t_quantile((1 + LEVEL) / 2, freedom), freedom, shift))
+
+
 def percentile_test(observed: float, resampled: NDArray[np.float64]) -> PairedDifference:
     """Percentile interval of a bootstrap, and twice the smaller share of resamples on one side of 0.
 
@@ -83,15 +125,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def t_two_sided(t: float, freedom: int) -> float:
     """Probability that Student's t is at least as far from 0 as ``t``."""
-    return float(2 * _student_t().sf(abs(t), freedom))
+    return float(2 * _scipy_stats().t.sf(abs(t), freedom))
 
 
 def t_quantile(probability: float, freedom: int) -> float:
     """The value below which Student's t lies with a probability in (0, 1)."""
-    return float(_student_t().ppf(probability, freedom))
+    return float(_scipy_stats().t.ppf(probability, freedom))
 
 
-def _student_t() -> Any:
+def _scipy_stats() -> Any:
     from scipy import stats  # noqa: PLC0415 (takes a second to import; only a table of several seeds needs it)
 
-    return stats.t
+    return stats

@@ -11,6 +11,7 @@ from typing import Any
 from distill.recipe_toml import build, override, read_recipe, read_toml, split_setting
 from distill.study.grid import CONTROLS, Cell, Study, known_arms, make_cells, merged
 from distill.study.paper import check_paper
+from distill.study.summary import POINTS
 from distill.study.sweep import NAME, check_sweep, dotted
 from edgestill.errors import UsageError, unknown_name
 
@@ -93,6 +94,8 @@ def _check(study: Study) -> None:
         values = getattr(study, key)
         if not values or len(set(values)) < len(values):
             raise UsageError(f"{key} = {list(values)} in the study", hint="one or more, all different")
+    if not 0 < study.effect <= POINTS:
+        raise UsageError(f"effect = {study.effect} in the study", hint="points of mAP, above 0 and up to 100")
     for name in study.arm:
         if name in CONTROLS:
             raise UsageError(f"[arm.{name}] in the study", hint=f"{name} is a fixed arm: choose another name")

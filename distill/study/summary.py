@@ -15,7 +15,7 @@ from distill.study.grid import Cell, Study, by_student_and_teacher
 from distill.study.process import DETECTIONS
 from distill.study.scoring import load_detections, same_images
 from distill.study.sequences import sequence_of
-from distill.study.statistics import PairedDifference, holm, paired_t, percentile_test
+from distill.study.statistics import PairedDifference, Power, holm, paired_t, percentile_test, power_of
 from edgestill.errors import UsageError
 from edgestill.progress import progress
 from runtime.metrics.bootstrap import draws, resampled
@@ -23,6 +23,7 @@ from runtime.metrics.bootstrap import draws, resampled
 #: The metrics of all classes, in the order of ``bootstrap.resampled``; ``PRIMARY`` is the third one.
 METRICS = ("map50", "map50_95")
 PRIMARY = "primary"
+POINTS = 100  # in a score of 1
 STRICT, SIZED = "map75", "size"  # mAP at IoU 0.75, and by size of the object
 
 Scored = tuple[Cell, Mapping[str, Any]]
@@ -86,6 +87,7 @@ class Comparison:
         metric: ``map50``, ``map50_95`` or ``primary``.
         seeds: t test over the seeds.
         images: Bootstrap over the images or their sequences, of the difference's mean over the seeds.
+        power: Of the t test, for the study's ``effect``.
         seeds_holm: ``seeds.p``, corrected for the number of arms.
         images_holm: ``images.p``, corrected for the number of arms.
     """
@@ -97,6 +99,7 @@ class Comparison:
     metric: str
     seeds: PairedDifference
     images: PairedDifference
+    power: Power
     seeds_holm: float = nan
     images_holm: float = nan
 
@@ -182,6 +185,7 @@ def compare(scored: Sequence[Scored], out: Path, study: Study) -> list[Compariso
             against=other,
             metric=metric,
             seeds=paired_t(differences[:, 0].tolist()),
+            power=power_of(differences[:, 0].tolist(), study.effect / POINTS),
             images=percentile_test(float(differences[:, 0].mean()), differences[:, 1:].mean(0)),
         )
         for key, arm, other, both in pairs

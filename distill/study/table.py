@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.plots.training import MAX_NAMED
-from distill.study.formatting import interval, markdown_table, p_value, points, signed
+from distill.study.formatting import interval, markdown_table, p_value, points, share, signed
 from distill.study.grid import Study
 from distill.study.paper import NETWORK_UNITS
 from distill.study.summary import METRICS, PRIMARY, SIZED, STRICT, ArmRow, Comparison, Scored, mean, spread
@@ -23,7 +23,10 @@ TITLES = {
     "ap50": "mAP50",
     "ap50_95": "mAP50-95",
 }
-TEST_COLUMNS = ("Student", "Teacher", "Arm", "n", "Δ", "Seeds", "p", "Holm", "Images", "p", "Holm")
+TEST_COLUMNS = (
+    *("Student", "Teacher", "Arm", "n", "Δ", "Seeds", "p", "Holm", "Power", "Seeds for 80 %"),
+    *("Images", "p", "Holm"),
+)
 _SCORES = """\
 Scores are in points (0 to 100): the mean over the seeds ± their standard deviation."""
 _TESTS = """\
@@ -32,7 +35,9 @@ two-sided, both with 95 % intervals. **Seeds** is a paired t test over the seeds
 for other trainings? With few seeds only large, consistent differences are significant. **Images** is a
 paired bootstrap over the {images} images ({resamples} resamples, the same for both arms; mAP is recomputed,
 and its difference is the mean over the seeds): does the difference hold for other images and the same
-networks? {units} **Holm** is p corrected for the number of arms in the table."""
+networks? {units} **Holm** is p corrected for the number of arms in the table. **Power** is the probability
+that the t test over the seeds finds a true difference of {effect:g} points (p below 0.05, before Holm) at the
+measured spread, and the next column the seeds with which it is at least 80 %."""
 _UNITS = {
     "images": "Images of one drive are correlated, so the true interval is wider.",
     "sequences": "Whole sequences of images are drawn, as images of one drive are correlated.",
@@ -99,6 +104,7 @@ def markdown(
                 images=first["images"],
                 resamples=study.resamples,
                 units=_UNITS[study.resample],
+                effect=study.effect,
             )
         )
     parts += ["## Networks, and mAP by IoU and size of the object", _scale(rows)]
@@ -126,6 +132,8 @@ def _test_line(one: Comparison) -> list[str]:
         interval(one.seeds.low, one.seeds.high),
         p_value(one.seeds.p),
         p_value(one.seeds_holm),
+        share(one.power.found),
+        "-" if one.power.needed is None else str(one.power.needed),
         interval(one.images.low, one.images.high),
         p_value(one.images.p),
         p_value(one.images_holm),
@@ -235,6 +243,7 @@ def test_values(one: Comparison) -> dict[str, Any]:
         test = getattr(one, kind)
         values |= {f"{kind} {key}": getattr(test, key) for key in ("n", "mean", "low", "high", "p")}
         values[f"{kind} p holm"] = getattr(one, f"{kind}_holm")
+    values |= {"power": one.power.found, "seeds for power 0.8": one.power.needed}
     return _plain(values)
 
 

@@ -162,6 +162,7 @@ def test_a_recipe_may_stand_in_the_study(tmp_path: Path) -> None:
         ),
         pytest.param(("[0, 1]", "[0]\nteachers = 3"), "teachers = 3", id="no-table"),
         pytest.param(("[0, 1]", '[0]\n[teachers]\n"../x" = "y"'), "'../x'", id="name"),
+        pytest.param(("[0, 1]", "[0]\neffect = 0.0"), "effect = 0.0 in the study", id="effect"),
     ],
 )
 def test_what_would_mislead_is_refused(tmp_path: Path, change: tuple[str, str], message: str) -> None:

@@ -108,8 +108,12 @@ def test_a_study_leaves_its_table_its_tests_and_its_plots(scored: Bench) -> None
     assert gain["images mean"] == pytest.approx(gain["seeds mean"])
     assert gain["images low"] > 0
     assert gain["images p holm"] >= gain["images p"]
+    assert 0.05 < gain["power"] <= 1
+    assert gain["seeds for power 0.8"] >= 2
     assert tests["fgfi", "map50_95"]["images low"] < 0 < tests["fgfi", "map50_95"]["images high"]
-    check_table((scored.out / "table.md").read_text().splitlines())
+    text = (scored.out / "table.md").read_text()
+    check_table(text.splitlines())
+    assert "finds a true difference of 2 points" in text
     json.loads((scored.out / "study.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
 
 

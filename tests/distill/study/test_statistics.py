@@ -7,7 +7,15 @@ from math import atan, cos, isnan, nan, pi, sin, sqrt
 import numpy as np
 import pytest
 
-from distill.study.statistics import holm, paired_t, percentile_test, t_quantile, t_two_sided
+from distill.study.statistics import (
+    Power,
+    holm,
+    paired_t,
+    percentile_test,
+    power_of,
+    t_quantile,
+    t_two_sided,
+)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +93,36 @@ def test_one_pair_tells_nothing_about_chance() -> None:
 def test_differences_without_spread_need_no_division() -> None:
     assert paired_t([0.0, 0.0]).p == 1.0
     assert paired_t([0.5, 0.5]).p == 0.0
+
+
+@pytest.mark.parametrize(
+    ("effect_size", "n", "power"),
+    [  # J. Cohen (1988), table 2.3.5, and G*Power 3.1: two-sided, 0.05, matched pairs
+        (0.5, 34, 0.8078),
+        (0.8, 15, 0.8213),
+        (1.0, 10, 0.8031),
+    ],
+)
+def test_power_is_that_of_the_tables(effect_size: float, n: int, power: float) -> None:
+    differences = np.linspace(-1, 1, n)
+    differences *= 1 / np.std(differences, ddof=1)
+    found = power_of(differences.tolist(), effect_size)
+    assert found.found == pytest.approx(power, abs=2e-4)
+    assert found.needed == n
+
+
+def test_power_is_how_often_the_test_finds_the_difference() -> None:
+    rng = np.random.default_rng(3)
+    drawn = rng.normal(1.0, 1.2, (4000, 6))
+    share = np.mean([paired_t(row).p < 0.05 for row in drawn[:1000]])
+    standard = (drawn[0] - drawn[0].mean()) / drawn[0].std(ddof=1) * 1.2
+    assert power_of(standard.tolist(), 1.0).found == pytest.approx(share, abs=0.04)
+
+
+def test_power_of_pairs_that_tell_nothing() -> None:
+    assert isnan(power_of([1.0], 1.0).found)
+    assert power_of([0.5, 0.5], 1.0) == Power(found=1.0, needed=2)
+    assert power_of([-100.0, 100.0], 1e-3).needed is None
 
 
 def test_the_bootstrap_counts_resamples_on_the_other_side_of_zero() -> None:
