@@ -1,4 +1,4 @@
-"""Processor time of decoding a video, by decoder: ``python -m benchmarks.decoding drive.mp4``.
+"""CPU time of decoding a video, by decoder: ``python -m benchmarks.decoding drive.mp4``.
 
 The decoders take turns, so that other programs on the machine slow each of them as much. The time is that of
 the whole process, all threads; a child process of GStreamer is not in it.
@@ -24,7 +24,7 @@ DECODERS = ("opencv", "pyav")
 
 
 def compare_decoders(path: Path, decoders: Sequence[str], *, frames: int, rounds: int) -> dict[str, Any]:
-    """Processor time of decoding to BGR.
+    """CPU time of decoding to BGR.
 
     Args:
         path: A video file.

@@ -1,4 +1,4 @@
-"""Processor time of the stages of detection, by model file.
+"""CPU time of the stages of detection, by model file.
 
 ``python -m benchmarks.stage_cost A.xml B.xml --image street.png``
 
@@ -34,7 +34,7 @@ STAGES = ("letterbox", "network", "postprocess")
 def compare_files(
     paths: Sequence[Path], image_bgr: NDArray[np.uint8], *, frames: int, rounds: int
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Processor time of each stage.
+    """CPU time of each stage.
 
     Args:
         paths: Model files.

@@ -25,12 +25,15 @@ def resolve(name: str, read_pt: Callable[[Path], Checkpoint] | None = None) -> P
         read_pt: Reads an original YOLOv5 ``.pt`` file, which is then converted, too; None refuses it.
 
     Raises:
-        ArtifactError: A folder is not a checkpoint, or a ``.pt`` file is named without ``read_pt``.
+        ArtifactError: A folder is not a checkpoint, or a ``.pt`` file does not exist, or is named without
+            ``read_pt``.
         DeviceError: A checkpoint is to be converted, and safetensors or onnx is not installed.
     """
     path = checkpoint_folder(name)
     if path.suffix == ".pt" and read_pt is not None and path.is_file():
         return _converted(path, sha256_file(path), lambda: read_pt(path))
+    if path.suffix == ".pt" and not path.exists():
+        raise ArtifactError(f"{path} does not exist", hint="name a checkpoint, a model file, or `student`")
     if path.suffix == ".pt":
         raise ArtifactError(
             f"{path} is a checkpoint of the original YOLOv5, not a model file",

@@ -23,7 +23,7 @@ WARMUP_FRAMES = 5
 
 
 def measure(model: Path, source: str, *, backend: str, threads: int | None, seconds: float) -> dict[str, Any]:
-    """Medians over the frames, and the processor time of one.
+    """Medians over the frames, and the CPU time of one.
 
     Args:
         model: The file.
@@ -34,7 +34,7 @@ def measure(model: Path, source: str, *, backend: str, threads: int | None, seco
 
     Returns:
         ``time_ms``: of the network alone. ``frame_ms``: with letterbox and postprocess. ``gpu_ms``: on the
-        GPU by its own events; None without one. ``cpu_ms``: processor time of all threads for a frame.
+        GPU by its own events; None without one. ``cpu_ms``: CPU time of all threads for a frame.
     """
     footage = Footage(source)
     images = [frame.image_bgr for frame in footage.take(int(footage.describe()["of"]))]

@@ -1,4 +1,4 @@
-"""Runs a program to its end: processor time and memory of the whole process, its output, its last words."""
+"""Runs a program to its end: CPU time and memory of the whole process, its output, its last words."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Usage:
     """What a process used, with the children that it waited for.
 
     Attributes:
-        cpu_s: Processor time of all threads, user and system, seconds.
-        wall_s: Time by the clock, seconds.
+        cpu_s: CPU time of all threads, user and system, seconds.
+        wall_s: Wall time, seconds.
         peak_mib: Largest resident memory, MiB. Not below that of the process that started it.
     """
 
@@ -81,7 +81,7 @@ class Output:
 
     Attributes:
         stdout: As text.
-        cpu_s: Processor time of all threads from start to end, user and system, seconds.
+        cpu_s: CPU time of all threads from start to end, user and system, seconds.
     """
 
     stdout: str

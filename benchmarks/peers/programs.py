@@ -75,7 +75,7 @@ def take(program: str, turn: Turn) -> dict[str, Any]:
 
     Returns:
         ``time_ms``; ``frame_ms``, ``gpu_ms`` and ``cpu_ms`` where the program gives them, see
-        ``benchmarks.peers.own_turn``; ``process_cpu_s``: processor time of the whole process, from its start.
+        ``benchmarks.peers.own_turn``; ``process_cpu_s``: CPU time of the whole process, from its start.
 
     Raises:
         DeviceError: The program is missing, failed, or gave no figure.

@@ -119,7 +119,7 @@ def _commands(block: Commands) -> Iterator[str]:
 
 def _doubts(block: Doubts) -> Iterator[str]:
     if block.doubts:
-        yield from ("Doubts:", "", *(f"- {_text(doubt)}" for doubt in block.doubts), "")
+        yield from ("Warnings:", "", *(f"- {_text(doubt)}" for doubt in block.doubts), "")
 
 
 def _row(cells: Sequence[str]) -> str:

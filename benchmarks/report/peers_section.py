@@ -19,7 +19,7 @@ COLUMNS = (
     "time over FP32",
     "95 % interval",
     "frame\nmilliseconds",
-    "processor time\nmilliseconds",
+    "CPU time\nmilliseconds",
     "mAP50-95\npoints of 100",
     "agreement\npoints of 100",
 )

@@ -118,7 +118,7 @@ def markdown(
     doubts = dict.fromkeys(doubt for _, score in scored for doubt in score["doubts"])
     if (codes := len({score["code"] for _, score in scored})) > 1:
         doubts[f"the code changed during the study: {codes} versions"] = None
-    parts += [f"Doubtful: {doubt}." for doubt in doubts]
+    parts += [f"Warning: {doubt}." for doubt in doubts]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What ``bench`` shows beside its table of models: the stages of a frame, and the figures of a scenario."""
+"""The tables that `bench` shows: latency, stages, files; and the figures that one scenario has."""
 
 from __future__ import annotations
 
@@ -6,16 +6,61 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
+def latency_table(models: Sequence[Mapping[str, Any]], title: str) -> Any:
+    """Percentiles and throughput."""
+    keys = ("p50_ms", "p90_ms", "p99_ms", "throughput_fps")
+    table = _table("p50 ms", "p90 ms", "p99 ms", "frames/s", "samples", title=title)
+    for m in models:
+        table.add_row(m["name"], *(number(m[key]) for key in keys), str(m["samples"]))
+    return table
+
+
+def file_table(models: Sequence[Mapping[str, Any]]) -> Any:
+    """What runs each file, in which precision; start-up and memory; its time on a GPU where there is one."""
+    timed = any(m["gpu_compute_ms"] for m in models)
+    gpu = ["GPU ms"] if timed else []
+    table = _table("backend", "layers by dtype", "cold start ms", "memory MiB", *gpu)
+    for m in models:
+        proved = ", ".join(f"{count} {dtype}" for dtype, count in m["precision_proved"].items())
+        numbers = [
+            m["cold_start_ms"],
+            m["rss_mib"],
+            *([(m["gpu_compute_ms"] or {}).get("p50")] if timed else []),
+        ]
+        table.add_row(m["name"], m["backend"], proved, *map(number, numbers))
+    return table
+
+
+def warning_lines(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each warning once, with the models that it is about unless it is about all of them."""
+    about: dict[str, list[str]] = {}
+    for m in models:
+        for line in m["doubts"]:
+            about.setdefault(line, []).append(m["name"])
+    return [
+        f"warning: {line}" if len(names) == len(models) else f"warning ({', '.join(names)}): {line}"
+        for line, names in about.items()
+    ]
+
+
+def _table(*columns: str, title: str | None = None) -> Any:
+    """A table with a column for the model, whose name may be long."""
+    from rich import box  # noqa: PLC0415 (for the terminal only)
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column("model", overflow="fold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
 def stage_table(models: Sequence[Mapping[str, Any]]) -> Any:
     """Median milliseconds of each stage, and the two times that are not to be confused."""
-    from rich.table import Table  # noqa: PLC0415 (for the terminal only)
-
     measured = [s for s in models[0]["stages_ms"] if any(m["stages_ms"][s] is not None for m in models)]
     parts = {part: stage for stage, of in models[0]["stages_within"].items() for part in of}
     names = [f"{_words(s)} (part of {parts[s]})" if s in parts else _words(s) for s in measured]
-    table = Table(
-        "model", *names, "pure inference", "end to end", title="stages of a frame, median milliseconds"
-    )
+    table = _table(*names, "pure inference", "end to end", title="stages of a frame, median milliseconds")
     for m in models:
         times = [*(m["stages_ms"][stage] for stage in measured), m["pure_inference_ms"], m["end_to_end_ms"]]
         table.add_row(m["name"], *map(number, times))

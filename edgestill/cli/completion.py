@@ -54,7 +54,7 @@ def _completer(action: argparse.Action) -> Completer | None:
     elif "--lights" in action.option_strings:
         metavar = "LIGHTS"
     elif metavar in {"FILE", "CKPT"} and not action.option_strings:
-        metavar = "ANY MODEL"
+        metavar = "ANY_MODEL"
     if metavar.startswith("{"):
         return _either(metavar.strip("{}").split(","))
     kind = KINDS.get(metavar.partition("[")[0])
@@ -108,7 +108,7 @@ def _models() -> Completer:
 #: By metavar.
 KINDS: Mapping[str, Callable[[], Completer]] = {
     **dict.fromkeys(("MODEL", "CKPT", "A", "B"), _models),
-    "ANY MODEL": lambda: _either((*NAMES, LIGHT_STATES), _files(*MODEL_SUFFIXES)),
+    "ANY_MODEL": lambda: _either((*NAMES, LIGHT_STATES), _files(*MODEL_SUFFIXES)),
     "LIGHTS": lambda: _either([LIGHT_STATES], _files(*CLASSIFIER_SUFFIXES)),
     **dict.fromkeys(("A.json", "B.json", "RESULT.json"), lambda: _files("json")),
     **dict.fromkeys(("DIR", "SRC"), _folders),

@@ -189,7 +189,7 @@ def _table(result: Mapping[str, Any], entry: Mapping[str, Any]) -> Table:
             count = entry[key]["files"]
             table.add_row(what, f"{count} file{'' if count == 1 else 's'} in {entry[key]['folder']}")
     for doubt in entry["doubts"]:
-        table.add_row("doubt", doubt)
+        table.add_row("warning", doubt)
     if entry["error"]:
         table.add_row("ended early", entry["error"])
     return table

@@ -102,7 +102,7 @@ def show(result: Mapping[str, Any]) -> Any:
     table = Table("", *(model["name"] for model in result["models"]), title=_title(result))
     for name, cells in measures(result):
         table.add_row(name, *(cell.replace("\n", ", ") for cell in cells))
-    return Group(table, Text("\n".join(f"doubt: {line}" for line in result["doubts"])))
+    return Group(table, Text("\n".join(f"warning: {line}" for line in result["doubts"])))
 
 
 def _title(result: Mapping[str, Any]) -> str:

@@ -138,7 +138,7 @@ def _do(
     facts = device.ask("facts", python=request.python)
     doubts = _clock_doubts(facts, device.name)
     for doubt in doubts:
-        say(f"doubt: {doubt}")
+        say(f"warning: {doubt}")
     sent = _send_if_missing(device, request.bundle, facts)
     job = run_job(
         device,

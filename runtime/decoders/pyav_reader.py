@@ -153,7 +153,7 @@ class _Converter:
     """Converts frames to BGR by a filter graph of FFmpeg, whose pool of frames is used again and again.
 
     ``VideoFrame.to_ndarray`` with a format gives the same values, but in new memory for each frame: its page
-    faults are a third of the processor time of decoding 1920 x 1080.
+    faults are a third of the CPU time of decoding 1920 x 1080.
     """
 
     def __init__(self, av: Any) -> None:

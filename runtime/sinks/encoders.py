@@ -31,7 +31,7 @@ from runtime.sinks.whole_file import WholeFile
 TICKS_PER_S = 90_000
 MIN_STEP_TICKS = TICKS_PER_S // 1000  # Matroska counts in milliseconds
 FRAGMENTED = "frag_keyframe+empty_moov+default_base_moof"
-# Processor time of a frame of 1280x720, of a real drive on an x86 server: ultrafast 11.5 ms, superfast 17 ms,
+# CPU time of a frame of 1280x720, of a real drive on an x86 server: ultrafast 11.5 ms, superfast 17 ms,
 # veryfast 22 ms; OpenCV's mp4v takes 9.7 ms for a file of twice the size. zerolatency holds no frame back.
 X264_OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
 THREADS = 2

@@ -36,7 +36,7 @@ SYSTEM_VENV = "/opt/edgestill"
 #: Virtual environment of pip's packages alone, as for a Raspberry Pi.
 OWN_VENV = "/opt/own"
 #: What is installed into each, after the project's wheel. The system's OpenCV was built for NumPy 1.
-INSTALLED = {SYSTEM_VENV: ("[onnx,web]", "numpy<2"), OWN_VENV: ("[onnx,opencv]",)}
+INSTALLED = {SYSTEM_VENV: ("[onnx,web,eval]", "numpy<2"), OWN_VENV: ("[onnx,opencv]",)}
 STATE = "board.json"
 START_S, STOP_S = 120.0, 30.0
 _PROGRAMS = (

@@ -1,4 +1,4 @@
-"""Processor time by decoder."""
+"""CPU time by decoder."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Processor time of the stages of detection."""
+"""CPU time of the stages of detection."""
 
 import json
 from pathlib import Path

@@ -39,7 +39,7 @@ def test_a_person_gets_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[s
     console.print(compare.show(json.loads(capsys.readouterr().out)))
     text = console.export_text()
     assert "b against a, inference: 0.50" in text
-    assert "doubt: measured in two runs" in text
+    assert "warning: measured in two runs" in text
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,14 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         resolve(str(tmp_path))
 
 
-def test_a_legacy_checkpoint_is_sent_to_export() -> None:
+def test_a_legacy_checkpoint_is_sent_to_export(tmp_path: Path) -> None:
+    path = tmp_path / "yolov5n.pt"
+    path.write_bytes(b"PK")
     with pytest.raises(ArtifactError, match="checkpoint of the original YOLOv5") as caught:
+        resolve(str(path))
+    assert f"edgestill export {path} --to onnx" in caught.value.hint
+
+
+def test_a_legacy_checkpoint_that_is_not_there_is_said_to_be_missing() -> None:
+    with pytest.raises(ArtifactError, match=r"yolov5n\.pt does not exist"):
         resolve("yolov5n.pt")
-    assert "edgestill export yolov5n.pt --to onnx" in caught.value.hint

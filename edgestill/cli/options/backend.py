@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-MODEL = "`student` or `teacher`, a checkpoint folder, .onnx, OpenVINO .xml or TensorRT .engine"
+MODEL = (
+    "`student` or `teacher`, a checkpoint folder, .onnx, OpenVINO .xml, TensorRT .engine, or a YOLOv5 .pt "
+    "(needs the extra `train`)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, threads: bool = True) -> None:

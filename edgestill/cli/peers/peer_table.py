@@ -39,7 +39,7 @@ def table(result: Mapping[str, Any]) -> Any:
         shown.add_row(row["program"], row["file"], row["quantised_by"] or "-", *_figures(row))
     if not result["complete"]:
         lines.append("the same command again continues with the rounds that are not done")
-    lines += [f"doubt: {doubt}" for doubt in result["doubts"]]
+    lines += [f"warning: {doubt}" for doubt in result["doubts"]]
     return Group(shown, Text("\n".join(lines)))
 
 

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from edgestill.cli.benchmark_tables import number, scenario_lines, stage_table
+from edgestill.cli.benchmark_tables import (
+    file_table,
+    latency_table,
+    scenario_lines,
+    stage_table,
+    warning_lines,
+)
 from edgestill.cli.command_line import command_line
 from edgestill.cli.options import backend, sizes, tiles
 from edgestill.cli.options.benchmark import (
@@ -107,50 +113,31 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> Any:
-    """A table of the models, then energy, ratios and the doubts about the measurement."""
+    """Tables of latency, stages and files, then energy, ratios and warnings."""
     if result["kind"] == "suite":
         return suite.show(result)
     if result["kind"] == "peers":
         return peer_table.table(result)
     from rich.console import Group  # noqa: PLC0415 (for the terminal only)
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     from benchmarks.monitoring.summary import energy_in_words  # noqa: PLC0415
     from benchmarks.monitoring.summary import in_words as monitors_in_words  # noqa: PLC0415
     from benchmarks.statistics.compare import in_words  # noqa: PLC0415
 
-    columns = (
-        "model",
-        "backend",
-        "layers by dtype",
-        "p50 ms",
-        "p90 ms",
-        "p99 ms",
-        "frames/s",
-        "inference ms",
-        "GPU ms",
-    )
-    table = Table(*columns, "cold start ms", "memory MiB", "samples", title=result["measures"])
-    for m in result["models"]:
-        proved = " ".join(f"{count} {dtype}" for dtype, count in m["precision_proved"].items())
-        numbers = (m["p50_ms"], m["p90_ms"], m["p99_ms"], m["throughput_fps"], m["stages_ms"]["inference"])
-        more = ((m["gpu_compute_ms"] or {}).get("p50"), m["cold_start_ms"], m["rss_mib"])
-        table.add_row(
-            m["name"],
-            m["backend"],
-            proved,
-            *map(number, numbers),
-            *map(number, more),
-            str(m["samples"]),
-        )
     lines = [*scenario_lines(result["models"]), *energy_in_words(result["models"])]
     lines.append(f"during the run: {monitors_in_words(result['models'][0]['environment']['monitors'])}")
     lines += [in_words(c) for c in result["ratios"]]
     lines += instructions.in_lines(result)
     lines += baseline.in_lines(result)
-    lines += [f"doubt ({m['name']}): {line}" for m in result["models"] for line in m["doubts"]]
-    return Group(table, stage_table(result["models"]), Text("\n".join(lines)))
+    lines += warning_lines(result["models"])
+    models = result["models"]
+    return Group(
+        latency_table(models, result["measures"]),
+        stage_table(models),
+        file_table(models),
+        Text("\n".join(lines)),
+    )
 
 
 def verdict(result: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgestill.cli.options.backend import MODEL
 from edgestill.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from export.bundle.pack import ModelSource
     from export.bundle.signature import Signers
 
-SUMMARY = "Pack models, wheels and parity vectors for a device without a network; or check such a bundle"
+SUMMARY = "Pack models, wheels and reference outputs for a device without a network; or check such a bundle"
 EXAMPLE = "edgestill bundle student.onnx --for jetson-orin-nano --wheels wheels --out student.tar.zst"
 
 #: Rendered for the parity vectors where no images are named; a third of the scenes has a light that is found.
@@ -30,7 +29,12 @@ MOST_IMAGES = 64  # of --images that are run, spread evenly
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
-    add("model", nargs="*", metavar="MODEL", help=f"one or several of: {MODEL}")
+    add(
+        "model",
+        nargs="*",
+        metavar="MODEL",
+        help="one or several of: `student` or `teacher`, a checkpoint folder, .onnx or OpenVINO .xml",
+    )
     add("--out", type=Path, metavar="FILE", help="NAME.tar.zst, or NAME.tar for a device without zstd")
     add(
         "--for",
@@ -55,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="DIR",
-        help="images with objects that the models find, for the parity vectors (default: rendered streets)",
+        help="images with objects that the models find, for these outputs (default: rendered streets)",
     )
     add("--sign", type=Path, metavar="KEY_FILE", help="sign with an SSH key, by ssh-keygen")
     add("--force", action="store_true", help="replace an existing file")
@@ -120,7 +124,7 @@ def show(result: dict[str, Any]) -> Any:
         table.add_row(f"Python {python}", f"{len(wheels)} wheels")
     for model in result["models"]:
         table.add_row(
-            model["name"], f"{model['precision']}, {model['detections']} detections in its parity vectors"
+            model["name"], f"{model['precision']}, {model['detections']} detections in its reference outputs"
         )
     if result["kind"] == "bundle":
         folder = Path(file).name.partition(".")[0]
@@ -128,7 +132,7 @@ def show(result: dict[str, Any]) -> Any:
         table.add_row("on the device", f"mkdir {folder} && tar {flag}-xf {Path(file).name} -C {folder}")
         table.add_row("", f"sh {folder}/run.sh install && sh {folder}/run.sh verify")
     for doubt in result["doubts"]:
-        table.add_row("doubt", doubt)
+        table.add_row("warning", doubt)
     return table
 
 

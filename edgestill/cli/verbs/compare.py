@@ -34,4 +34,4 @@ def show(result: dict[str, Any]) -> Any:
     from benchmarks.statistics.compare import in_words  # noqa: PLC0415
 
     lines = [in_words(c) for c in result["comparisons"]]
-    return Text("\n".join([*lines, *(f"doubt: {line}" for line in result["doubts"])]))
+    return Text("\n".join([*lines, *(f"warning: {line}" for line in result["doubts"])]))

@@ -18,6 +18,7 @@ from typing import Any
 from edgestill.errors import UsageError
 from edgestill.files import write_bytes
 
+EXAMPLE = "edgestill demo --out demo-out"
 SUMMARY = "Run every stage on rendered street scenes: distil, export, verify, measure, annotate a clip"
 
 SEED = 2026  # of the rendered scenes; the shipped weights were trained on scenes of other seeds

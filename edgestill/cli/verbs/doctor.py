@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Exit code 5 if nothing that was asked for can",
     )
     parser.add_argument(
-        "--model", metavar="ANY MODEL", help="with --for: a model file or checkpoint (default: any model)"
+        "--model", metavar="ANY_MODEL", help="with --for: a model file or checkpoint (default: any model)"
     )
     parser.add_argument(
         "--precision", choices=PRECISIONS, help="with --for: the precision (default: the model's, or all)"

@@ -28,9 +28,7 @@ NOTHING = "nothing"  # the row of ``taken_for`` with the detections that match n
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.description = f"{SUMMARY}. {UNITS}"
-    parser.add_argument(
-        "models", nargs="+", metavar="MODEL", help=f"{backend.MODEL}; YOLOv5 .pt (run by torch)"
-    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=backend.MODEL)
     parser.add_argument("--data", required=True, type=Path, metavar="DATA.yaml", help="the data set")
     parser.add_argument("--split", default="val", help="train, val (default) or test")
     backend.add_arguments(parser)

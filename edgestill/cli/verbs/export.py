@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgestill.cli import light_state_export
+from edgestill.cli.comparison_labels import LABELS
 from edgestill.cli.options import calibration, engine, interface, recalibrate, repair
 from edgestill.cli.options.model import read_pt
 from edgestill.cli.options.sizes import input_hw
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from export.verify.source_check import EvaluationSet, OpenReference
     from runtime.detector import Detector
 
+EXAMPLE = "edgestill export student --to openvino --precision int8 --calib scenes/data.yaml"
 SUMMARY = "Export a checkpoint for a device: ONNX, OpenVINO or TensorRT; FP32, FP16, bf16 or INT8"
 
 VERIFY_IMAGES = 200  # with more, the difference of mAP between two files hardly changes
@@ -58,7 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="compare on N images, spread evenly (default 200)",
     )
-    add("--max-drop", type=float, metavar="POINTS", help="maximum drop in mAP50-95, percentage points")
+    add(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="largest drop in mAP50-95, points (default: 0.1 for FP32 and FP16, 0.5 for bf16, 1 for INT8)",
+    )
     add("--imgsz", metavar="HxW", help="input size, e.g. 384x640 (default: the checkpoint's)")
     add("--out", type=Path, default=Path("exports"), metavar="DIR", help="output folder (default exports)")
     add("--name", help="name of the files (default: checkpoint, size if chosen, precision)")
@@ -180,15 +187,15 @@ def show(result: dict[str, Any]) -> Any:
         "red_green_swaps",
     ):
         if key in verified:
-            table.add_row(key.replace("_", " "), str(verified[key]))
+            table.add_row(LABELS[key], str(verified[key]))
     for key in ("difference_max", "score_drift_mean", "iou_mean", "drop_points"):
         if verified.get(key) is not None:
-            table.add_row(key.replace("_", " "), f"{verified[key]:.4f}")
+            table.add_row(LABELS[key], f"{verified[key]:.4f}")
     rows = recalibrate.rows(result["recalibration"], result["verify"])
     for name, text in [*rows, *repair.rows(result["repair"])]:
         table.add_row(name, text)
     for doubt in result["doubts"]:
-        table.add_row("doubt", doubt)
+        table.add_row("warning", doubt)
     return table
 
 

@@ -156,7 +156,7 @@ def show(result: dict[str, Any]) -> Any:
     for problem in result.get("problems", ()):
         table.add_row("problem", f"{problem['what']}\nhint: {problem['hint']}")
     for doubt in result.get("doubts", ()):
-        table.add_row("doubt", doubt)
+        table.add_row("warning", doubt)
     return Group(table, *_shown_below(result))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from distill.study.process import CellRunner
 
 SUMMARY = "Train a grid of arms, teachers, students and seeds; tabulate scores, test their differences"
-EXAMPLE = "edgestill study street --data scenes/data.yaml --set seeds=[0,1,2]"
+EXAMPLE = "edgestill study street --data scenes/data.yaml --set seeds=[0,1,2] --dry-run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgestill.cli.comparison_labels import LABELS
 from edgestill.cli.options.model import model_file
 from edgestill.dataset import Dataset
 from edgestill.errors import UsageError, VerificationError
@@ -108,13 +109,13 @@ def show(result: dict[str, Any]) -> Any:
 
     table = Table("", "", title=f"{result['candidate']} against {result['reference']}", show_header=False)
     for key in ("images", "reference_sure", "matched", "missed", "missed_small", "extra", "red_green_swaps"):
-        table.add_row(key.replace("_", " "), str(result[key]))
+        table.add_row(LABELS[key], str(result[key]))
     for key in ("score_drift_mean", "score_drift_max", "iou_mean", "drop_points"):
-        table.add_row(key.replace("_", " "), "-" if result[key] is None else f"{result[key]:.3f}")
+        table.add_row(LABELS[key], "-" if result[key] is None else f"{result[key]:.3f}")
     if result["drop_low_points"] is not None:
         ends = f"{result['drop_low_points']:.2f} to {result['drop_high_points']:.2f}"
-        table.add_row(f"drop points, {100 * result['confidence']:.0f} % interval", ends)
-        table.add_row("drop points by label", f"{result['drop_by_label_points']:.3f}")
+        table.add_row(f"mAP50-95 drop, {100 * result['confidence']:.0f} % interval", ends)
+        table.add_row("drop in the mean over labels, points", f"{result['drop_by_label_points']:.3f}")
     for name, figures in result["by_class"].items():
         table.add_row(name, _class_words(figures))
     agreement = result["kept_map50_95"]
@@ -122,7 +123,7 @@ def show(result: dict[str, Any]) -> Any:
     table.add_row("compared by", ", ".join(result["compared_by"]) or "nothing")
     table.add_row("limits exceeded", "; ".join(result["failures"]) or "none")
     for doubt in result["doubts"]:
-        table.add_row("doubt", doubt)
+        table.add_row("warning", doubt)
     return table
 
 

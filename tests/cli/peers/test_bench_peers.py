@@ -116,7 +116,7 @@ def test_the_table_has_a_line_for_what_is_missing_and_what_each_figure_covers() 
     assert "missing: benchmark_app gone.xml: the environment .peers/openvino is missing. make peers" in text
     assert "benchmark_app: network, median; random input" in text
     assert "the same command again continues" in text
-    assert "doubt: the machine was busy" in text
+    assert "warning: the machine was busy" in text
 
 
 def test_a_report_has_the_table_and_what_each_figure_covers(tmp_path: Path) -> None:
