@@ -10,9 +10,11 @@ from typing import Any
 from edgestill.errors import ArtifactError, DataError
 from edgestill.files import read_json, sha256_file, write_json
 from edgestill.spec import LightStateSpec, ModelSpec, TensorSpec, spec_from_json
-from edgestill.target import FilePrecision
+from edgestill.target import FILE_PRECISIONS, TARGETS, FilePrecision
 
 SCHEMA = 1
+#: Precision and format of files that nothing writes.
+NO_SUCH_FILES = frozenset(("bf16", target) for target in TARGETS if target != "openvino")
 OPTIONAL_FIELDS = frozenset(
     {"unproved", "built_on", "repair", "recalibration"}
 )  # added later: older manifests lack them
@@ -97,6 +99,8 @@ def read_manifest(model: Path) -> Manifest | None:
                 TensorSpec(name=t["name"], shape=tuple(t["shape"]), dtype=t["dtype"]) for t in data[side]
             )
         data["files"] = dict(data["files"])
+        if data["precision"] not in FILE_PRECISIONS or (data["precision"], data["format"]) in NO_SUCH_FILES:
+            raise ValueError(f"a {data['format']} file of the precision {data['precision']!r}")  # noqa: TRY301
     except DataError as error:
         raise ArtifactError(error.what, hint=hint) from error
     except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:

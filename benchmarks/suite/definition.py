@@ -29,6 +29,7 @@ OWN_SIZE = "own"  # the input size of the checkpoint
 FORMATS: Mapping[str, str] = {"ort": "onnx", "ov": "openvino", "trt": "tensorrt"}
 SCENARIOS = ("single", "offline", "paced", "multi")
 MOST_CELLS = 10_000
+NO_BF16 = tuple({"precision": "bf16", "backend": name} for name in FORMATS if name != "ov")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class ModelFile:
     Attributes:
         model: Name of the model in the suite.
         size: ``own``, or input height and width as ``HxW``.
-        precision: ``fp32``, ``fp16`` or ``int8``.
+        precision: Of ``FILE_PRECISIONS``.
         format: ``onnx``, ``openvino`` or ``tensorrt``.
     """
 
@@ -113,7 +114,7 @@ class Suite:
     leave_out: tuple[Mapping[str, Any], ...] = ()
 
     def cells(self) -> list[Cell]:
-        """The cells of the matrix, in the order of its axes."""
+        """The cells of the matrix, in the order of its axes; bf16 is of OpenVINO only."""
         axes = (self.models, self.sizes, self.backends, self.precisions, self.threads, self.scenarios)
         cells = [
             Cell(
@@ -124,7 +125,9 @@ class Suite:
             )
             for model, size, backend, precision, threads, scenario in product(*axes)
         ]
-        return [cell for cell in cells if not any(_has(cell, values) for values in self.leave_out)]
+        return [
+            cell for cell in cells if not any(_has(cell, values) for values in (*self.leave_out, *NO_BF16))
+        ]
 
 
 def suite_names() -> list[str]:

@@ -20,6 +20,7 @@ RULES: tuple[Callable[[Deployment], Iterator[Finding]], ...] = (
     platform_rules.dla,
     platform_rules.rtx,
     file_rules.old_parser,
+    file_rules.bf16,
     file_rules.free_axes,
     file_rules.file,
     file_rules.engine,

@@ -36,6 +36,13 @@ def old_parser(d: Deployment) -> Iterator[Finding]:
         yield Finding(severity="error", what=what, hint="edgestill export --input float")
 
 
+def bf16(d: Deployment) -> Iterator[Finding]:
+    """A file for CPUs with bf16."""
+    if d.model is not None and d.model.precision == "bf16":
+        where = "where the CPU has AVX512_BF16 or AMX, else in FP32, at its speed"
+        yield Finding(severity="note", what=f"{d.model.name} computes in bf16 {where}")
+
+
 def free_axes(d: Deployment) -> Iterator[Finding]:
     """Input axes without a fixed size."""
     if not d.has_gpu or d.model is None or not d.model.free_axes:

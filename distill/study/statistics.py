@@ -15,6 +15,7 @@ Scandinavian Journal of Statistics 6 (1979); SciPy has only corrections of the f
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan, nan, sqrt
@@ -26,6 +27,8 @@ from numpy.typing import NDArray
 LEVEL = 0.95  # confidence level of the intervals
 ENOUGH = 0.8  # the usual power of an experiment (Cohen)
 MOST_PAIRS = 1000  # a study of more seeds is not proposed
+FEWEST = 3  # pairs whose spread says something
+NO_SPREAD = 1e-6  # of the effect: equal differences, but for rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +69,10 @@ class Power:
     """How surely a paired t test finds a true difference of some size, at the measured spread.
 
     Attributes:
-        found: Probability that p is below 0.05, before a correction; NaN for one pair.
-        needed: Fewest pairs with which that is at least 80 %; None if unknown, or over 1000.
+        found: Probability that the difference has the right sign and p is below 0.05, before a correction;
+            NaN where the spread is not known: for fewer than three pairs, or equal differences.
+        needed: Fewest pairs with which that is at least 80 %, 1001 for more than 1000; None where ``found``
+            is NaN.
     """
 
     found: float
@@ -81,14 +86,12 @@ def power_of(differences: Sequence[float], effect: float) -> Power:
         differences: Measured, one for each pair.
         effect: The true difference, in their unit.
     """
-    if len(differences) < 2:
+    deviation = float(np.std(differences, ddof=1)) if len(differences) >= FEWEST else 0.0
+    if not deviation > effect * NO_SPREAD:
         return Power(found=nan, needed=None)
-    deviation = float(np.std(differences, ddof=1))
-    if deviation == 0:
-        return Power(found=1.0, needed=2)
-    sizes = range(2, MOST_PAIRS + 1)
-    needed = next((n for n in sizes if _power(effect / deviation, n) >= ENOUGH), None)
-    return Power(found=_power(effect / deviation, len(differences)), needed=needed)
+    size = effect / deviation
+    needed = 2 + bisect_left(range(2, MOST_PAIRS + 1), ENOUGH, key=lambda n: _power(size, n))
+    return Power(found=_power(size, len(differences)), needed=needed)
 
 
 def _power(effect_size: float, n: int) -> float:

@@ -87,7 +87,8 @@ class Comparison:
         metric: ``map50``, ``map50_95`` or ``primary``.
         seeds: t test over the seeds.
         images: Bootstrap over the images or their sequences, of the difference's mean over the seeds.
-        power: Of the t test, for the study's ``effect``.
+        effect: The study's smallest difference of interest, a fraction.
+        power: Of the t test, for a true difference of ``effect``.
         seeds_holm: ``seeds.p``, corrected for the number of arms.
         images_holm: ``images.p``, corrected for the number of arms.
     """
@@ -99,6 +100,7 @@ class Comparison:
     metric: str
     seeds: PairedDifference
     images: PairedDifference
+    effect: float
     power: Power
     seeds_holm: float = nan
     images_holm: float = nan
@@ -185,6 +187,7 @@ def compare(scored: Sequence[Scored], out: Path, study: Study) -> list[Compariso
             against=other,
             metric=metric,
             seeds=paired_t(differences[:, 0].tolist()),
+            effect=study.effect / POINTS,
             power=power_of(differences[:, 0].tolist(), study.effect / POINTS),
             images=percentile_test(float(differences[:, 0].mean()), differences[:, 1:].mean(0)),
         )

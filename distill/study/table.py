@@ -13,6 +13,7 @@ from distill.plots.training import MAX_NAMED
 from distill.study.formatting import interval, markdown_table, p_value, points, share, signed
 from distill.study.grid import Study
 from distill.study.paper import NETWORK_UNITS
+from distill.study.statistics import MOST_PAIRS
 from distill.study.summary import METRICS, PRIMARY, SIZED, STRICT, ArmRow, Comparison, Scored, mean, spread
 from edgestill.files import write_bytes
 
@@ -37,7 +38,8 @@ paired bootstrap over the {images} images ({resamples} resamples, the same for b
 and its difference is the mean over the seeds): does the difference hold for other images and the same
 networks? {units} **Holm** is p corrected for the number of arms in the table. **Power** is the probability
 that the t test over the seeds finds a true difference of {effect:g} points (p below 0.05, before Holm) at the
-measured spread, and the next column the seeds with which it is at least 80 %."""
+measured spread, and the next column the seeds with which it is at least 80 %. Few seeds know their own
+spread badly: with three, both figures may be far off."""
 _UNITS = {
     "images": "Images of one drive are correlated, so the true interval is wider.",
     "sequences": "Whole sequences of images are drawn, as images of one drive are correlated.",
@@ -133,11 +135,17 @@ def _test_line(one: Comparison) -> list[str]:
         p_value(one.seeds.p),
         p_value(one.seeds_holm),
         share(one.power.found),
-        "-" if one.power.needed is None else str(one.power.needed),
+        _seeds(one.power.needed),
         interval(one.images.low, one.images.high),
         p_value(one.images.p),
         p_value(one.images_holm),
     ]
+
+
+def _seeds(needed: int | None) -> str:
+    if needed is None:
+        return "-"
+    return str(needed) if needed <= MOST_PAIRS else f"over {MOST_PAIRS}"
 
 
 def _scale(rows: Sequence[ArmRow]) -> str:
@@ -243,7 +251,7 @@ def test_values(one: Comparison) -> dict[str, Any]:
         test = getattr(one, kind)
         values |= {f"{kind} {key}": getattr(test, key) for key in ("n", "mean", "low", "high", "p")}
         values[f"{kind} p holm"] = getattr(one, f"{kind}_holm")
-    values |= {"power": one.power.found, "seeds for power 0.8": one.power.needed}
+    values |= {"effect": one.effect, "power": one.power.found, "seeds for power 0.8": one.power.needed}
     return _plain(values)
 
 

@@ -14,6 +14,7 @@ from devices.profile import DeviceProfile, load_profile
 from edgestill.cli.model_facts import read_model_facts
 from edgestill.errors import DeviceError, UsageError
 from edgestill.spec import PRECISIONS, Precision
+from edgestill.target import without_bf16
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -133,11 +134,11 @@ def _check_version(device: DeviceProfile, version: str | None) -> None:
 
 def _precisions(facts: ModelFacts | None, precision: Precision | None) -> tuple[Precision, ...]:
     stored = facts.precision if facts else None
+    if stored == "bf16" and precision in {None, "fp32"}:
+        return ("fp32",)  # what a CPU without bf16 computes such a file in
     if facts and stored and precision and stored != precision:
         raise UsageError(f"{facts.name} is {stored}, not {precision}", hint="leave --precision out")
-    if stored == "bf16":
-        return ("fp32",)  # what a CPU without bf16 computes such a file in
-    one = precision or stored
+    one = precision or (without_bf16(stored) if stored else None)
     return (one,) if one else PRECISIONS
 
 

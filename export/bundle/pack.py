@@ -203,6 +203,8 @@ def _precision(path: Path, layers: dict[str, int]) -> FilePrecision:
     """The precision of a file of another exporter, from what it stores and what runs of it."""
     if layers.get("int8"):
         return "int8"
+    if layers.get("bfloat16"):
+        return "bf16"
     stored = stored_elements(path)
     return "fp16" if 2 * stored.get("float16", 0) > sum(stored.values()) else "fp32"
 

@@ -22,8 +22,8 @@ from export.verify.comparison import CONFIDENT_SCORE, Comparison
 DETECTIONS = "confident detections"
 MEAN_AP = "mAP50-95"
 CONFIDENCE = 0.95  # of the bound of the loss; one-sided, as the lower end of ``comparison.INTERVAL``
-#: Share of the detections, the limit of INT8. FP32 and FP16 have tighter limits, but a fault of theirs is in
-#: the graph and changes nearly all detections, so that this many show it.
+#: Share of the detections, the limit of INT8. The other precisions have tighter limits, but a fault of theirs
+#: is in the graph and changes nearly all detections, so that this many show it.
 LOSS = 0.03
 LEAST_DETECTIONS = ceil(log(1 - CONFIDENCE) / log(1 - LOSS))
 

@@ -1,4 +1,4 @@
-"""Calibrate the scores of an INT8 or FP16 file: a rising map that restores the operating point of FP32.
+"""Calibrate the scores of a file below FP32: a rising map that restores the operating point of FP32.
 
 Quantisation shifts scores more than it changes their order, so that a threshold chosen for FP32 finds more or
 fewer boxes than before. The map sends the n-th highest score of the file on some images to the n-th highest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,13 @@ def default_split(dataset: Dataset) -> str:
     return next((s for s in ("val", "test") if s in dataset.splits), "val")
 
 
+#: What to do about a file beyond its limits, where that need not be a fault of the exporter.
+HINTS: Mapping[FilePrecision, str] = {
+    "int8": "calibrate on more images, let --repair move sensitive blocks, or keep a higher precision",
+    "bf16": "this network needs more than bf16's 8 significant bits: --precision fp32, or int8 with --calib",
+}
+
+
 class SourceCheck:
     """Compares built files with one reference, whose detections are computed once.
 
@@ -103,11 +110,7 @@ class SourceCheck:
         self._evaluation, self._classes, self._open_reference = evaluation, classes, open_reference
         limits = LIMITS[precision]
         self._limits: Limits = limits if max_drop is None else replace(limits, max_drop=max_drop)
-        self._hint = (
-            "calibrate on more images, let --repair move sensitive blocks, or keep a higher precision"
-            if precision == "int8"
-            else "this is a fault of the exporter: report it with the checkpoint"
-        )
+        self._hint = HINTS.get(precision, "this is a fault of the exporter: report it with the checkpoint")
         self._reference: tuple[DetectorRun, str] | None = None
 
     def __call__(self, built: Path, source: Path) -> dict[str, Any]:

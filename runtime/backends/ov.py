@@ -143,9 +143,12 @@ def open_model(
             f"{path}: its INT8 weights use the full 8-bit range, and INT8 kernels on this CPU saturate: "
             "detections may be wrong. Export it again, or as .onnx, which is run exactly here"
         )
+    precision = _precision(core, target, precision_hint, metadata)
+    if metadata.get(PRECISION_KEY) == "bf16" and precision == "f32" and precision_hint is None:
+        say(f"{path}: it is a bf16 file, and this {target} has no bf16: it computes in FP32")
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
-        "INFERENCE_PRECISION_HINT": choose_precision(core, target, precision_hint, metadata),
+        "INFERENCE_PRECISION_HINT": precision,
     }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
@@ -193,7 +196,7 @@ def _check_xml(path: Path) -> None:
         raise ArtifactError(f"{path} lacks its weights {weights.name}", hint="copy both files together")
 
 
-def choose_precision(core: Any, device: str, asked: str | None, metadata: Mapping[str, str]) -> str:
+def _precision(core: Any, device: str, asked: str | None, metadata: Mapping[str, str]) -> str:
     """The precision hint to compile with: the requested one, else the model's, else f32.
 
     Raises:
@@ -208,7 +211,6 @@ def choose_precision(core: Any, device: str, asked: str | None, metadata: Mappin
             f"{device} cannot run in {asked}; it can in {', '.join(sorted(able))}",
             hint="leave precision_hint out",
         )
-    say(f"the model is for {wanted}, which this {device} does not have: it computes in FP32")
     return "f32"
 
 

@@ -16,7 +16,8 @@ from devices.detect import detect
 from edgestill.cli import deployment_report
 from edgestill.cli.main import main
 from edgestill.cli.verbs import doctor
-from edgestill.manifest import manifest_path
+from edgestill.errors import ArtifactError
+from edgestill.manifest import manifest_path, read_manifest
 from tests.devices.machines import MACHINES, Machine
 
 
@@ -142,6 +143,20 @@ def test_a_bf16_file_is_judged_as_what_a_cpu_without_bf16_computes(
     result = answer(capsys, "--for", "raspberry-pi-5", "--model", str(model))
     assert result["model"]["precision"] == "bf16"
     assert list(result["precisions"]) == ["fp32"]
+    assert "a.xml computes in bf16 where the CPU has AVX512_BF16 or AMX, else in FP32" in said(result, "note")
+    same = answer(capsys, "--for", "raspberry-pi-5", "--model", str(model), "--precision", "fp32")
+    assert same["precisions"] == result["precisions"]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "precision"), [("a.xml", "openvino", "bf17"), ("a.onnx", "onnx", "bf16")]
+)
+def test_a_manifest_of_a_file_that_nothing_writes_is_broken(
+    name: str, form: str, precision: str, tmp_path: Path
+) -> None:
+    write_plain_manifest(tmp_path / name, format=form, precision=precision)
+    with pytest.raises(ArtifactError, match=f"a {form} file of the precision '{precision}'"):
+        read_manifest(tmp_path / name)
 
 
 @pytest.mark.parametrize(

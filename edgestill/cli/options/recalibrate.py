@@ -1,4 +1,4 @@
-"""The flag of ``edgestill export`` that calibrates the scores of an INT8 or FP16 file."""
+"""The flag of ``edgestill export`` that calibrates the scores of a file of lower precision than FP32."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recalibrate",
         metavar="DATA.yaml[:SPLIT]",
-        help="INT8, FP16: fit a map from the file's scores to those of FP32, on images that are used neither "
+        help="all but FP32: fit a map from the file's scores to FP32's, on images that are used neither "
         "for calibration nor for verification (default val, or train if val is used); the runtime "
         "applies it",
     )
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def refuse_conflicts(args: argparse.Namespace) -> None:
     """Raise UsageError for a map of FP32, which would be the identity."""
     if args.recalibrate is not None and args.precision == "fp32":
-        raise UsageError("--recalibrate is for INT8 and FP16, not for fp32", hint="leave it out")
+        raise UsageError("--recalibrate has nothing to fit in FP32", hint="leave it out")
 
 
 def read(

@@ -172,7 +172,8 @@ def _advice(snapshot: DeviceSnapshot) -> list[str]:
             + (wrong if saturates(cpu.flags, platform.machine()) else "")
         )
     if {"avx512_bf16", "amx_bf16"} & set(cpu.flags):
-        lines.append("this CPU has bfloat16: edgestill turns off OpenVINO's automatic use of it")
+        files = "files of `export --to openvino --precision bf16`"
+        lines.append(f"this CPU has bfloat16: edgestill uses it for {files} only")
     usable = min((n for n in (cpu.allowed_cores, cpu.quota_cores) if n), default=None)
     if usable and cpu.cores and usable < cpu.cores:
         lines.append(

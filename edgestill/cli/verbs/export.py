@@ -16,7 +16,7 @@ from edgestill.cli.options import calibration, engine, interface, recalibrate, r
 from edgestill.cli.options.model import read_pt
 from edgestill.cli.options.sizes import input_hw
 from edgestill.errors import ArtifactError, UsageError
-from edgestill.target import FILE_PRECISIONS
+from edgestill.target import FILE_PRECISIONS, without_bf16
 
 if TYPE_CHECKING:
     from edgestill.checkpoint import Checkpoint
@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             f"--name {args.name} is a path", hint="--out names the folder, --name the file in it"
         )
     _refuse_idle_split(args)
+    if args.to != "openvino":
+        without_bf16(args.precision)
     if light_state_export.is_named(args.checkpoint):
         made, found = light_state_export.run(args, _parser())
         return _result(args, made, found, repaired=None)

@@ -114,7 +114,19 @@ def _main_files(result: dict[str, Any]) -> list[str]:
     return [*own, f"{cells}: {len(result['files']) - len(own)} files of the cells"]
 
 
-_TEST_COLUMNS = ("student", "teacher", "arm", "against", "metric", "difference", "seeds", "p", "images", "p")
+_TEST_COLUMNS = (
+    "student",
+    "teacher",
+    "arm",
+    "against",
+    "metric",
+    "difference",
+    "seeds",
+    "p",
+    "power",
+    "images",
+    "p",
+)
 
 
 def _score(row: dict[str, Any]) -> list[str]:
@@ -129,6 +141,8 @@ def _difference(test: dict[str, Any]) -> list[str]:
         shown.append(f"{points(test[f'{kind} low'])} to {points(test[f'{kind} high'])}")
         p = test[f"{kind} p holm"]
         shown.append("-" if p is None else f"{p:.3f}")
+        if kind == "seeds":
+            shown.append("-" if test["power"] is None else f"{100 * test['power']:.0f} %")
     return [*names, points(test["seeds mean"]), *shown]
 
 

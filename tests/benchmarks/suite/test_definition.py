@@ -45,6 +45,12 @@ def test_the_cells_are_all_combinations_once(matrix: dict[str, list[Any]], model
     assert all(cell.file.format == FORMATS[cell.backend] for cell in cells)
 
 
+def test_bf16_is_of_openvino_only() -> None:
+    content = {**MODELS, "matrix": {"precisions": ["fp32", "bf16"], "backends": ["ort", "ov"]}}
+    found = {(cell.backend, cell.file.precision) for cell in suite_of(content, "mine.toml").cells()}
+    assert found == {("ort", "fp32"), ("ov", "fp32"), ("ov", "bf16")}
+
+
 def test_cells_with_all_values_of_a_table_are_left_out() -> None:
     content = {
         "models": {"a": "student", "b": "teacher"},

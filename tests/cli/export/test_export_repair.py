@@ -95,7 +95,7 @@ def test_a_repair_is_told_with_its_picture(
     [
         (("--precision", "fp32", "--repair"), 2, "--repair has no blocks to move in fp32 for onnx"),
         (("--precision", "fp16", "--repair"), 2, "--repair needs images to compare on"),
-        (("--precision", "fp32", "--recalibrate", "x.yaml"), 2, "--recalibrate is for INT8 and FP16"),
+        (("--precision", "fp32", "--recalibrate", "x.yaml"), 2, "--recalibrate has nothing to fit"),
         (("--precision", "fp16", "--recalibrate", "nowhere.yaml"), 3, "nowhere.yaml does not exist"),
     ],
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from distill.study.statistics import (
+    MOST_PAIRS,
     Power,
     holm,
     paired_t,
@@ -119,10 +120,18 @@ def test_power_is_how_often_the_test_finds_the_difference() -> None:
     assert power_of(standard.tolist(), 1.0).found == pytest.approx(share, abs=0.04)
 
 
-def test_power_of_pairs_that_tell_nothing() -> None:
-    assert isnan(power_of([1.0], 1.0).found)
-    assert power_of([0.5, 0.5], 1.0) == Power(found=1.0, needed=2)
-    assert power_of([-100.0, 100.0], 1e-3).needed is None
+@pytest.mark.parametrize(
+    "differences", [[1.0], [0.1, 0.4], [0.5, 0.5, 0.5], [0.1, 0.1, 0.1], [nan, nan, nan]]
+)
+def test_the_power_of_pairs_without_a_spread_is_not_known(differences: list[float]) -> None:
+    found = power_of(differences, 0.02)
+    assert isnan(found.found)
+    assert found.needed is None
+
+
+def test_a_spread_that_hides_the_effect_needs_more_than_the_most_pairs() -> None:
+    assert power_of([-1.0, 0.0, 1.0], 1e-3).needed == MOST_PAIRS + 1
+    assert power_of([0.1, 0.100001, 0.1], 0.02) == Power(found=pytest.approx(1.0), needed=2)
 
 
 def test_the_bootstrap_counts_resamples_on_the_other_side_of_zero() -> None:

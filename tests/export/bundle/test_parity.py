@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from edgestill.errors import ArtifactError, UsageError
 from export.bundle.contents import ParityLimits
 from export.bundle.parity import LIMITS, ParityResult, ParityVectors, check_parity, make_vectors, read_vectors
 from export.bundle.parity import _match as match
+from runtime.backend import open_backend
 from runtime.detector import open_detector
 
 Images = list[NDArray[np.uint8]]
@@ -50,6 +51,41 @@ def test_vectors_are_the_tensors_of_some_images_and_their_outputs(tiny_model: Pa
 def test_the_same_vectors_are_the_same_bytes(tiny_model: Path, images: Images) -> None:
     first, second = (make_vectors(tiny_model, images)[0].to_bytes() for _ in range(2))
     assert first == second
+
+
+class AsBf16:
+    """A model that says that it runs in bf16; in FP32 its boxes of some images lie elsewhere."""
+
+    def __init__(self, backend: Any, moved: Sequence[bool] = ()) -> None:
+        self._backend, self._moved = backend, iter(moved)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def infer(self, feed: Any) -> dict[str, NDArray[Any]]:
+        found: dict[str, NDArray[Any]] = self._backend.infer(feed)
+        if next(self._moved, False):
+            found = {name: array + np.float32(2) * (array > 2) for name, array in found.items()}
+        return found
+
+    def layers_by_dtype(self) -> dict[str, int]:
+        return {"bfloat16": 1}
+
+
+def test_of_a_bf16_file_only_images_are_kept_on_which_fp32_agrees(
+    tiny_model: Path, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = [True, False, False, True, *[False] * (len(images) - 4)]
+
+    def opened(model: Path, *, threads: int, precision_hint: str | None = None) -> AsBf16:
+        return AsBf16(open_backend(model, threads=threads), moved if precision_hint == "f32" else ())
+
+    monkeypatch.setattr("export.bundle.parity.open_backend", opened)
+    vectors = make_vectors(tiny_model, images)[0]
+    monkeypatch.undo()
+    rest = [image for image, apart in zip(images, moved, strict=True) if not apart]
+    assert vectors.to_bytes() == make_vectors(tiny_model, rest)[0].to_bytes()
+    assert vectors.to_bytes() != make_vectors(tiny_model, images)[0].to_bytes()
 
 
 @pytest.mark.parametrize("backend", ["ort", "ov"])

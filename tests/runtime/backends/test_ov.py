@@ -9,7 +9,7 @@ import pytest
 from edgestill.errors import ArtifactError, DeviceError
 from edgestill.spec import SPEC_KEY
 from runtime.backend import open_backend
-from runtime.backends.ov import PRECISION_KEY, OvBackend, choose_precision
+from runtime.backends.ov import PRECISION_KEY, OvBackend
 
 HAS_BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16")
@@ -60,20 +60,29 @@ def test_a_person_outranks_the_models_wish(lamp_model: Path, tmp_path: Path) -> 
     assert open_backend(wish, precision_hint="f32").layers_by_dtype() == {"float32": 1}
 
 
-class CoreWithoutBf16:
-    """OpenVINO on a CPU whose capabilities lack bf16."""
-
-    def get_property(self, device: str, name: str) -> list[str]:
-        assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
-        return ["FP32", "INT8", "BIN"]
-
-
 def test_a_cpu_without_the_models_precision_says_that_it_computes_in_fp32(
-    capsys: pytest.CaptureFixture[str],
+    lamp_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert choose_precision(CoreWithoutBf16(), "CPU", None, {PRECISION_KEY: "bf16"}) == "f32"
-    assert "bf16, which this CPU does not have" in capsys.readouterr().err
-    assert choose_precision(CoreWithoutBf16(), "CPU", None, {}) == "f32"
+    class OldCpu(ov.Core):
+        def get_property(self, device: str, name: str) -> list[str]:
+            assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+            return ["FP32", "INT8", "BIN"]
+
+    wish = with_wish(lamp_model, tmp_path, PRECISION_KEY)
+    monkeypatch.setattr("runtime.backends.ov.ov.Core", OldCpu)
+    assert open_backend(wish).layers_by_dtype() == {"float32": 1}
+    assert f"{wish}: it is a bf16 file, and this CPU has no bf16" in capsys.readouterr().err
+    open_backend(lamp_model, "ov")
+    assert not capsys.readouterr().err
+
+
+def test_a_wish_for_an_unknown_precision_is_ignored_in_silence(
+    lamp_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ov.Core().read_model(lamp_model)
+    model.set_rt_info("\x1b[2Jbf17", [PRECISION_KEY])
+    ov.save_model(model, tmp_path / "odd.xml")
+    assert open_backend(tmp_path / "odd.xml").layers_by_dtype() == {"float32": 1}
     assert not capsys.readouterr().err
 
 
