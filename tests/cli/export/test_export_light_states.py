@@ -97,7 +97,7 @@ def test_a_table_shows_the_comparison(data: Path, tmp_path: Path) -> None:
     Console(file=out, width=200).print(export.show(result_of([*words, "--out", str(tmp_path / "out")])))
     shown = " ".join(out.getvalue().split())
     assert "lights 6" in shown.replace("\u2502", "").replace("  ", " ")
-    assert "difference max" in shown
+    assert "largest difference of a probability" in shown
 
 
 def test_a_classifier_of_ones_own_is_exported_by_its_file(tmp_path: Path, call: Callable[..., Any]) -> None:
@@ -123,7 +123,6 @@ def test_a_classifier_of_ones_own_is_exported_by_its_file(tmp_path: Path, call: 
     ("words", "said"),
     [
         (("--precision", "int8"), "no INT8 for the classifier"),
-        (("--precision", "bf16"), "no bf16 for the classifier"),
         (("--precision", "fp16", "--imgsz", "64"), "--imgsz: not for the classifier"),
         (("--precision", "fp16", "--batch", "4", "--dynamic", "size"), "--batch, --dynamic: not for"),
         (("--precision", "fp16", "--output", "raw", "--input", "uint8"), "--output, --input: not for"),
@@ -142,6 +141,11 @@ def test_what_makes_no_sense_is_refused(
     out = tmp_path / "out"
     assert said in refuse(2, "export", "light-states", "--to", "onnx", *words, "--out", out)
     assert not out.exists()
+
+
+def test_bf16_is_for_detectors_only(tmp_path: Path, refuse: Callable[..., str]) -> None:
+    words = ("light-states", "--to", "openvino", "--precision", "bf16", "--out", tmp_path / "out")
+    assert "no bf16 for the classifier" in refuse(2, "export", *words)
 
 
 def test_labels_without_states_are_a_data_error(
