@@ -12,7 +12,7 @@ import numpy as np
 
 from distill.study.formatting import NO_TEACHER
 from distill.study.grid import Cell, by_student_and_teacher
-from distill.study.summary import ArmRow
+from distill.study.summary import PRIMARY, ArmRow
 from distill.training.run_folder import HISTORY
 from edgestill.drawing.class_names import plot_names, plot_text
 from edgestill.history import read_history
@@ -20,22 +20,28 @@ from edgestill.plotting import GRID, INK, SOFT, image_figure, line_style
 
 PANELS = 9  # students and teachers with a panel of their own; more are not readable
 ROW = 0.32  # inches of an arm
+#: What is drawn by arm: the key of a score, and its title.
+FIGURES = {"map50_95": "mAP50-95", "map50": "mAP50"}
+PRIMARY_FIGURES = {PRIMARY: "primary figure", "map50_95": "mAP50-95"}
 
 
 def plot_arms(path: Path, rows: Sequence[ArmRow], reference: str) -> Path:
-    """Draw mAP50-95 and mAP50 by arm: every seed a dot, their mean a bar, the reference's mean a line.
+    """Draw two figures by arm: every seed a dot, their mean a bar, the reference's mean a line.
+
+    The figures are mAP50-95 and mAP50, or the study's primary one and mAP50-95.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed. This holds for the other plots too.
     """
     groups = list(by_student_and_teacher(rows))
     heights = [len(group) for _, group in groups]
+    figures = PRIMARY_FIGURES if PRIMARY in rows[0].scores else FIGURES
     with image_figure(path, (10, 1.3 + ROW * sum(heights) + 0.5 * len(groups))) as drawing:
         panels = drawing.subplots(
             len(groups), 2, squeeze=False, sharex="col", gridspec_kw={"height_ratios": heights}
         )
         for (pair, group), line in zip(groups, panels, strict=True):
-            for axes, key, title in zip(line, ("map50_95", "map50"), ("mAP50-95", "mAP50"), strict=True):
+            for axes, key, title in zip(line, figures, figures.values(), strict=True):
                 _arms(axes, group, key, reference)
                 axes.set_title(f"{title}, points: {_title(pair)}")
             line[0].set_yticks(range(len(group)), [plot_text(row.arm) for row in group])
