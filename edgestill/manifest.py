@@ -10,11 +10,9 @@ from typing import Any
 from edgestill.errors import ArtifactError, DataError
 from edgestill.files import read_json, sha256_file, write_json
 from edgestill.spec import LightStateSpec, ModelSpec, TensorSpec, spec_from_json
-from edgestill.target import FILE_PRECISIONS, TARGETS, FilePrecision
+from edgestill.target import FILE_PRECISIONS, FilePrecision
 
 SCHEMA = 1
-#: Precision and format of files that nothing writes.
-NO_SUCH_FILES = frozenset(("bf16", target) for target in TARGETS if target != "openvino")
 OPTIONAL_FIELDS = frozenset(
     {"unproved", "built_on", "repair", "recalibration"}
 )  # added later: older manifests lack them
@@ -99,7 +97,8 @@ def read_manifest(model: Path) -> Manifest | None:
                 TensorSpec(name=t["name"], shape=tuple(t["shape"]), dtype=t["dtype"]) for t in data[side]
             )
         data["files"] = dict(data["files"])
-        if data["precision"] not in FILE_PRECISIONS or (data["precision"], data["format"]) in NO_SUCH_FILES:
+        has_bf16 = data["format"] == "openvino"
+        if data["precision"] not in FILE_PRECISIONS or (data["precision"] == "bf16" and not has_bf16):
             raise ValueError(f"a {data['format']} file of the precision {data['precision']!r}")  # noqa: TRY301
     except DataError as error:
         raise ArtifactError(error.what, hint=hint) from error

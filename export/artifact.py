@@ -32,13 +32,13 @@ def build_target_of(job: FileJob) -> BuildTarget | None:
         DeviceError: The engine cannot be built here.
         UsageError: The options contradict each other, or the target has no such precision.
     """
-    if job.target != "openvino":
-        without_bf16(job.precision)
-    target = engine_target(job.target)
+    if job.target == "openvino":
+        return None
+    precision, target = without_bf16(job.precision), engine_target(job.target)
     if target is None:
         return None
     job.fitted()  # refuses a wrong profile before anything is built
-    return find_build_target(target, without_bf16(job.precision), job.engine)
+    return find_build_target(target, precision, job.engine)
 
 
 def make_files(

@@ -11,8 +11,8 @@ import onnx
 from edgestill.errors import ArtifactError
 from edgestill.files import sha256_file
 from edgestill.progress import say
-from edgestill.spec import LIGHT_STATES_KEY, LightStateSpec
-from edgestill.target import FilePrecision, Target
+from edgestill.spec import LIGHT_STATES_KEY, LightStateSpec, Precision
+from edgestill.target import Target
 from export.artifact import build_target_of, make_files
 from export.publish import Check, ExportResult, build_folder, final_path, publish
 from export.quantize.fp16 import convert_to_fp16
@@ -40,7 +40,7 @@ class LightStateJob:
 
     source: Path
     target: Target
-    precision: FilePrecision
+    precision: Precision
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def fitted(self) -> tuple[LightStateJob, Profile | None]:

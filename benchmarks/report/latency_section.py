@@ -20,6 +20,7 @@ from benchmarks.report.blocks import (
 )
 from benchmarks.report.units import unit_of, words_of
 from benchmarks.report.verification import facts_table
+from benchmarks.statistics.conditions import shared_doubts
 
 Result = Mapping[str, Any]
 
@@ -67,7 +68,10 @@ def latency_section(bench: Result, title: str = "") -> Section:
     ]
     if bench.get("ratios"):
         blocks += [Heading("Against the first model"), comparison_table(bench["ratios"])]
-    blocks += [Doubts(_shared_doubts(models)), Commands([bench["command"]] if bench.get("command") else [])]
+    blocks += [
+        Doubts([f"{names}: {doubt}" if names else doubt for doubt, names in shared_doubts(models)]),
+        Commands([bench["command"]] if bench.get("command") else []),
+    ]
     blocks.append(_conditions(models[0].get("environment", {})))
     return Section(title=title or title_of(bench), blocks=blocks)
 
@@ -244,15 +248,6 @@ def _frame_ms(model: Result) -> list[float]:
 def _within(model: Result) -> set[str]:
     """Stages that are parts of another one, as the copies to and from a GPU are of inference."""
     return {part for parts in model.get("stages_within", {}).values() for part in parts}
-
-
-def _shared_doubts(models: Sequence[Result]) -> list[str]:
-    """Each doubt once, with the models it is about unless it is about all of them."""
-    about: dict[str, list[str]] = {}
-    for model in models:
-        for doubt in model.get("doubts", ()):
-            about.setdefault(doubt, []).append(model["name"])
-    return [d if len(names) == len(models) else f"{', '.join(names)}: {d}" for d, names in about.items()]
 
 
 def _conditions(environment: Result) -> Block:

@@ -170,3 +170,12 @@ def _sizes(value: Any) -> str:
     return (
         ", ".join("x".join(map(str, hw)) if isinstance(hw, list) else str(hw) for hw in sizes) or "not stated"
     )
+
+
+def shared_doubts(models: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Each doubt of some models of a result once, with their names; empty if it is about all of them."""
+    about: dict[str, list[str]] = {}
+    for model in models:
+        for doubt in model.get("doubts", ()):
+            about.setdefault(doubt, []).append(model["name"])
+    return [(d, "" if len(names) == len(models) else ", ".join(names)) for d, names in about.items()]

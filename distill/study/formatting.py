@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isnan
 
 NO_TEACHER = "-"  # in the place of a teacher's name
+POINTS = 100  # in a score of 1
 NAMES = {"Student", "Teacher", "Arm", "Row", "Source", "Remark"}  # columns that are not numbers
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.recipe_toml import build, override, read_recipe, read_toml, split_setting
+from distill.study.formatting import POINTS
 from distill.study.grid import CONTROLS, Cell, Study, known_arms, make_cells, merged
 from distill.study.paper import check_paper
-from distill.study.summary import POINTS
 from distill.study.sweep import NAME, check_sweep, dotted
 from edgestill.errors import UsageError, unknown_name
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.study.formatting import POINTS
 from distill.study.grid import Cell, Study, by_student_and_teacher
 from distill.study.process import DETECTIONS
 from distill.study.scoring import load_detections, same_images
@@ -23,7 +24,6 @@ from runtime.metrics.bootstrap import draws, resampled
 #: The metrics of all classes, in the order of ``bootstrap.resampled``; ``PRIMARY`` is the third one.
 METRICS = ("map50", "map50_95")
 PRIMARY = "primary"
-POINTS = 100  # in a score of 1
 STRICT, SIZED = "map75", "size"  # mAP at IoU 0.75, and by size of the object
 
 Scored = tuple[Cell, Mapping[str, Any]]
@@ -179,6 +179,7 @@ def compare(scored: Sequence[Scored], out: Path, study: Study) -> list[Compariso
     needed = dict.fromkeys(cell for _, _, _, both in pairs for pair in both for cell in pair)
     scores = _resampled(list(needed), out, study)
     metrics = (*METRICS, PRIMARY) if study.primary else METRICS
+    effect = study.effect / POINTS
     made = [
         Comparison(
             student=key[0],
@@ -187,8 +188,8 @@ def compare(scored: Sequence[Scored], out: Path, study: Study) -> list[Compariso
             against=other,
             metric=metric,
             seeds=paired_t(differences[:, 0].tolist()),
-            effect=study.effect / POINTS,
-            power=power_of(differences[:, 0].tolist(), study.effect / POINTS),
+            effect=effect,
+            power=power_of(differences[:, 0].tolist(), effect),
             images=percentile_test(float(differences[:, 0].mean()), differences[:, 1:].mean(0)),
         )
         for key, arm, other, both in pairs

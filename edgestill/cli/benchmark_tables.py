@@ -33,14 +33,10 @@ def file_table(models: Sequence[Mapping[str, Any]]) -> Any:
 
 def warning_lines(models: Sequence[Mapping[str, Any]]) -> list[str]:
     """Each warning once, with the models that it is about unless it is about all of them."""
-    about: dict[str, list[str]] = {}
-    for m in models:
-        for line in m["doubts"]:
-            about.setdefault(line, []).append(m["name"])
-    return [
-        f"warning: {line}" if len(names) == len(models) else f"warning ({', '.join(names)}): {line}"
-        for line, names in about.items()
-    ]
+    from benchmarks.statistics.conditions import shared_doubts  # noqa: PLC0415 (for the terminal only)
+
+    found = shared_doubts(models)
+    return [f"warning ({names}): {doubt}" if names else f"warning: {doubt}" for doubt, names in found]
 
 
 def _table(*columns: str, title: str | None = None) -> Any:

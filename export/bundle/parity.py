@@ -14,7 +14,7 @@ import io
 import platform
 import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -137,13 +137,12 @@ def make_vectors(
         ArtifactError: The file is no detector.
         UsageError: It finds nothing in the images: equal outputs would prove nothing.
     """
-    with closing(open_backend(model, threads=1)) as backend:
+    with closing(open_backend(model, threads=1)) as backend, _in_fp32(model, backend) as in_fp32:
         _, spec = read_detector(model, backend)
         taken, given = backend.inputs[0], backend.outputs[0]
         buffer = InputBuffer(spec, taken.dtype)
         rows = taken.shape[0] or 1
         runs = []
-        in_fp32 = _in_fp32(model, backend)
         for image in images_bgr:
             tensor = buffer.fill([image], rows)[0].copy()
             output = backend.infer({taken.name: tensor})[given.name]
@@ -151,8 +150,6 @@ def make_vectors(
             if in_fp32 and not _agree(found, _decoded(in_fp32.infer({taken.name: tensor})[given.name], spec)):
                 continue
             runs.append((len(_confident(found)), tensor, output))
-        if in_fp32:
-            in_fp32.close()
         runs.sort(key=lambda run: -run[0])  # stable: of equal numbers the first images
         kept = [run for run in runs[:most] if run[0]]
         if not kept:
@@ -175,11 +172,11 @@ def make_vectors(
         return vectors, spec, backend.layers_by_dtype()
 
 
-def _in_fp32(model: Path, backend: Backend) -> Backend | None:
+def _in_fp32(model: Path, backend: Backend) -> AbstractContextManager[Backend | None]:
     """The same model in FP32 if it runs in bf16 here: a CPU without bf16 will compute it so; else None."""
     if not backend.layers_by_dtype().get("bfloat16"):
-        return None
-    return open_backend(model, threads=1, precision_hint="f32")
+        return nullcontext()
+    return closing(open_backend(model, threads=1, precision_hint="f32"))
 
 
 def _agree(found: Detections, in_fp32: Detections) -> bool:

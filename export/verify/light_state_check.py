@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgestill.dataset import Dataset, read_image, say_remarks
 from edgestill.errors import DataError, VerificationError
 from edgestill.progress import track
-from edgestill.target import FilePrecision
+from edgestill.spec import Precision
 from export.verify.evidence import CONFIDENCE, LEAST_DETECTIONS, LOSS
 from export.verify.source_check import default_split
 from runtime.light_states.classifier import STATES, LightStatesOfFrame, open_light_states
@@ -40,7 +40,7 @@ class StateLimits:
     max_differ: float
 
 
-LIMITS: Mapping[FilePrecision, StateLimits] = {
+LIMITS: Mapping[Precision, StateLimits] = {
     "fp32": StateLimits(max_difference=0.001, max_differ=0.001),
     "fp16": StateLimits(max_difference=0.01, max_differ=0.01),
 }
@@ -105,9 +105,7 @@ class LightStateCheck:
         device: The GPU of engines, see ``runtime.backend.open_backend``.
     """
 
-    def __init__(
-        self, lights: LabelledLights, precision: FilePrecision, *, device: str | None = None
-    ) -> None:
+    def __init__(self, lights: LabelledLights, precision: Precision, *, device: str | None = None) -> None:
         self._lights, self._limits, self._device = lights, LIMITS[precision], device
 
     def __call__(self, built: Path, source: Path) -> dict[str, Any]:

@@ -143,12 +143,9 @@ def open_model(
             f"{path}: its INT8 weights use the full 8-bit range, and INT8 kernels on this CPU saturate: "
             "detections may be wrong. Export it again, or as .onnx, which is run exactly here"
         )
-    precision = _precision(core, target, precision_hint, metadata)
-    if metadata.get(PRECISION_KEY) == "bf16" and precision == "f32" and precision_hint is None:
-        say(f"{path}: it is a bf16 file, and this {target} has no bf16: it computes in FP32")
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": _precision(core, target, precision_hint, metadata, path),
     }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
@@ -196,7 +193,7 @@ def _check_xml(path: Path) -> None:
         raise ArtifactError(f"{path} lacks its weights {weights.name}", hint="copy both files together")
 
 
-def _precision(core: Any, device: str, asked: str | None, metadata: Mapping[str, str]) -> str:
+def _precision(core: Any, device: str, asked: str | None, metadata: Mapping[str, str], path: Path) -> str:
     """The precision hint to compile with: the requested one, else the model's, else f32.
 
     Raises:
@@ -211,6 +208,8 @@ def _precision(core: Any, device: str, asked: str | None, metadata: Mapping[str,
             f"{device} cannot run in {asked}; it can in {', '.join(sorted(able))}",
             hint="leave precision_hint out",
         )
+    if wanted == "bf16":  # other values are not of this project, and not fit to be printed
+        say(f"{path}: it is a bf16 file, and this {device} has no bf16: it computes in FP32")
     return "f32"
 
 

@@ -125,13 +125,13 @@ def show(result: dict[str, Any]) -> Any:
     from benchmarks.monitoring.summary import in_words as monitors_in_words  # noqa: PLC0415
     from benchmarks.statistics.compare import in_words  # noqa: PLC0415
 
-    lines = [*scenario_lines(result["models"]), *energy_in_words(result["models"])]
-    lines.append(f"during the run: {monitors_in_words(result['models'][0]['environment']['monitors'])}")
+    models = result["models"]
+    lines = [*scenario_lines(models), *energy_in_words(models)]
+    lines.append(f"during the run: {monitors_in_words(models[0]['environment']['monitors'])}")
     lines += [in_words(c) for c in result["ratios"]]
     lines += instructions.in_lines(result)
     lines += baseline.in_lines(result)
-    lines += warning_lines(result["models"])
-    models = result["models"]
+    lines += warning_lines(models)
     return Group(
         latency_table(models, result["measures"]),
         stage_table(models),
